@@ -1,0 +1,45 @@
+# The two commands of the README are `make demo` and `make test`; everything they need lands in .venv.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+CHOOSE := for p in python3 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done
+PYTHON ?= $(shell $(CHOOSE))
+
+.PHONY: help demo test check lint types lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# uv installs the lock in seconds; it comes from the lock too, by the venv's own pip.
+.venv/installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "raybench needs Python 3.11 or 3.12 on PATH; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock
+	$(BIN)/uv pip install --system-certs --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --offline --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: .venv/installed  ## the main job: photos through 4 Ray workers to a real Triton, beside TensorFlow in process
+	$(BIN)/raybench run --workers 4
+
+lint: .venv/installed  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed  ## mypy, strict
+	$(BIN)/mypy
+
+test: lint types  ## lint, types, unit and end-to-end tests
+	$(BIN)/pytest -m "not slow"
+
+check: test  ## everything: test, and what is slower
+	$(BIN)/pytest -m slow
+
+lock: .venv/installed  ## renew requirements.lock: exact versions and hashes, no index address
+	$(BIN)/uv pip compile --system-certs --quiet --upgrade pyproject.toml --universal --python-version 3.11 --all-extras \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+
+clean:  ## remove what the targets made, results and models excepted
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dist

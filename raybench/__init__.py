@@ -1,0 +1,1 @@
+"""raybench: choose and size an inference server, with numbers that can be defended."""

@@ -1,0 +1,53 @@
+"""Real photos on disk and the seeded crops that make every image of a dataset differ."""
+
+import io
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+# Colour photographs that travel inside scikit-image's wheel.
+_SAMPLES = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+def sample_photos() -> tuple[Path, ...]:
+    """The photos inside scikit-image's wheel, found without importing it."""
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise ValueError("the sample photos come with scikit-image, which is not installed: pip install scikit-image")
+    return tuple(Path(spec.origin).parent / "data" / name for name in _SAMPLES)
+
+
+def photos_in(folder: Path) -> tuple[Path, ...]:
+    """The image files below a folder, sorted; raises ValueError where there is none."""
+    found = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()))
+    if not found:
+        raise ValueError(f"images: {folder} holds no {', '.join(sorted(_SUFFIXES))} file; name a folder with photos")
+    return found
+
+
+def decode(data: bytes) -> Image.Image:
+    """An image file's bytes as RGB pixels; raises OSError where they are not an image."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def random_crop(photo: Image.Image, rng: np.random.Generator, size_px: int) -> np.ndarray:
+    """A square crop of random place and scale, sometimes mirrored, as uint8 [size_px, size_px, 3]."""
+    side = int(min(photo.size) * rng.uniform(0.4, 1.0))
+    left = int(rng.integers(0, photo.width - side + 1))
+    top = int(rng.integers(0, photo.height - side + 1))
+    box = (left, top, left + side, top + side)
+    pixels = np.asarray(photo.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box))
+    return np.ascontiguousarray(pixels[:, ::-1] if rng.random() < 0.5 else pixels)

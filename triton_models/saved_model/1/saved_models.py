@@ -1,0 +1,205 @@
+"""What models.conf serves and what each SavedModel takes and returns, read without TensorFlow.
+
+Field numbers come from TensorFlow Serving's model_server_config.proto and file_system_storage_path_source.proto
+and from TensorFlow's saved_model.proto and meta_graph.proto; the message names are our own and live in a private pool,
+so the real classes can be imported beside them. Unknown fields (the graph itself) are skipped while parsing.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
+
+# TensorFlow's DataType -> the name that Triton and numpy-minded people use.
+DATATYPES = {
+    1: "FP32", 2: "FP64", 3: "INT32", 4: "UINT8", 5: "INT16", 6: "INT8", 7: "BYTES",
+    9: "INT64", 10: "BOOL", 14: "BF16", 17: "UINT16", 19: "FP16", 22: "UINT32", 23: "UINT64",
+}  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One entry of models.conf; `base_path` is absolute, `policy` is latest, all or specific."""
+
+    name: str
+    base_path: Path
+    policy: str = "latest"
+    latest: int = 1
+    specific: tuple[int, ...] = ()
+
+    def versions(self) -> tuple[int, ...]:
+        """The versions that the policy serves, lowest first; raises ValueError where there is none."""
+        there = sorted(int(p.name) for p in self.base_path.glob("*/") if p.name.isdecimal() and _holds_model(p))
+        if not there:
+            raise ValueError(
+                f"model {self.name}: {self.base_path} has no version folder such as 1/saved_model.pb; "
+                f"export it, or correct its base_path"
+            )
+        if missing := sorted(set(self.specific) - set(there)):
+            raise ValueError(f"model {self.name}: version {missing[0]} is not in {self.base_path}; there are {there}")
+        return {"latest": tuple(there[-self.latest :]), "all": tuple(there), "specific": self.specific}[self.policy]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Datatype by Triton's name and shape with -1 for what is not fixed; None is an unknown rank."""
+
+    datatype: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One callable of a SavedModel: its inputs and outputs by name."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether every input and output has a free first dimension, so that requests may share one call."""
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        return all(spec.shape is not None and spec.shape[:1] == (-1,) for spec in specs)
+
+
+def read_models_conf(path: Path) -> tuple[ModelConfig, ...]:
+    """The models of a TensorFlow Serving models.conf, base paths resolved against its folder.
+
+    Raises ValueError, one sentence naming the file and the culprit, where it does not parse or a name is not usable.
+    """
+    config = _message("ModelServerConfig")
+    try:
+        text_format.Parse(path.read_text(), config)
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise ValueError(f"{path}: cannot be read as a models.conf: {error}") from error
+    models = tuple(_model_config(entry, path) for entry in config.model_config_list.config)  # type: ignore[attr-defined]
+    names = [model.name for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{path}: model {twice[0]!r} is named twice; give each model one entry")
+    return models
+
+
+def format_models_conf(models: tuple[ModelConfig, ...], relative_to: Path | None = None) -> str:
+    """models.conf as text; with `relative_to`, base paths below that folder are written relative to it."""
+    config = _message("ModelServerConfig")
+    for model in models:
+        inside = relative_to is not None and model.base_path.is_relative_to(relative_to)
+        entry = config.model_config_list.config.add()  # type: ignore[attr-defined]
+        entry.name = model.name
+        entry.base_path = str(model.base_path.relative_to(relative_to) if inside and relative_to else model.base_path)
+        entry.model_platform = "tensorflow"
+        if model.policy == "all":
+            entry.model_version_policy.all.SetInParent()
+        elif model.policy == "specific":
+            entry.model_version_policy.specific.versions.extend(model.specific)
+        elif model.latest != 1:
+            entry.model_version_policy.latest.num_versions = model.latest
+    return text_format.MessageToString(config)
+
+
+def read_signatures(saved_model: Path) -> dict[str, Signature]:
+    """The serving signatures of a SavedModel folder by name, TensorFlow's own `__saved_model_init_op` left out.
+
+    Raises ValueError where saved_model.pb does not parse or has no graph tagged `serve`.
+    """
+    file = saved_model / "saved_model.pb"
+    proto = _message("SavedModel")
+    try:
+        proto.ParseFromString(file.read_bytes())
+    except (OSError, message.DecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as a SavedModel: {error}") from error
+    graphs = [graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags]  # type: ignore[attr-defined]
+    if not graphs:
+        raise ValueError(f"{file}: has no graph tagged 'serve'; export the model with tf.saved_model.save")
+    entries = [entry for entry in graphs[0].signature_def if entry.key != "__saved_model_init_op"]
+    return {
+        entry.key: Signature(inputs=_tensors(entry.value.inputs), outputs=_tensors(entry.value.outputs))
+        for entry in entries
+    }
+
+
+def _holds_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
+
+
+def _model_config(entry: message.Message, path: Path) -> ModelConfig:
+    name, base_path = entry.name, entry.base_path  # type: ignore[attr-defined]
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{path}: model name {name!r} is not usable; use letters, digits, '.', '_' and '-'")
+    if not base_path:
+        raise ValueError(f"{path}: model {name!r} has no base_path; name the folder that holds its versions")
+    policy = entry.model_version_policy  # type: ignore[attr-defined]
+    return ModelConfig(
+        name=name,
+        base_path=(path.parent / base_path).resolve(),
+        policy=policy.WhichOneof("policy") or "latest",
+        latest=policy.latest.num_versions or 1,
+        specific=tuple(sorted(policy.specific.versions)),
+    )
+
+
+def _tensors(entries: list) -> dict[str, TensorSpec]:  # type: ignore[type-arg]
+    return {entry.key: _tensor(entry.value) for entry in sorted(entries, key=lambda entry: entry.key)}
+
+
+def _tensor(info) -> TensorSpec:  # type: ignore[no-untyped-def]
+    shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(datatype=DATATYPES.get(info.dtype, f"DT_{info.dtype}"), shape=shape)
+
+
+# message -> field -> (number, type); "*" marks repeated. Maps are written as repeated entries: the bytes are the same.
+_MESSAGES = {
+    "ModelServerConfig": {"model_config_list": (1, "ModelConfigList")},
+    "ModelConfigList": {"config": (1, "*ModelEntry")},
+    "ModelEntry": {
+        "name": (1, "string"), "base_path": (2, "string"), "model_platform": (4, "string"),
+        "model_version_policy": (7, "VersionPolicy"), "version_labels": (8, "*Label"),
+    },
+    "Label": {"key": (1, "string"), "value": (2, "int64")},
+    "VersionPolicy": {"latest": (100, "Latest"), "all": (101, "All"), "specific": (102, "Specific")},
+    "Latest": {"num_versions": (1, "int64")},
+    "All": {},
+    "Specific": {"versions": (1, "*int64")},
+    "SavedModel": {"meta_graphs": (2, "*MetaGraph")},
+    "MetaGraph": {"meta_info_def": (1, "MetaInfo"), "signature_def": (5, "*SignatureEntry")},
+    "MetaInfo": {"tags": (4, "*string")},
+    "SignatureEntry": {"key": (1, "string"), "value": (2, "SignatureDef")},
+    "SignatureDef": {"inputs": (1, "*TensorEntry"), "outputs": (2, "*TensorEntry")},
+    "TensorEntry": {"key": (1, "string"), "value": (2, "TensorInfo")},
+    "TensorInfo": {"dtype": (2, "int32"), "tensor_shape": (3, "Shape")},
+    "Shape": {"dim": (2, "*Dim"), "unknown_rank": (3, "bool")},
+    "Dim": {"size": (1, "int64")},
+}  # fmt: skip
+
+
+def _message(name: str) -> message.Message:
+    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"raybench.{name}"))()
+
+
+@cache
+def _pool() -> descriptor_pool.DescriptorPool:
+    file = descriptor_pb2.FileDescriptorProto(name="raybench/saved_models.proto", package="raybench", syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        proto = file.message_type.add(name=name)
+        if name == "VersionPolicy":
+            proto.oneof_decl.add(name="policy")
+        for field, (number, kind) in fields.items():
+            _add_field(proto, field, number, kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool
+
+
+def _add_field(proto: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+    field = proto.field.add(name=name, number=number)
+    field.label = field.LABEL_REPEATED if kind.startswith("*") else field.LABEL_OPTIONAL
+    base = kind.lstrip("*")
+    scalars = {"string": field.TYPE_STRING, "int64": field.TYPE_INT64, "int32": field.TYPE_INT32, "bool": field.TYPE_BOOL}
+    field.type = scalars.get(base, field.TYPE_MESSAGE)
+    if base not in scalars:
+        field.type_name = f".raybench.{base}"
+    if proto.name == "VersionPolicy":
+        field.oneof_index = 0

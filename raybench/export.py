@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from raybench.model_facts import write_facts
 from raybench.photos import decode, random_crop, sample_photos
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
 
@@ -37,7 +38,17 @@ def export(
         for variant in variants:
             model = plain if variant == "no-opt" else _mixed_precision_copy(build, plain, amp=amp)
             module = _serving_module(model, preprocess, xla=variant == "xla-amp")
-            yield _write(module, out, f"{name}-{variant}")
+            facts = {
+                "architecture": name,
+                "variant": variant,
+                "weights": weights,
+                "seed": seed,
+                "precision": "float32" if variant == "no-opt" else f"mixed_{amp}",
+                "xla": variant == "xla-amp",
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+            }
+            yield _write(module, out, f"{name}-{variant}", facts)
 
 
 def architectures() -> tuple[str, ...]:
@@ -155,12 +166,13 @@ def _serving_module(model: Any, preprocess: Callable[..., Any], *, xla: bool) ->
     return Serving()
 
 
-def _write(module: tf.Module, out: Path, name: str) -> Path:
+def _write(module: tf.Module, out: Path, name: str, facts: dict[str, Any]) -> Path:
     """Save beside the final place, then rename: a reader sees the old model or the new one, never half of one."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out))
     try:
         signatures = {s: getattr(module, s) for s in ("predict_images", "predict_jpeg", "predict_jpegs")}
         tf.saved_model.save(module, str(scratch / "new" / "1"), signatures=signatures)
+        write_facts(scratch / "new" / "1", facts)
         if (out / name).exists():
             (out / name).rename(scratch / "old")
         (scratch / "new").rename(out / name)

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
@@ -75,7 +76,7 @@ def read_models_conf(path: Path) -> tuple[ModelConfig, ...]:
         text_format.Parse(path.read_text(), config)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise ValueError(f"{path}: cannot be read as a models.conf: {error}") from error
-    models = tuple(_model_config(entry, path) for entry in config.model_config_list.config)  # type: ignore[attr-defined]
+    models = tuple(_model_config(entry, path) for entry in config.model_config_list.config)
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path}: model {twice[0]!r} is named twice; give each model one entry")
@@ -87,7 +88,7 @@ def format_models_conf(models: tuple[ModelConfig, ...], relative_to: Path | None
     config = _message("ModelServerConfig")
     for model in models:
         inside = relative_to is not None and model.base_path.is_relative_to(relative_to)
-        entry = config.model_config_list.config.add()  # type: ignore[attr-defined]
+        entry = config.model_config_list.config.add()
         entry.name = model.name
         entry.base_path = str(model.base_path.relative_to(relative_to) if inside and relative_to else model.base_path)
         entry.model_platform = "tensorflow"
@@ -111,7 +112,7 @@ def read_signatures(saved_model: Path) -> dict[str, Signature]:
         proto.ParseFromString(file.read_bytes())
     except (OSError, message.DecodeError) as error:
         raise ValueError(f"{file}: cannot be read as a SavedModel: {error}") from error
-    graphs = [graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags]  # type: ignore[attr-defined]
+    graphs = [graph for graph in proto.meta_graphs if "serve" in graph.meta_info_def.tags]
     if not graphs:
         raise ValueError(f"{file}: has no graph tagged 'serve'; export the model with tf.saved_model.save")
     entries = [entry for entry in graphs[0].signature_def if entry.key != "__saved_model_init_op"]
@@ -125,13 +126,13 @@ def _holds_model(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
 
-def _model_config(entry: message.Message, path: Path) -> ModelConfig:
-    name, base_path = entry.name, entry.base_path  # type: ignore[attr-defined]
+def _model_config(entry: Any, path: Path) -> ModelConfig:
+    name, base_path = entry.name, entry.base_path
     if not _NAME.fullmatch(name):
         raise ValueError(f"{path}: model name {name!r} is not usable; use letters, digits, '.', '_' and '-'")
     if not base_path:
         raise ValueError(f"{path}: model {name!r} has no base_path; name the folder that holds its versions")
-    policy = entry.model_version_policy  # type: ignore[attr-defined]
+    policy = entry.model_version_policy
     return ModelConfig(
         name=name,
         base_path=(path.parent / base_path).resolve(),
@@ -141,11 +142,11 @@ def _model_config(entry: message.Message, path: Path) -> ModelConfig:
     )
 
 
-def _tensors(entries: list) -> dict[str, TensorSpec]:  # type: ignore[type-arg]
+def _tensors(entries: Any) -> dict[str, TensorSpec]:
     return {entry.key: _tensor(entry.value) for entry in sorted(entries, key=lambda entry: entry.key)}
 
 
-def _tensor(info) -> TensorSpec:  # type: ignore[no-untyped-def]
+def _tensor(info: Any) -> TensorSpec:
     shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
     return TensorSpec(datatype=DATATYPES.get(info.dtype, f"DT_{info.dtype}"), shape=shape)
 
@@ -175,7 +176,7 @@ _MESSAGES = {
 }  # fmt: skip
 
 
-def _message(name: str) -> message.Message:
+def _message(name: str) -> Any:
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"raybench.{name}"))()
 
 
@@ -197,7 +198,12 @@ def _add_field(proto: descriptor_pb2.DescriptorProto, name: str, number: int, ki
     field = proto.field.add(name=name, number=number)
     field.label = field.LABEL_REPEATED if kind.startswith("*") else field.LABEL_OPTIONAL
     base = kind.lstrip("*")
-    scalars = {"string": field.TYPE_STRING, "int64": field.TYPE_INT64, "int32": field.TYPE_INT32, "bool": field.TYPE_BOOL}
+    scalars = {
+        "string": field.TYPE_STRING,
+        "int64": field.TYPE_INT64,
+        "int32": field.TYPE_INT32,
+        "bool": field.TYPE_BOOL,
+    }
     field.type = scalars.get(base, field.TYPE_MESSAGE)
     if base not in scalars:
         field.type_name = f".raybench.{base}"

@@ -1,0 +1,139 @@
+"""Summaries -> doubts: why a number may not be trusted, and what to do about it; pure."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from raybench.stats import PERCENTILES, TrialSummary, samples_needed
+
+_UNEVEN = 1.25
+_DISTINCT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A reason not to trust a number; `value` is what was found, `limit` what would not have been doubted."""
+
+    code: str
+    sentence: str
+    remedy: str
+    value: float | None = None
+    limit: float | None = None
+
+
+def doubts(trial: TrialSummary, *, cores: int | None, rounds: int) -> tuple[Doubt, ...]:
+    """Every doubt about one trial; `cores` are the client host's, `rounds` how often its cell was measured."""
+    if trial.requests.attempted == 0:
+        return ()
+    found: list[Doubt | None] = [check(trial) for check in _TRIAL_CHECKS]
+    return tuple(doubt for doubt in (*found, _workers_over_cores(trial, cores), _one_round(rounds)) if doubt)
+
+
+def with_doubts(trials: Iterable[TrialSummary], *, cores: int | None) -> tuple[TrialSummary, ...]:
+    """The trials, each with its doubts."""
+    all_trials = tuple(trials)
+    rounds = {trial.cell: sum(other.cell == trial.cell for other in all_trials) for trial in all_trials}
+    return tuple(replace(t, doubts=doubts(t, cores=cores, rounds=rounds[t.cell])) for t in all_trials)
+
+
+def _few_samples(trial: TrialSummary) -> Doubt | None:
+    n = trial.service_ms.n if trial.service_ms else 0
+    needs = {name: samples_needed(p) for name, p in PERCENTILES.items() if samples_needed(p) > n}
+    if not needs:
+        return None
+    names = ", ".join(name.replace("_", ".") for name in needs)
+    return Doubt(
+        code="few_samples",
+        sentence=f"{n} requests in the window are too few for {names}, which are not shown",
+        remedy=f"send more: the window needs {', '.join(f'{k} for {v}' for v, k in _readable(needs))}",
+        value=n,
+        limit=max(needs.values()),
+    )
+
+
+def _readable(needs: dict[str, int]) -> list[tuple[str, int]]:
+    return [(name.replace("_", "."), count) for name, count in needs.items()]
+
+
+def _errors(trial: TrialSummary) -> Doubt | None:
+    requests = trial.requests
+    if not requests.failed:
+        return None
+    named = ", ".join(f"{count} {status}" for status, count in requests.errors.items())
+    return Doubt(
+        code="errors",
+        sentence=f"{requests.failed} of {requests.attempted} requests failed ({named}); latency is of successes alone",
+        remedy="read column `error` of the samples, and mend the server or lower the load",
+        value=requests.error_rate,
+        limit=0.0,
+    )
+
+
+def _uneven_workers(trial: TrialSummary) -> Doubt | None:
+    """Workers that end far apart: the window is short, and the last of them met less load."""
+    if not trial.job_s or not trial.window_s or trial.job_s < _UNEVEN * trial.window_s:
+        return None
+    return Doubt(
+        code="uneven_workers",
+        sentence=f"all lanes were active for {trial.window_s:.1f} s of {trial.job_s:.1f} s: some ended much earlier",
+        remedy="use --duration, or more requests, so that the lanes end together",
+        value=trial.job_s / trial.window_s,
+        limit=_UNEVEN,
+    )
+
+
+def _few_payloads(trial: TrialSummary) -> Doubt | None:
+    payload = trial.payload
+    if payload is None or payload.distinct >= _DISTINCT_SHARE * payload.images:
+        return None
+    return Doubt(
+        code="few_payloads",
+        sentence=f"{payload.distinct} distinct images stood for the {payload.images} that were sent",
+        remedy="use a larger image folder or fewer requests, if anything on the way may cache",
+        value=payload.distinct / payload.images,
+        limit=_DISTINCT_SHARE,
+    )
+
+
+def _empty_window(trial: TrialSummary) -> Doubt | None:
+    if trial.window_s is not None:
+        return None
+    return Doubt(
+        code="no_window",
+        sentence="at no time were all lanes active, so there is no throughput and no percentile",
+        remedy="send more requests per lane",
+    )
+
+
+def _workers_over_cores(trial: TrialSummary, cores: int | None) -> Doubt | None:
+    nodes = {worker["node"] for worker in trial.workers}
+    workers = int(trial.load["workers"])
+    if cores is None or len(nodes) != 1 or workers <= cores:
+        return None
+    return Doubt(
+        code="workers_over_cores",
+        sentence=f"{workers} workers shared {cores} cores: they wait for each other, and for a server on this host",
+        remedy=f"use at most {cores} workers with more lanes each (--concurrency), or more hosts",
+        value=workers,
+        limit=cores,
+    )
+
+
+def _one_round(rounds: int) -> Doubt | None:
+    if rounds > 1:
+        return None
+    return Doubt(
+        code="one_round",
+        sentence="one round: nothing says how far the numbers move when they are taken again",
+        remedy="use --rounds 5 or more before you compare",
+        value=1,
+        limit=2,
+    )
+
+
+_TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
+    _few_samples,
+    _errors,
+    _uneven_workers,
+    _few_payloads,
+    _empty_window,
+)

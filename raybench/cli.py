@@ -1,0 +1,254 @@
+"""The commands: parse, call one function, echo."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from raybench import config, plan
+from raybench.config import Benchmark, ConfigError
+
+_PIPE_WIDTH = 110
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="raybench")
+def main() -> None:
+    """Choose and size an inference server, with numbers that can be defended.
+
+    \b
+    raybench run --workers 4          Triton beside TensorFlow in process
+    raybench report results/run-...   the table again
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+@main.command()
+@click.argument("architectures", nargs=-1)
+@click.option("--out", default="models", show_default=True, help="Folder for the SavedModels and models.conf.")
+@click.option("--weights", type=click.Choice(["random", "imagenet"]), default="random", show_default=True)
+@click.option("--variants", default="no-opt,xla-amp", show_default=True, help="Comma list of no-opt and xla-amp.")
+@click.option("--amp", type=click.Choice(["float16", "bfloat16"]), default="float16", show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of random weights.")
+def export(architectures: tuple[str, ...], out: str, weights: str, variants: str, amp: str, seed: int) -> None:
+    """Export keras.applications as SavedModels named ARCHITECTURE-VARIANT; resnet50 and efficientnetb0 by default.
+
+    \b
+    raybench export resnet50 --variants no-opt --out models
+    """
+    wanted = tuple(variants.split(","))
+    if unknown := [variant for variant in wanted if variant not in ("no-opt", "xla-amp")]:
+        raise click.UsageError(f"variants has {unknown[0]!r}; there are no-opt, xla-amp")
+    from raybench.export import export as write  # TensorFlow: only here
+
+    names = architectures or ("resnet50", "efficientnetb0")
+    try:
+        for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp):
+            click.echo(f"exported {folder}")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"out is {out}; it cannot be written: {error}") from error
+
+
+@main.group()
+def serve() -> None:
+    """Start a real server in the foreground.
+
+    \b
+    raybench serve triton --models models
+    """
+
+
+@serve.command("triton")
+@click.option("--models", default="models", show_default=True, help="Folder with models.conf.")
+@click.option("-m", "--model", multiple=True, help="Model to load; all of models.conf by default.")
+@click.option("--instances", default=1, show_default=True, type=click.IntRange(min=1), help="Instances of the backend.")
+@click.option("--port", default=8001, show_default=True, help="gRPC port; 0 takes a free one.")
+@click.option("--server-bind", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--merge-max-images", type=click.IntRange(min=1), help="Most images in one merged TensorFlow call.")
+def serve_triton(
+    models: str, model: tuple[str, ...], instances: int, port: int, server_bind: str, merge_max_images: int | None
+) -> None:
+    """Serve every SavedModel of models.conf from a real Triton until Ctrl-C.
+
+    \b
+    raybench serve triton --models models -m efficientnetb0-no-opt --instances 2
+    """
+    from raybench.servers import ServerError
+    from raybench.servers.triton import TritonOptions, running_triton
+
+    _warn_of_bind(server_bind)
+    options = TritonOptions(
+        models_conf=Path(models) / "models.conf",
+        models=model,
+        instances=instances,
+        bind=server_bind,
+        grpc_port=port,
+        merge_max_images=merge_max_images,
+    )
+    try:
+        with suppress(KeyboardInterrupt), running_triton(options) as triton:
+            click.echo(f"grpc     {triton.grpc_url}\nhttp     {triton.http_url}\nmetrics  {triton.metrics_url}\nready")
+            while triton.process.exit_code is None:
+                time.sleep(0.5)
+            raise click.ClickException(f"Triton ended with {triton.process.exit_code}:\n{triton.process.tail()}")
+    except ServerError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of a benchmark; None where one is not given, so that the YAML's value stands."""
+    options = [
+        click.option("--workers", type=int, help="Ray actors that send.  [4]"),
+        click.option("--concurrency", type=int, help="Lanes per worker: requests in flight in each.  [1]"),
+        click.option("-s", "--server", multiple=True, help="triton, local or fake; repeatable.  [local, triton]"),
+        click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
+        click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
+        click.option("-m", "--model", multiple=True, help="ARCHITECTURE-VARIANT; repeatable.  [efficientnetb0-no-opt]"),
+        click.option("--models", help="Folder with models.conf.  [models]"),
+        click.option("--signature", help="Signature to call.  [predict_images]"),
+        click.option("-b", "--batch-size", type=int, help="Images a request.  [8]"),
+        click.option("--request-count", type=int, help="Requests of a trial, over all workers.  [100]"),
+        click.option("--duration", type=float, help="Seconds of a trial, instead of a count."),
+        click.option("--warmup-request-count", type=int, help="Requests before the window.  [2 per lane]"),
+        click.option("--rounds", type=int, help="How often every cell is measured.  [1]"),
+        click.option("--seed", type=int, help="Seed of images and order.  [0]"),
+        click.option("--images", help="photos, noise, or a folder.  [photos]"),
+        click.option("--timeout", type=float, help="Deadline of one request, seconds.  [60]"),
+        click.option("--address", help="Ray cluster to join.  [one of our own]"),
+        click.option("--server-bind", help="Address that servers we start listen on.  [127.0.0.1]"),
+        click.option("--out", help="Where results folders go.  [results]"),
+        click.option("--name", help="Name of the run.  [run]"),
+        click.option("--ui", type=click.Choice(config.UI_KINDS), help="Progress.  [live]"),
+        click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
+        click.option("--strict", is_flag=True, default=None, help="Exit 3 where a trial is degraded or unstable."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@_load_options
+@click.option("--dry-run", is_flag=True, help="Print the trials in order and stop.")
+def run(benchmark: Path | None, dry_run: bool, **flags: Any) -> None:
+    """Measure every server under the same load, and report; BENCHMARK.yaml is optional, flags override it.
+
+    \b
+    raybench run --workers 4
+    raybench run --workers 2 --concurrency 4 -m resnet50-no-opt -b 16 --instances 1,2 --rounds 5
+    raybench run -s triton --url triton=127.0.0.1:8001 --request-count 200
+    """
+    try:
+        loaded = config.load(benchmark, _parsed(flags))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    if dry_run:
+        for trial in plan.trials(loaded):
+            click.echo(trial.id)
+        return
+    _warn_of_bind(loaded.server_bind)
+    sys.exit(_run_and_report(loaded))
+
+
+def _run_and_report(benchmark: Benchmark) -> int:
+    from raybench import driver
+    from raybench.report.live import progress
+
+    console = _console()
+    status = 0
+    folders: list[Path] = []
+    try:
+        with progress(benchmark.ui, console) as shown:
+            driver.run(benchmark, shown, sys.argv, on_folder=folders.append)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        status = 130
+    if not folders:
+        return status
+    summary = _report(console, folders[0])
+    return status or exit_code(summary, benchmark)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--format", "kind", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
+def report(folder: Path, kind: str) -> None:
+    """Derive summary.json and the table of a results folder again, finished or not.
+
+    \b
+    raybench report results/run-20260101T120000Z --format markdown
+    """
+    from raybench.store import StoreError
+
+    try:
+        _report(_console(), folder, kind)
+    except StoreError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _report(console: Console, folder: Path, kind: str = "text") -> Any:
+    from raybench.report import report as derive
+    from raybench.report.text import markdown, print_report
+
+    summary = derive(folder)
+    if kind == "markdown":
+        click.echo(markdown(summary), nl=False)
+    else:
+        print_report(console, summary, folder)
+    return summary
+
+
+def exit_code(summary: Any, benchmark: Benchmark) -> int:
+    """The first that applies: 1 a trial failed, 5 too many failed requests, 3 degraded under --strict, else 0."""
+    statuses = {trial.status for trial in summary.trials}
+    if "failed" in statuses:
+        return 1
+    if any(trial.requests.error_rate > benchmark.max_error_rate for trial in summary.trials):
+        return 5
+    if benchmark.strict and statuses & {"degraded", "unstable"}:
+        return 3
+    return 0
+
+
+def _console() -> Console:
+    """A terminal as wide as it is; a file or pipe wide enough for the table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+
+
+def _parsed(flags: dict[str, Any]) -> dict[str, Any]:
+    """Flags whose text holds several values, as values."""
+    parsed = dict(flags)
+    if flags["instances"] is not None:
+        try:
+            parsed["instances"] = tuple(int(n) for n in flags["instances"].split(","))
+        except ValueError as error:
+            raise ConfigError(f"instances is {flags['instances']}; give numbers such as 1,2") from error
+    pairs = [text.partition("=") for text in flags["url"]]
+    if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
+        raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")
+    parsed["url"] = {kind: url for kind, _, url in pairs}
+    return parsed
+
+
+def _warn_of_bind(address: str) -> None:
+    if address not in ("127.0.0.1", "localhost", "::1"):
+        click.echo(
+            f"warning: the server listens on {address}; this Triton (2.51) predates known security fixes, "
+            f"so let only hosts that you trust reach it",
+            err=True,
+        )
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

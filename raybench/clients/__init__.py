@@ -1,0 +1,21 @@
+"""Clients of the servers under test, by kind."""
+
+from raybench.clients.base import Client
+from raybench.config import ServerSpec
+
+
+def connect(server: ServerSpec, *, url: str, model: str, signature: str, models: str) -> Client:
+    """The client of a server's kind; a kind's module is imported only where it is used."""
+    if server.kind == "triton":
+        from raybench.clients.triton import TritonClient
+
+        return TritonClient(url, model=model, signature=signature)
+    if server.kind == "local":
+        from raybench.clients.local import LocalClient
+
+        return LocalClient(models, model=model, signature=signature)
+    if server.kind == "fake":
+        from raybench.clients.fake import FakeClient
+
+        return FakeClient(url)
+    raise ValueError(f"no client for server kind {server.kind!r}")

@@ -1,0 +1,59 @@
+"""The seam between a worker and what it loads: one request out, one reply back, failures as values."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from raybench.samples import OK
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of one request; `body` is the answer as it came, undecoded."""
+
+    status: str  # OK or a gRPC status name
+    body: Any = None
+    received_bytes: int = 0
+    error: str | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == OK
+
+
+@dataclass(frozen=True)
+class Description:
+    """What answers at an endpoint, as far as it says."""
+
+    server: str
+    version: str | None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+class ClientError(Exception):
+    """An endpoint that cannot be used: one sentence."""
+
+
+class Client(Protocol):
+    """One endpoint, used by the lanes of one worker."""
+
+    def describe(self) -> Description:
+        """What answers; raises ClientError where nothing does, or the wrong thing."""
+
+    def encode(self, batch: np.ndarray) -> Any:
+        """A request ready to send, from uint8 [n, h, w, 3]; off the clock."""
+
+    def send(self, request: Any, timeout_s: float) -> Reply:
+        """One call, on the clock; never raises for what the server or the network does."""
+
+    def decode(self, reply: Reply) -> dict[str, np.ndarray]:
+        """The answer's arrays by name; off the clock."""
+
+    def close(self) -> None: ...
+
+
+def size(request: Any) -> int:
+    """The payload bytes of an encoded request."""
+    return int(request.nbytes) if isinstance(request, np.ndarray) else len(request)

@@ -1,0 +1,64 @@
+"""A server that is none: scripted times and faults, no model; shown as `fake` wherever it appears."""
+
+import time
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from raybench.clients.base import ClientError, Description, Reply
+
+
+@dataclass(frozen=True)
+class Script:
+    """What the fake does: each reply takes `service_ms`; every `fail_every`-th is UNAVAILABLE, every `hang_every`-th
+    takes until the deadline; 0 is never."""
+
+    service_ms: float = 1.0
+    fail_every: int = 0
+    hang_every: int = 0
+
+
+class FakeClient:
+    """Obeys a script such as `service_ms=5,fail_every=10`."""
+
+    def __init__(self, script: str) -> None:
+        self._script = read_script(script)
+        self._numbers = count(1)
+
+    def describe(self) -> Description:
+        return Description(server="fake", version=None, inputs=("images",), outputs=("count",))
+
+    def encode(self, batch: np.ndarray) -> bytes:
+        return batch.tobytes()
+
+    def send(self, request: bytes, timeout_s: float) -> Reply:
+        number = next(self._numbers)
+        script = self._script
+        if script.hang_every and number % script.hang_every == 0:
+            time.sleep(timeout_s)
+            return Reply(status="DEADLINE_EXCEEDED", error="scripted hang")
+        time.sleep(min(script.service_ms / 1e3, timeout_s))
+        if script.fail_every and number % script.fail_every == 0:
+            return Reply(status="UNAVAILABLE", error="scripted fault")
+        return Reply(status="OK", body=len(request), received_bytes=8)
+
+    def decode(self, reply: Reply) -> dict[str, np.ndarray]:
+        return {"count": np.array([reply.body])}
+
+    def close(self) -> None:
+        pass
+
+
+def read_script(text: str) -> Script:
+    """A script from `key=value,...`; raises ClientError for a key or value that it does not know."""
+    kinds = {"service_ms": float, "fail_every": int, "hang_every": int}
+    values: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.partition("=")
+        try:
+            values[key] = kinds[key](value)
+        except (KeyError, ValueError) as error:
+            raise ClientError(f"url fake={text}: {part!r} is not one of {', '.join(kinds)} with a number") from error
+    return Script(**values)

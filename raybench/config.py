@@ -1,0 +1,179 @@
+"""Benchmark: what one run does, from YAML and flags, with every check of user input that needs no server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+SERVER_KINDS = ("triton", "local", "fake")
+UI_KINDS = ("live", "plain", "none")
+IMAGE_PX = 224
+
+
+class ConfigError(ValueError):
+    """A wrong configuration: one sentence with field, value and remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSpec:
+    """A server under test; with `url` it runs already, without we start it."""
+
+    kind: str
+    instances: int = 1
+    url: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"triton x{self.instances}" if self.kind == "triton" and not self.url else self.kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One run. Field names are the flags' and the YAML keys' words; counts are totals of a trial."""
+
+    name: str = "run"
+    server: tuple[str, ...] = ("local", "triton")
+    url: Mapping[str, str] = field(default_factory=dict)
+    instances: tuple[int, ...] = (1,)
+    model: tuple[str, ...] = ("efficientnetb0-no-opt",)
+    signature: str = "predict_images"
+    models: str = "models"
+    workers: int = 4
+    concurrency: int = 1
+    batch_size: int = 8
+    request_count: int | None = None
+    duration: float | None = None
+    warmup_request_count: int | None = None
+    rounds: int = 1
+    seed: int = 0
+    images: str = "photos"
+    timeout: float = 60.0
+    address: str | None = None
+    server_bind: str = "127.0.0.1"
+    out: str = "results"
+    ui: str = "live"
+    strict: bool = False
+    max_error_rate: float = 0.0
+
+    @property
+    def servers(self) -> tuple[ServerSpec, ...]:
+        """The servers under test; each number of Triton instances is a server of its own."""
+        specs = []
+        for kind in self.server:
+            counts = self.instances if kind == "triton" and kind not in self.url else (1,)
+            specs += [ServerSpec(kind=kind, instances=n, url=self.url.get(kind)) for n in counts]
+        return tuple(specs)
+
+    @property
+    def models_conf(self) -> Path:
+        return Path(self.models) / "models.conf"
+
+
+def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
+    """The benchmark of a YAML file, or the default one, with the flags that were given laid over it.
+
+    Raises ConfigError for the first field that is wrong.
+    """
+    values = _from_yaml(path) if path else {}
+    if path and "name" not in values:
+        values["name"] = path.stem
+    given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
+    return _checked(_with_defaults(replace(Benchmark(), **{**values, **given})))
+
+
+def _with_defaults(benchmark: Benchmark) -> Benchmark:
+    """A trial has one length: 100 requests unless a count or a duration is given; a url names its server."""
+    if benchmark.request_count is None and benchmark.duration is None:
+        benchmark = replace(benchmark, request_count=100)
+    added = tuple(kind for kind in benchmark.url if kind not in benchmark.server)
+    return replace(benchmark, server=benchmark.server + added)
+
+
+def _from_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {_one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, not a mapping; write lines such as 'workers: 4'")
+    return {_known(path, str(key)): _typed(path, str(key).replace("-", "_"), value) for key, value in values.items()}
+
+
+def _known(path: Path, key: str) -> str:
+    name, names = key.replace("-", "_"), [f.name for f in fields(Benchmark)]
+    if name not in names:
+        raise ConfigError(f"{path}: key {key!r} is unknown; there are {', '.join(sorted(names))}")
+    return name
+
+
+def _typed(path: Path, name: str, value: Any) -> Any:
+    """A YAML value in the type of its field; a single value stands for a list of one."""
+    expected = str(get_type_hints(Benchmark)[name])
+    if "tuple" in expected:
+        element = int if "int" in expected else str
+        values = value if isinstance(value, list) else [value]
+        return tuple(_scalar(path, name, element, each) for each in values)
+    if "Mapping" in expected:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: {name} is {value!r}; write 'url: {{triton: HOST:PORT}}'")
+        return {str(key): str(each) for key, each in value.items()}
+    if value is None and "None" in expected:
+        return None
+    kinds = {"bool": bool, "int": int, "float": float}
+    kind = next((kinds[word] for word in kinds if word in expected), str)
+    return _scalar(path, name, kind, value)
+
+
+def _scalar(path: Path, name: str, kind: type, value: Any) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{path}: {name} is {value!r}; it takes {kind.__name__}")
+    return value
+
+
+def _checked(b: Benchmark) -> Benchmark:
+    for name in ("workers", "concurrency", "batch_size", "rounds", "request_count"):
+        _require(getattr(b, name) is None or getattr(b, name) >= 1, name, getattr(b, name), "give 1 or more")
+    for name in ("timeout", "duration"):
+        _require(getattr(b, name) is None or getattr(b, name) > 0, name, getattr(b, name), "give a time above 0")
+    for name in ("warmup_request_count", "seed"):
+        _require((getattr(b, name) or 0) >= 0, name, getattr(b, name), "give 0 or more")
+    _require(all(n >= 1 for n in b.instances), "instances", b.instances, "give 1 or more")
+    _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
+    _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
+    _require(
+        b.request_count is None or b.duration is None, "duration", b.duration, "leave out request_count or duration"
+    )
+    for kind in (*b.server, *b.url):
+        _require(kind in SERVER_KINDS, "server", kind, f"there are {', '.join(SERVER_KINDS)}")
+    for what in ("server", "model", "instances"):
+        values = getattr(b, what)
+        _require(bool(values), what, values, "name at least one")
+        _require(len(set(values)) == len(values), what, values, "name each once")
+    _require("local" not in b.url, "url", b.url.get("local"), "local is TensorFlow in the worker, it has no url")
+    _check_load(b)
+    return b
+
+
+def _check_load(b: Benchmark) -> None:
+    in_flight = b.workers * b.concurrency
+    _require(
+        b.request_count is None or b.request_count >= in_flight,
+        "request_count",
+        b.request_count,
+        f"{in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
+    )
+    is_folder = b.images not in ("photos", "noise")
+    _require(not is_folder or Path(b.images).is_dir(), "images", b.images, "give 'photos', 'noise' or a folder")
+
+
+def _require(holds: bool, name: str, value: object, remedy: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name.replace('_', '-')} is {value}; {remedy}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

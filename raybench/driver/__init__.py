@@ -1,0 +1,117 @@
+"""Ray's home: run a benchmark from first server to last sample."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from raybench import images, plan, store
+from raybench.config import IMAGE_PX, Benchmark, ConfigError
+from raybench.driver.cluster import Cluster, connected
+from raybench.driver.trial import measure, not_measured
+from raybench.plan import Trial
+from raybench.report.live import Progress
+from raybench.saved_models import read_models_conf
+from raybench.servers import ServerError, ServerUnavailable, running
+
+_EXPORT_TIMEOUT_S = 1200
+
+
+def run(benchmark: Benchmark, progress: Progress, command: list[str], on_folder: Callable[[Path], object]) -> None:
+    """Measure every trial of a benchmark; each is on disk, in the folder told to `on_folder`, before the next begins.
+
+    Raises ConfigError before any server starts or load is sent, and KeyboardInterrupt after the trial that an
+    interrupt cut short has been written.
+    """
+    _export_missing(benchmark, progress)
+    progress.step("starting Ray")
+    with connected(benchmark) as cluster:
+        progress.say(_dashboard(cluster))
+        folder = store.create(benchmark, command, cluster=vars(cluster))
+        on_folder(folder)
+        progress.step(f"reading images ({benchmark.images})")
+        shards = _shards(benchmark)
+        trials = plan.trials(benchmark)
+        progress.begin(len(trials))
+        for (_, _server), group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
+            for observed in _measure_on_one_server(list(group), benchmark, shards, cluster, progress):
+                store.save(folder, observed)
+                progress.end(observed.record)
+                if observed.record["status"] == "interrupted":
+                    raise KeyboardInterrupt
+        store.finish(folder)
+
+
+def _measure_on_one_server(
+    trials: list[Trial], benchmark: Benchmark, shards: dict[int, Any], cluster: Cluster, progress: Progress
+) -> Iterator[Any]:
+    """The trials of one server in one round, with the server running around them."""
+    left = list(trials)
+    try:
+        progress.step(f"starting {trials[0].cell.server.label}")
+        with running(trials[0].cell.server, benchmark) as server:
+            while left:
+                trial = left[0]
+                progress.start(trial)
+                refs = shards[trial.cell.load.workers]
+                observed = measure(trial, benchmark, server, refs, cluster.gpus, progress)
+                left.pop(0)
+                yield observed
+    except ServerError as error:
+        status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
+        for trial in left:
+            yield not_measured(trial, benchmark, status=status, reason=str(error))
+
+
+def _shards(benchmark: Benchmark) -> dict[int, Any]:
+    """The one dataset of the run, split for each number of workers that its cells use."""
+    in_flight = benchmark.workers * benchmark.concurrency
+    requests = benchmark.request_count or 16 * in_flight
+    per_worker = -(-requests // benchmark.workers)
+    most = max(1, images.most_images(IMAGE_PX) // (benchmark.workers * benchmark.batch_size))
+    count = benchmark.workers * min(per_worker, most) * benchmark.batch_size
+    try:
+        dataset = images.dataset(benchmark.images, count, size_px=IMAGE_PX, seed=benchmark.seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    workers = {trial.cell.load.workers for trial in plan.trials(benchmark)}
+    return {n: images.shards(dataset, n) for n in workers}
+
+
+def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
+    """Export the asked models that models.conf lacks, where a server of ours needs them.
+
+    TensorFlow lives in a process of its own for that: the driver never holds it.
+    """
+    if not any(s.kind in ("local", "triton") and not s.url for s in benchmark.servers):
+        return
+    there = _models_there(benchmark)
+    for model in (name for name in benchmark.model if name not in there):
+        architecture, _, variant = model.partition("-")
+        progress.step(f"exporting {model} to {benchmark.models}")
+        command = [sys.executable, "-m", "raybench", "export", architecture, "--out", benchmark.models]
+        command += ["--variants", variant or "no-opt"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ConfigError(
+                f"model is {model}; {benchmark.models_conf} has {', '.join(sorted(there)) or 'no models'}, "
+                f"and it cannot be exported: {last.removeprefix('Error: ')}"
+            )
+
+
+def _models_there(benchmark: Benchmark) -> set[str]:
+    if not benchmark.models_conf.exists():
+        return set()
+    try:
+        return {model.name for model in read_models_conf(benchmark.models_conf) if model.versions()}
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _dashboard(cluster: Cluster) -> str:
+    if cluster.dashboard_url is None:
+        return "Ray dashboard: this cluster has none"
+    return f"Ray dashboard: {cluster.dashboard_url} (it asks for the token that `ray get-auth-token` prints)"

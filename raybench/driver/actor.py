@@ -1,0 +1,51 @@
+"""The Ray actor around a Worker."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from raybench.clients.base import Description
+from raybench.worker import Payloads, Task, Worker
+
+
+class _Worker:
+    """A Worker on some node. The control methods answer while `run` streams."""
+
+    def __init__(self, task: Task) -> None:
+        self._worker = Worker(task)
+
+    def open(self) -> Description:
+        return self._worker.open()
+
+    def encode(self, blocks: list[Any]) -> Payloads:
+        return self._worker.encode(ray.get(blocks))
+
+    def warm_up(self) -> pa.Table:
+        return self._worker.warm_up()
+
+    @ray.method(num_returns="streaming")
+    def run(self, start_at_s: float) -> Iterator[pa.Table]:
+        yield from self._worker.run(start_at_s)
+
+    @ray.method(concurrency_group="control")
+    def halt(self) -> None:
+        self._worker.halt()
+
+    @ray.method(concurrency_group="control")
+    def clock_ns(self) -> int:
+        return time.time_ns()
+
+    @ray.method(concurrency_group="control")
+    def facts(self) -> dict[str, Any]:
+        return self._worker.facts()
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+WorkerActor: Any = ray.remote(
+    num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD", concurrency_groups={"control": 2}
+)(_Worker)

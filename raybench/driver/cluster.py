@@ -1,0 +1,67 @@
+"""Ray: join the cluster that is named, or start one on this machine; stopped on the way out where it is ours."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use the prepared environment as it is
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+from raybench.config import Benchmark, ConfigError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that is connected; `is_ours` says whether we started it."""
+
+    dashboard_url: str | None
+    is_ours: bool
+    nodes: int
+    cpus: int
+    gpus: int
+
+
+@contextmanager
+def connected(benchmark: Benchmark) -> Iterator[Cluster]:
+    """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker.
+
+    Raises ConfigError where a cluster that others started has too few CPUs for the workers, or does not answer.
+    """
+    address = benchmark.address or os.environ.get("RAY_ADDRESS")
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address:
+            context = ray.init(address=address, **common)
+        else:
+            cpus = max(os.cpu_count() or 1, benchmark.workers + 2)
+            context = ray.init(num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"address is {address}; Ray did not answer: {' '.join(str(error).split())[:300]}") from error
+    try:
+        resources = ray.cluster_resources()
+        cluster = Cluster(
+            dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+            is_ours=not address,
+            nodes=sum(node["Alive"] for node in ray.nodes()),
+            cpus=int(resources.get("CPU", 0)),
+            gpus=int(resources.get("GPU", 0)),
+        )
+        _check_cpus(cluster, benchmark)
+        yield cluster
+    finally:
+        ray.shutdown()
+
+
+def _check_cpus(cluster: Cluster, benchmark: Benchmark) -> None:
+    free = int(ray.available_resources().get("CPU", 0))
+    if not cluster.is_ours and free < benchmark.workers:
+        raise ConfigError(
+            f"workers is {benchmark.workers}, and the Ray cluster has {free} free CPUs of {cluster.cpus}; "
+            f"ask for at most {free} or add nodes"
+        )

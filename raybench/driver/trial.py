@@ -1,0 +1,227 @@
+"""One trial: workers open, encode, warm up, wait at the gate, send; what was observed becomes a record."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
+from raybench import samples
+from raybench.clients.base import ClientError
+from raybench.config import Benchmark
+from raybench.driver.actor import WorkerActor
+from raybench.driver.gate import Clock, measure_clock, start_times
+from raybench.driver.gather import Gathered, gather
+from raybench.model_facts import describe_model
+from raybench.plan import Trial, shares
+from raybench.report.live import Progress
+from raybench.servers import Running, ServerError
+from raybench.store import Observed
+from raybench.telemetry import recorder, triton
+from raybench.worker import Payloads, Task
+
+_OPEN_TIMEOUT_S = 300.0  # TensorFlow imports and loads in here
+_ENCODE_TIMEOUT_S = 300.0
+_HALT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The workers of a trial, ready at the gate."""
+
+    actors: list[Any]
+    clocks: list[Clock]
+    payloads: list[Payloads]
+    warmup: pa.Table
+    facts: list[dict[str, Any]]
+    server_version: str | None
+
+
+def measure(
+    trial: Trial, benchmark: Benchmark, server: Running, shard_refs: list[list[Any]], gpus: int, progress: Progress
+) -> Observed:
+    """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
+    started, gathered, telemetry = _now(), Gathered(), recorder.SCHEMA.empty_table()
+    record: dict[str, Any] = {}
+    try:
+        with _crew(trial, benchmark, server, shard_refs, gpus) as crew:
+            before = _statistics(trial, server)
+            with recorder.recording(_pid_here(trial, server, crew)) as telemetry_rows:
+                try:
+                    _send(crew, gathered, progress)
+                finally:
+                    telemetry = telemetry_rows.table()
+                    record = _facts(crew, gathered, before, _statistics(trial, server))
+                    gathered.tables.insert(0, crew.warmup)
+        status, reason = _outcome(trial, gathered)
+    except (ClientError, ServerError, RayError, GetTimeoutError) as error:
+        status, reason = "failed", f"{_sentence(error)}\n{server.tail()}".strip()
+    except KeyboardInterrupt:
+        status, reason = "interrupted", "interrupted from outside; what was measured until then is kept"
+    return Observed(
+        record={
+            **_identity(trial, benchmark, server),
+            "started": started,
+            "ended": _now(),
+            "status": status,
+            "reason": reason,
+            **record,
+        },
+        samples=samples.merge(gathered.tables),
+        telemetry=telemetry,
+    )
+
+
+def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str) -> Observed:
+    """The row of a trial whose server could not be had (skipped) or did not start (failed)."""
+    server = Running(url="", facts={"kind": trial.cell.server.kind, "instances": trial.cell.server.instances})
+    when = {"started": _now(), "ended": _now()}
+    record = {**_identity(trial, benchmark, server), **when, "status": status, "reason": reason}
+    return Observed(record=record, samples=samples.merge([]), telemetry=recorder.SCHEMA.empty_table())
+
+
+@contextmanager
+def _crew(
+    trial: Trial, benchmark: Benchmark, server: Running, shard_refs: list[list[Any]], gpus: int
+) -> Iterator[Crew]:
+    """Workers that have warmed up; their actors end with the block."""
+    load = trial.cell.load
+    counts = shares(load.request_count, load.workers) if load.request_count else [None] * load.workers
+    warmups = shares(load.warmup_request_count, load.workers)
+    task = Task(
+        worker=0,
+        cell=trial.cell,
+        url=server.url,
+        models=benchmark.models,
+        request_count=None,
+        warmup_request_count=0,
+    )
+    actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and gpus else 0)
+    actors = [
+        actor.remote(replace(task, worker=i, request_count=counts[i], warmup_request_count=warmups[i]))
+        for i in range(load.workers)
+    ]
+    try:
+        descriptions = ray.get([each.open.remote() for each in actors], timeout=_OPEN_TIMEOUT_S)
+        encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
+        payloads = ray.get(encoding, timeout=_ENCODE_TIMEOUT_S)
+        most_s = load.timeout_s * (max(warmups) // load.concurrency + 1) + 10
+        warmup = ray.get([each.warm_up.remote() for each in actors], timeout=most_s)
+        yield Crew(
+            actors=actors,
+            clocks=[measure_clock(each) for each in actors],
+            payloads=payloads,
+            warmup=samples.merge(warmup),
+            facts=ray.get([each.facts.remote() for each in actors], timeout=_HALT_TIMEOUT_S),
+            server_version=descriptions[0].version,
+        )
+    finally:
+        for each in actors:
+            ray.kill(each)
+
+
+def _send(crew: Crew, gathered: Gathered, progress: Progress) -> None:
+    """Open the gate and gather; on an interrupt, halt the workers and keep what they have."""
+    times = start_times(crew.clocks)
+    streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
+
+    def on_chunk(chunk: pa.Table) -> None:
+        progress.advance(len(chunk), len(chunk) - len(samples.succeeded(chunk)))
+
+    try:
+        gather(streams, gathered, on_chunk)
+    except KeyboardInterrupt:
+        for actor in crew.actors:
+            actor.halt.remote()
+        gather(streams, gathered, on_chunk)
+        raise
+
+
+def _outcome(trial: Trial, gathered: Gathered) -> tuple[str, str | None]:
+    rows = samples.measured(samples.merge(gathered.tables))
+    if gathered.lost:
+        named = "; ".join(f"worker {number} {why}" for number, why in sorted(gathered.lost.items()))
+        return ("failed" if len(gathered.lost) == trial.cell.load.workers else "degraded"), f"lost: {named}"
+    if len(samples.succeeded(rows)) == 0:
+        first = next((text for text in rows["error"].to_pylist() if text), "no request was sent")
+        return "failed", f"no request succeeded; the first error was: {first}"
+    return "ok", None
+
+
+def _facts(
+    crew: Crew, gathered: Gathered, before: triton.Statistics | None, after: triton.Statistics | None
+) -> dict[str, Any]:
+    """What was observed that is not a sample."""
+    return {
+        "server_version": crew.server_version,
+        "workers": [_worker_facts(crew, i, gathered.lost.get(i)) for i in range(len(crew.actors))],
+        "server_statistics": triton.difference(before, after),
+    }
+
+
+def _worker_facts(crew: Crew, number: int, lost: str | None) -> dict[str, Any]:
+    try:
+        end = ray.get(crew.actors[number].facts.remote(), timeout=_HALT_TIMEOUT_S)
+    except (RayError, GetTimeoutError):
+        end = None
+    start = crew.facts[number]
+    return {
+        **(end or start),
+        "cpu_s": end["cpu_s"] - start["cpu_s"] if end else None,
+        "clock_offset_ns": crew.clocks[number].offset_ns,
+        "clock_round_trip_ns": crew.clocks[number].round_trip_ns,
+        "lost": lost,
+        "payload_requests": crew.payloads[number].requests,
+        "payload_request_bytes": crew.payloads[number].request_bytes,
+        "payload_image_hashes": crew.payloads[number].image_hashes,
+    }
+
+
+def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, Any]:
+    cell = trial.cell
+    is_known = cell.server.kind == "local" or server.pid is not None
+    unknown = {"name": cell.model, "version": None, "sha256": None, "precision": None, "xla": None}
+    return {
+        "id": trial.id,
+        "cell": cell.id,
+        "round": trial.round,
+        "label": cell.server.label,
+        "server": server.facts,
+        "model": describe_model(benchmark.models_conf, cell.model) if is_known else unknown,
+        "signature": cell.signature,
+        "load": {
+            **asdict(cell.load),
+            "in_flight": cell.load.in_flight,
+            "arrivals": "closed",
+            "offered_rps": None,
+            "transport": "in process" if cell.server.kind in ("local", "fake") else "grpc",
+        },
+        "payload_source": benchmark.images,
+    }
+
+
+def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
+    """The process whose memory is the server's: ours, or for `local` the worker itself where it is on this host."""
+    worker = crew.facts[0]
+    is_here = worker["node"] == socket.gethostname()
+    return int(worker["pid"]) if trial.cell.server.kind == "local" and is_here else server.pid
+
+
+def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:
+    return triton.read(server.url) if trial.cell.server.kind == "triton" else None
+
+
+def _sentence(error: Exception) -> str:
+    """An error's own words; Ray wraps what an actor raised in its traceback."""
+    cause = getattr(error, "cause", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _now() -> str:
+    return datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,41 @@
+"""A results folder -> what people read; `run` ends here, and `raybench report DIR` starts here."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from raybench import checks, stats, store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Everything derived from a results folder."""
+
+    schema_version: int
+    run: dict[str, Any]
+    environment: dict[str, Any]
+    trials: tuple[stats.TrialSummary, ...]
+    cells: tuple[stats.CellSummary, ...]
+    comparisons: tuple[stats.Comparison, ...]
+    verification: None = None
+
+
+def summarize(results: store.Results) -> Summary:
+    """Derive every number and doubt from what was observed."""
+    plain = (stats.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
+    trials = checks.with_doubts(plain, cores=results.environment["cores"])
+    return Summary(
+        schema_version=store.SCHEMA_VERSION,
+        run=results.run,
+        environment=results.environment,
+        trials=trials,
+        cells=stats.summarize_cells(trials),
+        comparisons=stats.compare(trials),
+    )
+
+
+def report(folder: Path) -> Summary:
+    """Summarize a results folder and renew its summary.json; raises StoreError."""
+    summary = summarize(store.load(folder))
+    store.write_summary(folder, asdict(summary))
+    return summary

@@ -1,0 +1,119 @@
+"""A Summary as a table for a terminal, or as Markdown."""
+
+from itertools import groupby
+from pathlib import Path
+from string import ascii_lowercase
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from raybench.report import Summary
+from raybench.stats import CellSummary, Comparison, Interval
+
+_COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
+_DASH = "–"
+
+
+def print_report(console: Console, summary: Summary, folder: Path) -> None:
+    """The table, the comparisons, the doubts with their remedies, and where the results are."""
+    for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
+        title = f"{model}: {_title(summary)}"
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        for name in _COLUMNS:
+            table.add_column(name, justify="left" if name in ("server", "doubts") else "right", no_wrap=True)
+        for cell in cells:
+            table.add_row(*(escape(value) for value in _row(cell, summary)))
+        console.print(table)
+    for line in _notes(summary):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
+
+
+def markdown(summary: Summary) -> str:
+    """The same table, comparisons and doubts as Markdown."""
+    rows: list[tuple[str, ...]] = [("model", *_COLUMNS), ("---",) * 2 + ("---:",) * 9 + ("---",)]
+    rows += [(cell.model, *_row(cell, summary)) for cell in summary.cells]
+    lines = [f"**{summary.run['name']}: {_title(summary)}**", "", *("| " + " | ".join(row) + " |" for row in rows), ""]
+    return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"
+
+
+def _notes(summary: Summary) -> list[str]:
+    return [
+        *(_comparison(each) for each in summary.comparisons),
+        *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
+        *_doubts(summary),
+    ]
+
+
+def _title(summary: Summary) -> str:
+    loads = [trial.load for trial in summary.trials]
+    rounds = max((trial.round for trial in summary.trials), default=0)
+    batches = sorted({load["batch_size"] for load in loads})
+    return f"{', '.join(map(str, batches))} images a request, closed loop, {rounds} round{'s' if rounds != 1 else ''}"
+
+
+def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
+    trials = [trial for trial in summary.trials if trial.id in cell.trials]
+    letters = _letters(summary)
+    return (
+        cell.label if cell.status == "ok" else f"{cell.label}: {cell.status}",
+        str(trials[0].load["in_flight"]),
+        _interval(cell.images_per_s, digits=1),
+        _number(cell.p50_ms, digits=0),
+        _number(cell.p90_ms, digits=0),
+        _number(cell.p99_ms, digits=0),
+        str(sum(trial.requests.succeeded for trial in trials)),
+        str(sum(trial.requests.failed for trial in trials)),
+        _interval(cell.job_s, digits=1),
+        _memory(cell),
+        " ".join(sorted({letters[doubt.code] for trial in trials for doubt in trial.doubts})),
+    )
+
+
+def _letters(summary: Summary) -> dict[str, str]:
+    """A letter for each kind of doubt, in order of first appearance."""
+    codes = dict.fromkeys(doubt.code for trial in summary.trials for doubt in trial.doubts)
+    return dict(zip(codes, ascii_lowercase, strict=False))
+
+
+def _interval(value: Interval | None, *, digits: int) -> str:
+    if value is None:
+        return _DASH
+    if value.low is None or value.high is None:
+        return f"{value.mean:.{digits}f}"
+    return f"{value.mean:.{digits}f} ± {(value.high - value.low) / 2:.{digits}f}"
+
+
+def _number(value: float | None, *, digits: int) -> str:
+    return _DASH if value is None else f"{value:.{digits}f}"
+
+
+def _memory(cell: CellSummary) -> str:
+    if cell.gpu_peak_mib is not None:
+        return f"{_number(cell.memory_peak_mib, digits=0)} + {cell.gpu_peak_mib:.0f} GPU"
+    return _number(cell.memory_peak_mib, digits=0)
+
+
+def _comparison(c: Comparison) -> str:
+    ratio = f"{c.server} / {c.base} on {c.model}: {c.ratio:.2f} times the images/s"
+    if c.low is None or c.high is None:
+        return f"{ratio} (one round: no interval, no verdict)"
+    return f"{ratio}, 95 % interval {c.low:.2f}-{c.high:.2f} over {c.rounds} rounds: {c.verdict}"
+
+
+def _doubts(summary: Summary) -> list[str]:
+    """A line per kind of doubt and wording, with its letter and the rows that it is about."""
+    about: dict[tuple[str, str, str], set[str]] = {}
+    for trial in summary.trials:
+        for doubt in trial.doubts:
+            about.setdefault((doubt.code, doubt.sentence, doubt.remedy), set()).add(
+                f"{trial.label} {trial.model['name']}"
+            )
+    everywhere = {f"{trial.label} {trial.model['name']}" for trial in summary.trials}
+    letters = _letters(summary)
+    return [
+        f"{letters[code]} {'' if where == everywhere else ', '.join(sorted(where)) + ': '}{sentence}; {remedy} [{code}]"
+        for (code, sentence, remedy), where in sorted(about.items(), key=lambda item: letters[item[0][0]])
+    ]

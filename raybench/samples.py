@@ -1,0 +1,133 @@
+"""The record of a request, its Arrow schema, and what is derived from it: service, response, lag and window."""
+
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+WARMUP, MEASURED = "warmup", "measured"
+OK = "OK"
+_LABEL = pa.dictionary(pa.int32(), pa.string())
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request. Times are ns of one monotonic clock per worker, anchored to the epoch when the worker opened."""
+
+    worker: int
+    lane: int
+    seq: int
+    phase: str
+    payload: int
+    due_ns: int | None  # None in closed loop
+    woke_ns: int
+    sent_ns: int
+    done_ns: int
+    images: int
+    sent_bytes: int
+    received_bytes: int
+    status: str
+    error: str | None
+
+
+SCHEMA = pa.schema(
+    [
+        ("worker", pa.int32()),
+        ("lane", pa.int32()),
+        ("seq", pa.int64()),
+        ("phase", _LABEL),
+        ("payload", pa.int32()),
+        ("due_ns", pa.int64()),
+        ("woke_ns", pa.int64()),
+        ("sent_ns", pa.int64()),
+        ("done_ns", pa.int64()),
+        ("images", pa.int32()),
+        ("sent_bytes", pa.int64()),
+        ("received_bytes", pa.int64()),
+        ("status", _LABEL),
+        ("error", _LABEL),
+    ]
+)
+
+
+def table(samples: list[Sample]) -> pa.Table:
+    """Samples as an Arrow table of SCHEMA."""
+    columns = list(zip(*map(astuple, samples), strict=True)) or [()] * len(fields(Sample))
+    return pa.table(
+        [pa.array(column, type=kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA
+    )
+
+
+def merge(tables: list[pa.Table]) -> pa.Table:
+    """Tables of several chunks or workers as one; merging is concatenation, nothing is averaged."""
+    return pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries()
+
+
+def measured(samples: pa.Table) -> pa.Table:
+    return samples.filter(pc.equal(samples["phase"].cast(pa.string()), MEASURED))
+
+
+def succeeded(samples: pa.Table) -> pa.Table:
+    return samples.filter(pc.equal(samples["status"].cast(pa.string()), OK))
+
+
+def ns(samples: pa.Table, column: str) -> np.ndarray:
+    """A column of stamps as int64 [n]."""
+    return samples[column].to_numpy()
+
+
+def service_ns(samples: pa.Table) -> np.ndarray:
+    """done − sent: what the server and the wire took."""
+    return ns(samples, "done_ns") - ns(samples, "sent_ns")
+
+
+def response_ns(samples: pa.Table) -> np.ndarray | None:
+    """done − due: what a user would have waited; None in closed loop, where nothing is due."""
+    return None if _is_closed(samples) else ns(samples, "done_ns") - ns(samples, "due_ns")
+
+
+def lag_ns(samples: pa.Table) -> np.ndarray | None:
+    """sent − due: how late the request left; None in closed loop."""
+    return None if _is_closed(samples) else ns(samples, "sent_ns") - ns(samples, "due_ns")
+
+
+def _is_closed(samples: pa.Table) -> bool:
+    return samples["due_ns"].null_count > 0 or len(samples) == 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """The span in which every lane was active, ns."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+def window(samples: pa.Table) -> Window | None:
+    """From the last lane's first send to the first lane's last reply, of measured samples; None where that is empty."""
+    if len(samples) == 0:
+        return None
+    lanes = samples.group_by(["worker", "lane"]).aggregate([("sent_ns", "min"), ("done_ns", "max")])
+    start, end = pc.max(lanes["sent_ns_min"]).as_py(), pc.min(lanes["done_ns_max"]).as_py()
+    return Window(start, end) if end > start else None
+
+
+def sent_in(samples: pa.Table, span: Window) -> pa.Table:
+    """The requests sent inside a window: choosing by the send does not favour short ones."""
+    sent = samples["sent_ns"]
+    return samples.filter(pc.and_(pc.greater_equal(sent, span.start_ns), pc.less(sent, span.end_ns)))
+
+
+def share_in(samples: pa.Table, span: Window) -> np.ndarray:
+    """The share of each request's service time that lies inside a window, float [n] in 0..1.
+
+    A request that straddles an edge counts by its share: whole counts would lose up to one request per lane.
+    """
+    sent, done = ns(samples, "sent_ns"), ns(samples, "done_ns")
+    inside = np.minimum(done, span.end_ns) - np.maximum(sent, span.start_ns)
+    return np.clip(inside, 0, None) / np.maximum(done - sent, 1)

@@ -1,0 +1,99 @@
+"""A server as a child process: started with a guardian, its output kept, stopped with a deadline."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+_GUARDIAN = Path(__file__).with_name("guardian.py")
+_TAIL_LINES = 20
+
+
+class ServerError(Exception):
+    """A server that cannot be had, or that failed: one sentence, with its last lines where it left any."""
+
+
+class ServerUnavailable(ServerError):
+    """A server that cannot be had on this machine: one sentence with the remedies."""
+
+
+class ServerProcess:
+    """A running command; `tail()` is what it said last."""
+
+    def __init__(self, command: list[str], *, env: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", str(_GUARDIAN), str(os.getpid()), *command],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for raybench, which then stops its servers in order
+            )
+        self.pid = self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._child.poll()
+
+    def tail(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return "\n".join(lines[-_TAIL_LINES:])
+
+    def stop(self, timeout_s: float) -> None:
+        """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
+        tree = _tree(self.pid)
+        if self._child.poll() is None:
+            self._child.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(tree, timeout=timeout_s)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=5)
+        self._child.wait(timeout=5)
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A folder for a server's files, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def wait_until(is_ready, process: ServerProcess, *, what: str, timeout_s: float) -> None:  # type: ignore[no-untyped-def]
+    """Poll `is_ready()` until it is true; raises ServerError when the process ends first or the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while not is_ready():
+        if process.exit_code is not None:
+            raise ServerError(f"{what} ended with exit code {process.exit_code} before it was ready:\n{process.tail()}")
+        if time.monotonic() > deadline:
+            raise ServerError(f"{what} was not ready after {timeout_s:.0f} s; it said last:\n{process.tail()}")
+        time.sleep(0.1)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

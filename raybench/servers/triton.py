@@ -1,0 +1,225 @@
+"""A real Triton: the tritonserver binary of the nvidia-pytriton wheel with raybench's python backend."""
+
+import json
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton_grpc
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+from tritonclient.utils import InferenceServerException
+
+from raybench.saved_models import format_models_conf, read_models_conf
+from raybench.servers.process import (
+    ServerError,
+    ServerProcess,
+    ServerUnavailable,
+    free_ports,
+    scratch_folder,
+    wait_until,
+)
+
+START_TIMEOUT_S = 300.0
+_STOP_TIMEOUT_S = 20.0
+_SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """What to load and how: models of a models.conf, instances, shapes to warm, the merge cap in images."""
+
+    models_conf: Path
+    models: tuple[str, ...] = ()
+    instances: int = 1
+    warm_up: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    merge_max_images: int | None = None
+    bind: str = "127.0.0.1"
+    grpc_port: int = 0
+
+
+@dataclass(frozen=True)
+class RunningTriton:
+    """Where a Triton that we started answers, and its process."""
+
+    grpc_url: str
+    http_url: str
+    metrics_url: str
+    version: str
+    launcher: str
+    config: dict[str, str | int]
+    process: ServerProcess
+
+
+@contextmanager
+def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
+    """A Triton that is ready and has passed the self-check; stopped on the way out, with its stubs.
+
+    Raises ServerError with Triton's last lines where it cannot be had or does not become ready.
+    """
+    wheel = _wheel()
+    with scratch_folder("raybench-triton-") as folder:
+        backends = _assemble_backends(wheel, folder / "backends")
+        repository = _assemble_repository(options, folder / "repository")
+        grpc_port, http_port, metrics_port = free_ports(3)
+        grpc_port = options.grpc_port or grpc_port
+        command = _command(wheel, backends, repository, options.bind, grpc_port, http_port, metrics_port)
+        process = ServerProcess(command, env=_environment(wheel), log=folder / "triton.log")
+        host = "127.0.0.1" if options.bind == "0.0.0.0" else options.bind
+        try:
+            client = triton_grpc.InferenceServerClient(f"{host}:{grpc_port}")
+            wait_until(lambda: _is_ready(client), process, what="Triton", timeout_s=START_TIMEOUT_S)
+            self_check(client, process)
+            yield RunningTriton(
+                grpc_url=f"{host}:{grpc_port}",
+                http_url=f"http://{host}:{http_port}",
+                metrics_url=f"http://{host}:{metrics_port}/metrics",
+                version=client.get_server_metadata(client_timeout=10).version,
+                config={"instances": options.instances, **_parameters(options, options.models_conf)},
+                launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
+                process=process,
+            )
+        finally:
+            process.stop(_STOP_TIMEOUT_S)
+
+
+def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess) -> None:
+    """Send known data both ways and compare: numpy 2 in the stub's environment garbles tensors without an error.
+
+    Raises ServerError where what comes back is not what was sent.
+    """
+    known = np.random.default_rng(0).integers(0, 256, (1, 3, 5, 7, 3), np.uint8)
+    images = triton_grpc.InferInput("images", known.shape, "UINT8").set_data_from_numpy(known)
+    wanted = [triton_grpc.InferRequestedOutput(name) for name in ("count", "checksum")]
+    answer = client.infer("echo", [images], outputs=wanted, client_timeout=30)
+    weights = np.arange(1, known.size + 1, dtype=np.int64)
+    sent = (3, int((known.reshape(-1) * weights).sum()))
+    came = tuple(int(answer.as_numpy(name)[0]) for name in ("count", "checksum"))
+    if came != sent:
+        raise ServerError(
+            f"Triton's self-check sent (count, checksum) {sent} and got {came}: data is garbled between Triton and its "
+            f"python backend; check that its Python environment has numpy<2\n{process.tail()}"
+        )
+
+
+def _wheel() -> Path:
+    """The tritonserver folder inside the wheel; raises ServerError with the remedy where something is missing."""
+    spec = find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise ServerUnavailable(
+            "Triton is not installed: pip install 'raybench[triton]', or name one by --url triton=HOST:PORT"
+        )
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise ServerUnavailable(
+            f"numpy is {np.__version__}, and Triton's python backend garbles data with 2: pip install 'numpy<2'"
+        )
+    if not _libpython().exists():
+        raise ServerUnavailable(
+            f"this Python has no shared library ({_libpython()}), which Triton's python backend loads; "
+            f"install it (Debian: libpython3.{sys.version_info.minor}) or use a Python built with --enable-shared"
+        )
+    return Path(spec.origin).parent / "tritonserver"
+
+
+def _libpython() -> Path:
+    name = sysconfig.get_config_var("INSTSONAME") or ""
+    folders = [sysconfig.get_config_var("LIBDIR"), f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}", "/usr/lib64"]
+    found = [Path(folder) / name for folder in folders if folder and name.endswith(".so.1.0")]
+    there = [path for path in found if path.exists()]
+    return (there or [Path(f"libpython3.{sys.version_info.minor}.so.1.0")])[0]
+
+
+def _assemble_backends(wheel: Path, folder: Path) -> Path:
+    """The python backend beside the stub that belongs to the running Python."""
+    python = folder / "python"
+    python.mkdir(parents=True)
+    for file in (wheel / "backends" / "python").iterdir():
+        (python / file.name).symlink_to(file)
+    stub = wheel / "python_backend_stubs" / f"3.{sys.version_info.minor}" / "triton_python_backend_stub"
+    shutil.copy(stub, python)  # the wheel's copy is not executable
+    (python / stub.name).chmod(0o755)
+    return folder
+
+
+def _assemble_repository(options: TritonOptions, folder: Path) -> Path:
+    """triton_models/ with this run's parameters, and a models.conf whose base paths are absolute."""
+    with resources.as_file(resources.files("triton_models")) as shipped:
+        for model in ("saved_model", "echo"):
+            shutil.copytree(shipped / model, folder / model, ignore=shutil.ignore_patterns("__pycache__"))
+    try:
+        models = read_models_conf(options.models_conf)
+    except ValueError as error:
+        raise ServerError(str(error)) from error
+    (folder.parent / "models.conf").write_text(format_models_conf(models))
+    config = model_config_pb2.ModelConfig()
+    text_format.Parse((folder / "saved_model" / "config.pbtxt").read_text(), config)
+    config.instance_group[0].count = options.instances
+    for key, value in _parameters(options, folder.parent / "models.conf").items():
+        config.parameters[key].string_value = value
+    (folder / "saved_model" / "config.pbtxt").write_text(text_format.MessageToString(config))
+    return folder
+
+
+def _parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
+    shapes: dict[str, dict[str, list[tuple[int, ...]]]] = {}
+    for signature, name, shape in options.warm_up:
+        shapes.setdefault(signature, {}).setdefault(name, []).append(shape)
+    cap = {} if options.merge_max_images is None else {"merge_max_images": str(options.merge_max_images)}
+    return {
+        "models_conf": str(models_conf),
+        "models": ",".join(options.models),
+        "warm_up": json.dumps(shapes),
+        **cap,
+    }
+
+
+def _command(wheel: Path, backends: Path, repository: Path, bind: str, grpc: int, http: int, metrics: int) -> list[str]:
+    return [
+        str(wheel / "bin" / "tritonserver"),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        f"--grpc-address={bind}",
+        f"--grpc-port={grpc}",
+        f"--http-address={bind}",
+        f"--http-port={http}",
+        f"--metrics-address={bind}",
+        f"--metrics-port={metrics}",
+        "--metrics-interval-ms=500",
+        f"--backend-config=python,shm-default-byte-size={_SHM_BYTES}",
+        f"--backend-config=python,shm-region-prefix-name=raybench-{os.getpid()}-{grpc}",
+        "--backend-config=python,stub-timeout-seconds=600",
+        "--exit-timeout-secs=10",
+        "--log-info=true",
+    ]
+
+
+def _environment(wheel: Path) -> dict[str, str]:
+    """What the stub needs: it ignores PYTHONPATH, and the first python3 on PATH decides its packages."""
+    libraries = [str(wheel.parent.parent / "nvidia_pytriton.libs"), str(_libpython().parent)]
+    inherited = os.environ.get("LD_LIBRARY_PATH")
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([inherited] if inherited else [])]),
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+    }
+
+
+def _is_ready(client: triton_grpc.InferenceServerClient) -> bool:
+    try:
+        return bool(client.is_server_ready(client_timeout=2)) and bool(
+            client.is_model_ready("saved_model", client_timeout=2)
+        )
+    except InferenceServerException:
+        return False

@@ -1,0 +1,355 @@
+"""Observed trials -> Summary: throughput, percentiles with their evidence, means and intervals over rounds; pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.special import bdtr, stdtrit
+
+from raybench import samples
+
+PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds; a percentile is None where the sample is too small for it, `bounds` are its 95 % bounds."""
+
+    n: int
+    mean: float
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    p99_9: float | None
+    max: float
+    bounds: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    attempted: int
+    succeeded: int
+    failed: int
+    errors: Mapping[str, int]
+
+    @property
+    def error_rate(self) -> float:
+        return self.failed / self.attempted if self.attempted else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    requests_per_s: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What was sent: `distinct` images by hash among the `images` sent, `bytes` a request."""
+
+    source: str
+    encoding: str
+    bytes: int
+    images: int
+    distinct: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """MiB: RSS of the server's process tree, and used GPU memory summed over the host's GPUs; None where not known."""
+
+    baseline_mib: float | None
+    idle_mib: float | None
+    peak_mib: float | None
+    gpu_peak_mib: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSummary:
+    """One trial as summary.json has it; None is not known or not supported, never 0."""
+
+    id: str
+    cell: str
+    round: int
+    label: str
+    started: str
+    ended: str
+    server: Mapping[str, Any]
+    model: Mapping[str, Any]
+    signature: str
+    load: Mapping[str, Any]
+    payload: Payload | None
+    status: str
+    reason: str | None
+    requests: Requests
+    job_s: float | None
+    window_s: float | None
+    throughput: Throughput | None
+    achieved_rps: float | None
+    service_ms: Latency | None
+    response_ms: Latency | None
+    lag_ms: Latency | None
+    ceiling: float | None
+    memory: Memory
+    server_time_ms: Mapping[str, float] | None
+    server_statistics: Mapping[str, int] | None
+    workers: tuple[Mapping[str, Any], ...]
+    doubts: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over rounds and its 95 % interval by Student's t; the bounds are None with one round."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSummary:
+    """A row of the table: one endpoint under one load, over its rounds."""
+
+    cell: str
+    label: str
+    model: str
+    status: str
+    reason: str | None
+    images_per_s: Interval | None
+    job_s: Interval | None
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    memory_peak_mib: float | None
+    gpu_peak_mib: float | None
+    trials: tuple[str, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Throughput of a server over that of another on the same model, paired by round; no bounds with one round."""
+
+    model: str
+    base: str
+    server: str
+    ratio: float
+    low: float | None
+    high: float | None
+    rounds: int
+    verdict: str | None
+
+
+def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Table) -> TrialSummary:
+    """One trial's numbers, from what was observed alone."""
+    measured = samples.measured(rows)
+    window = samples.window(measured)
+    inside = samples.succeeded(samples.sent_in(measured, window)) if window else measured.slice(0, 0)
+    workers = tuple(record.get("workers", ()))
+    return TrialSummary(
+        **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
+        **{key: record[key] for key in ("signature", "load", "status", "reason")},
+        server={**record["server"], "version": record.get("server_version") or record["server"].get("version")},
+        payload=_payload(record, measured, workers),
+        requests=_requests(measured),
+        job_s=_job_s(measured),
+        window_s=window.seconds if window else None,
+        throughput=_throughput(measured, window),
+        achieved_rps=float(samples.share_in(measured, window).sum() / window.seconds) if window else None,
+        service_ms=latency(samples.service_ns(inside)),
+        response_ms=latency(samples.response_ns(inside)),
+        lag_ms=latency(samples.lag_ns(inside)),
+        ceiling=None,
+        memory=_memory(telemetry),
+        server_time_ms=_server_time(record.get("server_statistics")),
+        server_statistics=record.get("server_statistics"),
+        workers=tuple(_without_hashes(worker) for worker in workers),
+    )
+
+
+def latency(values_ns: np.ndarray | None) -> Latency | None:
+    """Mean, exact nearest-rank percentiles and maximum of times in ns, as ms; None without values."""
+    if values_ns is None or len(values_ns) == 0:
+        return None
+    ordered = np.sort(values_ns) / 1e6
+    ranks = {name: _ranks(p, len(ordered)) for name, p in PERCENTILES.items()}
+    picked = {name: _percentile(ordered, p) if ranks[name] else None for name, p in PERCENTILES.items()}
+    bounds = {name: (float(ordered[r[0]]), float(ordered[r[1]])) for name, r in ranks.items() if r}
+    return Latency(n=len(ordered), mean=float(ordered.mean()), max=float(ordered[-1]), bounds=bounds, **picked)
+
+
+def samples_needed(p: float) -> int:
+    """The smallest sample whose p-quantile has an upper bound: p**n must fall under half the allowed doubt."""
+    return int(np.ceil(np.log((1 - _CONFIDENCE) / 2) / np.log(p)))
+
+
+def interval(values: Iterable[float]) -> Interval | None:
+    """Mean and 95 % interval of independent replicates (rounds), Student's t with n − 1 degrees of freedom."""
+    x = np.array(list(values), float)
+    if len(x) == 0:
+        return None
+    if len(x) == 1:
+        return Interval(mean=float(x[0]), low=None, high=None, rounds=1)
+    half = float(stdtrit(len(x) - 1, (1 + _CONFIDENCE) / 2) * x.std(ddof=1) / np.sqrt(len(x)))
+    return Interval(mean=float(x.mean()), low=float(x.mean()) - half, high=float(x.mean()) + half, rounds=len(x))
+
+
+def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
+    """The rows of the table, in order of model and then server; means over the rounds that gave numbers."""
+    by_cell: dict[str, list[TrialSummary]] = {}
+    for trial in trials:
+        by_cell.setdefault(trial.cell, []).append(trial)
+    cells = [_cell(name, rounds) for name, rounds in by_cell.items()]
+    return tuple(sorted(cells, key=lambda cell: (cell.model, cell.label)))
+
+
+def compare(trials: Iterable[TrialSummary], base: str = "local") -> tuple[Comparison, ...]:
+    """Every server against `base`, or the first there is: the geometric mean of the ratios of each round."""
+    rates: dict[tuple[str, str], dict[int, float]] = {}
+    for trial in trials:
+        if trial.throughput:
+            rates.setdefault((trial.model["name"], trial.label), {})[trial.round] = trial.throughput.images_per_s
+    found = []
+    for model in sorted({model for model, _ in rates}):
+        labels = sorted(label for name, label in rates if name == model)
+        against = base if base in labels else labels[0]
+        found += [_compared(model, against, label, rates) for label in labels if label != against]
+    return tuple(each for each in found if each)
+
+
+def _compared(model: str, base: str, label: str, rates: dict[tuple[str, str], dict[int, float]]) -> Comparison | None:
+    ours, theirs = rates[model, label], rates[model, base]
+    logs = interval(np.log(ours[n] / theirs[n]) for n in sorted(ours.keys() & theirs.keys()))
+    if logs is None:
+        return None
+    low, high = (None if v is None else float(np.exp(v)) for v in (logs.low, logs.high))
+    verdict = None
+    if low is not None and high is not None:
+        verdict = "faster" if low > 1 else "slower" if high < 1 else "no difference shown"
+    return Comparison(
+        model=model,
+        base=base,
+        server=label,
+        ratio=float(np.exp(logs.mean)),
+        low=low,
+        high=high,
+        rounds=logs.rounds,
+        verdict=verdict,
+    )
+
+
+def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
+    good = [trial for trial in rounds if trial.throughput]
+    bad = next((trial for trial in rounds if trial.status != "ok"), None)
+    latencies = [trial.service_ms for trial in good if trial.service_ms]
+    return CellSummary(
+        cell=name,
+        label=rounds[0].label,
+        model=rounds[0].model["name"],
+        status=bad.status if bad else "ok",
+        reason=bad.reason if bad else None,
+        images_per_s=interval(trial.throughput.images_per_s for trial in good if trial.throughput),
+        job_s=interval(trial.job_s for trial in good if trial.job_s is not None),
+        p50_ms=_mean(each.p50 for each in latencies),
+        p90_ms=_mean(each.p90 for each in latencies),
+        p99_ms=_mean(each.p99 for each in latencies),
+        memory_peak_mib=_most(trial.memory.peak_mib for trial in rounds),
+        gpu_peak_mib=_most(trial.memory.gpu_peak_mib for trial in rounds),
+        trials=tuple(trial.id for trial in rounds),
+    )
+
+
+def _requests(measured: pa.Table) -> Requests:
+    failed = [status for status in measured["status"].cast(pa.string()).to_pylist() if status != samples.OK]
+    n = len(measured)
+    return Requests(attempted=n, succeeded=n - len(failed), failed=len(failed), errors=dict(Counter(failed)))
+
+
+def _job_s(measured: pa.Table) -> float | None:
+    """First send to last reply: the demo's "Time [s]"."""
+    if len(measured) == 0:
+        return None
+    return float(pc.max(measured["done_ns"]).as_py() - pc.min(measured["sent_ns"]).as_py()) / 1e9
+
+
+def _throughput(measured: pa.Table, window: samples.Window | None) -> Throughput | None:
+    """Successes per second of the window; a request that straddles an edge counts by its share inside."""
+    good = samples.succeeded(measured)
+    if window is None or len(good) == 0:
+        return None
+    share = samples.share_in(good, window)
+    images = float((share * good["images"].to_numpy()).sum())
+    return Throughput(requests_per_s=float(share.sum() / window.seconds), images_per_s=images / window.seconds)
+
+
+def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mapping[str, Any], ...]) -> Payload | None:
+    if not workers or len(measured) == 0:
+        return None
+    batch_size = int(record["load"]["batch_size"])
+    hashes = {worker["worker"]: worker["payload_image_hashes"] for worker in workers}
+    pairs = measured.group_by(["worker", "payload"]).aggregate([]).to_pylist()
+    sent = {h for p in pairs for h in hashes[p["worker"]][p["payload"] * batch_size : (p["payload"] + 1) * batch_size]}
+    return Payload(
+        source=record["payload_source"],
+        encoding="uint8 NHWC",
+        bytes=int(workers[0]["payload_request_bytes"]),
+        images=int(pc.sum(measured["images"]).as_py()),
+        distinct=len(sent),
+    )
+
+
+def _memory(telemetry: pa.Table) -> Memory:
+    process = telemetry.filter(pc.equal(telemetry["kind"], "process"))["rss_mib"].drop_null()
+    gpus = telemetry.filter(pc.equal(telemetry["kind"], "gpu")).group_by("id").aggregate([("gpu_used_mib", "max")])
+    gpu_peaks = gpus["gpu_used_mib_max"].drop_null()
+    return Memory(
+        baseline_mib=None,
+        idle_mib=process[0].as_py() if len(process) else None,
+        peak_mib=pc.max(process).as_py() if len(process) else None,
+        gpu_peak_mib=pc.sum(gpu_peaks).as_py() if len(gpu_peaks) else None,
+    )
+
+
+def _server_time(statistics: Mapping[str, int] | None) -> Mapping[str, float] | None:
+    """Milliseconds a request spent in each stage, by the server's own statistics."""
+    if not statistics or not statistics.get("success"):
+        return None
+    stages = {key.removesuffix("_ns"): value for key, value in statistics.items() if key.endswith("_ns")}
+    return {stage: value / statistics["success"] / 1e6 for stage, value in stages.items()}
+
+
+def _percentile(ordered: np.ndarray, p: float) -> float:
+    """Nearest rank: the smallest observed value that at least the share p does not exceed."""
+    return float(np.quantile(ordered, p, method="inverted_cdf"))
+
+
+def _ranks(p: float, n: int) -> tuple[int, int] | None:
+    """0-based order statistics that enclose the p-quantile with 95 % confidence, if n allows both.
+
+    Binomial(n, p): see Hahn & Meeker, Statistical Intervals, 5.2. Assumes independent requests.
+    """
+    tail = (1 - _CONFIDENCE) / 2
+    below = bdtr(np.arange(n, dtype=float), n, p)  # P[at most k of n lie below the quantile]
+    low = int(np.searchsorted(below, tail, side="right")) - 1
+    high = int(np.searchsorted(below, 1 - tail, side="left"))
+    return (low, high) if low >= 0 and high < n else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """The mean over rounds, None unless every round supports the value."""
+    given = list(values)
+    return float(np.mean([v for v in given if v is not None])) if given and None not in given else None
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _without_hashes(worker: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in worker.items() if key != "payload_image_hashes"}

@@ -1,0 +1,153 @@
+"""The results folder: what was observed, written once and atomically, and read back."""
+
+import json
+import os
+import platform
+import re
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from raybench.config import Benchmark, ConfigError
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("raybench", "ray", "tensorflow", "keras", "tritonclient", "nvidia-pytriton", "grpcio", "numpy", "pyarrow")
+
+
+class StoreError(Exception):
+    """A results folder that cannot be read: one sentence."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One trial: its record (JSON), its samples and its telemetry (Arrow)."""
+
+    record: dict[str, Any]
+    samples: pa.Table
+    telemetry: pa.Table
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder as loaded; trials in the order in which they ran."""
+
+    folder: Path
+    run: dict[str, Any]
+    environment: dict[str, Any]
+    trials: tuple[Observed, ...]
+
+
+def create(benchmark: Benchmark, command: list[str], *, cluster: dict[str, Any]) -> Path:
+    """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ConfigError."""
+    stamp = datetime.now(UTC)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
+    folder = Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z"
+    try:
+        for name in ("trials", "samples", "telemetry"):
+            (folder / name).mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"out is {benchmark.out}; {folder} cannot be made there: {error.strerror}") from error
+    resolved = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(benchmark).items()}
+    _write(folder / "benchmark.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
+    environment = {**_environment(), "ray_cluster": cluster}
+    run = {"name": benchmark.name, "started": stamp.isoformat(timespec="seconds"), "ended": None, "command": command}
+    _write_json(folder / "environment.json", {"run": run, "environment": environment})
+    return folder
+
+
+def save(folder: Path, observed: Observed) -> None:
+    """Write one trial; the JSON comes last, so that a record on disk means that its tables are there."""
+    name = observed.record["id"]
+    _write_parquet(folder / "samples" / f"{name}.parquet", observed.samples)
+    _write_parquet(folder / "telemetry" / f"{name}.parquet", observed.telemetry)
+    _write_json(folder / "trials" / f"{name}.json", {"schema_version": SCHEMA_VERSION, **observed.record})
+
+
+def finish(folder: Path) -> None:
+    """Note the end of the run."""
+    about = json.loads((folder / "environment.json").read_text())
+    about["run"]["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+    _write_json(folder / "environment.json", about)
+
+
+def load(folder: Path) -> Results:
+    """Read a results folder, finished or not; raises StoreError where it is none."""
+    try:
+        about = json.loads((folder / "environment.json").read_text())
+        records = [json.loads(path.read_text()) for path in (folder / "trials").glob("*.json")]
+        for record in records:
+            if record["schema_version"] != SCHEMA_VERSION:
+                raise StoreError(
+                    f"{folder}: was written with schema {record['schema_version']}, this is {SCHEMA_VERSION}"
+                )
+        records.sort(key=lambda record: (record["started"], record["id"]))
+        trials = tuple(_observed(folder, record) for record in records)
+        return Results(folder=folder, run=about["run"], environment=about["environment"], trials=trials)
+    except (OSError, KeyError, ValueError) as error:
+        raise StoreError(f"{folder}: is not a results folder that can be read: {error}") from error
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    _write_json(folder / "summary.json", summary)
+
+
+def _observed(folder: Path, record: dict[str, Any]) -> Observed:
+    name = record["id"]
+    return Observed(
+        record=record,
+        samples=pq.read_table(folder / "samples" / f"{name}.parquet"),
+        telemetry=pq.read_table(folder / "telemetry" / f"{name}.parquet"),
+    )
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "os": platform.platform(),
+        "python": sys.version.split()[0],
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_mib": round(psutil.virtual_memory().total / 2**20),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _cpu_model() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    _write(path, sink.getvalue().to_pybytes())
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    _write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Beside, then in place: a reader never sees half a file."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_bytes(data)
+    scratch.replace(path)

@@ -1,0 +1,1 @@
+"""What the servers cost while they are loaded; knows no Ray."""

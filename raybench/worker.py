@@ -1,0 +1,177 @@
+"""A worker: opens an endpoint, encodes its images, warms up, and sends on its lanes; knows no Ray."""
+
+import gc
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from raybench.clients import connect
+from raybench.clients.base import ClientError, Description, size
+from raybench.plan import Cell
+from raybench.samples import MEASURED, WARMUP, Sample, table
+
+_CHUNK_S = 1.0
+_SPIN_S = 2e-4  # sleep alone wakes 0.1-0.4 ms late; the last stretch is spun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one worker does in one trial; the counts are this worker's shares."""
+
+    worker: int
+    cell: Cell
+    url: str
+    models: str
+    request_count: int | None
+    warmup_request_count: int
+
+
+@dataclass(frozen=True)
+class Payloads:
+    """What a worker will send: how much, and how many images of it differ."""
+
+    requests: int
+    image_hashes: tuple[str, ...]
+    request_bytes: int
+
+
+class Worker:
+    """Used in the order open, encode, warm_up, run, close."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._stop = threading.Event()
+        self._samples: deque[Sample] = deque()  # lanes append while run() takes from the front
+        self._requests: list[Any] = []
+
+    def open(self) -> Description:
+        """Connect and ask what answers; raises ClientError."""
+        cell = self._task.cell
+        self._anchor_ns = time.time_ns() - time.perf_counter_ns()
+        self._client = connect(
+            cell.server, url=self._task.url, model=cell.model, signature=cell.signature, models=self._task.models
+        )
+        return self._client.describe()
+
+    def encode(self, blocks: list[np.ndarray]) -> Payloads:
+        """Turn this worker's shard, blocks of uint8 [n, h, w, 3], into requests; whole batches only."""
+        images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        batch_size = self._task.cell.load.batch_size
+        starts = range(0, len(images) - batch_size + 1, batch_size)
+        if not starts:
+            raise ClientError(
+                f"worker {self._task.worker} got {len(images)} images, fewer than one batch of {batch_size}"
+            )
+        self._requests = [self._client.encode(images[start : start + batch_size]) for start in starts]
+        sent = images[: len(starts) * batch_size]
+        return Payloads(
+            requests=len(self._requests),
+            image_hashes=tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent),
+            request_bytes=size(self._requests[0]),
+        )
+
+    def warm_up(self) -> pa.Table:
+        """Send the warm-up requests on every lane at once; they are kept apart from the measured ones."""
+        self._send_on_lanes(WARMUP, self._task.warmup_request_count, deadline_ns=None)
+        return self._drain()
+
+    def run(self, start_at_s: float) -> Iterator[pa.Table]:
+        """Wait for the common start (epoch seconds), send, and yield the samples about once a second."""
+        load = self._task.cell.load
+        _sleep_until(start_at_s)
+        deadline = None if load.duration_s is None else time.perf_counter_ns() + int(load.duration_s * 1e9)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        with ThreadPoolExecutor(1) as pool:
+            sender = pool.submit(self._send_on_lanes, MEASURED, self._task.request_count, deadline)
+            try:
+                while not sender.done():
+                    wait([sender], timeout=_CHUNK_S)
+                    yield self._drain()
+            finally:
+                self.halt()
+                gc.enable()
+        sender.result()
+        yield self._drain()
+
+    def halt(self) -> None:
+        """Send nothing more; requests in flight are still answered or run into their deadline."""
+        self._stop.set()
+
+    def facts(self) -> dict[str, Any]:
+        """Where and what this worker is, and what it has used so far."""
+        process = psutil.Process()
+        times = process.cpu_times()
+        return {
+            "worker": self._task.worker,
+            "node": socket.gethostname(),
+            "pid": os.getpid(),
+            "cpu_s": times.user + times.system,
+            "rss_mib": process.memory_info().rss / 2**20,
+        }
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _send_on_lanes(self, phase: str, total: int | None, deadline_ns: int | None) -> None:
+        numbers = count()  # one counter for all lanes: a slow lane does not hold a share back
+        concurrency = self._task.cell.load.concurrency
+        with ThreadPoolExecutor(concurrency) as pool:
+            lanes = [pool.submit(self._lane, lane, phase, numbers, total, deadline_ns) for lane in range(concurrency)]
+        for lane in lanes:
+            lane.result()
+
+    def _lane(self, lane: int, phase: str, numbers: Iterator[int], total: int | None, deadline_ns: int | None) -> None:
+        """Closed loop: the next request leaves when the last reply is in."""
+        task, client, requests, anchor = self._task, self._client, self._requests, self._anchor_ns
+        timeout_s, now = task.cell.load.timeout_s, time.perf_counter_ns
+        while not self._stop.is_set():
+            seq = next(numbers)
+            woke = now()
+            if (total is not None and seq >= total) or (deadline_ns is not None and woke >= deadline_ns):
+                return
+            payload = seq % len(requests)
+            request = requests[payload]
+            sent = now()
+            reply = client.send(request, timeout_s)
+            done = now()
+            self._samples.append(
+                Sample(
+                    worker=task.worker,
+                    lane=lane,
+                    seq=seq,
+                    phase=phase,
+                    payload=payload,
+                    due_ns=None,
+                    woke_ns=anchor + woke,
+                    sent_ns=anchor + sent,
+                    done_ns=anchor + done,
+                    images=task.cell.load.batch_size,
+                    sent_bytes=size(request),
+                    received_bytes=reply.received_bytes,
+                    status=reply.status,
+                    error=reply.error,
+                )
+            )
+
+    def _drain(self) -> pa.Table:
+        return table([self._samples.popleft() for _ in range(len(self._samples))])
+
+
+def _sleep_until(epoch_s: float) -> None:
+    time.sleep(max(0.0, epoch_s - time.time() - _SPIN_S))
+    while time.time() < epoch_s:
+        pass

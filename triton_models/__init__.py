@@ -1,0 +1,1 @@
+"""Triton model repository that raybench ships: nothing in it imports raybench."""

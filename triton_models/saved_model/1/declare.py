@@ -1,0 +1,68 @@
+"""The inputs and outputs that Triton must know: the union over all signatures of models.conf."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from saved_models import Signature, TensorSpec
+
+_TRITON_TYPES = {"BYTES": "TYPE_STRING"}
+_RESERVED = {"model_name", "signature"}
+
+
+def union(config: dict[str, Any], signatures: Iterable[tuple[str, Signature]]) -> dict[str, str]:
+    """Add to a Triton config, in place, what the signatures need beyond what it declares.
+
+    `signatures` are pairs of "model/signature" and Signature. Triton wants one type and one rank per name, so a
+    signature that contradicts an earlier declaration is left out; returned is the reason for each such pair.
+    """
+    declared = {side: {entry["name"]: entry for entry in config[side]} for side in ("input", "output")}
+    refused: dict[str, str] = {}
+    for where, signature in signatures:
+        reason = _contradiction(declared["input"], signature.inputs) or _contradiction(
+            declared["output"], signature.outputs
+        )
+        if reason:
+            refused[where] = reason
+            continue
+        _add(declared["input"], signature.inputs, extra={"optional": True, "allow_ragged_batch": True})
+        _add(declared["output"], signature.outputs, extra={})
+    for side in ("input", "output"):
+        config[side] = list(declared[side].values())
+    return refused
+
+
+def _contradiction(declared: dict[str, dict[str, Any]], specs: dict[str, TensorSpec]) -> str | None:
+    for name, spec in specs.items():
+        if name in _RESERVED:
+            return f"its tensor {name!r} has a name that routing uses"
+        if spec.shape is None:
+            return f"its tensor {name!r} has no fixed rank, and Triton needs one"
+        if name not in declared:
+            continue
+        there, dims = declared[name], _dims(spec)
+        if there["data_type"] != _type(spec) or len(there["dims"]) != len(dims):
+            return (
+                f"its tensor {name!r} is {_type(spec)} {dims}, but an earlier signature declared "
+                f"{there['data_type']} {list(map(int, there['dims']))}, and Triton allows one type and rank per name"
+            )
+    return None
+
+
+def _add(declared: dict[str, dict[str, Any]], specs: dict[str, TensorSpec], *, extra: dict[str, Any]) -> None:
+    for name, spec in specs.items():
+        dims = _dims(spec)
+        if name in declared:
+            there = [int(dim) for dim in declared[name]["dims"]]
+            dims = [a if a == b else -1 for a, b in zip(there, dims, strict=True)]
+            declared[name] = {**declared[name], "dims": dims}
+        else:
+            declared[name] = {"name": name, "data_type": _type(spec), "dims": dims, **extra}
+
+
+def _type(spec: TensorSpec) -> str:
+    return _TRITON_TYPES.get(spec.datatype, f"TYPE_{spec.datatype}")
+
+
+def _dims(spec: TensorSpec) -> list[int]:
+    """Triton has no scalars: they travel as one element."""
+    return list(spec.shape or (1,))

@@ -1,0 +1,271 @@
+"""Triton python backend that serves every SavedModel and signature of a models.conf from one model.
+
+A request names its model and signature, by the inputs `model_name` and `signature` or by request parameters `model`,
+`signature` and `version`, and brings that signature's inputs, each with a leading element of 1. Requests of one
+execute() that ask for the same thing share one TensorFlow call; each is answered, or refused, alone.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+if int(np.__version__.split(".")[0]) >= 2:
+    raise RuntimeError(
+        f"numpy {np.__version__}: with numpy 2 this python backend receives wrong data without any error; "
+        f"install 'numpy<2' into the environment that Triton's python finds first on PATH"
+    )
+
+from declare import union
+from merging import Call, Scratch, merged
+from saved_models import ModelConfig, Signature, read_models_conf, read_signatures
+
+_NUMPY_NAMES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool", "BYTES": "object"}
+
+
+class Refusal(Exception):
+    """A request that cannot be served: the name of Triton's error code and a sentence."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:
+        """Declare the union of all signatures; Triton drops what is not declared without a word."""
+        config = auto_complete_model_config.as_dict()
+        for where, reason in union(config, _signatures_in(_asked_models(config))).items():
+            print(f"{where} cannot be served: {reason}", flush=True)  # the logger is not there yet
+        return auto_complete_model_config
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        self._tf = _import_tensorflow(args)
+        self._max_images = int(_parameter(config, "merge_max_images"))
+        self._merges_xla = _parameter(config, "merge_xla") == "true"
+        self._scratch = Scratch()
+        models = _asked_models(config)
+        self._unservable = union({"input": config["input"], "output": []}, _signatures_in(models))
+        self._versions = {model.name: model.versions() for model in models}
+        self._signatures: dict[tuple[str, int, str], Signature] = {}
+        self._functions: dict[tuple[str, int, str], Any] = {}
+        self._merges: set[tuple[str, int, str]] = set()
+        for model in models:
+            self._load(model)
+        self._warm_up(json.loads(_parameter(config, "warm_up")))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        responses: list[Any] = [None] * len(requests)
+        calls = []
+        for position, request in enumerate(requests):
+            try:
+                calls.append(self._read(position, request))
+            except Refusal as refusal:
+                responses[position] = _refused(refusal)
+        mergeable = [call for call in calls if call.key in self._merges and call.is_aligned]
+        alone = [(call,) for call in calls if not (call.key in self._merges and call.is_aligned)]
+        for lot in (*merged(mergeable, max_images=self._max_images), *alone):
+            for call, response in self._answer(lot):
+                responses[call.position] = response
+        return responses
+
+    def _load(self, model: ModelConfig) -> None:
+        for version in self._versions[model.name]:
+            folder = model.base_path / str(version)
+            loaded = self._tf.saved_model.load(str(folder))
+            for name, signature in read_signatures(folder).items():
+                key = (model.name, version, name)
+                self._signatures[key] = signature
+                self._functions[key] = loaded.signatures[name]
+                if signature.is_batched and (self._merges_xla or not _is_compiled(loaded.signatures[name])):
+                    self._merges.add(key)
+        pb_utils.Logger.log_info(f"loaded {model.name}, versions {list(self._versions[model.name])}")
+
+    def _warm_up(self, shapes: dict[str, dict[str, list[list[int]]]]) -> None:
+        """Make the first call of each asked shape before Triton says ready; XLA compiles here."""
+        for key, function in self._functions.items():
+            for name, asked in shapes.get(key[2], {}).items():
+                spec = self._signatures[key].inputs.get(name)
+                for shape in asked if spec else []:
+                    function(**{name: self._tf.zeros(shape, self._tf.as_dtype(_numpy_name(spec.datatype)))})
+
+    def _read(self, position: int, request: Any) -> Call:
+        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        key = self._route(arrays, json.loads(request.parameters() or "{}"))
+        spec = self._signatures[key]
+        where = f"{key[0]}/{key[2]}"
+        for name in sorted(set(spec.inputs) - set(arrays)):
+            raise Refusal("INVALID_ARG", f"{where}: input {name!r} is missing; it takes {_listing(spec.inputs)}")
+        for name in sorted(set(arrays) - set(spec.inputs)):
+            raise Refusal(
+                "INVALID_ARG", f"{where}: input {name!r} is not one of its own; it takes {_listing(spec.inputs)}"
+            )
+        inputs = {name: _unwrapped(where, name, arrays[name], spec) for name in spec.inputs}
+        return Call(position=position, key=key, inputs=inputs, outputs=frozenset(request.requested_output_names()))
+
+    def _route(self, arrays: dict[str, np.ndarray], parameters: dict[str, Any]) -> tuple[str, int, str]:
+        """The callable that a request names; takes the routing inputs out of `arrays`."""
+        name = _routing(arrays.pop("model_name", None), parameters.get("model"), "model_name", self._versions)
+        if name not in self._versions:
+            raise Refusal("NOT_FOUND", f"model {name!r} is not served here; there are {_listing(self._versions)}")
+        version = _version(name, parameters.get("version"), self._versions[name])
+        here = [s for n, v, s in self._signatures if (n, v) == (name, version)]
+        signature = _routing(arrays.pop("signature", None), parameters.get("signature"), "signature", here)
+        if signature not in here:
+            raise Refusal("NOT_FOUND", f"model {name!r} has no signature {signature!r}; there are {_listing(here)}")
+        if reason := self._unservable.get(f"{name}/{signature}"):
+            raise Refusal("INVALID_ARG", f"{name}/{signature} cannot be served: {reason}")
+        return name, version, signature
+
+    def _answer(self, lot: tuple[Call, ...]) -> list[tuple[Call, Any]]:
+        """Answer a lot with one TensorFlow call; where that fails, each request alone, so that one fault stays one."""
+        try:
+            outputs = self._run(lot)
+        except Exception as error:
+            if len(lot) > 1:
+                return [pair for call in lot for pair in self._answer((call,))]
+            return [(lot[0], _refused(self._fault(lot[0], error)))]
+        if len(lot) == 1:
+            return [(lot[0], _response(lot[0], outputs))]
+        if any(len(array) != sum(call.images for call in lot) for array in outputs.values()):
+            self._merges.discard(lot[0].key)  # its rows are not its images: never merge it again
+            return [pair for call in lot for pair in self._answer((call,))]
+        ends = np.cumsum([call.images for call in lot])
+        parts = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
+        return [(call, _response(call, {name: parts[name][i] for name in parts})) for i, call in enumerate(lot)]
+
+    def _run(self, lot: tuple[Call, ...]) -> dict[str, np.ndarray]:
+        key, wanted = lot[0].key, frozenset[str]().union(*(call.outputs for call in lot))
+        tensors = {name: self._tensor(name, [call.inputs[name] for call in lot]) for name in lot[0].inputs}
+        results = self._functions[key](**tensors)
+        arrays = {name: results[name].numpy() for name in results if name in wanted}
+        return {name: _kept(array, self._scratch) for name, array in arrays.items()}
+
+    def _tensor(self, name: str, parts: list[np.ndarray]) -> Any:
+        """One tensor of all parts with a single copy, into scratch memory that TensorFlow borrows."""
+        if parts[0].dtype.kind in "OSUb" or parts[0].ndim == 0:
+            return self._tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        return self._tf.experimental.dlpack.from_dlpack(self._scratch.concatenate(name, parts).__dlpack__())
+
+    def _fault(self, call: Call, error: Exception) -> Refusal:
+        errors = self._tf.errors
+        is_request_fault = isinstance(error, errors.InvalidArgumentError | errors.UnimplementedError | ValueError)
+        sentence = _sentence(getattr(error, "message", None) or str(error))
+        return Refusal("INVALID_ARG" if is_request_fault else "INTERNAL", f"{call.key[0]}/{call.key[2]}: {sentence}")
+
+
+def _import_tensorflow(args: dict[str, str]) -> Any:
+    """TensorFlow on this instance's device alone, with memory growth, so that instances can share a GPU."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    mine = gpus[int(args["model_instance_device_id"])] if args["model_instance_kind"] == "GPU" and gpus else []
+    tf.config.set_visible_devices(mine, "GPU")
+    for gpu in tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return tf
+
+
+def _asked_models(config: dict[str, Any]) -> list[ModelConfig]:
+    models = read_models_conf(Path(_parameter(config, "models_conf")))
+    asked = [name for name in _parameter(config, "models").split(",") if name]
+    there = {model.name: model for model in models}
+    for name in asked:
+        if name not in there:
+            raise ValueError(f"parameter models: {name!r} is not in models.conf; there are {_listing(there)}")
+    return [there[name] for name in asked] or list(models)
+
+
+def _signatures_in(models: list[ModelConfig]) -> list[tuple[str, Signature]]:
+    return [
+        (f"{model.name}/{name}", signature)
+        for model in models
+        for version in model.versions()
+        for name, signature in read_signatures(model.base_path / str(version)).items()
+    ]
+
+
+def _parameter(config: dict[str, Any], key: str) -> str:
+    return str(config["parameters"][key]["string_value"])
+
+
+def _is_compiled(function: Any) -> bool:
+    """Whether a graph, or a function that it calls, asks XLA to compile it (attribute `_XlaMustCompile`)."""
+    graph = function.graph.as_graph_def(add_shapes=False)
+    return any(
+        "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b
+        for nodes in (graph.node, *(f.node_def for f in graph.library.function))
+        for node in nodes
+    ) or any("_XlaMustCompile" in f.attr and f.attr["_XlaMustCompile"].b for f in graph.library.function)
+
+
+def _routing(tensor: np.ndarray | None, parameter: object, what: str, there: Any) -> str:
+    if tensor is None and parameter is None:
+        raise Refusal(
+            "INVALID_ARG", f"{what} is missing: send it as an input or as a parameter; there are {_listing(there)}"
+        )
+    if parameter is not None:
+        return str(parameter)
+    value = tensor.reshape(-1)[0]  # type: ignore[union-attr]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _version(name: str, asked: object, served: tuple[int, ...]) -> int:
+    if asked is None:
+        return served[-1]
+    if not str(asked).isdecimal() or int(str(asked)) not in served:
+        raise Refusal("NOT_FOUND", f"model {name!r} has no version {asked!r}; there are {list(served)}")
+    return int(str(asked))
+
+
+def _unwrapped(where: str, name: str, array: np.ndarray, signature: Signature) -> np.ndarray:
+    """An input without Triton's leading element, checked against the signature."""
+    spec = signature.inputs[name]
+    if array.shape[:1] != (1,):
+        raise Refusal("INVALID_ARG", f"{where}: input {name!r} has a leading dimension of {array.shape[0]}; send 1")
+    if array.dtype != _numpy_name(spec.datatype):
+        raise Refusal("INVALID_ARG", f"{where}: input {name!r} is {array.dtype}; it takes {spec.datatype}")
+    inner = array[0].reshape(()) if spec.shape == () and array.size == 1 else array[0]
+    shape = spec.shape if spec.shape is not None else inner.shape
+    if len(inner.shape) != len(shape) or any(s not in (-1, d) for s, d in zip(shape, inner.shape, strict=True)):
+        raise Refusal("INVALID_ARG", f"{where}: input {name!r} has shape {list(inner.shape)}; it takes {list(shape)}")
+    if inner.size == 0:
+        raise Refusal("INVALID_ARG", f"{where}: input {name!r} is empty, shape {list(inner.shape)}; send at least one")
+    return inner
+
+
+def _numpy_name(datatype: str) -> str:
+    return _NUMPY_NAMES.get(datatype, datatype.lower())
+
+
+def _kept(array: np.ndarray, scratch: Scratch) -> np.ndarray:
+    """The array itself, or a copy where TensorFlow handed our own scratch memory through."""
+    return array.copy() if isinstance(array, np.ndarray) and scratch.holds(array) else np.asarray(array)
+
+
+def _sentence(message: str) -> str:
+    """TensorFlow's own words, without the frame that it puts around them."""
+    frame = r"^(Graph execution error:|Detected at .*|<stack traces unavailable>|\s*\[\[.*|\s*)$"
+    lines = [line for line in message.splitlines() if not re.match(frame, line)]
+    return re.sub(r"\{\{.*?\}\} ?", "", (lines or [message])[0]).strip()
+
+
+def _refused(refusal: Refusal) -> Any:
+    code = getattr(pb_utils.TritonError, refusal.code)
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(refusal), code))
+
+
+def _response(call: Call, outputs: dict[str, np.ndarray]) -> Any:
+    tensors = [pb_utils.Tensor(n, np.atleast_1d(a)) for n, a in sorted(outputs.items()) if n in call.outputs]
+    return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _listing(names: Any) -> str:
+    return ", ".join(sorted(names)) or "none"

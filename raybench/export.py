@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow loads
@@ -18,7 +17,6 @@ from raybench.model_facts import write_facts
 from raybench.photos import decode, random_crop, sample_photos
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
 
-VARIANTS = ("no-opt", "xla-amp")
 _CALIBRATION_IMAGES = 32
 _LOGIT_STD = 3.0
 
@@ -57,13 +55,11 @@ def architectures() -> tuple[str, ...]:
 
 
 def _applications() -> dict[str, tuple[Callable[..., keras.Model], Callable[..., Any]]]:
-    families = [module for module in vars(keras.applications).values() if isinstance(module, ModuleType)]
+    builders = {name: build for name, build in vars(keras.applications).items() if callable(build)}
+    families = {name: build.__module__.rpartition(".")[2] for name, build in builders.items()}
     return {
-        name.lower(): (build, family.preprocess_input)
-        for family in families
-        if hasattr(family, "preprocess_input")
-        for name, build in vars(family).items()
-        if callable(build) and name[0].isupper()
+        name.lower(): (build, getattr(keras.applications, families[name]).preprocess_input)
+        for name, build in builders.items()
     }
 
 
@@ -97,7 +93,7 @@ def _make_answers_differ(model: Any, preprocess: Callable[..., Any], seed: int) 
     Batch normalization takes its statistics from photos, and the head is centred and scaled until the logits have a
     standard deviation of 3 from picture to picture. Without this all answers of a random network are alike.
     """
-    size_px = model.input_shape[1]
+    size_px = _size_px(model)
     photos = [decode(path.read_bytes()) for path in sample_photos()]
     rng = np.random.default_rng(seed)
     crops = [random_crop(photos[i % len(photos)], rng, size_px) for i in range(_CALIBRATION_IMAGES)]
@@ -113,6 +109,11 @@ def _make_answers_differ(model: Any, preprocess: Callable[..., Any], seed: int) 
     head.bias.assign((head.bias - logits.mean(axis=0)) * scale)
 
 
+def _size_px(model: Any) -> int:
+    """The side of the pictures that a model was made for; some take any, and are trained at 224."""
+    return model.input_shape[1] or 224
+
+
 def _head(model: Any) -> Any:
     return [layer for layer in model.layers if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D)][-1]
 
@@ -126,7 +127,7 @@ def _embedding_and_logits(model: Any) -> Any:
 
 
 def _serving_module(model: Any, preprocess: Callable[..., Any], *, xla: bool) -> tf.Module:
-    size_px = model.input_shape[1]
+    size_px = _size_px(model)
     both = _embedding_and_logits(model)
 
     @tf.function(jit_compile=xla)

@@ -40,7 +40,9 @@ def connected(benchmark: Benchmark) -> Iterator[Cluster]:
             context = ray.init(address=address, **common)
         else:
             cpus = max(os.cpu_count() or 1, benchmark.workers + 2)
-            context = ray.init(num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common)
+            context = ray.init(
+                address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"address is {address}; Ray did not answer: {' '.join(str(error).split())[:300]}") from error
     try:

@@ -1,20 +1,21 @@
 """A server as a child process: started with a guardian, its output kept, stopped with a deadline."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 _GUARDIAN = Path(__file__).with_name("guardian.py")
-_TAIL_LINES = 20
+_TAIL_LINES = 12
 
 
 class ServerError(Exception):
@@ -26,10 +27,10 @@ class ServerUnavailable(ServerError):
 
 
 class ServerProcess:
-    """A running command; `tail()` is what it said last."""
+    """A running command; `reason` matches the part of its log that says why it failed."""
 
-    def __init__(self, command: list[str], *, env: dict[str, str], log: Path) -> None:
-        self._log = log
+    def __init__(self, command: list[str], *, env: dict[str, str], log: Path, reason: re.Pattern[str]) -> None:
+        self._log, self._reason = log, reason
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 [sys.executable, "-I", str(_GUARDIAN), str(os.getpid()), *command],
@@ -46,8 +47,10 @@ class ServerProcess:
         return self._child.poll()
 
     def tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return "\n".join(lines[-_TAIL_LINES:])
+        """Why it failed, where it said so, and its last lines."""
+        said = self._log.read_text(errors="replace") if self._log.exists() else ""
+        reasons = dict.fromkeys(" ".join(match) for match in self._reason.findall(said))
+        return "\n".join([*reasons, "it said last:", *said.splitlines()[-_TAIL_LINES:]])
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
@@ -80,14 +83,14 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def wait_until(is_ready, process: ServerProcess, *, what: str, timeout_s: float) -> None:  # type: ignore[no-untyped-def]
+def wait_until(is_ready: Callable[[], bool], process: ServerProcess, *, what: str, timeout_s: float) -> None:
     """Poll `is_ready()` until it is true; raises ServerError when the process ends first or the time is up."""
     deadline = time.monotonic() + timeout_s
     while not is_ready():
         if process.exit_code is not None:
-            raise ServerError(f"{what} ended with exit code {process.exit_code} before it was ready:\n{process.tail()}")
+            raise ServerError(f"{what} ended with exit code {process.exit_code} before it was ready: {process.tail()}")
         if time.monotonic() > deadline:
-            raise ServerError(f"{what} was not ready after {timeout_s:.0f} s; it said last:\n{process.tail()}")
+            raise ServerError(f"{what} was not ready after {timeout_s:.0f} s: {process.tail()}")
         time.sleep(0.1)
 
 

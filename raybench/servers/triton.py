@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -32,6 +33,8 @@ from raybench.servers.process import (
 START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
+# model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
+_REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(?:\\n|\"\n)")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
         grpc_port, http_port, metrics_port = free_ports(3)
         grpc_port = options.grpc_port or grpc_port
         command = _command(wheel, backends, repository, options.bind, grpc_port, http_port, metrics_port)
-        process = ServerProcess(command, env=_environment(wheel), log=folder / "triton.log")
+        process = ServerProcess(command, env=_environment(wheel), log=folder / "triton.log", reason=_REASON)
         host = "127.0.0.1" if options.bind == "0.0.0.0" else options.bind
         try:
             client = triton_grpc.InferenceServerClient(f"{host}:{grpc_port}")

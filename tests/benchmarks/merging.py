@@ -1,0 +1,81 @@
+"""Does merging pay? 8 clients of 1 image each on EfficientNetB0, with and without it, interleaved in one run.
+
+    python tests/benchmarks/merging.py [--models models] [--rounds 5] [--seconds 8]
+
+Two real Tritons stand side by side, alike but for the merge cap (64 images, and 1); in each round both are loaded, one
+after the other, in alternating order. Prints images/s and executions per request of each, and the ratio of the medians.
+"""
+
+import argparse
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from raybench.clients.triton import TritonClient
+from raybench.photos import decode, random_crop, sample_photos
+from raybench.servers.triton import TritonOptions, running_triton
+from raybench.telemetry.triton import difference, read
+
+CLIENTS = 8
+MODEL = "efficientnetb0-no-opt"
+
+
+def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
+    """Requests/s that 8 closed-loop clients of one image get, and Triton's executions per request."""
+    photos = [decode(path.read_bytes()) for path in sample_photos()]
+    stop = threading.Event()
+
+    def client(number: int) -> int:
+        rng = np.random.default_rng(number)
+        connection = TritonClient(url, model=MODEL, signature="predict_images")
+        requests = [connection.encode(random_crop(photo, rng, 224)[np.newaxis]) for photo in photos]
+        done = 0
+        while not stop.is_set():
+            reply = connection.send(requests[done % len(requests)], timeout_s=60)
+            assert reply.is_ok, reply.error
+            done += 1
+        connection.close()
+        return done
+
+    before = read(url)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        started = time.perf_counter()
+        running = [pool.submit(client, number) for number in range(CLIENTS)]
+        time.sleep(seconds)
+        stop.set()
+        total = sum(each.result() for each in running)
+        elapsed = time.perf_counter() - started
+    delta = difference(before, read(url))
+    assert delta, "Triton gave no statistics"
+    return total / elapsed, delta["executions"] / delta["success"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8)
+    options = parser.parse_args()
+    conf = options.models / "models.conf"
+    merging = TritonOptions(models_conf=conf, models=(MODEL,))
+    alone = TritonOptions(models_conf=conf, models=(MODEL,), merge_max_images=1)
+    rates: dict[str, list[float]] = {"merging": [], "cap of 1 image": []}
+    with running_triton(merging) as a, running_triton(alone) as b:
+        pairs = [("merging", a.grpc_url), ("cap of 1 image", b.grpc_url)]
+        for _, url in pairs:
+            requests_per_s(url, 3)
+        for number in range(options.rounds):
+            for name, url in pairs if number % 2 == 0 else pairs[::-1]:
+                rate, executions = requests_per_s(url, options.seconds)
+                rates[name].append(rate)
+                print(f"round {number + 1}  {name:15}  {rate:6.1f} images/s  {executions:.2f} executions a request")
+    ratios = [m / s for m, s in zip(rates["merging"], rates["cap of 1 image"], strict=True)]
+    print(f"ratio per round {' '.join(f'{ratio:.2f}' for ratio in ratios)}, median {median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()

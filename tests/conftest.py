@@ -1,0 +1,63 @@
+"""Shared parts: exported models, one real Triton and one real Ray for the whole session."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_parts import BIN, TritonUnderTest, add_tiny_models
+
+from raybench.servers.triton import TritonOptions, running_triton
+
+_RAY_TIMEOUT_S = 90
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder: two exported architectures, and tiny models with known arithmetic."""
+    folder = tmp_path_factory.mktemp("models")
+    command = [BIN / "raybench", "export", "efficientnetb0", "mobilenet", "--variants", "no-opt", "--out", folder]
+    subprocess.run(command, check=True, timeout=240, capture_output=True)
+    add_tiny_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def triton(models: Path) -> Iterator[TritonUnderTest]:
+    """A real Triton that serves everything in `models`."""
+    with running_triton(TritonOptions(models_conf=models / "models.conf")) as running:
+        yield TritonUnderTest(running.grpc_url, models, running.process)
+
+
+@pytest.fixture(scope="session")
+def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a shell from which a Ray cluster of 8 CPUs, started by others, is reached."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0" * 64,
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    }
+    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=8", "--port=0", "--include-dashboard=false"]
+    log = home / "ray.log"
+    with log.open("wb") as output:
+        head = subprocess.Popen([*command, "--disable-usage-stats"], stdout=output, stderr=output, env=environment)
+    try:
+        yield {**environment, "RAY_ADDRESS": _address(head, log)}
+    finally:
+        head.terminate()
+        head.wait(timeout=60)
+
+
+def _address(head: "subprocess.Popen[bytes]", log: Path) -> str:
+    deadline = time.monotonic() + _RAY_TIMEOUT_S
+    while time.monotonic() < deadline and head.poll() is None:
+        for line in log.read_text(errors="replace").splitlines():
+            if "--address='" in line:
+                return line.partition("--address='")[2].partition("'")[0]
+        time.sleep(0.2)
+    raise RuntimeError(f"Ray did not start: {log.read_text(errors='replace')}")

@@ -1,0 +1,166 @@
+"""Real SavedModels, calls to a real Triton and runs of the real command, for the tests."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import tritonclient.grpc as triton_grpc
+from PIL import Image
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from raybench.photos import decode, random_crop, sample_photos
+from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.servers.process import ServerProcess
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class TritonUnderTest:
+    """A running Triton, and the models that it serves."""
+
+    url: str
+    models: Path
+    process: ServerProcess
+
+    def call(self, model: str | None, signature: str | None, parameters: Any = None, **inputs: np.ndarray) -> Any:
+        """Answers by name, or (status, sentence) of a refusal; inputs come without Triton's leading element."""
+        routing = {"model_name": model, "signature": signature}
+        tensors = {name: np.array([value.encode()], object) for name, value in routing.items() if value is not None}
+        wire = [_input(name, array[np.newaxis]) for name, array in {**tensors, **inputs}.items()]
+        with triton_grpc.InferenceServerClient(self.url) as client:
+            try:
+                answer = client.infer("saved_model", wire, parameters=parameters, client_timeout=60)
+            except InferenceServerException as error:
+                return str(error.status()).removeprefix("StatusCode."), str(error.message())
+        return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+
+    def statistics(self) -> Any:
+        with triton_grpc.InferenceServerClient(self.url) as client:
+            return client.get_inference_statistics("saved_model", client_timeout=10).model_stats[0]
+
+
+def _input(name: str, array: np.ndarray) -> Any:
+    return triton_grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
+
+
+def crops(count: int, seed: int = 0, size_px: int = 224) -> np.ndarray:
+    """So many different pictures, uint8 [count, size_px, size_px, 3]."""
+    photos = [decode(path.read_bytes()) for path in sample_photos()]
+    rng = np.random.default_rng(seed)
+    return np.stack([random_crop(photos[i % len(photos)], rng, size_px) for i in range(count)])
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def jpegs(pixels: np.ndarray) -> np.ndarray:
+    return np.array([jpeg(each) for each in pixels], object)
+
+
+def add_tiny_models(folder: Path) -> None:
+    """`scale`, versions 1 and 3 (times 1 and times 3, both served), and `clash`, whose `x` is of another type."""
+    import tensorflow as tf
+
+    class Scale(tf.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = tf.Variable(factor)
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def times(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": x * self.factor}
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"sum": tf.reduce_sum(x) * self.factor}
+
+        @tf.function(
+            autograph=False,
+            input_signature=[
+                tf.TensorSpec([None, None, None, 3], tf.uint8, name="images"),
+                tf.TensorSpec([None, 4], tf.float32, name="boxes"),
+            ],
+        )
+        def boxed(self, images: tf.Tensor, boxes: tf.Tensor) -> dict[str, tf.Tensor]:
+            mean = tf.reduce_mean(tf.cast(images, tf.float32))
+            return {"areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) + 0.0 * mean}
+
+    class Clash(tf.Module):
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="x")])
+        def twice(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"twice": 2 * x}
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="whole")])
+        def plus(self, whole: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"plus": whole + 1}
+
+    for version in (1, 3):
+        module = Scale(float(version))
+        signatures = {name: getattr(module, name) for name in ("times", "total", "boxed")}
+        tf.saved_model.save(module, str(folder / "scale" / str(version)), signatures=signatures)
+    clash = Clash()
+    tf.saved_model.save(clash, str(folder / "clash" / "1"), signatures={"twice": clash.twice, "plus": clash.plus})
+    tiny = (
+        ModelConfig(name="scale", base_path=folder / "scale", policy="all"),
+        ModelConfig(name="clash", base_path=folder / "clash"),
+    )
+    conf = folder / "models.conf"
+    conf.write_text(format_models_conf((*read_models_conf(conf), *tiny), relative_to=folder))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `raybench ...` printed and left."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path | None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        assert self.folder, f"no results folder\n{self.out}\n{self.err}"
+        return dict(json.loads((self.folder / "summary.json").read_text()))
+
+
+def raybench(*arguments: object, cwd: Path, env: dict[str, str], timeout_s: float = 200) -> Run:
+    """Run the command as a user would, in `cwd`."""
+    command = [str(BIN / "raybench"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return Run(done.returncode, done.stdout, done.stderr, newest_results(cwd))
+
+
+def newest_results(cwd: Path) -> Path | None:
+    return max((cwd / "results").glob("*"), default=None, key=lambda path: path.stat().st_mtime_ns)
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 15) -> bool:
+    """Whether a condition comes true within a deadline."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def running_parts() -> set[tuple[int, str]]:
+    """Pid and name of every process on this machine that a server or Ray consists of."""
+    words = ("tritonserver", "triton_python_backend_stub", "raylet", "gcs_server", "ray::", "ray/dashboard", "guardian")
+    found = set()
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        found |= {(process.info["pid"], w) for w in words if w in line and process.info["status"] != "zombie"}
+    return found

@@ -1,0 +1,203 @@
+"""`raybench run` end to end, as a user types it: real Ray, Triton and TensorFlow; `fake` where times are scripted."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import tritonclient.grpc as triton_grpc
+from real_parts import BIN, TritonUnderTest, eventually, newest_results, raybench, running_parts
+
+MODEL = "mobilenet-no-opt"
+
+
+def measured_rows(folder: Path, trial: str) -> int:
+    rows = pq.read_table(folder / "samples" / f"{trial}.parquet")
+    return int(pc.sum(pc.equal(rows["phase"].cast("string"), "measured")).as_py())
+
+
+def test_main_job(models: Path, tmp_path: Path) -> None:
+    """From an empty folder: own Ray, own Triton, TensorFlow beside it, a table, and nothing left over."""
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    before, shm = running_parts(), set(os.listdir("/dev/shm"))
+    run = raybench(
+        "run", "--workers", 4, "--models", models, "-m", MODEL, "-b", 4, "--request-count", 40,
+        cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert "Ray dashboard: http://127.0.0.1:" in run.out
+    assert f"results in results/{run.folder.name}" in run.out  # type: ignore[union-attr]
+    trials = {trial["server"]["kind"]: trial for trial in run.summary["trials"]}
+    assert {kind: trial["status"] for kind, trial in trials.items()} == {"local": "ok", "triton": "ok"}
+    for trial in trials.values():
+        requests = trial["requests"]
+        assert requests["attempted"] == requests["succeeded"] == 40 == measured_rows(run.folder, trial["id"])  # type: ignore[arg-type]
+        assert trial["throughput"]["images_per_s"] > 0
+        assert trial["memory"]["peak_mib"] > 100
+        assert trial["memory"]["gpu_peak_mib"] is None
+    assert trials["triton"]["server"]["version"] == "2.51.0"
+    assert len({worker["pid"] for worker in trials["triton"]["workers"]}) == 4
+    assert {comparison["server"] for comparison in run.summary["comparisons"]} == {"triton x1"}
+    assert eventually(lambda: running_parts() <= before)
+    assert set(os.listdir("/dev/shm")) <= shm
+
+
+def test_running_server(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Against a Triton that runs already: what the client counts is what Triton counts, and every image differs."""
+    before = triton.statistics().inference_stats.success.count
+    url = f"triton={triton.url}"
+    run = raybench(
+        "run", "--workers", 4, "--concurrency", 1, "-s", "triton", "--url", url, "-m", "efficientnetb0-no-opt",
+        "-b", 8, "--request-count", 40, "--warmup-request-count", 4, "--models", triton.models,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert trial["requests"] == {"attempted": 40, "succeeded": 40, "failed": 0, "errors": {}}
+    assert measured_rows(run.folder, trial["id"]) == 40  # type: ignore[arg-type]
+    assert trial["payload"]["images"] == 320
+    assert trial["payload"]["distinct"] >= 300
+    assert trial["server_statistics"]["success"] == 40
+    assert triton.statistics().inference_stats.success.count - before == 44  # and 4 to warm up
+    assert trial["model"]["sha256"] is None  # whose models a foreign server has is not known
+
+
+def test_failed_requests_are_rows(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A failed request is a row with its status, the run goes on, and the exit code is 5."""
+    run = raybench(
+        "run", "--workers", 2, "--url", "fake=service_ms=5,fail_every=4", "-s", "fake", "--request-count", 40,
+        "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 5, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert trial["requests"] == {"attempted": 40, "succeeded": 30, "failed": 10, "errors": {"UNAVAILABLE": 10}}
+    assert trial["status"] == "ok"
+    assert "errors" in {doubt["code"] for doubt in trial["doubts"]}
+    assert "10 of 40 requests failed (10 UNAVAILABLE)" in run.out
+
+
+def test_hanging_server_ends(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Requests that hang end at their deadline and are counted as DEADLINE_EXCEEDED."""
+    run = raybench(
+        "run", "--workers", 2, "--url", "fake=hang_every=5", "-s", "fake", "--request-count", 20, "--timeout", 0.2,
+        "--warmup-request-count", 0, "--max-error-rate", 0.5, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert run.summary["trials"][0]["requests"]["errors"] == {"DEADLINE_EXCEEDED": 4}
+
+
+def test_failed_server_is_a_row(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A server that does not start is a failed row with Triton's own reason; the other servers are measured; exit 1."""
+    broken = tmp_path / "models"
+    (broken / "broken" / "1").mkdir(parents=True)
+    (broken / "broken" / "1" / "saved_model.pb").write_bytes(b"\x00no model")
+    (broken / "models.conf").write_text('model_config_list { config { name: "broken" base_path: "broken" } }')
+    run = raybench(
+        "run", "--workers", 2, "-s", "triton", "-s", "fake", "-m", "broken", "--models", broken, "--request-count", 20,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 1, run.err + run.out
+    trials = {trial["server"]["kind"]: trial for trial in run.summary["trials"]}
+    assert trials["fake"]["status"] == "ok"
+    assert trials["triton"]["status"] == "failed"
+    assert "cannot be read as a SavedModel" in trials["triton"]["reason"]
+    assert trials["triton"]["throughput"] is None
+
+
+def test_unreachable_url_is_a_row(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A url where nothing answers fails its trial with a sentence that names it, and exits 1."""
+    run = raybench(
+        "run", "--workers", 1, "-s", "triton", "--url", "triton=127.0.0.1:9", "--request-count", 5,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 1, run.err + run.out
+    assert "url triton=127.0.0.1:9 did not answer" in run.summary["trials"][0]["reason"]
+
+
+def test_too_few_cpus(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """More workers than a foreign cluster has CPUs is exit 2 with both numbers, and leaves no results folder."""
+    run = raybench("run", "--workers", 9, "-s", "fake", cwd=tmp_path, env=ray_environment)
+    assert run.code == 2
+    assert "workers is 9" in run.err
+    assert "8" in run.err
+    assert run.folder is None
+
+
+def test_interrupt_keeps_what_was_measured(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Ctrl-C ends a run in order: exit 130, the samples until then on disk, and a report of them."""
+    command = [
+        BIN / "raybench",
+        "run",
+        "--workers",
+        "2",
+        "-s",
+        "fake",
+        "--url",
+        "fake=service_ms=20",
+        "--duration",
+        "60",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    _wait_for_line(process, "trial 1/1")
+    time.sleep(4)  # two chunks of samples
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    folder = newest_results(tmp_path)
+    assert process.returncode == 130, out
+    assert folder
+    assert "interrupted" in out
+    (record,) = (folder / "trials").glob("*.json")
+    assert measured_rows(folder, record.stem) > 20
+    again = raybench("report", folder, cwd=tmp_path, env=ray_environment)
+    assert again.code == 0
+    assert "interrupted" in again.out
+
+
+def test_dry_run_touches_nothing(tmp_path: Path) -> None:
+    """--dry-run prints the trials in the order in which they would run, and leaves no file."""
+    run = raybench("run", "--dry-run", "--instances", "1,2", "--rounds", 2, cwd=tmp_path, env=dict(os.environ))
+    assert run.code == 0
+    lines = run.out.split()
+    assert len(lines) == len(set(lines)) == 6
+    assert {line[:2] for line in lines[:3]} == {"r1"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_serve_triton(models: Path, tmp_path: Path) -> None:
+    """`raybench serve triton` prints its urls and `ready`, answers there, and takes its stubs along on SIGTERM."""
+    before = running_parts()
+    command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    lines = _wait_for_line(process, "ready")
+    url = next(line.split()[1] for line in lines if line.startswith("grpc"))
+    with triton_grpc.InferenceServerClient(url) as client:
+        assert client.is_model_ready("saved_model")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert running_parts() <= before
+
+
+def test_killed_serve_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    """Triton and its stubs end by themselves when the raybench that started them is killed."""
+    before, shm = running_parts(), set(os.listdir("/dev/shm"))
+    command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    _wait_for_line(process, "ready")
+    process.kill()
+    process.wait(timeout=10)
+    assert eventually(lambda: running_parts() <= before)
+    assert set(os.listdir("/dev/shm")) <= shm
+
+
+def _wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:
+    lines: list[str] = []
+    assert process.stdout
+    for line in process.stdout:
+        lines.append(line)
+        if word in line:
+            return lines
+    pytest.fail(f"{word!r} never came: {''.join(lines)}")

@@ -74,7 +74,7 @@ def _uneven_workers(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="uneven_workers",
-        sentence=f"all lanes were active for {trial.window_s:.1f} s of {trial.job_s:.1f} s: some ended much earlier",
+        sentence=f"all lanes were active in {trial.window_s / trial.job_s:.0%} of the trial: some ended much earlier",
         remedy="use --duration, or more requests, so that the lanes end together",
         value=trial.job_s / trial.window_s,
         limit=_UNEVEN,

@@ -1,6 +1,7 @@
 """A Ray Dataset of images -> a shard of uint8 blocks per worker; reading, decoding and cropping are Ray Data tasks."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from raybench.photos import decode, photos_in, random_crop, sample_photos
 
 MEMORY_BUDGET_BYTES = 2**30
 _BLOCK_IMAGES = 256
+_PROBE_FILES = 64
 
 
 def most_images(size_px: int) -> int:
@@ -19,27 +21,57 @@ def most_images(size_px: int) -> int:
     return MEMORY_BUDGET_BYTES // (size_px * size_px * 3)
 
 
-def dataset(source: str, count: int, *, size_px: int, seed: int) -> Any:
-    """A materialized Ray Dataset with a column `image`, uint8 [count, size_px, size_px, 3].
+@dataclass(frozen=True)
+class Images:
+    """A materialized Ray Dataset with a column `image`, and the files that could not be read."""
 
-    `source` is photos, noise or a folder. Image i depends on the seed and i alone, so that every image differs and
-    the same arguments give the same images. Raises ValueError where the source has no image that can be read.
+    dataset: Any
+    unreadable: tuple[str, ...] = ()
+
+
+def load(source: str, count: int, *, size_px: int, seed: int) -> Images:
+    """So many images, uint8 [count, size_px, size_px, 3], from photos, noise or a folder.
+
+    Image i depends on the source, the seed and i alone, so that every image differs and the same arguments give the
+    same images. Raises ValueError where the source has no image that can be read.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its warning that progress bars are off
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = ray.data.range(count, override_num_blocks=max(1, count // _BLOCK_IMAGES))
+    kwargs = {"size_px": size_px, "seed": seed}
     if source == "noise":
-        made = rows.map_batches(_noise, fn_kwargs={"size_px": size_px, "seed": seed}, batch_size=None)
-    else:
-        photos = [str(path) for path in (sample_photos() if source == "photos" else photos_in(Path(source)))]
-        kwargs = {"photos": photos, "size_px": size_px, "seed": seed}
-        made = rows.map_batches(_crops, fn_kwargs=kwargs, batch_size=None)
-    return made.materialize()
+        return Images(rows.map_batches(_noise, fn_kwargs=kwargs, batch_size=None).materialize())
+    photos, unreadable = _readable(sample_photos() if source == "photos" else photos_in(Path(source)))
+    if not photos:
+        raise ValueError(
+            f"images: none of the {len(unreadable)} files in {source} can be read, such as {unreadable[0]}"
+        )
+    cropped = rows.map_batches(_crops, fn_kwargs={"photos": photos, **kwargs}, batch_size=None)
+    return Images(cropped.materialize(), tuple(unreadable))
 
 
-def shards(images: Any, parts: int) -> list[list[Any]]:
+def shards(images: Images, parts: int) -> list[list[Any]]:
     """The dataset dealt to so many workers: for each a list of references to uint8 arrays [n, h, w, 3]."""
-    return [part.to_numpy_refs(column="image") for part in images.split(parts, equal=True)]
+    return [part.to_numpy_refs(column="image") for part in images.dataset.split(parts, equal=True)]
+
+
+def _readable(paths: tuple[Path, ...]) -> tuple[list[str], list[str]]:
+    """The files that decode and those that do not, tried in Ray Data tasks."""
+    tried = ray.data.from_items([{"path": str(path)} for path in paths]).map_batches(_probe, batch_size=_PROBE_FILES)
+    rows = sorted(tried.take_all(), key=lambda row: row["path"])
+    return [r["path"] for r in rows if r["decodes"]], [r["path"] for r in rows if not r["decodes"]]
+
+
+def _probe(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"path": rows["path"], "decodes": np.array([_decodes(path) for path in rows["path"]])}
+
+
+def _decodes(path: str) -> bool:
+    try:
+        decode(Path(path).read_bytes())
+    except (OSError, ValueError, SyntaxError):  # what Pillow raises for broken files
+        return False
+    return True
 
 
 def _crops(rows: dict[str, np.ndarray], *, photos: list[str], size_px: int, seed: int) -> dict[str, np.ndarray]:
@@ -48,7 +80,7 @@ def _crops(rows: dict[str, np.ndarray], *, photos: list[str], size_px: int, seed
     for i, number in enumerate(rows["id"]):
         path = photos[int(number) % len(photos)]
         if path not in decoded:
-            decoded[path] = _read(path)
+            decoded[path] = decode(Path(path).read_bytes())
         images[i] = random_crop(decoded[path], np.random.default_rng((seed, int(number))), size_px)
     return {"image": images}
 
@@ -58,10 +90,3 @@ def _noise(rows: dict[str, np.ndarray], *, size_px: int, seed: int) -> dict[str,
     return {
         "image": np.stack([np.random.default_rng((seed, int(i))).integers(0, 256, shape, np.uint8) for i in rows["id"]])
     }
-
-
-def _read(path: str) -> Any:
-    try:
-        return decode(Path(path).read_bytes())
-    except OSError as error:
-        raise ValueError(f"images: {path} cannot be read as an image; remove it or replace it") from error

@@ -46,8 +46,11 @@ class Results:
     trials: tuple[Observed, ...]
 
 
-def create(benchmark: Benchmark, command: list[str], *, cluster: dict[str, Any]) -> Path:
-    """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ConfigError."""
+def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -> Path:
+    """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ConfigError.
+
+    `facts` are what else is known of the environment, such as the Ray cluster.
+    """
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
     folder = Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z"
@@ -58,7 +61,7 @@ def create(benchmark: Benchmark, command: list[str], *, cluster: dict[str, Any])
         raise ConfigError(f"out is {benchmark.out}; {folder} cannot be made there: {error.strerror}") from error
     resolved = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(benchmark).items()}
     _write(folder / "benchmark.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
-    environment = {**_environment(), "ray_cluster": cluster}
+    environment = {**_environment(), **facts}
     run = {"name": benchmark.name, "started": stamp.isoformat(timespec="seconds"), "ended": None, "command": command}
     _write_json(folder / "environment.json", {"run": run, "environment": environment})
     return folder

@@ -20,6 +20,7 @@ from raybench.photos import decode, random_crop, sample_photos
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.process import ServerProcess
 
+_RUN_S = 200
 BIN = Path(sys.executable).parent
 
 
@@ -135,10 +136,12 @@ class Run:
         return dict(json.loads((self.folder / "summary.json").read_text()))
 
 
-def raybench(*arguments: object, cwd: Path, env: dict[str, str], timeout_s: float = 200) -> Run:
+def raybench(*arguments: object, cwd: Path, env: dict[str, str], bin_folder: Path = BIN) -> Run:
     """Run the command as a user would, in `cwd`."""
-    command = [str(BIN / "raybench"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    command = [str(bin_folder / "raybench"), *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False
+    )
     return Run(done.returncode, done.stdout, done.stderr, newest_results(cwd))
 
 

@@ -29,11 +29,15 @@ def run(benchmark: Benchmark, progress: Progress, command: list[str], on_folder:
     progress.step("starting Ray")
     with connected(benchmark) as cluster:
         progress.say(_dashboard(cluster))
-        folder = store.create(benchmark, command, cluster=vars(cluster))
-        on_folder(folder)
         progress.step(f"reading images ({benchmark.images})")
-        shards = _shards(benchmark)
+        pictures = _images(benchmark)
+        if pictures.unreadable:
+            progress.say(f"skipped {len(pictures.unreadable)} unreadable images: {', '.join(pictures.unreadable)}")
         trials = plan.trials(benchmark)
+        shards = {n: images.shards(pictures, n) for n in {trial.cell.load.workers for trial in trials}}
+        facts = {"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable}
+        folder = store.create(benchmark, command, facts=facts)
+        on_folder(folder)
         progress.begin(len(trials))
         for (_, _server), group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
             for observed in _measure_on_one_server(list(group), benchmark, shards, cluster, progress):
@@ -65,19 +69,17 @@ def _measure_on_one_server(
             yield not_measured(trial, benchmark, status=status, reason=str(error))
 
 
-def _shards(benchmark: Benchmark) -> dict[int, Any]:
-    """The one dataset of the run, split for each number of workers that its cells use."""
+def _images(benchmark: Benchmark) -> images.Images:
+    """The one dataset of the run: enough for every request of a trial to differ, within the memory budget."""
     in_flight = benchmark.workers * benchmark.concurrency
     requests = benchmark.request_count or 16 * in_flight
     per_worker = -(-requests // benchmark.workers)
     most = max(1, images.most_images(IMAGE_PX) // (benchmark.workers * benchmark.batch_size))
     count = benchmark.workers * min(per_worker, most) * benchmark.batch_size
     try:
-        dataset = images.dataset(benchmark.images, count, size_px=IMAGE_PX, seed=benchmark.seed)
+        return images.load(benchmark.images, count, size_px=IMAGE_PX, seed=benchmark.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    workers = {trial.cell.load.workers for trial in plan.trials(benchmark)}
-    return {n: images.shards(dataset, n) for n in workers}
 
 
 def _export_missing(benchmark: Benchmark, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,12 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use the p
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+import psutil
 import ray
 
 from raybench.config import Benchmark, ConfigError
+
+_LEFTOVERS_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,17 @@ def connected(benchmark: Benchmark) -> Iterator[Cluster]:
         _check_cpus(cluster, benchmark)
         yield cluster
     finally:
+        ours = [] if address else psutil.Process().children(recursive=True)
         ray.shutdown()
+        _end(ours)
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Ray's dashboard leaves helpers behind that end by themselves much later, or never."""
+    _, alive = psutil.wait_procs(processes, timeout=_LEFTOVERS_S)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _check_cpus(cluster: Cluster, benchmark: Benchmark) -> None:

@@ -61,9 +61,9 @@ def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
         cell.label if cell.status == "ok" else f"{cell.label}: {cell.status}",
         str(trials[0].load["in_flight"]),
         _interval(cell.images_per_s, digits=1),
-        _number(cell.p50_ms, digits=0),
-        _number(cell.p90_ms, digits=0),
-        _number(cell.p99_ms, digits=0),
+        _ms(cell.p50_ms),
+        _ms(cell.p90_ms),
+        _ms(cell.p99_ms),
         str(sum(trial.requests.succeeded for trial in trials)),
         str(sum(trial.requests.failed for trial in trials)),
         _interval(cell.job_s, digits=1),
@@ -84,6 +84,11 @@ def _interval(value: Interval | None, *, digits: int) -> str:
     if value.low is None or value.high is None:
         return f"{value.mean:.{digits}f}"
     return f"{value.mean:.{digits}f} ± {(value.high - value.low) / 2:.{digits}f}"
+
+
+def _ms(value: float | None) -> str:
+    """Three significant digits, and all digits of more than 999 ms."""
+    return _DASH if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _number(value: float | None, *, digits: int) -> str:

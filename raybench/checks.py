@@ -1,5 +1,6 @@
 """Summaries -> doubts: why a number may not be trusted, and what to do about it; pure."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -20,19 +21,19 @@ class Doubt:
     limit: float | None = None
 
 
-def doubts(trial: TrialSummary, *, cores: int | None, rounds: int) -> tuple[Doubt, ...]:
-    """Every doubt about one trial; `cores` are the client host's, `rounds` how often its cell was measured."""
+def doubts(trial: TrialSummary, *, rounds: int) -> tuple[Doubt, ...]:
+    """Every doubt about one trial; `rounds` is how often its cell was measured."""
     if trial.requests.attempted == 0:
         return ()
     found: list[Doubt | None] = [check(trial) for check in _TRIAL_CHECKS]
-    return tuple(doubt for doubt in (*found, _workers_over_cores(trial, cores), _one_round(rounds)) if doubt)
+    return tuple(doubt for doubt in (*found, _one_round(rounds)) if doubt)
 
 
-def with_doubts(trials: Iterable[TrialSummary], *, cores: int | None) -> tuple[TrialSummary, ...]:
+def with_doubts(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
     """The trials, each with its doubts."""
     all_trials = tuple(trials)
     rounds = {trial.cell: sum(other.cell == trial.cell for other in all_trials) for trial in all_trials}
-    return tuple(replace(t, doubts=doubts(t, cores=cores, rounds=rounds[t.cell])) for t in all_trials)
+    return tuple(replace(t, doubts=doubts(t, rounds=rounds[t.cell])) for t in all_trials)
 
 
 def _few_samples(trial: TrialSummary) -> Doubt | None:
@@ -70,7 +71,7 @@ def _errors(trial: TrialSummary) -> Doubt | None:
 
 def _uneven_workers(trial: TrialSummary) -> Doubt | None:
     """Workers that end far apart: the window is short, and the last of them met less load."""
-    if not trial.job_s or not trial.window_s or trial.job_s < _UNEVEN * trial.window_s:
+    if not trial.job_s or not trial.window_s or trial.job_s <= _UNEVEN * trial.window_s:
         return None
     return Doubt(
         code="uneven_workers",
@@ -104,15 +105,17 @@ def _empty_window(trial: TrialSummary) -> Doubt | None:
     )
 
 
-def _workers_over_cores(trial: TrialSummary, cores: int | None) -> Doubt | None:
-    nodes = {worker["node"] for worker in trial.workers}
-    workers = int(trial.load["workers"])
-    if cores is None or len(nodes) != 1 or workers <= cores:
+def _workers_over_cores(trial: TrialSummary) -> Doubt | None:
+    """On the node where it is worst."""
+    on_node = Counter((worker["node"], worker["cores"]) for worker in trial.workers)
+    over = [(count, cores) for (_, cores), count in on_node.items() if count > cores]
+    if not over:
         return None
+    workers, cores = max(over, key=lambda each: each[0] / each[1])
     return Doubt(
         code="workers_over_cores",
-        sentence=f"{workers} workers shared {cores} cores: they wait for each other, and for a server on this host",
-        remedy=f"use at most {cores} workers with more lanes each (--concurrency), or more hosts",
+        sentence=f"{workers} workers shared {cores} cores: they wait for each other, and for a server on that host",
+        remedy=f"use at most {cores} workers a host with more lanes each (--concurrency), or more hosts",
         value=workers,
         limit=cores,
     )
@@ -136,4 +139,5 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _uneven_workers,
     _few_payloads,
     _empty_window,
+    _workers_over_cores,
 )

@@ -1,7 +1,9 @@
 """Benchmark: what one run does, from YAML and flags, with every check of user input that needs no server."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -10,6 +12,8 @@ import yaml
 SERVER_KINDS = ("triton", "local", "fake")
 UI_KINDS = ("live", "plain", "none")
 IMAGE_PX = 224
+_LENGTHS = ("request_count", "duration")  # one flag overrides either of the YAML's
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class ConfigError(ValueError):
@@ -77,6 +81,8 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
     Raises ConfigError for the first field that is wrong.
     """
     values = _from_yaml(path) if path else {}
+    if any(flags.get(length) is not None for length in _LENGTHS):
+        values = {key: value for key, value in values.items() if key not in _LENGTHS}
     if path and "name" not in values:
         values["name"] = path.stem
     given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
@@ -138,7 +144,8 @@ def _checked(b: Benchmark) -> Benchmark:
     for name in ("workers", "concurrency", "batch_size", "rounds", "request_count"):
         _require(getattr(b, name) is None or getattr(b, name) >= 1, name, getattr(b, name), "give 1 or more")
     for name in ("timeout", "duration"):
-        _require(getattr(b, name) is None or getattr(b, name) > 0, name, getattr(b, name), "give a time above 0")
+        seconds = getattr(b, name)
+        _require(seconds is None or 0 < seconds < inf, name, seconds, "give a time in seconds above 0")
     for name in ("warmup_request_count", "seed"):
         _require((getattr(b, name) or 0) >= 0, name, getattr(b, name), "give 0 or more")
     _require(all(n >= 1 for n in b.instances), "instances", b.instances, "give 1 or more")
@@ -153,6 +160,10 @@ def _checked(b: Benchmark) -> Benchmark:
         values = getattr(b, what)
         _require(bool(values), what, values, "name at least one")
         _require(len(set(values)) == len(values), what, values, "name each once")
+    for model in b.model:
+        _require(bool(_MODEL.fullmatch(model)), "model", model, "use letters, digits, '.', '_' and '-'")
+    for kind, url in b.url.items():
+        _require(bool(url), "url", f"{kind}={url}", "write KIND=HOST:PORT")
     _require("local" not in b.url, "url", b.url.get("local"), "local is TensorFlow in the worker, it has no url")
     _check_load(b)
     return b

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from raybench.config import Benchmark, ServerSpec
 
@@ -36,7 +37,8 @@ class Cell:
     def id(self) -> str:
         server = self.server.label.replace(" ", "-")
         load = self.load
-        return f"{server}-{self.model}-{self.signature}-w{load.workers}-c{load.concurrency}-b{load.batch_size}"
+        signature = quote(self.signature, safe="")  # the id names files
+        return f"{server}-{self.model}-{signature}-w{load.workers}-c{load.concurrency}-b{load.batch_size}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +56,25 @@ class Trial:
 def trials(benchmark: Benchmark) -> tuple[Trial, ...]:
     """Every cell once a round; servers in shuffled order, and inside a server its cells, anew in each round.
 
-    A server's trials of a round stand together: one server runs at a time, so that memory is its own.
+    The trials of a server that we start stand together: one server runs at a time, so that memory is its own.
+    Cells of servers that run already are shuffled among all.
     """
     order = random.Random(benchmark.seed)
     planned = []
     for round_number in range(1, benchmark.rounds + 1):
-        for server in order.sample(benchmark.servers, len(benchmark.servers)):
-            cells = [_cell(benchmark, server, model) for model in order.sample(benchmark.model, len(benchmark.model))]
-            planned += [Trial(cell=cell, round=round_number) for cell in cells]
+        groups = [
+            order.sample(group, len(group))
+            for server in benchmark.servers
+            for group in _neighbours(server, [_cell(benchmark, server, model) for model in benchmark.model])
+        ]
+        ordered = [cell for group in order.sample(groups, len(groups)) for cell in group]
+        planned += [Trial(cell=cell, round=round_number) for cell in ordered]
     return tuple(planned)
+
+
+def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
+    """Cells that must run one after the other: all of a server that we start, each alone where a url names it."""
+    return [[cell] for cell in cells] if server.url else [cells]
 
 
 def _cell(b: Benchmark, server: ServerSpec, model: str) -> Cell:

@@ -210,10 +210,10 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
 
 
 def compare(trials: Iterable[TrialSummary], base: str = "local") -> tuple[Comparison, ...]:
-    """Every server against `base`, or the first there is: the geometric mean of the ratios of each round."""
+    """Every real server against `base`, or the first there is: the geometric mean of the ratios of each round."""
     rates: dict[tuple[str, str], dict[int, float]] = {}
     for trial in trials:
-        if trial.throughput:
+        if trial.throughput and trial.throughput.images_per_s > 0 and trial.server["kind"] != "fake":
             rates.setdefault((trial.model["name"], trial.label), {})[trial.round] = trial.throughput.images_per_s
     found = []
     for model in sorted({model for model, _ in rates}):

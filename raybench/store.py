@@ -95,7 +95,7 @@ def load(folder: Path) -> Results:
         records.sort(key=lambda record: (record["started"], record["id"]))
         trials = tuple(_observed(folder, record) for record in records)
         return Results(folder=folder, run=about["run"], environment=about["environment"], trials=trials)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{folder}: is not a results folder that can be read: {error}") from error
 
 

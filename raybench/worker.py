@@ -67,13 +67,11 @@ class Worker:
 
     def encode(self, blocks: list[np.ndarray]) -> Payloads:
         """Turn this worker's shard, blocks of uint8 [n, h, w, 3], into requests; whole batches only."""
+        batch_size, held = self._task.cell.load.batch_size, sum(map(len, blocks))
+        if held < batch_size:
+            raise ClientError(f"worker {self._task.worker} got {held} images, fewer than one batch of {batch_size}")
         images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        batch_size = self._task.cell.load.batch_size
-        starts = range(0, len(images) - batch_size + 1, batch_size)
-        if not starts:
-            raise ClientError(
-                f"worker {self._task.worker} got {len(images)} images, fewer than one batch of {batch_size}"
-            )
+        starts = range(0, held - batch_size + 1, batch_size)
         self._requests = [self._client.encode(images[start : start + batch_size]) for start in starts]
         sent = images[: len(starts) * batch_size]
         return Payloads(
@@ -118,6 +116,7 @@ class Worker:
         return {
             "worker": self._task.worker,
             "node": socket.gethostname(),
+            "cores": os.cpu_count(),
             "pid": os.getpid(),
             "cpu_s": times.user + times.system,
             "rss_mib": process.memory_info().rss / 2**20,

@@ -139,9 +139,7 @@ class Run:
 def raybench(*arguments: object, cwd: Path, env: dict[str, str], bin_folder: Path = BIN) -> Run:
     """Run the command as a user would, in `cwd`."""
     command = [str(bin_folder / "raybench"), *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=False
-    )
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=_RUN_S, check=False)
     return Run(done.returncode, done.stdout, done.stderr, newest_results(cwd))
 
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,10 @@ class FakeClient:
         if script.hang_every and number % script.hang_every == 0:
             time.sleep(timeout_s)
             return Reply(status="DEADLINE_EXCEEDED", error="scripted hang")
-        time.sleep(min(script.service_ms / 1e3, timeout_s))
+        if script.service_ms / 1e3 > timeout_s:
+            time.sleep(timeout_s)
+            return Reply(status="DEADLINE_EXCEEDED", error="scripted service time above the deadline")
+        time.sleep(script.service_ms / 1e3)
         if script.fail_every and number % script.fail_every == 0:
             return Reply(status="UNAVAILABLE", error="scripted fault")
         return Reply(status="OK", body=len(request), received_bytes=8)
@@ -59,6 +63,9 @@ def read_script(text: str) -> Script:
         key, _, value = part.partition("=")
         try:
             values[key] = kinds[key](value)
-        except (KeyError, ValueError) as error:
-            raise ClientError(f"url fake={text}: {part!r} is not one of {', '.join(kinds)} with a number") from error
+            is_usable = 0 <= values[key] < inf
+        except (KeyError, ValueError):
+            is_usable = False
+        if not is_usable:
+            raise ClientError(f"url fake={text}: {part!r} is not one of {', '.join(kinds)} with a number of 0 or more")
     return Script(**values)

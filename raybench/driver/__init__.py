@@ -66,6 +66,7 @@ def _measure_on_one_server(
     except ServerError as error:
         status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
         for trial in left:
+            progress.start(trial)
             yield not_measured(trial, benchmark, status=status, reason=str(error))
 
 

@@ -23,7 +23,7 @@ class Summary:
 def summarize(results: store.Results) -> Summary:
     """Derive every number and doubt from what was observed."""
     plain = (stats.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
-    trials = checks.with_doubts(plain, cores=results.environment["cores"])
+    trials = checks.with_doubts(plain)
     return Summary(
         schema_version=store.SCHEMA_VERSION,
         run=results.run,

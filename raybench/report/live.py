@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from raybench.plan import Trial
@@ -81,7 +81,6 @@ class LiveProgress(Progress):
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             console=console,
@@ -110,18 +109,20 @@ class LiveProgress(Progress):
         self._numbers = (self._numbers[0] + 1, self._numbers[1])
         self.step(f"trial {self._numbers[0]} of {self._numbers[1]}")
         self._bar = self._bars.add_task(escape(_name(trial)), total=_total(trial), note="warming up")
-        self._failed, self._first = 0, 0.0
+        self._total, self._done, self._failed = _total(trial), 0, 0
+        self._first = 0.0
 
     def advance(self, requests: int, failed: int) -> None:
-        self._failed += failed
+        self._done, self._failed = self._done + requests, self._failed + failed
         self._first = self._first or time.monotonic()
-        self._bars.advance(self._bar, requests)
-        done, elapsed = self._bars.tasks[-1].completed, time.monotonic() - self._first
-        rate = f"{done / elapsed:.1f} requests/s" if elapsed > 1 else ""
-        self._bars.update(self._bar, note=f"{rate}, {self._failed} failed" if self._failed else rate)
+        elapsed = time.monotonic() - self._first
+        parts = [f"{self._done}/{self._total or '?'} requests"]
+        parts += [f"{self._done / elapsed:.1f}/s"] if elapsed > 1 else []
+        parts += [f"{self._failed} failed"] if self._failed else []
+        self._bars.update(self._bar, advance=requests, note=", ".join(parts))
 
     def end(self, record: dict[str, Any]) -> None:
-        self._bars.update(self._bar, note=record["status"])
+        self._bars.update(self._bar, note=f"{self._done}/{self._total or '?'} requests, {record['status']}")
         self._bars.stop_task(self._bar)
 
 

@@ -4,9 +4,11 @@ import psutil
 
 
 def tree_usage(pid: int) -> tuple[float, float] | None:
-    """RSS in MiB and CPU seconds of a process and its descendants; None when it is gone."""
+    """RSS in MiB and CPU seconds of a process and its descendants; None when it is gone or dead."""
     try:
         root = psutil.Process(pid)
+        if root.status() == psutil.STATUS_ZOMBIE:
+            return None
         processes = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return None

@@ -157,8 +157,11 @@ _MESSAGES = {
     "ModelConfigList": {"config": (1, "*ModelEntry")},
     "ModelEntry": {
         "name": (1, "string"), "base_path": (2, "string"), "model_platform": (4, "string"),
-        "model_version_policy": (7, "VersionPolicy"), "version_labels": (8, "*Label"),
+        "logging_config": (6, "Logging"), "model_version_policy": (7, "VersionPolicy"), "version_labels": (8, "*Label"),
     },
+    "Logging": {"log_collector_config": (1, "LogCollector"), "sampling_config": (2, "LogSampling")},
+    "LogCollector": {"type": (1, "string"), "filename_prefix": (2, "string")},
+    "LogSampling": {"sampling_rate": (1, "double")},
     "Label": {"key": (1, "string"), "value": (2, "int64")},
     "VersionPolicy": {"latest": (100, "Latest"), "all": (101, "All"), "specific": (102, "Specific")},
     "Latest": {"num_versions": (1, "int64")},
@@ -198,12 +201,7 @@ def _add_field(proto: descriptor_pb2.DescriptorProto, name: str, number: int, ki
     field = proto.field.add(name=name, number=number)
     field.label = field.LABEL_REPEATED if kind.startswith("*") else field.LABEL_OPTIONAL
     base = kind.lstrip("*")
-    scalars = {
-        "string": field.TYPE_STRING,
-        "int64": field.TYPE_INT64,
-        "int32": field.TYPE_INT32,
-        "bool": field.TYPE_BOOL,
-    }
+    scalars = {name: getattr(field, f"TYPE_{name.upper()}") for name in ("string", "int64", "int32", "double", "bool")}
     field.type = scalars.get(base, field.TYPE_MESSAGE)
     if base not in scalars:
         field.type_name = f".raybench.{base}"

@@ -1,0 +1,195 @@
+"""Builders of small records, samples and trials for the tests."""
+
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raybench import checks, plan, samples, stats, store
+from raybench.config import Benchmark
+from raybench.plan import Cell
+from raybench.report import Summary, summarize
+from raybench.telemetry import recorder
+from raybench.worker import Task
+
+BACKEND = Path(__file__).parents[1] / "triton_models" / "saved_model" / "1"
+MS = 1_000_000
+DEADLINE_S = 60
+
+
+def backend_module(name: str) -> ModuleType:
+    """A module of the python backend, imported by its bare name from its own folder, as Triton does."""
+    sys.path.insert(0, str(BACKEND))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(BACKEND))
+
+
+def sample(sent_ms: float, done_ms: float, **changes: Any) -> samples.Sample:
+    """One measured closed-loop request of worker 0, lane 0; `due_ms` makes it one of an open loop."""
+    due_ms = changes.pop("due_ms", None)
+    sent_ns = round(sent_ms * MS)
+    plain = samples.Sample(
+        worker=0,
+        lane=0,
+        seq=0,
+        phase=samples.MEASURED,
+        payload=0,
+        due_ns=None if due_ms is None else round(due_ms * MS),
+        woke_ns=sent_ns,
+        sent_ns=sent_ns,
+        done_ns=round(done_ms * MS),
+        images=1,
+        sent_bytes=3,
+        received_bytes=4,
+        status=samples.OK,
+        error=None,
+    )
+    return replace(plain, **changes)
+
+
+def lanes(*spans_ms: Iterable[tuple[float, float]], **changes: Any) -> pa.Table:
+    """A table with a lane of worker 0 for each argument: its requests as (sent, done) in ms."""
+    return samples.table(
+        [
+            sample(*span, lane=lane, seq=seq, **changes)
+            for lane, spans in enumerate(spans_ms)
+            for seq, span in enumerate(spans)
+        ]
+    )
+
+
+def no_telemetry() -> pa.Table:
+    return recorder.SCHEMA.empty_table()
+
+
+def telemetry(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist([{"time_ns": i, **row} for i, row in enumerate(rows)], schema=recorder.SCHEMA)
+
+
+def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node: str = "host-1") -> dict[str, Any]:
+    return {
+        "worker": number,
+        "node": node,
+        "cores": 4,
+        "pid": 100 + number,
+        "cpu_s": 0.5,
+        "lost": None,
+        "payload_requests": len(hashes),
+        "payload_request_bytes": 3,
+        "payload_image_hashes": list(hashes),
+    }
+
+
+def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-opt", **changes: Any) -> dict[str, Any]:
+    """The JSON half of an observed trial that went well."""
+    cell = f"{label.replace(' ', '-')}-{model}"
+    plain = {
+        "id": f"r{round}-{cell}",
+        "cell": cell,
+        "round": round,
+        "label": label,
+        "started": f"2026-01-01T00:00:{round:02d}.000+00:00",
+        "ended": f"2026-01-01T00:00:{round:02d}.500+00:00",
+        "server": {"kind": label.split()[0], "instances": 1},
+        "model": {"name": model, "version": 1, "sha256": None, "precision": "float32", "xla": False},
+        "signature": "predict_images",
+        "load": {
+            "workers": 1,
+            "concurrency": 1,
+            "in_flight": 1,
+            "arrivals": "closed",
+            "offered_rps": None,
+            "batch_size": 1,
+            "transport": "grpc",
+        },
+        "payload_source": "photos",
+        "status": "ok",
+        "reason": None,
+        "server_version": "2.51.0",
+        "server_statistics": None,
+        "workers": [worker_facts()],
+    }
+    return {**plain, **changes}
+
+
+def observed(rows: pa.Table | None = None, memory: pa.Table | None = None, **changes: Any) -> store.Observed:
+    """A trial as it is saved; without rows it has two requests of 10 ms, one after the other."""
+    table = lanes([(0, 10), (10, 20)]) if rows is None else rows
+    return store.Observed(
+        record=record(**changes), samples=table, telemetry=no_telemetry() if memory is None else memory
+    )
+
+
+def trial(rows: pa.Table | None = None, memory: pa.Table | None = None, **changes: Any) -> stats.TrialSummary:
+    """What stats makes of `observed`."""
+    seen = observed(rows, memory, **changes)
+    return stats.summarize_trial(seen.record, seen.samples, seen.telemetry)
+
+
+def rated(label: str, round: int, images_per_s: float | None, **changes: Any) -> stats.TrialSummary:
+    """A trial with this throughput."""
+    rate = None if images_per_s is None else stats.Throughput(requests_per_s=images_per_s, images_per_s=images_per_s)
+    return replace(trial(label=label, round=round, **changes), throughput=rate)
+
+
+def trusted(**changes: Any) -> stats.TrialSummary:
+    """A trial about which nothing is to be doubted, where its cell has two rounds and the host four cores."""
+    plain = replace(
+        trial(),
+        load={**record()["load"], "workers": 2},
+        requests=stats.Requests(attempted=100, succeeded=100, failed=0, errors={}),
+        payload=stats.Payload(source="photos", encoding="uint8 NHWC", bytes=3, images=100, distinct=100),
+        job_s=10.0,
+        window_s=10.0,
+        service_ms=stats.latency(np.arange(1, 10_001) * MS),
+    )
+    return replace(plain, **changes)
+
+
+def summary(*trials: store.Observed, folder: Path = Path("results/run")) -> Summary:
+    """What a report is made of, from observed trials, on a host with four cores."""
+    run = {"name": "run", "started": "2026-01-01T00:00:00+00:00", "ended": None, "command": ["raybench", "run"]}
+    return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials))
+
+
+def doubt_codes(summarized: stats.TrialSummary, *, rounds: int = 2) -> set[str]:
+    return {doubt.code for doubt in checks.doubts(summarized, rounds=rounds)}
+
+
+def fake_cell(script: str = "service_ms=1", **changes: Any) -> Cell:
+    """The cell of one worker against the fake server that obeys a script."""
+    asked = {"workers": 1, "batch_size": 2, "timeout": 5.0, **changes}
+    return plan.trials(Benchmark(server=("fake",), url={"fake": script}, **asked))[0].cell
+
+
+def fake_task(script: str = "service_ms=1", *, requests: int | None = 6, warmup: int = 0, **changes: Any) -> Task:
+    return Task(
+        worker=0,
+        cell=fake_cell(script, **changes),
+        url=script,
+        models="models",
+        request_count=requests,
+        warmup_request_count=warmup,
+    )
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Return as soon as it holds; fails when it does not for a minute."""
+    end = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def images(count: int) -> np.ndarray:
+    """Images uint8 [count, 2, 2, 3]; image i is filled with i."""
+    return np.repeat(np.arange(count, dtype=np.uint8), 12).reshape(count, 2, 2, 3)

@@ -1,0 +1,114 @@
+"""Doubts: why a number may not be trusted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import MS, doubt_codes, lanes, trial, trusted, worker_facts
+
+from raybench import checks, samples, stats
+
+PAYLOAD = trusted().payload
+ONE_FAILED = stats.Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1})
+
+
+def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
+    """Nothing is doubted where nothing is wrong: a doubt that is always there is not read."""
+    assert doubt_codes(trusted()) == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "fine", "doubtful"),
+    [
+        ("errors", {"requests": trusted().requests}, {"requests": ONE_FAILED}),
+        ("uneven_workers", {"job_s": 12.5}, {"job_s": 12.6}),
+        ("few_payloads", {"payload": replace(PAYLOAD, distinct=50)}, {"payload": replace(PAYLOAD, distinct=49)}),
+        ("no_window", {"window_s": 0.001, "job_s": 0.001}, {"window_s": None}),
+        (
+            "workers_over_cores",
+            {"workers": tuple(map(worker_facts, range(4)))},
+            {"workers": tuple(map(worker_facts, range(5)))},
+        ),
+        (
+            "few_samples",
+            {"service_ms": stats.latency(np.arange(3688) * MS)},
+            {"service_ms": stats.latency(np.arange(3687) * MS)},
+        ),
+    ],
+)
+def test_a_doubt_begins_beyond_its_limit(code: str, fine: dict, doubtful: dict) -> None:
+    """Each doubt arises one step beyond its limit, alone, and not at the limit itself."""
+    assert doubt_codes(trusted(**fine)) == set()
+    assert doubt_codes(trusted(**doubtful)) == {code}
+
+
+@pytest.mark.parametrize(("rounds", "expected"), [(1, {"one_round"}), (2, set()), (5, set())])
+def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
+    """A cell that was measured once is doubted: nothing says how far its numbers move."""
+    assert doubt_codes(trusted(), rounds=rounds) == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"requests": ONE_FAILED},
+        {"job_s": 15.0},
+        {"payload": replace(PAYLOAD, distinct=1)},
+        {"window_s": None},
+        {"workers": tuple(map(worker_facts, range(9)))},
+        {"service_ms": stats.latency(np.arange(20) * MS)},
+    ],
+)
+def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
+    """A doubt is a code, a sentence and a remedy, and its value differs from its limit."""
+    (doubt,) = checks.doubts(trusted(**changes), rounds=2)
+    assert doubt.code
+    assert doubt.sentence
+    assert doubt.remedy
+    assert doubt.value is None or doubt.value != doubt.limit
+
+
+def test_few_samples_names_the_percentiles_that_are_missing() -> None:
+    """Who misses the p99 in the table finds there how many requests it needs."""
+    (doubt,) = checks.doubts(trusted(service_ms=stats.latency(np.arange(100) * MS)), rounds=2)
+    assert "p99, p99.9" in doubt.sentence
+    assert "p95" not in doubt.sentence
+    assert "368 for p99" in doubt.remedy
+    assert "3688 for p99.9" in doubt.remedy
+
+
+def test_the_errors_are_named() -> None:
+    """The doubt about failed requests says how many of how many, and with which status."""
+    (doubt,) = checks.doubts(trusted(requests=ONE_FAILED), rounds=2)
+    assert "1 of 100" in doubt.sentence
+    assert "1 UNAVAILABLE" in doubt.sentence
+    assert doubt.value == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [(["host-1"], {"workers_over_cores"}), (["host-1", "host-2"], set()), (["host-1", "host-1", "host-2"], set())],
+)
+def test_workers_are_held_against_the_cores_of_their_host(nodes: list[str], expected: set[str]) -> None:
+    """Too many workers are doubted only where they share the cores of one host."""
+    workers = tuple(worker_facts(i, node=nodes[i % len(nodes)]) for i in range(6))
+    assert doubt_codes(trusted(workers=workers)) == expected
+
+
+def test_a_trial_that_sent_nothing_has_its_reason_and_no_doubts() -> None:
+    """There is no number to doubt where nothing was sent."""
+    assert doubt_codes(trial(samples.SCHEMA.empty_table(), workers=[], status="skipped"), rounds=1) == set()
+
+
+def test_lanes_that_never_met_are_doubted() -> None:
+    """Where no window exists the report says why there is neither throughput nor percentile."""
+    apart = trial(lanes([(0, 10)], [(20, 30)]))
+    assert apart.throughput is None
+    assert "no_window" in doubt_codes(apart)
+
+
+def test_rounds_are_counted_per_cell() -> None:
+    """A cell that was measured twice is not doubted for one round because another was measured once."""
+    trials = [trusted(cell="a", round=1), trusted(cell="b", round=1), trusted(cell="a", round=2)]
+    found = checks.with_doubts(trials)
+    assert [{doubt.code for doubt in each.doubts} for each in found] == [set(), {"one_round"}, set()]

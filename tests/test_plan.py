@@ -1,0 +1,95 @@
+"""Cells and rounds -> trials in run order."""
+
+import re
+from collections import Counter
+from itertools import groupby
+
+import pytest
+
+from raybench.config import Benchmark
+from raybench.plan import Trial, shares, trials
+
+BENCHMARK = Benchmark(server=("local", "triton"), instances=(1, 2), model=("a", "b"), rounds=8)
+
+
+def of_round(planned: tuple[Trial, ...], number: int) -> list[tuple[str, str]]:
+    return [(trial.cell.server.label, trial.cell.model) for trial in planned if trial.round == number]
+
+
+def test_every_cell_is_measured_once_a_round() -> None:
+    """A run measures each server with each model exactly once in each round."""
+    expected = {(server, model): 1 for server in ("local", "triton x1", "triton x2") for model in "ab"}
+    for number in range(1, 9):
+        assert Counter(of_round(trials(BENCHMARK), number)) == expected
+
+
+def test_rounds_follow_each_other() -> None:
+    """A round is complete before the next begins, so that a run cut short has whole rounds."""
+    numbers = [trial.round for trial in trials(BENCHMARK)]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(1, 9))
+
+
+def test_one_server_runs_at_a_time() -> None:
+    """The trials of a server stand together in a round: it starts once, and memory is its own."""
+    for number in range(1, 9):
+        runs = [label for label, _ in groupby(of_round(trials(BENCHMARK), number), key=lambda pair: pair[0])]
+        assert len(runs) == len(set(runs)) == 3
+
+
+def test_running_servers_are_interleaved_cell_by_cell() -> None:
+    """Cells of servers that run already are shuffled among each other: neither has a stretch of time of its own."""
+    urls = {"triton": "127.0.0.1:1", "fake": "service_ms=1"}
+    planned = trials(Benchmark(server=("triton", "fake"), url=urls, model=tuple("abcdef")))
+    runs = [kind for kind, _ in groupby(trial.cell.server.kind for trial in planned)]
+    assert len(runs) > 2
+
+
+def test_the_order_is_shuffled_anew_in_each_round() -> None:
+    """Neither servers nor models keep their place over the rounds: no cell is always measured first."""
+    firsts = [of_round(trials(BENCHMARK), number)[0] for number in range(1, 9)]
+    assert len({server for server, _ in firsts}) > 1
+    assert len({model for _, model in firsts}) > 1
+
+
+def test_a_seed_fixes_the_order() -> None:
+    """The same seed gives the same order; other seeds give others."""
+    orders = {tuple(t.id for t in trials(Benchmark(model=("a", "b", "c"), seed=seed))) for seed in range(10)}
+    assert len(orders) > 1
+    assert trials(BENCHMARK) == trials(BENCHMARK)
+
+
+def test_tensorflow_in_process_is_one_worker_with_one_lane() -> None:
+    """`local` always sends from one worker with one lane; the others get the load that was asked for."""
+    planned = trials(Benchmark(server=("local", "triton"), workers=3, concurrency=2))
+    loads = {t.cell.server.kind: (t.cell.load.workers, t.cell.load.concurrency, t.cell.load.in_flight) for t in planned}
+    assert loads == {"local": (1, 1, 1), "triton": (3, 2, 6)}
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, {"local": 2, "triton": 12}), (0, {"local": 0, "triton": 0})])
+def test_warm_up_is_two_requests_per_lane(asked: int | None, expected: dict[str, int]) -> None:
+    """Warm-up is 2 requests per lane where nothing is asked, and what is asked, even 0, elsewhere."""
+    planned = trials(Benchmark(workers=3, concurrency=2, warmup_request_count=asked))
+    assert {t.cell.server.kind: t.cell.load.warmup_request_count for t in planned} == expected
+
+
+def test_trials_have_names_of_their_own_that_are_file_names() -> None:
+    """Every trial of a run has its own id, fit for a file name."""
+    ids = [trial.id for trial in trials(BENCHMARK)]
+    assert len(set(ids)) == len(ids) == 48
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", each) for each in ids)
+
+
+@pytest.mark.parametrize("signature", ["group/predict", "../predict"])
+def test_a_signature_never_becomes_a_path(signature: str) -> None:
+    """A SavedModel may name its signatures as it likes; the trial's files stay in the results folder."""
+    assert not any("/" in trial.id for trial in trials(Benchmark(signature=signature)))
+
+
+@pytest.mark.parametrize(("total", "parts"), [(100, 4), (10, 4), (3, 4), (0, 2), (7, 1)])
+def test_a_total_is_dealt_whole_and_evenly(total: int, parts: int) -> None:
+    """Counts are totals of the trial: the workers' shares add up to them and differ by one at most."""
+    dealt = shares(total, parts)
+    assert len(dealt) == parts
+    assert sum(dealt) == total
+    assert max(dealt) - min(dealt) <= 1

@@ -1,0 +1,156 @@
+"""Summaries -> what people read."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers import lanes, observed, record, sample, summary, telemetry
+from rich.console import Console
+
+from raybench import samples, store
+from raybench.config import Benchmark
+from raybench.report import Summary, report
+from raybench.report.text import markdown, print_report
+
+DASH = "–"
+STEADY = [(i * 10, i * 10 + 10) for i in range(40)]
+
+
+def printed(shown: Summary, width: int = 220) -> str:
+    out = io.StringIO()
+    print_report(Console(file=out, width=width), shown, Path("results/run-1"))
+    return out.getvalue()
+
+
+def row(text: str, start: str) -> list[str]:
+    """The cells of the Markdown row with this server."""
+    (line,) = [line for line in text.splitlines() if line.startswith("|") and f"| {start} |" in line]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def skipped() -> store.Observed:
+    rows = samples.merge([])
+    return observed(rows, status="skipped", reason="no [bold]tritonserver[/bold] here", workers=[])
+
+
+def test_the_numbers_of_a_trial_are_in_its_row() -> None:
+    """A row says in flight, images/s, percentiles, successes, failures, job time and memory of its server."""
+    memory = telemetry(
+        {"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 20.0}
+    )
+    load = {**record()["load"], "in_flight": 3, "batch_size": 8}
+    cells = row(markdown(summary(observed(lanes(STEADY, images=8), memory, load=load))), "triton x1")
+    assert cells[:6] == ["resnet50-no-opt", "triton x1", "3", "800.0", "10", "10"]
+    assert cells[6:11] == [DASH, "40", "0", "0.4", "512 + 20 GPU"]
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    """A number that is unknown or not supported is shown as a dash, never as 0."""
+    cells = row(markdown(summary(skipped())), "triton x1: skipped")
+    assert cells[3:7] == [DASH] * 4
+    assert cells[9:11] == [DASH] * 2
+
+
+@pytest.mark.parametrize("shown", [markdown, printed])
+def test_a_trial_that_was_not_measured_has_a_row_and_a_reason(shown: object) -> None:
+    """A server that could not be had stands in the table with its reason, word for word; the others stay."""
+    text = shown(summary(observed(label="local"), skipped()))
+    assert "triton x1: skipped" in text
+    assert "no [bold]tritonserver[/bold] here" in text
+    assert "local" in text
+
+
+def test_failures_are_counted_in_the_row() -> None:
+    """The table shows how many requests failed beside how many succeeded, and the doubt names their status."""
+    rows = samples.table([sample(i, i + 1, seq=i, status="OK" if i % 4 else "UNAVAILABLE") for i in range(12)])
+    text = markdown(summary(observed(rows)))
+    assert row(text, "triton x1")[7:9] == ["9", "3"]
+    assert "3 of 12 requests failed (3 UNAVAILABLE)" in text
+
+
+def test_the_fake_server_is_shown_as_such() -> None:
+    """Numbers of the fake server are never mistaken for those of a real one: its row says fake."""
+    assert row(markdown(summary(observed(label="fake"))), "fake")[1] == "fake"
+
+
+def test_one_round_has_neither_interval_nor_verdict() -> None:
+    """With one round the ratio is printed and no verdict, and no ± beside a mean."""
+    text = markdown(summary(observed(label="local"), observed(lanes([(0, 5), (5, 10)]))))
+    assert "triton x1 / local on resnet50-no-opt: 2.00 times the images/s" in text
+    assert "no verdict" in text
+    assert "±" not in text
+    assert "faster" not in text
+
+
+def test_several_rounds_have_an_interval_and_a_verdict() -> None:
+    """With rounds the mean has its interval, and the comparison its verdict and number of rounds."""
+    halves, wholes = lanes([(0, 5), (5, 10)]), lanes([(0, 10), (10, 20)])
+    trials = [
+        observed(rows, label=label, round=n)
+        for n in (1, 2, 3)
+        for label, rows in [("local", wholes), ("triton x1", halves)]
+    ]
+    text = markdown(summary(*trials))
+    assert "2.00 times the images/s, 95 % interval 2.00-2.00 over 3 rounds: faster" in text
+    assert row(text, "local")[3] == "100.0 ± 0.0"
+
+
+def test_every_doubt_has_a_letter_in_the_rows_that_it_is_about() -> None:
+    """Each letter in a row leads to a line with the doubt's sentence, remedy and code; a row has only its own."""
+    bad = observed(lanes([(0, 10), (10, 20)], status="UNAVAILABLE", error="x"))
+    text = markdown(summary(observed(label="local"), bad))
+    letters = {code: re.search(rf"^- (\w) .*; .*\[{code}\]$", text, re.M)[1] for code in ("one_round", "errors")}
+    assert set(letters.values()) <= set(row(text, "triton x1")[11].split())
+    assert letters["errors"] not in row(text, "local")[11].split()
+    assert re.search(r"^- \w triton x1 resnet50-no-opt: 2 of 2 requests failed", text, re.M)
+
+
+def test_markdown_is_one_table() -> None:
+    """Every line of the Markdown table has as many cells as its head, and every note is one line."""
+    reason = "it ended\nwith a log"
+    text = markdown(summary(observed(label="local"), observed(status="failed", reason=reason)))
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+    assert all(line.startswith(("|", "-", "**")) for line in text.splitlines() if line)
+
+
+def test_a_model_has_a_table_of_its_own_on_the_terminal() -> None:
+    """On a terminal each model has its table, with what was sent, in how many rounds, as its title."""
+    text = printed(summary(observed(model="resnet50-no-opt"), observed(model="efficientnetb0-no-opt")))
+    assert "resnet50-no-opt: 1 images a request, closed loop, 1 round\n" in re.sub(" +\n", "\n", text)
+    assert "efficientnetb0-no-opt: 1 images a request" in text
+    assert "results in results/run-1" in text
+
+
+def test_a_report_is_derived_from_the_folder_alone(tmp_path: Path) -> None:
+    """`report` writes summary.json from what was observed; doing it again changes no byte."""
+    folder = store.create(Benchmark(out=str(tmp_path)), ["raybench"], facts={})
+    store.save(folder, observed(label="local"))
+    store.save(folder, skipped())
+    first = (report(folder), (folder / "summary.json").read_bytes())
+    assert (report(folder), (folder / "summary.json").read_bytes()) == first
+
+
+def test_summary_json_holds_nulls_for_what_is_not_known(tmp_path: Path) -> None:
+    """summary.json has every trial, doubt and comparison, and null where nothing is known."""
+    folder = store.create(Benchmark(out=str(tmp_path)), ["raybench"], facts={})
+    for seen in (observed(label="local"), observed(lanes([(0, 5), (5, 10)]), label="triton x2"), skipped()):
+        store.save(folder, seen)
+    report(folder)
+    found = json.loads((folder / "summary.json").read_text())
+    by_label = {trial["label"]: trial for trial in found["trials"]}
+    assert found["schema_version"] == store.SCHEMA_VERSION
+    assert [by_label["triton x1"][key] for key in ("throughput", "service_ms", "window_s")] == [None] * 3
+    assert by_label["local"]["throughput"]["images_per_s"] == pytest.approx(100)
+    assert by_label["local"]["response_ms"] is by_label["local"]["memory"]["peak_mib"] is None
+    assert "one_round" in [doubt["code"] for doubt in by_label["local"]["doubts"]]
+    assert [(c["server"], c["verdict"]) for c in found["comparisons"]] == [("triton x2", None)]
+
+
+def test_a_folder_that_is_none_has_no_report(tmp_path: Path) -> None:
+    """A report of something else is refused, and nothing is written into it."""
+    with pytest.raises(store.StoreError):
+        report(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,109 @@
+"""Records of requests and what is derived from them: service, response, lag and window."""
+
+from dataclasses import asdict
+
+import pyarrow as pa
+import pytest
+from helpers import MS, lanes, sample
+
+from raybench import samples
+from raybench.samples import Window
+
+
+def test_a_sample_survives_its_table() -> None:
+    """A row of the table holds exactly what was observed of a request, unknowns as null."""
+    seen = [sample(1, 2), sample(3, 5, due_ms=2.5, worker=2, status="UNAVAILABLE", error="gone", images=8)]
+    assert samples.table(seen).to_pylist() == [asdict(each) for each in seen]
+
+
+def test_no_samples_are_a_table_too() -> None:
+    """A trial without requests has a table of the same schema, not an exception."""
+    assert samples.table([]).schema == samples.merge([]).schema == samples.SCHEMA
+    assert len(samples.merge([samples.table([])])) == 0
+
+
+def test_merging_is_concatenation() -> None:
+    """Chunks of several workers become one table that holds every row of each, labels kept apart."""
+    chunks = [[sample(0, 1), sample(1, 2, status="INTERNAL", error="x")], [], [sample(5, 6, worker=1, phase="warmup")]]
+    merged = samples.merge([samples.table(chunk) for chunk in chunks])
+    assert merged.to_pylist() == [asdict(each) for chunk in chunks for each in chunk]
+
+
+def test_warm_up_is_kept_apart() -> None:
+    """Warm-up requests are on record and never among the measured ones."""
+    rows = samples.table([sample(0, 1, phase=samples.WARMUP), sample(1, 2, seq=7)])
+    assert samples.measured(rows)["seq"].to_pylist() == [7]
+
+
+def test_only_ok_is_success() -> None:
+    """A request succeeded only if its status is OK."""
+    rows = samples.table([sample(0, 1, seq=s, status=name) for s, name in enumerate(["OK", "UNKNOWN", "UNAVAILABLE"])])
+    assert samples.succeeded(rows)["seq"].to_pylist() == [0]
+
+
+def test_service_response_and_lag() -> None:
+    """Service is done - sent, response done - due, lag sent - due."""
+    rows = samples.table([sample(12, 20, due_ms=10), sample(30, 31, due_ms=30)])
+    assert samples.service_ns(rows).tolist() == [8 * MS, 1 * MS]
+    assert samples.response_ns(rows).tolist() == [10 * MS, 1 * MS]
+    assert samples.lag_ns(rows).tolist() == [2 * MS, 0]
+
+
+@pytest.mark.parametrize("rows", [lanes([(0, 1), (1, 2)]), samples.SCHEMA.empty_table()], ids=["closed", "empty"])
+def test_closed_loop_has_neither_response_nor_lag(rows: pa.Table) -> None:
+    """Where nothing was due, response and lag are unknown, not zero."""
+    assert samples.response_ns(rows) is None
+    assert samples.lag_ns(rows) is None
+
+
+@pytest.mark.parametrize(
+    ("spans", "start_ms", "end_ms"),
+    [
+        ([[(0, 10), (10, 30)]], 0, 30),
+        ([[(0, 10), (10, 30)], [(2, 14), (14, 26)]], 2, 26),
+        ([[(0, 100)], [(40, 50), (50, 60)], [(30, 200)]], 40, 60),
+    ],
+)
+def test_the_window_is_when_all_lanes_are_active(spans: list, start_ms: float, end_ms: float) -> None:
+    """The window runs from the last lane's first send to the first lane's last reply."""
+    window = samples.window(lanes(*spans))
+    assert window == Window(start_ms * MS, end_ms * MS)
+    assert window.seconds == pytest.approx((end_ms - start_ms) / 1e3)
+
+
+def test_lanes_of_two_workers_are_two_lanes() -> None:
+    """A lane is one of its worker: lane 0 of two workers counts twice for the window."""
+    rows = samples.table([sample(0, 50), sample(20, 30, worker=1), sample(30, 40, worker=1)])
+    assert samples.window(rows) == Window(20 * MS, 40 * MS)
+
+
+@pytest.mark.parametrize(
+    "rows", [samples.SCHEMA.empty_table(), lanes([(0, 10)], [(10, 20)]), lanes([(0, 5)], [(9, 12)])]
+)
+def test_without_a_common_span_there_is_no_window(rows: pa.Table) -> None:
+    """Where the lanes were never active together, or nothing was sent, there is no window."""
+    assert samples.window(rows) is None
+
+
+def test_requests_belong_to_the_window_by_their_send() -> None:
+    """A request sent inside the window belongs to it whatever it took; one sent before or at its end does not."""
+    rows = lanes([(9, 11), (10, 11), (19, 500), (20, 21)])
+    assert samples.sent_in(rows, Window(10 * MS, 20 * MS))["sent_ns"].to_pylist() == [10 * MS, 19 * MS]
+
+
+@pytest.mark.parametrize(
+    ("span", "share"),
+    [
+        ((10, 20), 1),
+        ((12, 14), 1),
+        ((5, 15), 0.5),
+        ((18, 26), 0.25),
+        ((0, 40), 0.25),
+        ((0, 10), 0),
+        ((0, 5), 0),
+        ((25, 30), 0),
+    ],
+)
+def test_a_straddling_request_counts_by_its_share(span: tuple[float, float], share: float) -> None:
+    """A request counts for the window by the share of its service time that lies inside."""
+    assert samples.share_in(lanes([span]), Window(10 * MS, 20 * MS)).tolist() == [pytest.approx(share)]

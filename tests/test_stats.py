@@ -1,0 +1,315 @@
+"""Observed trials -> numbers that can be defended."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from helpers import MS, lanes, observed, rated, sample, telemetry, trial, worker_facts
+
+from raybench import samples, stats
+
+PERCENTILES = {"p50": Fraction(1, 2), "p90": Fraction(9, 10), "p95": Fraction(19, 20), "p99": Fraction(99, 100)}
+
+
+def shuffled_ms(n: int) -> np.ndarray:
+    """1..n ms in disorder: the value of rank k is k ms."""
+    return np.random.default_rng(0).permutation(np.arange(1, n + 1)) * MS
+
+
+@pytest.mark.parametrize("n", [368, 400, 999, 1000, 1001, 5000])
+def test_percentiles_are_nearest_ranks(n: int) -> None:
+    """A percentile is an observed value: the smallest that at least its share of requests does not exceed."""
+    found = stats.latency(shuffled_ms(n))
+    assert [getattr(found, name) for name in PERCENTILES] == [math.ceil(p * n) for p in PERCENTILES.values()]
+
+
+def test_mean_and_maximum_are_of_all_values() -> None:
+    """The mean is the sum over the number, and the maximum is the longest request."""
+    found = stats.latency(np.array([4, 1, 10]) * MS)
+    assert (found.n, found.mean, found.max) == (3, 5.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "low", "high"),
+    [
+        ("p99", 500, 490, 500),
+        ("p99", 1000, 983, 997),
+        ("p99", 5000, 4936, 4964),
+        ("p99", 10000, 9880, 9920),
+        ("p50", 6, 1, 6),
+        ("p50", 10, 2, 9),
+        ("p50", 20, 6, 15),
+        ("p50", 100, 40, 61),
+    ],
+)
+def test_bounds_are_the_binomial_ranks(name: str, n: int, low: int, high: int) -> None:
+    """A percentile's 95 % bounds are the order statistics that the binomial distribution gives (known tables)."""
+    assert stats.latency(shuffled_ms(n)).bounds[name] == (low, high)
+
+
+@pytest.mark.parametrize(("name", "needs"), [("p50", 6), ("p90", 36), ("p95", 72), ("p99", 368), ("p99_9", 3688)])
+def test_a_percentile_needs_its_sample(name: str, needs: int) -> None:
+    """A percentile that the number of requests cannot support is null, without bounds; from then on it is given."""
+    short, enough = stats.latency(shuffled_ms(needs - 1)), stats.latency(shuffled_ms(needs))
+    assert getattr(short, name) is None
+    assert name not in short.bounds
+    assert getattr(enough, name) is not None
+    assert stats.samples_needed(stats.PERCENTILES[name]) == needs
+
+
+@pytest.mark.parametrize("values", [None, np.array([], np.int64)])
+def test_no_values_have_no_latency(values: np.ndarray | None) -> None:
+    """Without requests latency is unknown, not zero."""
+    assert stats.latency(values) is None
+
+
+def test_an_interval_is_students() -> None:
+    """Three rounds of 1, 2, 3 give 2 ± 4.3027 / √3: Student's t with two degrees of freedom, not the normal's 1.96."""
+    found = stats.interval([1.0, 2.0, 3.0])
+    half = 4.302653 / math.sqrt(3)
+    assert (found.mean, found.rounds) == (2.0, 3)
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([], None), ([7.0], stats.Interval(mean=7, low=None, high=None, rounds=1))]
+)
+def test_one_round_has_no_interval(values: list[float], expected: stats.Interval | None) -> None:
+    """One round says nothing about repeatability: its bounds are null; no round is null altogether."""
+    assert stats.interval(values) == expected
+
+
+def two_lanes() -> pa.Table:
+    """Window 2..26 ms; inside lie 0.8 + 1 + 0.6 requests of lane 0 and 2 of lane 1."""
+    return lanes([(0, 10), (10, 20), (20, 30)], [(2, 14), (14, 26)], images=5)
+
+
+def test_throughput_is_of_the_window() -> None:
+    """Throughput is successes over the window, straddling ones by their share; job time is first send to last reply."""
+    found = trial(two_lanes())
+    assert found.window_s == pytest.approx(0.024)
+    assert found.job_s == pytest.approx(0.030)
+    assert found.throughput.requests_per_s == pytest.approx(4.4 / 0.024)
+    assert found.throughput.images_per_s == pytest.approx(5 * 4.4 / 0.024)
+    assert found.achieved_rps == pytest.approx(4.4 / 0.024)
+
+
+def test_latency_is_of_requests_sent_inside_the_window() -> None:
+    """Latency is of what was sent while all lanes were active: 10, 10, 12 and 12 ms of the five requests here."""
+    found = trial(two_lanes()).service_ms
+    assert (found.n, found.mean, found.max) == (4, pytest.approx(11), pytest.approx(12))
+
+
+def test_failures_count_as_attempts_and_not_as_throughput() -> None:
+    """A failed request is counted with its status, and gives neither throughput nor latency."""
+    statuses = ["OK", "UNAVAILABLE", "OK", "DEADLINE_EXCEEDED", "UNAVAILABLE"]
+    found = trial(samples.table([sample(i * 10, i * 10 + 10, seq=i, status=s) for i, s in enumerate(statuses)]))
+    assert found.requests == stats.Requests(
+        attempted=5, succeeded=2, failed=3, errors={"UNAVAILABLE": 2, "DEADLINE_EXCEEDED": 1}
+    )
+    assert found.requests.error_rate == pytest.approx(0.6)
+    assert found.throughput.requests_per_s == pytest.approx(2 / 0.05)
+    assert found.achieved_rps == pytest.approx(5 / 0.05)
+    assert found.service_ms.n == 2
+
+
+def test_warm_up_is_in_no_number() -> None:
+    """Warm-up requests change nothing that is reported."""
+    slow = samples.table([sample(-500, -1, phase=samples.WARMUP, status="UNAVAILABLE", error="x")])
+    with_warm_up, without = trial(samples.merge([slow, two_lanes()])), trial(two_lanes())
+    assert with_warm_up == without
+
+
+def test_open_loop_has_response_and_lag() -> None:
+    """In open loop response and lag are given beside service, from the due time."""
+    found = trial(samples.table([sample(s, s + 10, due_ms=s - 3, seq=s) for s in (3, 13, 23)]))
+    assert (found.service_ms.max, found.response_ms.max, found.lag_ms.max) == pytest.approx((10, 13, 3))
+
+
+@pytest.mark.parametrize("name", ["response_ms", "lag_ms", "ceiling", "server_time_ms", "server_statistics"])
+def test_what_a_closed_loop_trial_does_not_know_is_null(name: str) -> None:
+    """What was not observed is null, never 0."""
+    assert getattr(trial(two_lanes()), name) is None
+
+
+@pytest.mark.parametrize("name", ["job_s", "window_s", "throughput", "achieved_rps", "service_ms", "payload"])
+def test_a_trial_without_requests_has_no_numbers(name: str) -> None:
+    """A trial in which nothing was sent has nulls, never zeros that look measured."""
+    assert getattr(trial(samples.SCHEMA.empty_table(), workers=[]), name) is None
+
+
+def test_a_trial_without_workers_is_a_row_too() -> None:
+    """A trial that never got its workers keeps its status, reason and a count of nothing."""
+    record = {k: v for k, v in observed().record.items() if k not in ("workers", "server_version", "server_statistics")}
+    record |= {"status": "skipped", "reason": "no Triton here"}
+    found = stats.summarize_trial(record, samples.SCHEMA.empty_table(), telemetry())
+    assert (found.status, found.reason, found.workers) == ("skipped", "no Triton here", ())
+    assert found.requests.attempted == 0
+
+
+def test_all_failed_has_no_throughput() -> None:
+    """Where no request succeeded, throughput and latency are null, not 0."""
+    found = trial(lanes([(0, 10), (10, 20)], status="UNAVAILABLE", error="x"))
+    assert (found.throughput, found.service_ms) == (None, None)
+    assert found.requests.failed == 2
+
+
+def test_distinct_counts_only_what_was_sent() -> None:
+    """`distinct` counts the images that left in measured requests, by hash over all workers, not those prepared."""
+    workers = [worker_facts(0, hashes=("a", "b", "c", "d", "e", "f")), worker_facts(1, hashes=("a", "x", "y", "z"))]
+    rows = [
+        sample(0, 1, images=2),
+        sample(1, 2, images=2, payload=1),
+        sample(2, 3, images=2),
+        sample(0, 3, worker=1, images=2),
+    ]
+    warm_up = sample(-1, 0, images=2, payload=2, phase=samples.WARMUP)
+    load = {**observed().record["load"], "batch_size": 2}
+    found = trial(samples.table([warm_up, *rows]), workers=workers, load=load).payload
+    assert found.images == 8
+    assert found.distinct == len({"a", "b", "c", "d"} | {"a", "x"})
+
+
+def test_payload_hashes_stay_out_of_the_summary() -> None:
+    """The summary says how many images differ, and does not carry their hashes."""
+    assert all("payload_image_hashes" not in worker for worker in trial(two_lanes()).workers)
+
+
+def test_memory_is_the_servers_process_tree_and_all_gpus() -> None:
+    """Memory is the first and the highest reading of the process tree, and each GPU's peak added up."""
+    process = [{"kind": "process", "id": "7", "rss_mib": mib, "cpu_s": 1.0} for mib in (100.0, 300.0, 200.0)]
+    gpus = [
+        {"kind": "gpu", "id": g, "gpu_used_mib": mib} for g, mib in [("a", 5.0), ("a", 9.0), ("b", 4.0), ("b", None)]
+    ]
+    found = trial(two_lanes(), telemetry(*process, *gpus)).memory
+    assert (found.idle_mib, found.peak_mib, found.gpu_peak_mib) == (100, 300, 13)
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [{"kind": "gpu", "id": "a", "gpu_used_mib": None}], [{"kind": "process", "id": "7"}]]
+)
+def test_memory_that_is_not_known_is_null(rows: list[dict]) -> None:
+    """Without a process or a GPU that says its memory, memory is null, not 0."""
+    found = trial(two_lanes(), telemetry(*rows)).memory
+    assert (found.idle_mib, found.peak_mib, found.gpu_peak_mib) == (None, None, None)
+
+
+def test_the_servers_own_time_is_per_request() -> None:
+    """The server's statistics are given in ms a request; without a success they are null."""
+    counted = {"success": 4, "fail": 0, "executions": 2, "queue_ns": 8 * MS, "compute_infer_ns": 40 * MS}
+    assert trial(server_statistics=counted).server_time_ms == {"queue": 2.0, "compute_infer": 10.0}
+    assert trial(server_statistics={**counted, "success": 0}).server_time_ms is None
+
+
+@pytest.mark.parametrize(
+    ("ratios", "verdict"),
+    [
+        ([2.0, 2.1, 1.9], "faster"),
+        ([0.50, 0.51, 0.49], "slower"),
+        ([2.0, 0.5, 1.0], "no difference shown"),
+        ([1.3, 0.9], "no difference shown"),
+        ([1.0, 1.0, 1.0], "no difference shown"),
+        ([5.0], None),
+    ],
+)
+def test_a_verdict_needs_rounds_that_agree(ratios: list[float], verdict: str | None) -> None:
+    """A server is faster or slower only where the interval over rounds leaves 1 out; with one round nothing is said."""
+    pairs = [(rated("local", n, 100.0), rated("triton x1", n, 100.0 * r)) for n, r in enumerate(ratios, 1)]
+    (found,) = stats.compare(each for pair in pairs for each in pair)
+    assert (found.base, found.server, found.rounds, found.verdict) == ("local", "triton x1", len(ratios), verdict)
+    assert (found.low is None, found.high is None) == (verdict is None, verdict is None)
+
+
+def test_a_comparison_is_the_geometric_mean_with_students_interval() -> None:
+    """Ratios of 2 and 8 give 4, within 4^(1 ± 6.3531): t(1) = 12.7062 on the logs."""
+    rates = [rated("local", 1, 10), rated("local", 2, 10), rated("triton x1", 1, 20), rated("triton x1", 2, 80)]
+    (found,) = stats.compare(rates)
+    assert found.ratio == pytest.approx(4)
+    assert (found.low, found.high) == pytest.approx((4 ** (1 - 6.3531), 4 ** (1 + 6.3531)), rel=1e-3)
+
+
+def test_rounds_are_paired() -> None:
+    """A machine that drifts between rounds hides nothing: what is 1.5 times in each round is faster."""
+    drift = {1: 100.0, 2: 400.0, 3: 30.0}
+    rates = [rated("local", n, x) for n, x in drift.items()] + [
+        rated("triton x1", n, 1.5 * x) for n, x in drift.items()
+    ]
+    (found,) = stats.compare(reversed(rates))
+    assert (found.ratio, found.low, found.high) == pytest.approx((1.5, 1.5, 1.5))
+    assert found.verdict == "faster"
+
+
+def test_only_rounds_that_both_finished_are_compared() -> None:
+    """A round in which one of two servers failed says nothing about their ratio."""
+    rates = [rated("local", 1, 10), rated("local", 2, None), rated("triton x1", 1, 20), rated("triton x1", 2, 900)]
+    (found,) = stats.compare(rates)
+    assert (found.ratio, found.rounds) == (pytest.approx(2), 1)
+    assert stats.compare([rated("local", 1, 10), rated("triton x1", 2, 20)]) == ()
+
+
+def test_models_are_never_compared_with_each_other() -> None:
+    """A comparison is of two servers on the same model, against local or else the first there is."""
+    rates = [rated("local", 1, 1, model="a"), rated("triton x1", 1, 3, model="a"), rated("triton x2", 1, 4, model="a")]
+    rates += [
+        rated("triton x1", 1, 10, model="b"),
+        rated("triton x2", 1, 5, model="b"),
+        rated("local", 1, 1, model="c"),
+    ]
+    found = [(c.model, c.base, c.server, round(c.ratio, 6)) for c in stats.compare(rates)]
+    assert found == [
+        ("a", "local", "triton x1", 3),
+        ("a", "local", "triton x2", 4),
+        ("b", "triton x1", "triton x2", 0.5),
+    ]
+
+
+@pytest.mark.parametrize("barren", ["local", "triton x1"])
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_comparison_holds_no_infinities(barren: str, rounds: int) -> None:
+    """A server without a success in its window has no ratio: JSON knows nothing infinite."""
+    failed = {"status": "UNAVAILABLE", "error": "x"}
+    nothing = samples.table([sample(0, 10), sample(10, 20, **failed), sample(12, 20, lane=1, **failed)])
+    trials = [
+        trial(nothing if label == barren else None, label=label, round=n)
+        for label in ("local", "triton x1")
+        for n in range(rounds)
+    ]
+    values = [
+        value for each in stats.compare(trials) for value in (each.ratio, each.low, each.high) if value is not None
+    ]
+    assert all(map(math.isfinite, values))
+
+
+def test_a_row_is_the_mean_over_its_rounds() -> None:
+    """A row of the table holds means over rounds, and the highest memory of any."""
+    peaks = [telemetry({"kind": "process", "id": "7", "rss_mib": mib}) for mib in (50.0, 80.0)]
+    steady = [lanes([(i * ms, (i + 1) * ms) for i in range(10)]) for ms in (10, 30)]
+    (row,) = stats.summarize_cells(trial(steady[n], peaks[n], round=n + 1) for n in (0, 1))
+    assert (row.p50_ms, row.memory_peak_mib, row.gpu_peak_mib) == (pytest.approx(20), 80, None)
+    assert row.images_per_s.mean == pytest.approx((100 + 1000 / 30) / 2)
+    assert row.job_s.mean == pytest.approx((0.1 + 0.3) / 2)
+    assert len(row.trials) == 2
+
+
+def test_a_row_has_a_percentile_only_if_every_round_has() -> None:
+    """A percentile that one round cannot support is not given for the cell."""
+    long, short = lanes([(i, i + 1) for i in range(40)]), lanes([(i, i + 1) for i in range(20)])
+    (row,) = stats.summarize_cells([trial(long), trial(short, round=2)])
+    assert row.p50_ms == pytest.approx(1)
+    assert row.p90_ms is None
+
+
+def test_a_row_tells_of_the_round_that_went_wrong() -> None:
+    """A cell with one bad round shows that round's status and reason beside the numbers of the good ones."""
+    bad = replace(rated("triton x1", 2, None), status="failed", reason="it died")
+    (row,) = stats.summarize_cells([rated("triton x1", 1, 10.0), bad, rated("triton x1", 3, 30.0)])
+    assert (row.status, row.reason) == ("failed", "it died")
+    assert (row.images_per_s.mean, row.images_per_s.rounds) == (20, 2)
+
+
+def test_the_fake_server_is_never_compared() -> None:
+    """A scripted server's throughput is no rival of a real one's: it stands in no comparison."""
+    assert stats.compare([rated("fake", 1, 100.0), rated("triton x1", 1, 50.0)]) == ()

@@ -41,18 +41,14 @@ def _few_samples(trial: TrialSummary) -> Doubt | None:
     needs = {name: samples_needed(p) for name, p in PERCENTILES.items() if samples_needed(p) > n}
     if not needs:
         return None
-    names = ", ".join(name.replace("_", ".") for name in needs)
+    names = ", ".join(f"{name.replace('_', '.')} (needs {count})" for name, count in needs.items())
     return Doubt(
         code="few_samples",
-        sentence=f"{n} requests in the window are too few for {names}, which are not shown",
-        remedy=f"send more: the window needs {', '.join(f'{k} for {v}' for v, k in _readable(needs))}",
+        sentence=f"{n} requests in the window are too few for {names}",
+        remedy="send more requests to see them",
         value=n,
         limit=max(needs.values()),
     )
-
-
-def _readable(needs: dict[str, int]) -> list[tuple[str, int]]:
-    return [(name.replace("_", "."), count) for name, count in needs.items()]
 
 
 def _errors(trial: TrialSummary) -> Doubt | None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from raybench.checks import Doubt
 from raybench.report import Summary
 from raybench.stats import CellSummary, Comparison, Interval
 
@@ -16,8 +17,11 @@ _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok
 _DASH = "–"
 
 
-def print_report(console: Console, summary: Summary, folder: Path) -> None:
-    """The table, the comparisons, the doubts with their remedies, and where the results are."""
+def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool = False) -> None:
+    """The table, the comparisons, the doubts with their remedies, and where the results are.
+
+    Lines are left to the terminal to wrap unless `wrap` is set.
+    """
     for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
         title = f"{model}: {_title(summary)}"
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
@@ -27,7 +31,7 @@ def print_report(console: Console, summary: Summary, folder: Path) -> None:
             table.add_row(*(escape(value) for value in _row(cell, summary)))
         console.print(table)
     for line in _notes(summary):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(escape(line), highlight=False, soft_wrap=not wrap)
     console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
 
 
@@ -109,16 +113,25 @@ def _comparison(c: Comparison) -> str:
 
 
 def _doubts(summary: Summary) -> list[str]:
-    """A line per kind of doubt and wording, with its letter and the rows that it is about."""
-    about: dict[tuple[str, str, str], set[str]] = {}
+    """A line per kind of doubt and wording, with its letter and the rows that it is about.
+
+    Of a row's rounds the one that exceeds the limit most stands for all.
+    """
+    found: dict[tuple[str, str], list[Doubt]] = {}
     for trial in summary.trials:
         for doubt in trial.doubts:
-            about.setdefault((doubt.code, doubt.sentence, doubt.remedy), set()).add(
-                f"{trial.label} {trial.model['name']}"
-            )
-    everywhere = {f"{trial.label} {trial.model['name']}" for trial in summary.trials}
-    letters = _letters(summary)
+            found.setdefault((doubt.code, f"{trial.label} {trial.model['name']}"), []).append(doubt)
+    about: dict[tuple[str, str], list[str]] = {}
+    for (code, row), doubts in found.items():
+        worst = max(doubts, key=_excess)
+        times = f" (the worst of {len(doubts)} rounds)" if len({doubt.sentence for doubt in doubts}) > 1 else ""
+        about.setdefault((code, f"{worst.sentence}{times}; {worst.remedy}"), []).append(row)
+    rows, letters = {f"{trial.label} {trial.model['name']}" for trial in summary.trials}, _letters(summary)
     return [
-        f"{letters[code]} {'' if where == everywhere else ', '.join(sorted(where)) + ': '}{sentence}; {remedy} [{code}]"
-        for (code, sentence, remedy), where in sorted(about.items(), key=lambda item: letters[item[0][0]])
+        f"{letters[code]} {'' if set(where) == rows else ', '.join(sorted(where)) + ': '}{text} [{code}]"
+        for (code, text), where in sorted(about.items(), key=lambda item: letters[item[0][0]])
     ]
+
+
+def _excess(doubt: Doubt) -> float:
+    return 0.0 if doubt.value is None or doubt.limit is None else abs(doubt.value - doubt.limit)

@@ -1,0 +1,22 @@
+"""Draw what `raybench report DIR` prints, for the README: python docs/picture.py DIR docs/run.svg"""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from raybench.report import report
+from raybench.report.text import print_report
+
+
+def main(folder: Path, out: Path) -> None:
+    console = Console(record=True, width=112, file=io.StringIO())
+    print_report(console, report(folder), folder, wrap=True)
+    svg = console.export_svg(title="raybench run")
+    out.write_text(re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.S))  # no font from the network
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

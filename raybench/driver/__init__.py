@@ -11,6 +11,7 @@ from raybench import images, plan, store
 from raybench.config import IMAGE_PX, Benchmark, ConfigError
 from raybench.driver.cluster import Cluster, connected
 from raybench.driver.trial import measure, not_measured
+from raybench.guardian import guarded
 from raybench.plan import Trial
 from raybench.report.live import Progress
 from raybench.saved_models import read_models_conf
@@ -96,7 +97,7 @@ def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
         progress.step(f"exporting {model} to {benchmark.models}")
         command = [sys.executable, "-m", "raybench", "export", architecture, "--out", benchmark.models]
         command += ["--variants", variant or "no-opt"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False)
+        done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ConfigError(

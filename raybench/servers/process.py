@@ -1,11 +1,9 @@
 """A server as a child process: started with a guardian, its output kept, stopped with a deadline."""
 
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-_GUARDIAN = Path(__file__).with_name("guardian.py")
+from raybench.guardian import guarded
+
 _TAIL_LINES = 12
 
 
@@ -33,7 +32,7 @@ class ServerProcess:
         self._log, self._reason = log, reason
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                [sys.executable, "-I", str(_GUARDIAN), str(os.getpid()), *command],
+                guarded(command),
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

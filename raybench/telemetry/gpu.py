@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from raybench.guardian import guarded
+
 _QUERY = "uuid,memory.used,utilization.gpu"
 
 
@@ -25,7 +27,7 @@ def readings(interval_ms: int) -> Iterator[Iterator[GpuReading] | None]:
         yield None
         return
     command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits", f"--loop-ms={interval_ms}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(guarded(command), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         yield (reading for line in process.stdout or () if (reading := parse(line)))
     finally:

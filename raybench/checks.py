@@ -117,6 +117,19 @@ def _workers_over_cores(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def _several_models(trial: TrialSummary) -> Doubt | None:
+    names = [name for name in str(trial.server.get("config", {}).get("models", "")).split(",") if name]
+    if len(names) < 2:
+        return None
+    return Doubt(
+        code="several_models",
+        sentence=f"this server held {len(names)} models at once: its memory is that of all of them",
+        remedy="run one model at a time (-m) to read its memory",
+        value=len(names),
+        limit=1,
+    )
+
+
 def _one_round(rounds: int) -> Doubt | None:
     if rounds > 1:
         return None
@@ -136,4 +149,5 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _few_payloads,
     _empty_window,
     _workers_over_cores,
+    _several_models,
 )

@@ -43,8 +43,8 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     raybench export resnet50 --variants no-opt --out models
     """
     wanted = tuple(variants.split(","))
-    if unknown := [variant for variant in wanted if variant not in ("no-opt", "xla-amp")]:
-        raise click.UsageError(f"variants has {unknown[0]!r}; there are no-opt, xla-amp")
+    if unknown := [variant for variant in wanted if variant not in config.VARIANTS]:
+        raise click.UsageError(f"variants has {unknown[0]!r}; there are {', '.join(config.VARIANTS)}")
     from raybench.export import export as write  # TensorFlow: only here
 
     names = architectures or ("resnet50", "efficientnetb0")

@@ -11,6 +11,7 @@ import yaml
 
 SERVER_KINDS = ("triton", "local", "fake")
 UI_KINDS = ("live", "plain", "none")
+VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
 _LENGTHS = ("request_count", "duration")  # one flag overrides either of the YAML's
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

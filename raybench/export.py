@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from raybench.model_facts import write_facts
 from raybench.photos import decode, random_crop, sample_photos
-from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.saved_models import add_model, read_models_conf
 
 _CALIBRATION_IMAGES = 32
 _LOGIT_STD = 3.0
@@ -179,13 +179,15 @@ def _write(module: tf.Module, out: Path, name: str, facts: dict[str, Any]) -> Pa
         (scratch / "new").rename(out / name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _enter(out / "models.conf", ModelConfig(name=name, base_path=(out / name).resolve()))
+    _enter(out / "models.conf", name)
     return out / name
 
 
-def _enter(conf: Path, model: ModelConfig) -> None:
-    others = tuple(m for m in read_models_conf(conf) if m.name != model.name) if conf.exists() else ()
-    models = tuple(sorted((*others, model), key=lambda m: m.name))
+def _enter(conf: Path, name: str) -> None:
+    """Add a model of the same folder to models.conf, which is replaced whole; raises ValueError where it is broken."""
+    text = conf.read_text() if conf.exists() else ""
+    if text:
+        read_models_conf(conf)
     scratch = conf.with_suffix(".tmp")
-    scratch.write_text(format_models_conf(models, relative_to=conf.parent.resolve()))
+    scratch.write_text(add_model(text, name, base_path=name))
     scratch.replace(conf)

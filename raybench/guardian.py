@@ -1,24 +1,71 @@
-"""Commands that the kernel ends with SIGTERM when their parent dies, however the parent dies.
+"""Commands that end, with everything they started, when their parent dies, however it dies.
 
-The guardian is a program of its own that becomes the command: Popen's preexec_fn would run Python in a forked copy of a
-process full of gRPC's and Ray's threads. The signal is bound to the *thread* that started us: start from the main one.
+The guardian is a program of its own between us and the command: Popen's preexec_fn would run Python in a forked copy of
+a process full of gRPC's and Ray's threads. It adopts the orphans of a server that was killed (Triton's stubs), ends
+them, and sweeps up shared memory. The parent-death signal is bound to the *thread* that started us: start from the
+main one.
 """
 
 import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import sys
+from glob import glob
+from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_ORPHANS_S = 3.0
 
 
-def guarded(command: list[str]) -> list[str]:
-    """The command line that runs `command` under a guardian, as a child of this process."""
-    return [sys.executable, "-I", __file__, str(os.getpid()), *command]
+def guarded(command: list[str], *, sweep: tuple[str, ...] = (), sweep_if_alone: tuple[str, ...] = ()) -> list[str]:
+    """The command line that runs `command` under a guardian, as a child of this process.
+
+    Afterwards what matches the patterns in `sweep` is removed, and `sweep_if_alone` too where this process has died.
+    """
+    settings = [str(os.getpid()), os.pathsep.join(sweep), os.pathsep.join(sweep_if_alone)]
+    return [sys.executable, "-I", __file__, *settings, *command]
+
+
+def _main(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> int:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    if os.getppid() != parent:  # it died before the lines above
+        return 1
+    child = subprocess.Popen(command, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM))  # no threads here
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
+    code = child.wait()
+    _end_orphans()
+    _remove(sweep)
+    if os.getppid() != parent:
+        _remove(sweep_if_alone)
+    return code if code >= 0 else 128 - code
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None).prctl(option, value)
+
+
+def _end_orphans() -> None:
+    import psutil
+
+    orphans = psutil.Process().children(recursive=True)
+    for orphan in orphans:
+        orphan.terminate()
+    _, alive = psutil.wait_procs(orphans, timeout=_ORPHANS_S)
+    for orphan in alive:
+        orphan.kill()
+
+
+def _remove(patterns: str) -> None:
+    for path in (Path(found) for pattern in patterns.split(os.pathsep) if pattern for found in glob(pattern)):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(sys.argv[1]):  # the parent died before the line above
-        sys.exit(1)
-    os.execvp(sys.argv[2], sys.argv[2:])
+    sys.exit(_main(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))

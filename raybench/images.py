@@ -69,7 +69,7 @@ def _probe(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _decodes(path: str) -> bool:
     try:
         decode(Path(path).read_bytes())
-    except (OSError, ValueError, SyntaxError):  # what Pillow raises for broken files
+    except Exception:  # Pillow raises many kinds for broken files, and one for pictures that are too large
         return False
     return True
 

@@ -1,5 +1,6 @@
 """The record of a request, its Arrow schema, and what is derived from it: service, response, lag and window."""
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 WARMUP, MEASURED = "warmup", "measured"
-OK = "OK"
+OK, UNAVAILABLE = "OK", "UNAVAILABLE"  # gRPC's names
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -64,6 +65,15 @@ def merge(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries()
 
 
+def on_one_clock(samples: pa.Table, offsets_ns: Mapping[int, int]) -> pa.Table:
+    """Samples with every stamp on the driver's clock, given how far each worker's is ahead of it."""
+    ahead = np.array([offsets_ns.get(worker, 0) for worker in samples["worker"].to_pylist()], np.int64)
+    for name in ("due_ns", "woke_ns", "sent_ns", "done_ns"):
+        index = samples.schema.get_field_index(name)
+        samples = samples.set_column(index, SCHEMA.field(name), pc.subtract(samples[name], pa.array(ahead)))
+    return samples
+
+
 def measured(samples: pa.Table) -> pa.Table:
     return samples.filter(pc.equal(samples["phase"].cast(pa.string()), MEASURED))
 
@@ -108,12 +118,15 @@ class Window:
         return (self.end_ns - self.start_ns) / 1e9
 
 
-def window(samples: pa.Table) -> Window | None:
-    """From the last lane's first send to the first lane's last reply, of measured samples; None where that is empty."""
-    if len(samples) == 0:
+def window(samples: pa.Table, *, lanes: int) -> Window | None:
+    """From the last lane's first send to the first lane's last reply, of measured samples.
+
+    None where that is empty, or where fewer than `lanes` lanes sent anything.
+    """
+    spans = samples.group_by(["worker", "lane"]).aggregate([("sent_ns", "min"), ("done_ns", "max")])
+    if len(spans) == 0 or len(spans) < lanes:
         return None
-    lanes = samples.group_by(["worker", "lane"]).aggregate([("sent_ns", "min"), ("done_ns", "max")])
-    start, end = pc.max(lanes["sent_ns_min"]).as_py(), pc.min(lanes["done_ns_max"]).as_py()
+    start, end = pc.max(spans["sent_ns_min"]).as_py(), pc.min(spans["done_ns_max"]).as_py()
     return Window(start, end) if end > start else None
 
 

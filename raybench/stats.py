@@ -139,6 +139,8 @@ class Comparison:
     model: str
     base: str
     server: str
+    base_in_flight: int
+    in_flight: int
     ratio: float
     low: float | None
     high: float | None
@@ -148,10 +150,11 @@ class Comparison:
 
 def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Table) -> TrialSummary:
     """One trial's numbers, from what was observed alone."""
-    measured = samples.measured(rows)
-    window = samples.window(measured)
-    inside = samples.succeeded(samples.sent_in(measured, window)) if window else measured.slice(0, 0)
     workers = tuple(record.get("workers", ()))
+    offsets_ns = {worker["worker"]: worker["clock_offset_ns"] for worker in workers}
+    measured = samples.on_one_clock(samples.measured(rows), offsets_ns)
+    window = samples.window(measured, lanes=record["load"]["in_flight"])
+    inside = samples.succeeded(samples.sent_in(measured, window)) if window else measured.slice(0, 0)
     return TrialSummary(
         **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
         **{key: record[key] for key in ("signature", "load", "status", "reason")},
@@ -166,7 +169,7 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         response_ms=latency(samples.response_ns(inside)),
         lag_ms=latency(samples.lag_ns(inside)),
         ceiling=None,
-        memory=_memory(telemetry),
+        memory=_memory(telemetry, beside_mib=_beside_mib(record, workers)),
         server_time_ms=_server_time(record.get("server_statistics")),
         server_statistics=record.get("server_statistics"),
         workers=tuple(_without_hashes(worker) for worker in workers),
@@ -211,31 +214,43 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
 
 def compare(trials: Iterable[TrialSummary], base: str = "local") -> tuple[Comparison, ...]:
     """Every real server against `base`, or the first there is: the geometric mean of the ratios of each round."""
-    rates: dict[tuple[str, str], dict[int, float]] = {}
-    for trial in trials:
-        if trial.throughput and trial.throughput.images_per_s > 0 and trial.server["kind"] != "fake":
-            rates.setdefault((trial.model["name"], trial.label), {})[trial.round] = trial.throughput.images_per_s
+    rounds: dict[tuple[str, str], dict[int, TrialSummary]] = {}
+    for trial in filter(_is_comparable, trials):
+        rounds.setdefault((trial.model["name"], trial.label), {})[trial.round] = trial
     found = []
-    for model in sorted({model for model, _ in rates}):
-        labels = sorted(label for name, label in rates if name == model)
+    for model in sorted({model for model, _ in rounds}):
+        labels = sorted(label for name, label in rounds if name == model)
         against = base if base in labels else labels[0]
-        found += [_compared(model, against, label, rates) for label in labels if label != against]
+        found += [_compared(rounds[model, against], rounds[model, label]) for label in labels if label != against]
     return tuple(each for each in found if each)
 
 
-def _compared(model: str, base: str, label: str, rates: dict[tuple[str, str], dict[int, float]]) -> Comparison | None:
-    ours, theirs = rates[model, label], rates[model, base]
-    logs = interval(np.log(ours[n] / theirs[n]) for n in sorted(ours.keys() & theirs.keys()))
+def _is_comparable(trial: TrialSummary) -> bool:
+    """Only whole trials of real servers without a failed request."""
+    is_whole = trial.status == "ok" and not trial.requests.failed and _images_per_s(trial) > 0
+    return is_whole and trial.server["kind"] != "fake"
+
+
+def _images_per_s(trial: TrialSummary) -> float:
+    return trial.throughput.images_per_s if trial.throughput else 0.0
+
+
+def _compared(theirs: Mapping[int, TrialSummary], ours: Mapping[int, TrialSummary]) -> Comparison | None:
+    paired = [(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
+    logs = interval(np.log(_images_per_s(one) / _images_per_s(other)) for one, other in paired)
     if logs is None:
         return None
+    one, other = paired[0]
     low, high = (None if v is None else float(np.exp(v)) for v in (logs.low, logs.high))
     verdict = None
     if low is not None and high is not None:
         verdict = "faster" if low > 1 else "slower" if high < 1 else "no difference shown"
     return Comparison(
-        model=model,
-        base=base,
-        server=label,
+        model=one.model["name"],
+        base=other.label,
+        server=one.label,
+        base_in_flight=other.load["in_flight"],
+        in_flight=one.load["in_flight"],
         ratio=float(np.exp(logs.mean)),
         low=low,
         high=high,
@@ -245,7 +260,8 @@ def _compared(model: str, base: str, label: str, rates: dict[tuple[str, str], di
 
 
 def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
-    good = [trial for trial in rounds if trial.throughput]
+    whole = [trial for trial in rounds if trial.status == "ok"]
+    good = [trial for trial in whole or rounds if trial.throughput]  # what was cut short never moves a mean
     bad = next((trial for trial in rounds if trial.status != "ok"), None)
     latencies = [trial.service_ms for trial in good if trial.service_ms]
     return CellSummary(
@@ -304,14 +320,20 @@ def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mappi
     )
 
 
-def _memory(telemetry: pa.Table) -> Memory:
+def _beside_mib(record: Mapping[str, Any], workers: tuple[Mapping[str, Any], ...]) -> float:
+    """What a server's process holds that is the client's: for TensorFlow in the worker, the images to send."""
+    is_local = record["server"]["kind"] == "local"
+    return sum(worker["payload_held_mib"] for worker in workers) if is_local else 0.0
+
+
+def _memory(telemetry: pa.Table, *, beside_mib: float) -> Memory:
     process = telemetry.filter(pc.equal(telemetry["kind"], "process"))["rss_mib"].drop_null()
     gpus = telemetry.filter(pc.equal(telemetry["kind"], "gpu")).group_by("id").aggregate([("gpu_used_mib", "max")])
     gpu_peaks = gpus["gpu_used_mib_max"].drop_null()
     return Memory(
         baseline_mib=None,
-        idle_mib=process[0].as_py() if len(process) else None,
-        peak_mib=pc.max(process).as_py() if len(process) else None,
+        idle_mib=process[0].as_py() - beside_mib if len(process) else None,
+        peak_mib=pc.max(process).as_py() - beside_mib if len(process) else None,
         gpu_peak_mib=pc.sum(gpu_peaks).as_py() if len(gpu_peaks) else None,
     )
 

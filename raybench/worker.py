@@ -20,9 +20,10 @@ import pyarrow as pa
 from raybench.clients import connect
 from raybench.clients.base import ClientError, Description, size
 from raybench.plan import Cell
-from raybench.samples import MEASURED, WARMUP, Sample, table
+from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, table
 
 _CHUNK_S = 1.0
+_UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
 _SPIN_S = 2e-4  # sleep alone wakes 0.1-0.4 ms late; the last stretch is spun
 
 
@@ -45,6 +46,7 @@ class Payloads:
     requests: int
     image_hashes: tuple[str, ...]
     request_bytes: int
+    held_mib: float  # by which encoding made the worker's process grow
 
 
 class Worker:
@@ -70,14 +72,17 @@ class Worker:
         batch_size, held = self._task.cell.load.batch_size, sum(map(len, blocks))
         if held < batch_size:
             raise ClientError(f"worker {self._task.worker} got {held} images, fewer than one batch of {batch_size}")
+        before_bytes = psutil.Process().memory_info().rss
         images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         starts = range(0, held - batch_size + 1, batch_size)
         self._requests = [self._client.encode(images[start : start + batch_size]) for start in starts]
         sent = images[: len(starts) * batch_size]
+        hashes = tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent)
         return Payloads(
             requests=len(self._requests),
-            image_hashes=tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent),
+            image_hashes=hashes,
             request_bytes=size(self._requests[0]),
+            held_mib=(psutil.Process().memory_info().rss - before_bytes) / 2**20,
         )
 
     def warm_up(self) -> pa.Table:
@@ -126,8 +131,8 @@ class Worker:
         self._client.close()
 
     def _send_on_lanes(self, phase: str, total: int | None, deadline_ns: int | None) -> None:
-        numbers = count()  # one counter for all lanes: a slow lane does not hold a share back
         concurrency = self._task.cell.load.concurrency
+        numbers = count(concurrency)  # after its first request a lane takes what is next: a slow one holds nothing back
         with ThreadPoolExecutor(concurrency) as pool:
             lanes = [pool.submit(self._lane, lane, phase, numbers, total, deadline_ns) for lane in range(concurrency)]
         for lane in lanes:
@@ -137,8 +142,8 @@ class Worker:
         """Closed loop: the next request leaves when the last reply is in."""
         task, client, requests, anchor = self._task, self._client, self._requests, self._anchor_ns
         timeout_s, now = task.cell.load.timeout_s, time.perf_counter_ns
+        seq = lane
         while not self._stop.is_set():
-            seq = next(numbers)
             woke = now()
             if (total is not None and seq >= total) or (deadline_ns is not None and woke >= deadline_ns):
                 return
@@ -165,6 +170,9 @@ class Worker:
                     error=reply.error,
                 )
             )
+            if reply.status == UNAVAILABLE:
+                time.sleep(_UNAVAILABLE_S)
+            seq = next(numbers)
 
     def _drain(self) -> pa.Table:
         return table([self._samples.popleft() for _ in range(len(self._samples))])

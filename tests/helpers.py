@@ -80,6 +80,8 @@ def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node:
         "worker": number,
         "node": node,
         "cores": 4,
+        "clock_offset_ns": 0,
+        "payload_held_mib": 10.0,
         "pid": 100 + number,
         "cpu_s": 0.5,
         "lost": None,

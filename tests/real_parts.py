@@ -32,7 +32,7 @@ class TritonUnderTest:
     models: Path
     process: ServerProcess
 
-    def call(self, model: str | None, signature: str | None, parameters: Any = None, **inputs: np.ndarray) -> Any:
+    def call(self, model: str | None, signature: str | None, parameters: Any = None, /, **inputs: np.ndarray) -> Any:
         """Answers by name, or (status, sentence) of a refusal; inputs come without Triton's leading element."""
         routing = {"model_name": model, "signature": signature}
         tensors = {name: np.array([value.encode()], object) for name, value in routing.items() if value is not None}

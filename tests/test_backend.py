@@ -163,3 +163,19 @@ def test_metadata_is_the_demo_api(triton: TritonUnderTest) -> None:
     assert inputs["jpeg_images"] == ("BYTES", [-1])
     assert inputs["x"] == ("FP32", [-1, 2])
     assert {each.name for each in metadata.outputs} >= {*NAMES, "y", "sum", "areas", "plus"}
+
+
+def test_a_request_that_cannot_be_read_fails_alone(triton: TritonUnderTest) -> None:
+    """Bytes that are no text where a name should be refuse their own request; those around it are answered."""
+    x = np.ones((1, 2), np.float32)
+
+    def ask(number: int) -> Any:
+        if number % 3:
+            return triton.call("scale", "times", x=x)
+        names = {"model_name": np.array([b"\xff\xfe" * 5000], object), "signature": np.array([b"\xff"], object)}
+        return triton.call(None, None, x=x, **names)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(24)))
+    for number, answer in enumerate(answers):
+        assert (answer["y"] == 3).all() if number % 3 else answer[0] == "NOT_FOUND"

@@ -40,10 +40,10 @@ def test_the_numbers_of_a_trial_are_in_its_row() -> None:
     memory = telemetry(
         {"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 20.0}
     )
-    load = {**record()["load"], "in_flight": 3, "batch_size": 8}
-    cells = row(markdown(summary(observed(lanes(STEADY, images=8), memory, load=load))), "triton x1")
-    assert cells[:6] == ["resnet50-no-opt", "triton x1", "3", "800.0", "10", "10"]
-    assert cells[6:11] == [DASH, "40", "0", "0.4", "512 + 20 GPU"]
+    load = {**record()["load"], "in_flight": 2, "batch_size": 8}
+    cells = row(markdown(summary(observed(lanes(STEADY, STEADY, images=8), memory, load=load))), "triton x1")
+    assert cells[:6] == ["resnet50-no-opt", "triton x1", "2", "1600.0", "10", "10"]
+    assert cells[6:11] == [DASH, "80", "0", "0.4", "512 + 20 GPU"]
 
 
 def test_what_is_not_known_is_a_dash() -> None:
@@ -78,7 +78,7 @@ def test_the_fake_server_is_shown_as_such() -> None:
 def test_one_round_has_neither_interval_nor_verdict() -> None:
     """With one round the ratio is printed and no verdict, and no ± beside a mean."""
     text = markdown(summary(observed(label="local"), observed(lanes([(0, 5), (5, 10)]))))
-    assert "triton x1 / local on resnet50-no-opt: 2.00 times the images/s" in text
+    assert "triton x1 / local on resnet50-no-opt, in flight 1 against 1: 2.00 times the images/s" in text
     assert "no verdict" in text
     assert "±" not in text
     assert "faster" not in text

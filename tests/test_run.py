@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -127,8 +126,11 @@ def test_too_few_cpus(ray_environment: dict[str, str], tmp_path: Path) -> None:
     assert run.folder is None
 
 
-def test_interrupt_keeps_what_was_measured(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """Ctrl-C ends a run in order: exit 130, the samples until then on disk, and a report of them."""
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_keeps_what_was_measured(
+    how: signal.Signals, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Ctrl-C and SIGTERM end a run in order: exit 130, the samples until then on disk, and a report of them."""
     command = [
         BIN / "raybench",
         "run",
@@ -142,9 +144,8 @@ def test_interrupt_keeps_what_was_measured(ray_environment: dict[str, str], tmp_
         "60",
     ]
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    _wait_for_line(process, "trial 1/1")
-    time.sleep(4)  # two chunks of samples
-    process.send_signal(signal.SIGINT)
+    _wait_for_line(process, "requests, 0 failed")
+    process.send_signal(how)
     out, _ = process.communicate(timeout=60)
     folder = newest_results(tmp_path)
     assert process.returncode == 130, out
@@ -191,6 +192,63 @@ def test_killed_serve_leaves_nothing(models: Path, tmp_path: Path) -> None:
     process.wait(timeout=10)
     assert eventually(lambda: running_parts() <= before)
     assert set(os.listdir("/dev/shm")) <= shm
+
+
+@pytest.mark.slow
+def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A Triton that is killed in the middle fails its trial, which keeps its rows; the next trial has a fresh one."""
+    before, shm = running_parts(), set(os.listdir("/dev/shm"))
+    command = [BIN / "raybench", "run", "--workers", "1", "-s", "triton", "--models", models, "-m", MODEL, "-b", "1"]
+    command += ["--duration", "20", "--rounds", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    _wait_for_line(process, "requests, 0 failed")
+    (server,) = {pid for pid, word in running_parts() - before if word == "tritonserver" and _is_triton(pid)}
+    os.kill(server, signal.SIGKILL)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, out
+    folder = newest_results(tmp_path)
+    assert folder
+    summary = raybench("report", folder, cwd=tmp_path, env=ray_environment).summary
+    first, second = summary["trials"]
+    assert first["status"] == "failed"
+    assert "the server ended with exit code 137" in first["reason"]
+    assert first["requests"]["errors"]["UNAVAILABLE"] < 1000  # no storm against a server that is gone
+    assert second["status"] == "ok"
+    assert eventually(lambda: running_parts() <= before)
+    assert set(os.listdir("/dev/shm")) <= shm
+
+
+def test_port_of_another_is_refused(triton: TritonUnderTest, models: Path, tmp_path: Path) -> None:
+    """`serve` never says ready for a server that somebody else runs on its port."""
+    port = triton.url.rpartition(":")[2]
+    served = raybench("serve", "triton", "--models", models, "--port", port, cwd=tmp_path, env=dict(os.environ))
+    assert served.code == 1
+    assert "ready" not in served.out
+    assert f"port is {port}" in served.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-m", "scale"], ["model is scale", "predict_images"]),
+        (["-m", "mobilenet"], ["model is mobilenet", "mobilenet-no-opt"]),
+        (["-m", MODEL, "--signature", "predict_jpegs"], ["signature is predict_jpegs", "predict_images"]),
+    ],
+)
+def test_what_no_server_could_serve_is_refused_first(
+    arguments: list[str], words: list[str], models: Path, tmp_path: Path
+) -> None:
+    """A model or signature that cannot be is exit 2 with what exists, before Ray starts; no export replaces a model."""
+    before = (models / MODEL).stat().st_mtime_ns
+    run = raybench("run", *arguments, "--models", models, cwd=tmp_path, env=dict(os.environ))
+    assert run.code == 2, run.out
+    assert "starting Ray" not in run.out
+    assert all(word in run.err for word in words[1:]), run.err
+    assert (models / MODEL).stat().st_mtime_ns == before
+
+
+def _is_triton(pid: int) -> bool:
+    return os.readlink(f"/proc/{pid}/exe").endswith("tritonserver")
 
 
 def _wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:

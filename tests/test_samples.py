@@ -66,7 +66,7 @@ def test_closed_loop_has_neither_response_nor_lag(rows: pa.Table) -> None:
 )
 def test_the_window_is_when_all_lanes_are_active(spans: list, start_ms: float, end_ms: float) -> None:
     """The window runs from the last lane's first send to the first lane's last reply."""
-    window = samples.window(lanes(*spans))
+    window = samples.window(lanes(*spans), lanes=len(spans))
     assert window == Window(start_ms * MS, end_ms * MS)
     assert window.seconds == pytest.approx((end_ms - start_ms) / 1e3)
 
@@ -74,7 +74,7 @@ def test_the_window_is_when_all_lanes_are_active(spans: list, start_ms: float, e
 def test_lanes_of_two_workers_are_two_lanes() -> None:
     """A lane is one of its worker: lane 0 of two workers counts twice for the window."""
     rows = samples.table([sample(0, 50), sample(20, 30, worker=1), sample(30, 40, worker=1)])
-    assert samples.window(rows) == Window(20 * MS, 40 * MS)
+    assert samples.window(rows, lanes=2) == Window(20 * MS, 40 * MS)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,23 @@ def test_lanes_of_two_workers_are_two_lanes() -> None:
 )
 def test_without_a_common_span_there_is_no_window(rows: pa.Table) -> None:
     """Where the lanes were never active together, or nothing was sent, there is no window."""
-    assert samples.window(rows) is None
+    assert samples.window(rows, lanes=2) is None
+
+
+def test_a_lane_that_sent_nothing_leaves_no_window() -> None:
+    """All lanes means all that were asked for: one that never sent was never active."""
+    assert samples.window(lanes([(0, 10)]), lanes=1) == Window(0, 10 * MS)
+    assert samples.window(lanes([(0, 10)]), lanes=2) is None
+
+
+def test_workers_stamps_come_onto_one_clock() -> None:
+    """A worker whose clock is ahead is moved back by its offset: requests at the same time look so."""
+    rows = samples.table([sample(0, 10), sample(5000, 5010, worker=1)])
+    same = samples.on_one_clock(rows, {0: 0, 1: 5000 * MS})
+    assert same["sent_ns"].to_pylist() == [0, 0]
+    assert same["done_ns"].to_pylist() == [10 * MS, 10 * MS]
+    assert same["due_ns"].null_count == 2
+    assert same.schema == samples.SCHEMA
 
 
 def test_requests_belong_to_the_window_by_their_send() -> None:

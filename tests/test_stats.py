@@ -313,3 +313,21 @@ def test_a_row_tells_of_the_round_that_went_wrong() -> None:
 def test_the_fake_server_is_never_compared() -> None:
     """A scripted server's throughput is no rival of a real one's: it stands in no comparison."""
     assert stats.compare([rated("fake", 1, 100.0), rated("triton x1", 1, 50.0)]) == ()
+
+
+@pytest.mark.parametrize("changes", [{"status": "degraded"}, {"status": "failed"}])
+def test_only_whole_trials_are_compared(changes: dict) -> None:
+    """A trial that was cut short moves no ratio, and no mean of a row that has whole ones."""
+    whole, cut = rated("triton x1", 1, 100.0), rated("triton x1", 2, 10.0, **changes)
+    base = [rated("local", number, 50.0) for number in (1, 2)]
+    (comparison,) = stats.compare([whole, cut, *base])
+    assert (comparison.ratio, comparison.rounds) == (pytest.approx(2.0), 1)
+    (cell,) = stats.summarize_cells([whole, cut])
+    assert cell.images_per_s == stats.Interval(mean=100.0, low=None, high=None, rounds=1)
+
+
+def test_the_images_to_send_are_not_the_servers_memory() -> None:
+    """TensorFlow in the worker is charged without the images that the worker holds; a server of its own in full."""
+    memory = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0})
+    assert trial(None, memory, label="local").memory.peak_mib == 502.0
+    assert trial(None, memory, label="triton x1").memory.peak_mib == 512.0

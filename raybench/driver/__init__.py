@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from raybench import images, plan, store
-from raybench.config import IMAGE_PX, Benchmark, ConfigError
+from raybench.config import IMAGE_PX, VARIANTS, Benchmark, ConfigError
 from raybench.driver.cluster import Cluster, connected
 from raybench.driver.trial import measure, not_measured
 from raybench.guardian import guarded
 from raybench.plan import Trial
 from raybench.report.live import Progress
-from raybench.saved_models import read_models_conf
+from raybench.saved_models import read_models_conf, read_signatures
 from raybench.servers import ServerError, ServerUnavailable, running
 
 _EXPORT_TIMEOUT_S = 1200
@@ -27,6 +27,7 @@ def run(benchmark: Benchmark, progress: Progress, command: list[str], on_folder:
     interrupt cut short has been written.
     """
     _export_missing(benchmark, progress)
+    _check_signatures(benchmark)
     progress.step("starting Ray")
     with connected(benchmark) as cluster:
         progress.say(_dashboard(cluster))
@@ -40,30 +41,33 @@ def run(benchmark: Benchmark, progress: Progress, command: list[str], on_folder:
         folder = store.create(benchmark, command, facts=facts)
         on_folder(folder)
         progress.begin(len(trials))
-        for (_, _server), group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
-            for observed in _measure_on_one_server(list(group), benchmark, shards, cluster, progress):
-                store.save(folder, observed)
-                progress.end(observed.record)
-                if observed.record["status"] == "interrupted":
-                    raise KeyboardInterrupt
-        store.finish(folder)
+        try:
+            for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
+                for observed in _measure_on_one_server(list(group), benchmark, shards, cluster, progress):
+                    store.save(folder, observed)
+                    progress.end(observed.record)
+                    if observed.record["status"] == "interrupted":
+                        raise KeyboardInterrupt
+        finally:
+            store.finish(folder)
 
 
 def _measure_on_one_server(
     trials: list[Trial], benchmark: Benchmark, shards: dict[int, Any], cluster: Cluster, progress: Progress
 ) -> Iterator[Any]:
-    """The trials of one server in one round, with the server running around them."""
+    """The trials of one server in one round, with the server running around them; one that dies is started anew."""
     left = list(trials)
     try:
-        progress.step(f"starting {trials[0].cell.server.label}")
-        with running(trials[0].cell.server, benchmark) as server:
-            while left:
-                trial = left[0]
-                progress.start(trial)
-                refs = shards[trial.cell.load.workers]
-                observed = measure(trial, benchmark, server, refs, cluster.gpus, progress)
-                left.pop(0)
-                yield observed
+        while left:
+            progress.step(f"starting {left[0].cell.server.label}")
+            with running(left[0].cell.server, benchmark) as server:
+                while left and not server.has_died:
+                    trial = left[0]
+                    progress.start(trial)
+                    refs = shards[trial.cell.load.workers]
+                    observed = measure(trial, benchmark, server, refs, cluster.gpus, progress)
+                    left.pop(0)
+                    yield observed
     except ServerError as error:
         status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
         for trial in left:
@@ -84,19 +88,43 @@ def _images(benchmark: Benchmark) -> images.Images:
         raise ConfigError(str(error)) from error
 
 
+def _check_signatures(benchmark: Benchmark) -> None:
+    """Refuse a signature that our own servers would refuse for every request."""
+    if not _needs_models(benchmark):
+        return
+    for entry in read_models_conf(benchmark.models_conf):
+        if entry.name not in benchmark.model:
+            continue
+        try:
+            there = read_signatures(entry.base_path / str(entry.versions()[-1]))
+        except ValueError:
+            continue  # the server says it better, and the others can still be measured
+        usable = [name for name, signature in there.items() if list(signature.inputs) == ["images"]]
+        if benchmark.signature not in usable:
+            raise ConfigError(
+                f"signature is {benchmark.signature}; model {entry.name} has {', '.join(usable) or 'none'} that "
+                f"takes `images` alone"
+            )
+
+
+def _needs_models(benchmark: Benchmark) -> bool:
+    return any(s.kind in ("local", "triton") and not s.url for s in benchmark.servers)
+
+
 def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
     """Export the asked models that models.conf lacks, where a server of ours needs them.
 
     TensorFlow lives in a process of its own for that: the driver never holds it.
     """
-    if not any(s.kind in ("local", "triton") and not s.url for s in benchmark.servers):
+    if not _needs_models(benchmark):
         return
     there = _models_there(benchmark)
     for model in (name for name in benchmark.model if name not in there):
         architecture, _, variant = model.partition("-")
+        _check_exportable(benchmark, model, variant, there)
         progress.step(f"exporting {model} to {benchmark.models}")
         command = [sys.executable, "-m", "raybench", "export", architecture, "--out", benchmark.models]
-        command += ["--variants", variant or "no-opt"]
+        command += ["--variants", variant]
         done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False)
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -106,11 +134,22 @@ def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
             )
 
 
+def _check_exportable(benchmark: Benchmark, model: str, variant: str, there: set[str]) -> None:
+    """An export of ours never replaces what is there."""
+    known = f"{benchmark.models_conf} has {', '.join(sorted(there)) or 'no models'}"
+    if variant not in VARIANTS:
+        raise ConfigError(f"model is {model}; {known}, and only ARCHITECTURE-no-opt and -xla-amp can be exported")
+    if (Path(benchmark.models) / model).exists():
+        raise ConfigError(
+            f"model is {model}; {known}, but the folder {benchmark.models}/{model} is there: enter or move it"
+        )
+
+
 def _models_there(benchmark: Benchmark) -> set[str]:
     if not benchmark.models_conf.exists():
         return set()
     try:
-        return {model.name for model in read_models_conf(benchmark.models_conf) if model.versions()}
+        return {model.name for model in read_models_conf(benchmark.models_conf)}
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ def connected(benchmark: Benchmark) -> Iterator[Cluster]:
     """
     address = benchmark.address or os.environ.get("RAY_ADDRESS")
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    on_term = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             context = ray.init(address=address, **common)
@@ -48,6 +50,7 @@ def connected(benchmark: Benchmark) -> Iterator[Cluster]:
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"address is {address}; Ray did not answer: {' '.join(str(error).split())[:300]}") from error
+    signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in place, which drops what was measured
     try:
         resources = ray.cluster_resources()
         cluster = Cluster(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayActorError, RayError
 
-_SILENCE_S = 30.0  # a worker yields every second even when no reply came in
+_CHUNK_S = 30.0  # a worker yields every second, if only an empty chunk
 
 
 @dataclass
@@ -20,21 +20,27 @@ class Gathered:
     lost: dict[int, str] = field(default_factory=dict)
 
 
-def gather(streams: dict[Any, int], gathered: Gathered, on_chunk: Callable[[pa.Table], None]) -> None:
-    """Read every stream (generator -> worker number) to its end into `gathered`."""
+def gather(
+    streams: dict[Any, int], gathered: Gathered, on_chunk: Callable[[pa.Table], None], *, silence_s: float
+) -> None:
+    """Read every stream (generator -> worker number) to its end into `gathered`.
+
+    A worker without a single reply, good or bad, for `silence_s` is lost: every request has a deadline below that.
+    """
     heard = dict.fromkeys(streams, time.monotonic())
     while streams:
         ready, _ = ray.wait(list(streams), num_returns=1, timeout=1.0)
         for stream in ready:
-            heard[stream] = time.monotonic()
-            _take(stream, streams, gathered, on_chunk)
-        for stream in [s for s in streams if time.monotonic() - heard[s] > _SILENCE_S]:
-            gathered.lost[streams.pop(stream)] = f"said nothing for {_SILENCE_S:.0f} s"
+            if _take(stream, streams, gathered, on_chunk):
+                heard[stream] = time.monotonic()
+        for stream in [s for s in streams if time.monotonic() - heard[s] > silence_s]:
+            gathered.lost[streams.pop(stream)] = f"had no reply for {silence_s:.0f} s"
 
 
-def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Callable[[pa.Table], None]) -> None:
+def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Callable[[pa.Table], None]) -> int:
+    """Take one chunk off a stream; returns its number of rows."""
     try:
-        chunk = ray.get(next(stream), timeout=_SILENCE_S)
+        chunk = ray.get(next(stream), timeout=_CHUNK_S)
     except StopIteration:
         streams.pop(stream)
     except RayActorError as error:
@@ -44,3 +50,5 @@ def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Ca
     else:
         gathered.tables.append(chunk)
         on_chunk(chunk)
+        return len(chunk)
+    return 0

@@ -21,7 +21,7 @@ from raybench.driver.gather import Gathered, gather
 from raybench.model_facts import describe_model
 from raybench.plan import Trial, shares
 from raybench.report.live import Progress
-from raybench.servers import Running, ServerError
+from raybench.servers import Running, ServerError, facts
 from raybench.store import Observed
 from raybench.telemetry import recorder, triton
 from raybench.worker import Payloads, Task
@@ -29,6 +29,7 @@ from raybench.worker import Payloads, Task
 _OPEN_TIMEOUT_S = 300.0  # TensorFlow imports and loads in here
 _ENCODE_TIMEOUT_S = 300.0
 _HALT_TIMEOUT_S = 5.0
+_MARGIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ def measure(
             before = _statistics(trial, server)
             with recorder.recording(_pid_here(trial, server, crew)) as telemetry_rows:
                 try:
-                    _send(crew, gathered, progress)
+                    _send(trial, crew, gathered, progress)
                 finally:
                     telemetry = telemetry_rows.table()
                     record = _facts(crew, gathered, before, _statistics(trial, server))
                     gathered.tables.insert(0, crew.warmup)
-        status, reason = _outcome(trial, gathered)
+        status, reason = _outcome(trial, gathered, server)
     except (ClientError, ServerError, RayError, GetTimeoutError) as error:
-        status, reason = "failed", f"{_sentence(error)}\n{server.tail()}".strip()
+        status, reason = "failed", _sentence(error)
     except KeyboardInterrupt:
         status, reason = "interrupted", "interrupted from outside; what was measured until then is kept"
     return Observed(
@@ -80,7 +81,7 @@ def measure(
 
 def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str) -> Observed:
     """The row of a trial whose server could not be had (skipped) or did not start (failed)."""
-    server = Running(url="", facts={"kind": trial.cell.server.kind, "instances": trial.cell.server.instances})
+    server = Running(url="", facts=facts(trial.cell.server))
     when = {"started": _now(), "ended": _now()}
     record = {**_identity(trial, benchmark, server), **when, "status": status, "reason": reason}
     return Observed(record=record, samples=samples.merge([]), telemetry=recorder.SCHEMA.empty_table())
@@ -108,11 +109,11 @@ def _crew(
         for i in range(load.workers)
     ]
     try:
-        descriptions = ray.get([each.open.remote() for each in actors], timeout=_OPEN_TIMEOUT_S)
+        descriptions = _all([each.open.remote() for each in actors], "open", _OPEN_TIMEOUT_S)
         encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
-        payloads = ray.get(encoding, timeout=_ENCODE_TIMEOUT_S)
+        payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
         most_s = load.timeout_s * (max(warmups) // load.concurrency + 1) + 10
-        warmup = ray.get([each.warm_up.remote() for each in actors], timeout=most_s)
+        warmup = _all([each.warm_up.remote() for each in actors], "warm up", most_s)
         yield Crew(
             actors=actors,
             clocks=[measure_clock(each) for each in actors],
@@ -126,8 +127,18 @@ def _crew(
             ray.kill(each)
 
 
-def _send(crew: Crew, gathered: Gathered, progress: Progress) -> None:
+def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
+    """What every worker answers in one step; raises ClientError naming the step and the workers that did not."""
+    _, late = ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
+    if late:
+        numbers = ", ".join(str(refs.index(ref)) for ref in late)
+        raise ClientError(f"workers {numbers} did not {step} within {timeout_s:.0f} s")
+    return list(ray.get(refs))
+
+
+def _send(trial: Trial, crew: Crew, gathered: Gathered, progress: Progress) -> None:
     """Open the gate and gather; on an interrupt, halt the workers and keep what they have."""
+    silence_s = trial.cell.load.timeout_s + _MARGIN_S
     times = start_times(crew.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
 
@@ -135,16 +146,18 @@ def _send(crew: Crew, gathered: Gathered, progress: Progress) -> None:
         progress.advance(len(chunk), len(chunk) - len(samples.succeeded(chunk)))
 
     try:
-        gather(streams, gathered, on_chunk)
+        gather(streams, gathered, on_chunk, silence_s=silence_s)
     except KeyboardInterrupt:
         for actor in crew.actors:
             actor.halt.remote()
-        gather(streams, gathered, on_chunk)
+        gather(streams, gathered, on_chunk, silence_s=silence_s)
         raise
 
 
-def _outcome(trial: Trial, gathered: Gathered) -> tuple[str, str | None]:
+def _outcome(trial: Trial, gathered: Gathered, server: Running) -> tuple[str, str | None]:
     rows = samples.measured(samples.merge(gathered.tables))
+    if server.process is not None and server.has_died:
+        return "failed", f"the server ended with exit code {server.process.exit_code}; {server.process.tail()}"
     if gathered.lost:
         named = "; ".join(f"worker {number} {why}" for number, why in sorted(gathered.lost.items()))
         return ("failed" if len(gathered.lost) == trial.cell.load.workers else "degraded"), f"lost: {named}"
@@ -179,13 +192,14 @@ def _worker_facts(crew: Crew, number: int, lost: str | None) -> dict[str, Any]:
         "lost": lost,
         "payload_requests": crew.payloads[number].requests,
         "payload_request_bytes": crew.payloads[number].request_bytes,
+        "payload_held_mib": crew.payloads[number].held_mib,
         "payload_image_hashes": crew.payloads[number].image_hashes,
     }
 
 
 def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, Any]:
     cell = trial.cell
-    is_known = cell.server.kind == "local" or server.pid is not None
+    is_known = cell.server.kind == "local" or server.process is not None
     unknown = {"name": cell.model, "version": None, "sha256": None, "precision": None, "xla": None}
     return {
         "id": trial.id,
@@ -210,7 +224,9 @@ def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
     """The process whose memory is the server's: ours, or for `local` the worker itself where it is on this host."""
     worker = crew.facts[0]
     is_here = worker["node"] == socket.gethostname()
-    return int(worker["pid"]) if trial.cell.server.kind == "local" and is_here else server.pid
+    if trial.cell.server.kind == "local":
+        return int(worker["pid"]) if is_here else None
+    return server.process.pid if server.process else None
 
 
 def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:

@@ -7,6 +7,7 @@ from string import ascii_lowercase
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from raybench.checks import Doubt
@@ -15,6 +16,7 @@ from raybench.stats import CellSummary, Comparison, Interval
 
 _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
 _DASH = "–"
+_WIDEST = 500
 
 
 def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool = False) -> None:
@@ -29,10 +31,16 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
             table.add_column(name, justify="left" if name in ("server", "doubts") else "right", no_wrap=True)
         for cell in cells:
             table.add_row(*(escape(value) for value in _row(cell, summary)))
-        console.print(table)
+        _print_whole(console, table)
     for line in _notes(summary):
         console.print(escape(line), highlight=False, soft_wrap=not wrap)
     console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """A table is never cropped: where the terminal is narrower, the terminal wraps its lines."""
+    width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.print(table, width=max(width, console.width), crop=False, no_wrap=True, overflow="ignore", soft_wrap=True)
 
 
 def markdown(summary: Summary) -> str:
@@ -106,7 +114,8 @@ def _memory(cell: CellSummary) -> str:
 
 
 def _comparison(c: Comparison) -> str:
-    ratio = f"{c.server} / {c.base} on {c.model}: {c.ratio:.2f} times the images/s"
+    in_flight = f"in flight {c.in_flight} against {c.base_in_flight}"
+    ratio = f"{c.server} / {c.base} on {c.model}, {in_flight}: {c.ratio:.2f} times the images/s"
     if c.low is None or c.high is None:
         return f"{ratio} (one round: no interval, no verdict)"
     return f"{ratio}, 95 % interval {c.low:.2f}-{c.high:.2f} over {c.rounds} rounds: {c.verdict}"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from raybench.config import IMAGE_PX, Benchmark, ServerSpec
-from raybench.servers.process import ServerError, ServerUnavailable
+from raybench.servers.process import ServerError, ServerProcess, ServerUnavailable
 
-__all__ = ["Running", "ServerError", "ServerUnavailable", "running"]
+__all__ = ["Running", "ServerError", "ServerUnavailable", "facts", "running"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,25 @@ class Running:
 
     url: str
     facts: dict[str, Any]
-    pid: int | None = None
-    tail: Any = lambda: ""
+    process: ServerProcess | None = None
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it was ours and has ended by itself."""
+        return self.process is not None and self.process.exit_code is not None
+
+
+def facts(server: ServerSpec) -> dict[str, Any]:
+    """What is known of a server before it runs; None is not known yet."""
+    is_ours = server.kind == "triton" and not server.url
+    return {
+        "kind": server.kind,
+        "launcher": "url" if server.url else None,
+        "version": None,
+        "instances": server.instances if is_ours else None,
+        "url": server.url,
+        "config": {},
+    }
 
 
 @contextmanager
@@ -27,16 +44,8 @@ def running(server: ServerSpec, benchmark: Benchmark) -> Iterator[Running]:
 
     Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
     """
-    facts: dict[str, Any] = {
-        "kind": server.kind,
-        "launcher": "url" if server.url else None,
-        "version": None,
-        "instances": server.instances if server.kind == "triton" and not server.url else None,
-        "url": server.url,
-        "config": {},
-    }
     if server.kind != "triton" or server.url:
-        yield Running(url=server.url or "", facts=facts)
+        yield Running(url=server.url or "", facts=facts(server))
         return
     from raybench.servers.triton import TritonOptions, running_triton
 
@@ -55,4 +64,4 @@ def running(server: ServerSpec, benchmark: Benchmark) -> Iterator[Running]:
             "url": triton.grpc_url,
             "config": triton.config,
         }
-        yield Running(url=triton.grpc_url, facts=facts | known, pid=triton.process.pid, tail=triton.process.tail)
+        yield Running(url=triton.grpc_url, facts=facts(server) | known, process=triton.process)

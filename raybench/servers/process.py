@@ -26,20 +26,31 @@ class ServerUnavailable(ServerError):
 
 
 class ServerProcess:
-    """A running command; `reason` matches the part of its log that says why it failed."""
+    """A running command, in a folder of its own that holds its log.
 
-    def __init__(self, command: list[str], *, env: dict[str, str], log: Path, reason: re.Pattern[str]) -> None:
+    `reason` matches the part of its log that says why it failed; `sweep` is what it may leave behind.
+    """
+
+    def __init__(
+        self, command: list[str], *, env: dict[str, str], folder: Path, reason: re.Pattern[str], sweep: str
+    ) -> None:
+        log = folder / "server.log"
         self._log, self._reason = log, reason
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                guarded(command),
+                guarded(command, sweep=(sweep,), sweep_if_alone=(str(folder),)),
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for raybench, which then stops its servers in order
             )
-        self.pid = self._child.pid
+
+    @property
+    def pid(self) -> int | None:
+        """The command itself, not its guardian; None when it has ended."""
+        children = _tree(self._child.pid)[1:2]
+        return children[0].pid if children else None
 
     @property
     def exit_code(self) -> int | None:
@@ -53,7 +64,7 @@ class ServerProcess:
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
-        tree = _tree(self.pid)
+        tree = _tree(self._child.pid)
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
         _, alive = psutil.wait_procs(tree, timeout=timeout_s)

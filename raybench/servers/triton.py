@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from raybench.servers.process import (
 
 START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 20.0
+_SHM_PREFIX = "raybench"
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
 # model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
 _REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(?:\\n|\"\n)")
@@ -74,19 +76,22 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
         backends = _assemble_backends(wheel, folder / "backends")
         repository = _assemble_repository(options, folder / "repository")
         grpc_port, http_port, metrics_port = free_ports(3)
-        grpc_port = options.grpc_port or grpc_port
+        if options.grpc_port:
+            grpc_port = options.grpc_port
+            _require_free(options.bind, grpc_port)
         command = _command(wheel, backends, repository, options.bind, grpc_port, http_port, metrics_port)
-        process = ServerProcess(command, env=_environment(wheel), log=folder / "triton.log", reason=_REASON)
+        regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{grpc_port}*"
+        process = ServerProcess(command, env=_environment(wheel), folder=folder, reason=_REASON, sweep=regions)
         host = "127.0.0.1" if options.bind == "0.0.0.0" else options.bind
         try:
             client = triton_grpc.InferenceServerClient(f"{host}:{grpc_port}")
             wait_until(lambda: _is_ready(client), process, what="Triton", timeout_s=START_TIMEOUT_S)
-            self_check(client, process)
+            server_version = self_check(client, process)
             yield RunningTriton(
                 grpc_url=f"{host}:{grpc_port}",
                 http_url=f"http://{host}:{http_port}",
                 metrics_url=f"http://{host}:{metrics_port}/metrics",
-                version=client.get_server_metadata(client_timeout=10).version,
+                version=server_version,
                 config={"instances": options.instances, **_parameters(options, options.models_conf)},
                 launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
                 process=process,
@@ -95,15 +100,20 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
             process.stop(_STOP_TIMEOUT_S)
 
 
-def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess) -> None:
-    """Send known data both ways and compare: numpy 2 in the stub's environment garbles tensors without an error.
+def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess) -> str:
+    """Send known data both ways, compare, and return Triton's version.
 
-    Raises ServerError where what comes back is not what was sent.
+    numpy 2 in the stub's environment garbles tensors without an error. Raises ServerError where what comes back is not
+    what was sent.
     """
     known = np.random.default_rng(0).integers(0, 256, (1, 3, 5, 7, 3), np.uint8)
     images = triton_grpc.InferInput("images", known.shape, "UINT8").set_data_from_numpy(known)
     wanted = [triton_grpc.InferRequestedOutput(name) for name in ("count", "checksum")]
-    answer = client.infer("echo", [images], outputs=wanted, client_timeout=30)
+    try:
+        answer = client.infer("echo", [images], outputs=wanted, client_timeout=30)
+        server_version = str(client.get_server_metadata(client_timeout=10).version)
+    except InferenceServerException as error:
+        raise ServerError(f"Triton did not pass its self-check: {error.message()}; {process.tail()}") from error
     weights = np.arange(1, known.size + 1, dtype=np.int64)
     sent = (3, int((known.reshape(-1) * weights).sum()))
     came = tuple(int(answer.as_numpy(name)[0]) for name in ("count", "checksum"))
@@ -112,6 +122,18 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
             f"Triton's self-check sent (count, checksum) {sent} and got {came}: data is garbled between Triton and its "
             f"python backend; check that its Python environment has numpy<2\n{process.tail()}"
         )
+    return server_version
+
+
+def _require_free(bind: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, port))
+        except OSError as error:
+            raise ServerError(
+                f"port is {port}; {bind}:{port} cannot be had ({error.strerror}); name another"
+            ) from error
 
 
 def _wheel() -> Path:
@@ -200,7 +222,7 @@ def _command(wheel: Path, backends: Path, repository: Path, bind: str, grpc: int
         f"--metrics-port={metrics}",
         "--metrics-interval-ms=500",
         f"--backend-config=python,shm-default-byte-size={_SHM_BYTES}",
-        f"--backend-config=python,shm-region-prefix-name=raybench-{os.getpid()}-{grpc}",
+        f"--backend-config=python,shm-region-prefix-name={_SHM_PREFIX}-{os.getpid()}-{grpc}",
         "--backend-config=python,stub-timeout-seconds=600",
         "--exit-timeout-secs=10",
         "--log-info=true",

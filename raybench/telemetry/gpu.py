@@ -31,7 +31,7 @@ def readings(interval_ms: int) -> Iterator[Iterator[GpuReading] | None]:
     try:
         yield (reading for line in process.stdout or () if (reading := parse(line)))
     finally:
-        process.kill()
+        process.terminate()
         process.wait(timeout=5)
 
 

@@ -24,6 +24,7 @@ from declare import union
 from merging import Call, Scratch, merged
 from saved_models import ModelConfig, Signature, read_models_conf, read_signatures
 
+_LONGEST_LISTING, _LONGEST_ERROR = 1000, 2000  # gRPC refuses long error messages
 _NUMPY_NAMES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool", "BYTES": "object"}
 
 
@@ -68,6 +69,9 @@ class TritonPythonModel:
                 calls.append(self._read(position, request))
             except Refusal as refusal:
                 responses[position] = _refused(refusal)
+            except Exception as error:  # whatever a request does, it must not reach its neighbours
+                sentence = f"the request cannot be read: {type(error).__name__}: {error}"
+                responses[position] = _refused(Refusal("INVALID_ARG", sentence))
         mergeable = [call for call in calls if call.key in self._merges and call.is_aligned]
         alone = [(call,) for call in calls if not (call.key in self._merges and call.is_aligned)]
         for lot in (*merged(mergeable, max_images=self._max_images), *alone):
@@ -113,12 +117,13 @@ class TritonPythonModel:
         """The callable that a request names; takes the routing inputs out of `arrays`."""
         name = _routing(arrays.pop("model_name", None), parameters.get("model"), "model_name", self._versions)
         if name not in self._versions:
-            raise Refusal("NOT_FOUND", f"model {name!r} is not served here; there are {_listing(self._versions)}")
+            raise Refusal("NOT_FOUND", f"model {name[:100]!r} is not served here; there are {_listing(self._versions)}")
         version = _version(name, parameters.get("version"), self._versions[name])
         here = [s for n, v, s in self._signatures if (n, v) == (name, version)]
         signature = _routing(arrays.pop("signature", None), parameters.get("signature"), "signature", here)
         if signature not in here:
-            raise Refusal("NOT_FOUND", f"model {name!r} has no signature {signature!r}; there are {_listing(here)}")
+            known = _listing(here)
+            raise Refusal("NOT_FOUND", f"model {name!r} has no signature {signature[:100]!r}; there are {known}")
         if reason := self._unservable.get(f"{name}/{signature}"):
             raise Refusal("INVALID_ARG", f"{name}/{signature} cannot be served: {reason}")
         return name, version, signature
@@ -127,12 +132,12 @@ class TritonPythonModel:
         """Answer a lot with one TensorFlow call; where that fails, each request alone, so that one fault stays one."""
         try:
             outputs = self._run(lot)
+            if len(lot) == 1:
+                return [(lot[0], _response(lot[0], outputs))]
         except Exception as error:
             if len(lot) > 1:
                 return [pair for call in lot for pair in self._answer((call,))]
             return [(lot[0], _refused(self._fault(lot[0], error)))]
-        if len(lot) == 1:
-            return [(lot[0], _response(lot[0], outputs))]
         if any(len(array) != sum(call.images for call in lot) for array in outputs.values()):
             self._merges.discard(lot[0].key)  # its rows are not its images: never merge it again
             return [pair for call in lot for pair in self._answer((call,))]
@@ -259,7 +264,7 @@ def _sentence(message: str) -> str:
 
 def _refused(refusal: Refusal) -> Any:
     code = getattr(pb_utils.TritonError, refusal.code)
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(refusal), code))
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(refusal)[:_LONGEST_ERROR], code))
 
 
 def _response(call: Call, outputs: dict[str, np.ndarray]) -> Any:
@@ -268,4 +273,5 @@ def _response(call: Call, outputs: dict[str, np.ndarray]) -> Any:
 
 
 def _listing(names: Any) -> str:
-    return ", ".join(sorted(names)) or "none"
+    listing = ", ".join(sorted(names)) or "none"
+    return listing if len(listing) < _LONGEST_LISTING else f"{listing[:_LONGEST_LISTING]}..."

@@ -101,6 +101,15 @@ def format_models_conf(models: tuple[ModelConfig, ...], relative_to: Path | None
     return text_format.MessageToString(config)
 
 
+def add_model(text: str, name: str, base_path: str) -> str:
+    """models.conf as text with a model added, or its base path replaced; all else that it configures is kept."""
+    config = text_format.Parse(text, _message("ModelServerConfig"))
+    entries = config.model_config_list.config
+    entry = next((each for each in entries if each.name == name), None) or entries.add(name=name)
+    entry.base_path, entry.model_platform = base_path, entry.model_platform or "tensorflow"
+    return str(text_format.MessageToString(config))
+
+
 def read_signatures(saved_model: Path) -> dict[str, Signature]:
     """The serving signatures of a SavedModel folder by name, TensorFlow's own `__saved_model_init_op` left out.
 
@@ -133,6 +142,8 @@ def _model_config(entry: Any, path: Path) -> ModelConfig:
     if not base_path:
         raise ValueError(f"{path}: model {name!r} has no base_path; name the folder that holds its versions")
     policy = entry.model_version_policy
+    if policy.WhichOneof("policy") == "specific" and not policy.specific.versions:
+        raise ValueError(f"{path}: model {name!r} serves no version; name some in `specific`, or leave the policy out")
     return ModelConfig(
         name=name,
         base_path=(path.parent / base_path).resolve(),

@@ -41,7 +41,7 @@ def load(source: str, count: int, *, size_px: int, seed: int) -> Images:
     kwargs = {"size_px": size_px, "seed": seed}
     if source == "noise":
         return Images(rows.map_batches(_noise, fn_kwargs=kwargs, batch_size=None).materialize())
-    photos, unreadable = _readable(sample_photos() if source == "photos" else photos_in(Path(source)))
+    photos, unreadable = _readable(sample_photos() if source == "photos" else photos_in(Path(source).resolve()))
     if not photos:
         raise ValueError(
             f"images: none of the {len(unreadable)} files in {source} can be read, such as {unreadable[0]}"

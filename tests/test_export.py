@@ -2,10 +2,12 @@
 
 import os
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import backend_module
 from real_parts import BIN, crops, jpeg
 
 from raybench.model_facts import describe_model
@@ -126,3 +128,21 @@ def test_xla_amp_agrees_with_plain(tmp_path: Path) -> None:
     assert 0 < difference < 0.05
     assert describe_model(tmp_path / "models.conf", "efficientnetb0-xla-amp")["precision"] == "mixed_float16"
     assert describe_model(tmp_path / "models.conf", "efficientnetb0-xla-amp")["xla"] is True
+
+
+@pytest.mark.slow
+def test_the_backend_knows_compiled_models(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An XLA model is known by its graph, so that its requests are not merged into shapes that compile for seconds."""
+    import tensorflow as tf
+
+    spec = find_spec("pytriton")
+    assert spec
+    assert spec.origin
+    monkeypatch.syspath_prepend(str(Path(spec.origin).parent / "tritonserver" / "backends" / "python"))
+    backend = backend_module("model")
+    command = [str(BIN / "raybench"), "export", "mobilenet", "--variants", "xla-amp", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    folders = {False: models / "mobilenet-no-opt" / "1", True: tmp_path / "mobilenet-xla-amp" / "1"}
+    for is_compiled, folder in folders.items():
+        functions = tf.saved_model.load(str(folder)).signatures.values()
+        assert {backend._is_compiled(function) for function in functions} == {is_compiled}

@@ -12,6 +12,7 @@ from raybench.saved_models import (
     ModelConfig,
     Signature,
     TensorSpec,
+    add_model,
     format_models_conf,
     read_models_conf,
     read_signatures,
@@ -229,3 +230,17 @@ def test_reading_needs_no_tensorflow() -> None:
     """Signatures are read in workers and in Triton's process, where TensorFlow's seconds and memory would be felt."""
     code = "import sys, raybench.saved_models; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_adding_a_model_keeps_what_is_configured() -> None:
+    """An export adds its own entry, or renews its base path; policies, labels and logging of all entries stay."""
+    text = """model_config_list { config {
+      name: "a" base_path: "old" model_platform: "tensorflow" model_version_policy { all {} }
+      version_labels { key: "stable" value: 3 } logging_config { sampling_config { sampling_rate: 0.5 } } } }"""
+    added, renewed = add_model(text, "b", "b"), add_model(text, "a", "new")
+    for kept in ("all {", "stable", "sampling_rate: 0.5"):
+        assert kept in added
+        assert kept in renewed
+    assert 'name: "b"' in added
+    assert '"old"' in added
+    assert '"old"' not in renewed

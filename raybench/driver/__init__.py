@@ -125,7 +125,12 @@ def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
         progress.step(f"exporting {model} to {benchmark.models}")
         command = [sys.executable, "-m", "raybench", "export", architecture, "--out", benchmark.models]
         command += ["--variants", variant]
-        done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False)
+        try:
+            done = subprocess.run(
+                guarded(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ConfigError(f"model is {model}; its export did not end within {_EXPORT_TIMEOUT_S} s") from error
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise ConfigError(

@@ -99,7 +99,7 @@ def _crew(
         worker=0,
         cell=trial.cell,
         url=server.url,
-        models=benchmark.models,
+        models=str(benchmark.models_conf.parent.resolve()),  # a worker has a working directory of its own
         request_count=None,
         warmup_request_count=0,
     )

@@ -1,6 +1,7 @@
 """Shared parts: exported models, one real Triton and one real Ray for the whole session."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from real_parts import BIN, TritonUnderTest, add_tiny_models
 from raybench.servers.triton import TritonOptions, running_triton
 
 _RAY_TIMEOUT_S = 90
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children would too
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,19 @@
-"""Observed trials -> Summary: throughput, percentiles with their evidence, means and intervals over rounds; pure."""
+"""One observed trial -> its summary: throughput, percentiles with their evidence, memory; pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import bdtr, stdtrit
+from scipy.special import bdtr
 
 from raybench import samples
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
-_CONFIDENCE = 0.95
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,51 +103,6 @@ class TrialSummary:
     doubts: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean over rounds and its 95 % interval by Student's t; the bounds are None with one round."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    rounds: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellSummary:
-    """A row of the table: one endpoint under one load, over its rounds."""
-
-    cell: str
-    label: str
-    model: str
-    status: str
-    reason: str | None
-    images_per_s: Interval | None
-    job_s: Interval | None
-    p50_ms: float | None
-    p90_ms: float | None
-    p99_ms: float | None
-    memory_peak_mib: float | None
-    gpu_peak_mib: float | None
-    trials: tuple[str, ...] = field(default_factory=tuple)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Throughput of a server over that of another on the same model, paired by round; no bounds with one round."""
-
-    model: str
-    base: str
-    server: str
-    base_in_flight: int
-    in_flight: int
-    ratio: float
-    low: float | None
-    high: float | None
-    rounds: int
-    verdict: str | None
-
-
 def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Table) -> TrialSummary:
     """One trial's numbers, from what was observed alone."""
     workers = tuple(record.get("workers", ()))
@@ -189,96 +144,7 @@ def latency(values_ns: np.ndarray | None) -> Latency | None:
 
 def samples_needed(p: float) -> int:
     """The smallest sample whose p-quantile has an upper bound: p**n must fall under half the allowed doubt."""
-    return int(np.ceil(np.log((1 - _CONFIDENCE) / 2) / np.log(p)))
-
-
-def interval(values: Iterable[float]) -> Interval | None:
-    """Mean and 95 % interval of independent replicates (rounds), Student's t with n − 1 degrees of freedom."""
-    x = np.array(list(values), float)
-    if len(x) == 0:
-        return None
-    if len(x) == 1:
-        return Interval(mean=float(x[0]), low=None, high=None, rounds=1)
-    half = float(stdtrit(len(x) - 1, (1 + _CONFIDENCE) / 2) * x.std(ddof=1) / np.sqrt(len(x)))
-    return Interval(mean=float(x.mean()), low=float(x.mean()) - half, high=float(x.mean()) + half, rounds=len(x))
-
-
-def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
-    """The rows of the table, in order of model and then server; means over the rounds that gave numbers."""
-    by_cell: dict[str, list[TrialSummary]] = {}
-    for trial in trials:
-        by_cell.setdefault(trial.cell, []).append(trial)
-    cells = [_cell(name, rounds) for name, rounds in by_cell.items()]
-    return tuple(sorted(cells, key=lambda cell: (cell.model, cell.label)))
-
-
-def compare(trials: Iterable[TrialSummary], base: str = "local") -> tuple[Comparison, ...]:
-    """Every real server against `base`, or the first there is: the geometric mean of the ratios of each round."""
-    rounds: dict[tuple[str, str], dict[int, TrialSummary]] = {}
-    for trial in filter(_is_comparable, trials):
-        rounds.setdefault((trial.model["name"], trial.label), {})[trial.round] = trial
-    found = []
-    for model in sorted({model for model, _ in rounds}):
-        labels = sorted(label for name, label in rounds if name == model)
-        against = base if base in labels else labels[0]
-        found += [_compared(rounds[model, against], rounds[model, label]) for label in labels if label != against]
-    return tuple(each for each in found if each)
-
-
-def _is_comparable(trial: TrialSummary) -> bool:
-    """Only whole trials of real servers without a failed request."""
-    is_whole = trial.status == "ok" and not trial.requests.failed and _images_per_s(trial) > 0
-    return is_whole and trial.server["kind"] != "fake"
-
-
-def _images_per_s(trial: TrialSummary) -> float:
-    return trial.throughput.images_per_s if trial.throughput else 0.0
-
-
-def _compared(theirs: Mapping[int, TrialSummary], ours: Mapping[int, TrialSummary]) -> Comparison | None:
-    paired = [(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
-    logs = interval(np.log(_images_per_s(one) / _images_per_s(other)) for one, other in paired)
-    if logs is None:
-        return None
-    one, other = paired[0]
-    low, high = (None if v is None else float(np.exp(v)) for v in (logs.low, logs.high))
-    verdict = None
-    if low is not None and high is not None:
-        verdict = "faster" if low > 1 else "slower" if high < 1 else "no difference shown"
-    return Comparison(
-        model=one.model["name"],
-        base=other.label,
-        server=one.label,
-        base_in_flight=other.load["in_flight"],
-        in_flight=one.load["in_flight"],
-        ratio=float(np.exp(logs.mean)),
-        low=low,
-        high=high,
-        rounds=logs.rounds,
-        verdict=verdict,
-    )
-
-
-def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
-    whole = [trial for trial in rounds if trial.status == "ok"]
-    good = [trial for trial in whole or rounds if trial.throughput]  # what was cut short never moves a mean
-    bad = next((trial for trial in rounds if trial.status != "ok"), None)
-    latencies = [trial.service_ms for trial in good if trial.service_ms]
-    return CellSummary(
-        cell=name,
-        label=rounds[0].label,
-        model=rounds[0].model["name"],
-        status=bad.status if bad else "ok",
-        reason=bad.reason if bad else None,
-        images_per_s=interval(trial.throughput.images_per_s for trial in good if trial.throughput),
-        job_s=interval(trial.job_s for trial in good if trial.job_s is not None),
-        p50_ms=_mean(each.p50 for each in latencies),
-        p90_ms=_mean(each.p90 for each in latencies),
-        p99_ms=_mean(each.p99 for each in latencies),
-        memory_peak_mib=_most(trial.memory.peak_mib for trial in rounds),
-        gpu_peak_mib=_most(trial.memory.gpu_peak_mib for trial in rounds),
-        trials=tuple(trial.id for trial in rounds),
-    )
+    return int(np.ceil(np.log((1 - CONFIDENCE) / 2) / np.log(p)))
 
 
 def _requests(measured: pa.Table) -> Requests:
@@ -356,21 +222,11 @@ def _ranks(p: float, n: int) -> tuple[int, int] | None:
 
     Binomial(n, p): see Hahn & Meeker, Statistical Intervals, 5.2. Assumes independent requests.
     """
-    tail = (1 - _CONFIDENCE) / 2
+    tail = (1 - CONFIDENCE) / 2
     below = bdtr(np.arange(n, dtype=float), n, p)  # P[at most k of n lie below the quantile]
     low = int(np.searchsorted(below, tail, side="right")) - 1
     high = int(np.searchsorted(below, 1 - tail, side="left"))
     return (low, high) if low >= 0 and high < n else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    """The mean over rounds, None unless every round supports the value."""
-    given = list(values)
-    return float(np.mean([v for v in given if v is not None])) if given and None not in given else None
-
-
-def _most(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _without_hashes(worker: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ BACKEND = ROOT / "triton_models"
 # Each layer may import its own and those before it.
 LAYERS = [
     {"config", "samples", "pacing", "saved_models", "photos", "model_facts", "guardian"},
-    {"plan", "stats", "checks", "verify", "clients", "telemetry", "servers", "images", "export"},
+    {"plan", "stats", "rounds", "checks", "verify", "clients", "telemetry", "servers", "images", "export"},
     {"worker", "store", "report", "search"},
     {"driver", "doctor"},
     {"cli"},
@@ -25,7 +25,7 @@ HOMES = {
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = ["plan.py", "stats.py", "checks.py", "samples.py", "pacing.py"]
+PURE = ["plan.py", "stats.py", "rounds.py", "checks.py", "samples.py", "pacing.py"]
 IMPURE_MODULES = {
     "time",
     "datetime",

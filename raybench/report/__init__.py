@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, stats, store
+from raybench import checks, rounds, stats, store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +15,8 @@ class Summary:
     run: dict[str, Any]
     environment: dict[str, Any]
     trials: tuple[stats.TrialSummary, ...]
-    cells: tuple[stats.CellSummary, ...]
-    comparisons: tuple[stats.Comparison, ...]
+    cells: tuple[rounds.CellSummary, ...]
+    comparisons: tuple[rounds.Comparison, ...]
     verification: None = None
 
 
@@ -29,8 +29,8 @@ def summarize(results: store.Results) -> Summary:
         run=results.run,
         environment=results.environment,
         trials=trials,
-        cells=stats.summarize_cells(trials),
-        comparisons=stats.compare(trials),
+        cells=rounds.summarize_cells(trials),
+        comparisons=rounds.compare(trials),
     )
 
 

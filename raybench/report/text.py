@@ -12,7 +12,7 @@ from rich.table import Table
 
 from raybench.checks import Doubt
 from raybench.report import Summary
-from raybench.stats import CellSummary, Comparison, Interval
+from raybench.rounds import CellSummary, Comparison, Interval
 
 _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
 _DASH = "–"

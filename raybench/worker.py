@@ -93,11 +93,11 @@ class Worker:
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
         """Wait for the common start (epoch seconds), send, and yield the samples about once a second."""
         load = self._task.cell.load
-        _sleep_until(start_at_s)
-        deadline = None if load.duration_s is None else time.perf_counter_ns() + int(load.duration_s * 1e9)
         gc.collect()
         gc.freeze()
         gc.disable()
+        _sleep_until(start_at_s)
+        deadline = None if load.duration_s is None else time.perf_counter_ns() + int(load.duration_s * 1e9)
         with ThreadPoolExecutor(1) as pool:
             sender = pool.submit(self._send_on_lanes, MEASURED, self._task.request_count, deadline)
             try:

@@ -157,9 +157,12 @@ def eventually(holds: Callable[[], bool], timeout_s: float = 15) -> bool:
     return True
 
 
-def running_parts() -> set[tuple[int, str]]:
+TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")
+RAY_PARTS = ("raylet", "gcs_server", "ray::", "ray/dashboard")
+
+
+def running_parts(words: tuple[str, ...] = TRITON_PARTS + RAY_PARTS) -> set[tuple[int, str]]:
     """Pid and name of every process on this machine that a server or Ray consists of."""
-    words = ("tritonserver", "triton_python_backend_stub", "raylet", "gcs_server", "ray::", "ray/dashboard", "guardian")
     found = set()
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or [])

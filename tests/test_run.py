@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import tritonclient.grpc as triton_grpc
-from real_parts import BIN, TritonUnderTest, eventually, newest_results, raybench, running_parts
+from real_parts import BIN, TRITON_PARTS, TritonUnderTest, eventually, newest_results, raybench, running_parts
 
 MODEL = "mobilenet-no-opt"
 
@@ -170,7 +170,7 @@ def test_dry_run_touches_nothing(tmp_path: Path) -> None:
 
 def test_serve_triton(models: Path, tmp_path: Path) -> None:
     """`raybench serve triton` prints its urls and `ready`, answers there, and takes its stubs along on SIGTERM."""
-    before = running_parts()
+    before = running_parts(TRITON_PARTS)
     command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     lines = _wait_for_line(process, "ready")
@@ -179,30 +179,32 @@ def test_serve_triton(models: Path, tmp_path: Path) -> None:
         assert client.is_model_ready("saved_model")
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
-    assert running_parts() <= before
+    assert running_parts(TRITON_PARTS) <= before
 
 
 def test_killed_serve_leaves_nothing(models: Path, tmp_path: Path) -> None:
     """Triton and its stubs end by themselves when the raybench that started them is killed."""
-    before, shm = running_parts(), set(os.listdir("/dev/shm"))
+    before, shm = running_parts(TRITON_PARTS), set(os.listdir("/dev/shm"))
     command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     _wait_for_line(process, "ready")
     process.kill()
     process.wait(timeout=10)
-    assert eventually(lambda: running_parts() <= before)
+    assert eventually(lambda: running_parts(TRITON_PARTS) <= before)
     assert set(os.listdir("/dev/shm")) <= shm
 
 
 @pytest.mark.slow
 def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A Triton that is killed in the middle fails its trial, which keeps its rows; the next trial has a fresh one."""
-    before, shm = running_parts(), set(os.listdir("/dev/shm"))
+    before, shm = running_parts(TRITON_PARTS), set(os.listdir("/dev/shm"))
     command = [BIN / "raybench", "run", "--workers", "1", "-s", "triton", "--models", models, "-m", MODEL, "-b", "1"]
     command += ["--duration", "20", "--rounds", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
     _wait_for_line(process, "requests, 0 failed")
-    (server,) = {pid for pid, word in running_parts() - before if word == "tritonserver" and _is_triton(pid)}
+    (server,) = {
+        pid for pid, word in running_parts(TRITON_PARTS) - before if word == "tritonserver" and _is_triton(pid)
+    }
     os.kill(server, signal.SIGKILL)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1, out
@@ -214,7 +216,7 @@ def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict
     assert "the server ended with exit code 137" in first["reason"]
     assert first["requests"]["errors"]["UNAVAILABLE"] < 1000  # no storm against a server that is gone
     assert second["status"] == "ok"
-    assert eventually(lambda: running_parts() <= before)
+    assert eventually(lambda: running_parts(TRITON_PARTS) <= before)
     assert set(os.listdir("/dev/shm")) <= shm
 
 

@@ -87,6 +87,10 @@ def add_tiny_models(folder: Path) -> None:
         def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"sum": tf.reduce_sum(x) * self.factor}
 
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def distinct(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"values": tf.unique(x[:, 0]).y}
+
         @tf.function(
             autograph=False,
             input_signature=[
@@ -109,7 +113,7 @@ def add_tiny_models(folder: Path) -> None:
 
     for version in (1, 3):
         module = Scale(float(version))
-        signatures = {name: getattr(module, name) for name in ("times", "total", "boxed")}
+        signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "boxed")}
         tf.saved_model.save(module, str(folder / "scale" / str(version)), signatures=signatures)
     clash = Clash()
     tf.saved_model.save(clash, str(folder / "clash" / "1"), signatures={"twice": clash.twice, "plus": clash.plus})

@@ -141,6 +141,14 @@ def test_what_cannot_be_split_is_not_merged(triton: TritonUnderTest) -> None:
     assert [float(each[0]) for each in sums] == [3 * float(each.sum()) for each in x]
 
 
+def test_rows_that_are_not_the_images_are_answered_alone(triton: TritonUnderTest) -> None:
+    """A signature that looks splittable and is not gives each request its own answer, however many meet."""
+    x = [np.full((n, 2), n, np.float32) for n in range(2, 14)]
+    with ThreadPoolExecutor(12) as pool:
+        values = list(pool.map(lambda each: triton.call("scale", "distinct", x=each)["values"], x))
+    assert [each.tolist() for each in values] == [[float(n)] for n in range(2, 14)]
+
+
 def test_images_with_boxes(triton: TritonUnderTest) -> None:
     """A signature with several inputs works, also where they differ in their first dimension."""
     boxes = np.array([[0, 0, 1, 2], [0, 0, 3, 3]], np.float32)

@@ -131,17 +131,20 @@ class TritonPythonModel:
     def _answer(self, lot: tuple[Call, ...]) -> list[tuple[Call, Any]]:
         """Answer a lot with one TensorFlow call; where that fails, each request alone, so that one fault stays one."""
         try:
-            outputs = self._run(lot)
-            if len(lot) == 1:
-                return [(lot[0], _response(lot[0], outputs))]
+            return self._answer_together(lot)
         except Exception as error:
             if len(lot) > 1:
                 return [pair for call in lot for pair in self._answer((call,))]
             return [(lot[0], _refused(self._fault(lot[0], error)))]
-        if any(len(array) != sum(call.images for call in lot) for array in outputs.values()):
-            self._merges.discard(lot[0].key)  # its rows are not its images: never merge it again
-            return [pair for call in lot for pair in self._answer((call,))]
+
+    def _answer_together(self, lot: tuple[Call, ...]) -> list[tuple[Call, Any]]:
+        outputs = self._run(lot)
+        if len(lot) == 1:
+            return [(lot[0], _response(lot[0], outputs))]
         ends = np.cumsum([call.images for call in lot])
+        if any(len(array) != ends[-1] for array in outputs.values()):
+            self._merges.discard(lot[0].key)  # its rows are not its images: never merge it again
+            raise ValueError("the outputs of a merged call cannot be split")
         parts = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
         return [(call, _response(call, {name: parts[name][i] for name in parts})) for i, call in enumerate(lot)]
 

@@ -5,14 +5,11 @@ import os
 import re
 import shutil
 import socket
-import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +19,10 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
 from raybench.saved_models import format_models_conf, read_models_conf
+from raybench.servers import wheel
 from raybench.servers.process import (
     ServerError,
     ServerProcess,
-    ServerUnavailable,
     free_ports,
     scratch_folder,
     wait_until,
@@ -71,17 +68,19 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
 
     Raises ServerError with Triton's last lines where it cannot be had or does not become ready.
     """
-    wheel = _wheel()
+    tritonserver = wheel.find()
     with scratch_folder("raybench-triton-") as folder:
-        backends = _assemble_backends(wheel, folder / "backends")
+        backends = wheel.assemble_backends(tritonserver, folder / "backends")
         repository = _assemble_repository(options, folder / "repository")
         grpc_port, http_port, metrics_port = free_ports(3)
         if options.grpc_port:
             grpc_port = options.grpc_port
             _require_free(options.bind, grpc_port)
-        command = _command(wheel, backends, repository, options.bind, grpc_port, http_port, metrics_port)
+        command = _command(tritonserver, backends, repository, options.bind, grpc_port, http_port, metrics_port)
         regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{grpc_port}*"
-        process = ServerProcess(command, env=_environment(wheel), folder=folder, reason=_REASON, sweep=regions)
+        process = ServerProcess(
+            command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions
+        )
         host = "127.0.0.1" if options.bind == "0.0.0.0" else options.bind
         try:
             client = triton_grpc.InferenceServerClient(f"{host}:{grpc_port}")
@@ -136,45 +135,6 @@ def _require_free(bind: str, port: int) -> None:
             ) from error
 
 
-def _wheel() -> Path:
-    """The tritonserver folder inside the wheel; raises ServerError with the remedy where something is missing."""
-    spec = find_spec("pytriton")
-    if spec is None or spec.origin is None:
-        raise ServerUnavailable(
-            "Triton is not installed: pip install 'raybench[triton]', or name one by --url triton=HOST:PORT"
-        )
-    if int(np.__version__.split(".")[0]) >= 2:
-        raise ServerUnavailable(
-            f"numpy is {np.__version__}, and Triton's python backend garbles data with 2: pip install 'numpy<2'"
-        )
-    if not _libpython().exists():
-        raise ServerUnavailable(
-            f"this Python has no shared library ({_libpython()}), which Triton's python backend loads; "
-            f"install it (Debian: libpython3.{sys.version_info.minor}) or use a Python built with --enable-shared"
-        )
-    return Path(spec.origin).parent / "tritonserver"
-
-
-def _libpython() -> Path:
-    name = sysconfig.get_config_var("INSTSONAME") or ""
-    folders = [sysconfig.get_config_var("LIBDIR"), f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}", "/usr/lib64"]
-    found = [Path(folder) / name for folder in folders if folder and name.endswith(".so.1.0")]
-    there = [path for path in found if path.exists()]
-    return (there or [Path(f"libpython3.{sys.version_info.minor}.so.1.0")])[0]
-
-
-def _assemble_backends(wheel: Path, folder: Path) -> Path:
-    """The python backend beside the stub that belongs to the running Python."""
-    python = folder / "python"
-    python.mkdir(parents=True)
-    for file in (wheel / "backends" / "python").iterdir():
-        (python / file.name).symlink_to(file)
-    stub = wheel / "python_backend_stubs" / f"3.{sys.version_info.minor}" / "triton_python_backend_stub"
-    shutil.copy(stub, python)  # the wheel's copy is not executable
-    (python / stub.name).chmod(0o755)
-    return folder
-
-
 def _assemble_repository(options: TritonOptions, folder: Path) -> Path:
     """triton_models/ with this run's parameters, and a models.conf whose base paths are absolute."""
     with resources.as_file(resources.files("triton_models")) as shipped:
@@ -207,9 +167,11 @@ def _parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
     }
 
 
-def _command(wheel: Path, backends: Path, repository: Path, bind: str, grpc: int, http: int, metrics: int) -> list[str]:
+def _command(
+    tritonserver: Path, backends: Path, repository: Path, bind: str, grpc: int, http: int, metrics: int
+) -> list[str]:
     return [
-        str(wheel / "bin" / "tritonserver"),
+        str(tritonserver / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
@@ -227,18 +189,6 @@ def _command(wheel: Path, backends: Path, repository: Path, bind: str, grpc: int
         "--exit-timeout-secs=10",
         "--log-info=true",
     ]
-
-
-def _environment(wheel: Path) -> dict[str, str]:
-    """What the stub needs: it ignores PYTHONPATH, and the first python3 on PATH decides its packages."""
-    libraries = [str(wheel.parent.parent / "nvidia_pytriton.libs"), str(_libpython().parent)]
-    inherited = os.environ.get("LD_LIBRARY_PATH")
-    return {
-        **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([inherited] if inherited else [])]),
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-    }
 
 
 def _is_ready(client: triton_grpc.InferenceServerClient) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -15,6 +15,7 @@ import psutil
 from raybench.guardian import guarded
 
 _TAIL_LINES = 12
+_SWEEP_S = 10.0
 
 
 class ServerError(Exception):
@@ -52,6 +53,15 @@ class ServerProcess:
         children = _tree(self._child.pid)[1:2]
         return children[0].pid if children else None
 
+    def processes(self) -> dict[int, str]:
+        """Pid and name of the command and what it started, without the guardian and the dead."""
+        found = {}
+        for process in _tree(self._child.pid)[1:]:
+            with suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = process.name()
+        return found
+
     @property
     def exit_code(self) -> int | None:
         return self._child.poll()
@@ -63,14 +73,15 @@ class ServerProcess:
         return "\n".join([*reasons, "it said last:", *said.splitlines()[-_TAIL_LINES:]])
 
     def stop(self, timeout_s: float) -> None:
-        """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
-        tree = _tree(self._child.pid)
+        """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`; the guardian, which sweeps up
+        behind it, is the last to end."""
+        guardian, *tree = _tree(self._child.pid) or [None]
         if self._child.poll() is None:
             self._child.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(tree, timeout=timeout_s)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=5)
+        for processes, seconds in ((tree, timeout_s), ([guardian], _SWEEP_S)):
+            _, alive = psutil.wait_procs(filter(None, processes), timeout=seconds)
+            for process in alive:
+                process.kill()
         self._child.wait(timeout=5)
 
 

@@ -14,6 +14,10 @@ from raybench.servers.process import ServerError, ServerUnavailable
 _GLIBC = (2, 35)  # its binaries ask for symbols of this version
 
 
+def is_installed() -> bool:
+    return find_spec("pytriton") is not None
+
+
 def find() -> Path:
     """The tritonserver folder inside the wheel.
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -64,14 +65,7 @@ class ServerProcess:
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
-        tree = _tree(self._child.pid)
-        if self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(tree, timeout=timeout_s)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=5)
-        self._child.wait(timeout=5)
+        stop(self._child, timeout_s)
 
 
 @contextmanager
@@ -79,6 +73,18 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     """A folder for a server's files, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def stop(child: "subprocess.Popen[Any]", timeout_s: float) -> None:
+    """SIGTERM to a child, then SIGKILL for what is left of its process tree after `timeout_s`."""
+    tree = _tree(child.pid)
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=timeout_s)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=5)
+    child.wait(timeout=5)
 
 
 def free_ports(count: int) -> list[int]:

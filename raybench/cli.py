@@ -237,6 +237,21 @@ def _report(console: Console, folder: Path, kind: str = "text") -> Any:
     return summary
 
 
+@main.command()
+def doctor() -> None:
+    """Say what works on this machine, what does not, and the remedy; exit 1 where the main job cannot run.
+
+    \b
+    raybench doctor
+    raybench run --workers 4          the main job
+    """
+    from raybench.doctor import examine, print_findings, verdict
+
+    found = examine()
+    print_findings(_console(), found)
+    sys.exit(1 if verdict(found) else 0)
+
+
 def exit_code(summary: Any, benchmark: Benchmark) -> int:
     """The first that applies: 1 a trial failed, 5 too many failed requests, 3 degraded under --strict, else 0."""
     statuses = {trial.status for trial in summary.trials}

@@ -56,7 +56,8 @@ def unfit(server: ServerSpec) -> str | None:
     A server that is merely not installed is skipped with its reason instead: the others can still be measured.
     """
     is_ours = server.kind == "triton" and not server.url
-    return wheel.unfit() if is_ours and wheel.is_installed() else None
+    obstacle = wheel.unfit() if is_ours and wheel.installed() else None
+    return str(obstacle) if obstacle else None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -73,16 +74,8 @@ class ServerProcess:
         return "\n".join([*reasons, "it said last:", *said.splitlines()[-_TAIL_LINES:]])
 
     def stop(self, timeout_s: float) -> None:
-        """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`; the guardian, which sweeps up
-        behind it, is the last to end."""
-        guardian, *tree = _tree(self._child.pid) or [None]
-        if self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
-        for processes, seconds in ((tree, timeout_s), ([guardian], _SWEEP_S)):
-            _, alive = psutil.wait_procs(filter(None, processes), timeout=seconds)
-            for process in alive:
-                process.kill()
-        self._child.wait(timeout=5)
+        """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
+        stop(self._child, timeout_s)
 
 
 @contextmanager
@@ -90,6 +83,24 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     """A folder for a server's files, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def stop(guardian: "subprocess.Popen[Any]", timeout_s: float) -> None:
+    """SIGTERM to a guarded child, then SIGKILL for what is left of its process tree after `timeout_s`.
+
+    The guardian, which sweeps up behind the others, is the last to end.
+    """
+    tree = _tree(guardian.pid)[1:]
+    if guardian.poll() is None:
+        guardian.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=timeout_s)
+    for process in alive:
+        process.kill()
+    try:
+        guardian.wait(timeout=_SWEEP_S)
+    except subprocess.TimeoutExpired:
+        guardian.kill()
+        guardian.wait(timeout=5)
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,5 +1,6 @@
 """The commands: parse, call one function, echo."""
 
+import os
 import signal
 import sys
 import time
@@ -16,14 +17,26 @@ from raybench.config import Benchmark, ConfigError
 
 _PIPE_WIDTH = 110
 _INTERRUPTED = 130
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
+
+class WrongInput(click.ClickException):
+    """What the user gave cannot be: one sentence, exit 2."""
+
+    exit_code = 2
 
 
 class _Commands(click.Group):
-    """An interrupt ends every command with 130, wherever it comes; click's own 1 would be a failed trial."""
+    """Commands whose wrong usage is one sentence too, without click's lines on usage.
+
+    An interrupt ends each with 130, wherever it comes; click's own 1 would be a failed trial.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise WrongInput(error.format_message()) from error
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
 
@@ -37,7 +50,8 @@ def main() -> None:
     raybench run --workers 4          Triton beside TensorFlow in process
     raybench report results/run-...   the table again
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupt)
 
 
 @main.command()
@@ -67,7 +81,7 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     """
     wanted = tuple(variants.split(","))
     if unknown := [variant for variant in wanted if variant not in config.VARIANTS]:
-        raise click.UsageError(f"variants has {unknown[0]!r}; there are {', '.join(config.VARIANTS)}")
+        raise WrongInput(f"variants has {unknown[0]!r}; there are {', '.join(config.VARIANTS)}")
     from raybench.export import export as write  # TensorFlow: only here
 
     names = architectures or ("resnet50", "efficientnetb0")
@@ -75,7 +89,7 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
         for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp):
             click.echo(f"exported {folder}")
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise WrongInput(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"out is {out}; it cannot be written: {error}") from error
 
@@ -110,7 +124,7 @@ def serve_triton(
     _warn_of_bind(server_bind)
     options = TritonOptions(
         models_conf=Path(models) / "models.conf",
-        models=model,
+        models=model or None,
         instances=instances,
         bind=server_bind,
         grpc_port=port,
@@ -173,7 +187,7 @@ def run(benchmark: Path | None, dry_run: bool, **flags: Any) -> None:
     try:
         loaded = config.load(benchmark, _parsed(flags))
     except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        raise WrongInput(str(error)) from error
     if dry_run:
         for trial in plan.trials(loaded):
             click.echo(trial.id)
@@ -185,6 +199,7 @@ def run(benchmark: Path | None, dry_run: bool, **flags: Any) -> None:
 def _run_and_report(benchmark: Benchmark) -> int:
     from raybench import driver
     from raybench.report.live import progress
+    from raybench.store import StoreError
 
     console = _console()
     status = 0
@@ -193,9 +208,12 @@ def _run_and_report(benchmark: Benchmark) -> int:
         with progress(benchmark.ui, console) as shown:
             driver.run(benchmark, shown, sys.argv, on_folder=folders.append)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
         status = _INTERRUPTED
+    except (driver.RunError, StoreError) as error:
+        click.echo(f"Error: {error}", err=True)
+        status = 1
     if not folders:
         return status
     summary = _report(console, folders[0])
@@ -228,14 +246,35 @@ def report(folder: Path, kind: str) -> None:
 
 def _report(console: Console, folder: Path, kind: str = "text") -> Any:
     from raybench.report import report as derive
+    from raybench.report import save
     from raybench.report.text import markdown, print_report
+    from raybench.store import StoreError
 
     summary = derive(folder)
     if kind == "markdown":
         click.echo(markdown(summary), nl=False)
     else:
         print_report(console, summary, folder)
+    try:
+        save(folder, summary)
+    except StoreError as error:  # what was asked for has been printed
+        click.echo(f"warning: {error}", err=True)
     return summary
+
+
+@main.command()
+def doctor() -> None:
+    """Say what works on this machine, what does not, and the remedy; exit 1 where the main job cannot run.
+
+    \b
+    raybench doctor
+    raybench run --workers 4          the main job
+    """
+    from raybench.doctor import examine, print_findings, verdict
+
+    found = examine()
+    print_findings(_console(), found)
+    sys.exit(1 if verdict(found) else 0)
 
 
 def exit_code(summary: Any, benchmark: Benchmark) -> int:
@@ -281,4 +320,13 @@ def _warn_of_bind(address: str) -> None:
 
 
 def _interrupt(*_: object) -> None:
+    """The first time in order; the second at once: guardians end what we started."""
+    for number in _INTERRUPTS:
+        signal.signal(number, _leave)
     raise KeyboardInterrupt
+
+
+def _leave(*_: object) -> None:
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the live view hides the cursor
+    os._exit(_INTERRUPTED)

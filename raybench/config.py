@@ -1,8 +1,11 @@
 """Benchmark: what one run does, from YAML and flags, with every check of user input that needs no server."""
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,8 +16,15 @@ SERVER_KINDS = ("triton", "local", "fake")
 UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
+ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
 _LENGTHS = ("request_count", "duration")  # one flag overrides either of the YAML's
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 60
 
 
 class ConfigError(ValueError):
@@ -76,6 +86,11 @@ class Benchmark:
         return Path(self.models) / "models.conf"
 
 
+def triton_model(model: str) -> str:
+    """Which model of Triton answers for a model of ours: all SavedModels live behind one."""
+    return ECHO if model == ECHO else "saved_model"
+
+
 def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
     """The benchmark of a YAML file, or the default one, with the flags that were given laid over it.
 
@@ -99,45 +114,66 @@ def _with_defaults(benchmark: Benchmark) -> Benchmark:
 
 
 def _from_yaml(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file in the types of their fields; an error names the line."""
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    for key, value, line in _yaml_pairs(path):
+        where = f"{path}, line {line}"
+        name = _known(where, key)
+        if name in lines:
+            raise ConfigError(f"{where}: key {key!r} stands in line {lines[name]} already; leave one out")
+        values[name], lines[name] = _typed(where, name, value), line
+    return values
+
+
+def _yaml_pairs(path: Path) -> list[tuple[Any, Any, int]]:
+    """Key, value and line of each entry of the file's one mapping."""
     try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        loader = yaml.SafeLoader(path.read_text())
+        node = loader.get_single_node()
+        if isinstance(node, yaml.MappingNode):
+            loader.flatten_mapping(node)
+            build = partial(loader.construct_object, deep=True)
+            return [(build(key), build(value), key.start_mark.line + 1) for key, value in node.value]
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: cannot be read as YAML: {error.problem or error.context}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # such as a date of February 30
         raise ConfigError(f"{path}: cannot be read as YAML: {_one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds {type(values).__name__}, not a mapping; write lines such as 'workers: 4'")
-    return {_known(path, str(key)): _typed(path, str(key).replace("-", "_"), value) for key, value in values.items()}
+    raise ConfigError(f"{path}: holds no mapping; write lines such as 'workers: 4'")
 
 
-def _known(path: Path, key: str) -> str:
-    name, names = key.replace("-", "_"), [f.name for f in fields(Benchmark)]
+def _known(where: str, key: object) -> str:
+    name, names = str(key).replace("-", "_"), [f.name for f in fields(Benchmark)]
     if name not in names:
-        raise ConfigError(f"{path}: key {key!r} is unknown; there are {', '.join(sorted(names))}")
+        near = "".join(f"did you mean {word}? " for word in get_close_matches(name, names, 1))
+        raise ConfigError(f"{where}: key {_short(key)} is unknown; {near}there are {', '.join(sorted(names))}")
     return name
 
 
-def _typed(path: Path, name: str, value: Any) -> Any:
+def _typed(where: str, name: str, value: Any) -> Any:
     """A YAML value in the type of its field; a single value stands for a list of one."""
     expected = str(get_type_hints(Benchmark)[name])
     if "tuple" in expected:
         element = int if "int" in expected else str
         values = value if isinstance(value, list) else [value]
-        return tuple(_scalar(path, name, element, each) for each in values)
+        return tuple(_scalar(where, name, element, each) for each in values)
     if "Mapping" in expected:
         if not isinstance(value, dict):
-            raise ConfigError(f"{path}: {name} is {value!r}; write 'url: {{triton: HOST:PORT}}'")
-        return {str(key): str(each) for key, each in value.items()}
+            raise ConfigError(f"{where}: {name} is {_short(value)}; write 'url: {{triton: HOST:PORT}}'")
+        return {_scalar(where, name, str, key): _scalar(where, name, str, each) for key, each in value.items()}
     if value is None and "None" in expected:
         return None
     kinds = {"bool": bool, "int": int, "float": float}
     kind = next((kinds[word] for word in kinds if word in expected), str)
-    return _scalar(path, name, kind, value)
+    return _scalar(where, name, kind, value)
 
 
-def _scalar(path: Path, name: str, kind: type, value: Any) -> Any:
+def _scalar(where: str, name: str, kind: type, value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{path}: {name} is {value!r}; it takes {kind.__name__}")
+        raise ConfigError(f"{where}: {name} is {_short(value)}; it takes {_KINDS[kind]}")
     return value
 
 
@@ -163,9 +199,17 @@ def _checked(b: Benchmark) -> Benchmark:
         _require(len(set(values)) == len(values), what, values, "name each once")
     for model in b.model:
         _require(bool(_MODEL.fullmatch(model)), "model", model, "use letters, digits, '.', '_' and '-'")
+    _require(ECHO not in b.model or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton")
     for kind, url in b.url.items():
-        _require(bool(url), "url", f"{kind}={url}", "write KIND=HOST:PORT")
+        is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
+        _require(is_address, "url", f"{kind}={url}", "write KIND=HOST:PORT")
     _require("local" not in b.url, "url", b.url.get("local"), "local is TensorFlow in the worker, it has no url")
+    _require(
+        "triton" not in b.url or b.instances == (1,),
+        "instances",
+        b.instances,
+        "a server by url runs as it is: leave out one",
+    )
     _check_load(b)
     return b
 
@@ -184,8 +228,14 @@ def _check_load(b: Benchmark) -> None:
 
 def _require(holds: bool, name: str, value: object, remedy: str) -> None:
     if not holds:
-        raise ConfigError(f"{name.replace('_', '-')} is {value}; {remedy}")
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+        raise ConfigError(f"{name.replace('_', '-')} is {shown}; {remedy}")
+
+
+def _short(value: object) -> str:
+    """A value as it may be shown: YAML's anchors make small files that are endless when written out."""
+    return _repr.repr(value)
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(getattr(error, "strerror", None) or error).split())

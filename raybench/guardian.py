@@ -1,9 +1,12 @@
-"""Commands that end, with everything they started, when their parent dies, however it dies.
+"""What we start ends when we do, however we end: commands under a guardian, and Ray under a watcher.
 
 The guardian is a program of its own between us and the command: Popen's preexec_fn would run Python in a forked copy of
 a process full of gRPC's and Ray's threads. It adopts the orphans of a server that was killed (Triton's stubs), ends
 them, and sweeps up shared memory. The parent-death signal is bound to the *thread* that started us: start from the
 main one.
+
+The watcher is for processes that a library starts for us: Ray's agents outlive a killed driver by a minute, and its
+dashboard's helpers an orderly end. It finds them by the log files that they hold open, for they rename themselves.
 """
 
 import ctypes
@@ -12,8 +15,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ORPHANS_S = 3.0
@@ -26,6 +33,37 @@ def guarded(command: list[str], *, sweep: tuple[str, ...] = (), sweep_if_alone: 
     """
     settings = [str(os.getpid()), os.pathsep.join(sweep), os.pathsep.join(sweep_if_alone)]
     return [sys.executable, "-I", __file__, *settings, *command]
+
+
+@contextmanager
+def watched(open_files: str) -> Iterator[None]:
+    """Every process that holds a file open whose path matches has ended soon after the block, or this process, has."""
+    watcher = subprocess.Popen([sys.executable, "-I", __file__, "--watch", str(os.getpid()), open_files])
+    try:
+        yield
+    finally:
+        watcher.terminate()
+        watcher.wait(timeout=10 * _ORPHANS_S)
+
+
+def _watch(parent: int, open_files: str) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == parent:
+        signal.sigwait({signal.SIGTERM})
+    import psutil
+
+    _end([each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)])
+    return 0
+
+
+def _holds_open(process: Any, pattern: str) -> bool:
+    import psutil
+
+    try:
+        return any(fnmatch(file.path, pattern) for file in process.open_files())
+    except psutil.Error:  # of another user, or gone
+        return False
 
 
 def _main(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> int:
@@ -51,12 +89,20 @@ def _prctl(option: int, value: int) -> None:
 def _end_orphans() -> None:
     import psutil
 
-    orphans = psutil.Process().children(recursive=True)
-    for orphan in orphans:
-        orphan.terminate()
-    _, alive = psutil.wait_procs(orphans, timeout=_ORPHANS_S)
-    for orphan in alive:
-        orphan.kill()
+    _end(psutil.Process().children(recursive=True))
+
+
+def _end(processes: list[Any]) -> None:
+    """First asked, then made to."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=_ORPHANS_S)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _remove(patterns: str) -> None:
@@ -68,4 +114,6 @@ def _remove(patterns: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--watch":
+        sys.exit(_watch(int(sys.argv[2]), sys.argv[3]))
     sys.exit(_main(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))

@@ -79,7 +79,7 @@ class TrialSummary:
     round: int
     label: str
     started: str
-    ended: str
+    ended: str | None
     server: Mapping[str, Any]
     model: Mapping[str, Any]
     signature: str

@@ -6,6 +6,8 @@ import platform
 import re
 import socket
 import sys
+import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -17,14 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from raybench import samples
 from raybench.config import Benchmark, ConfigError
+from raybench.telemetry import recorder
 
 SCHEMA_VERSION = 1
+_RUNNING = "running.json"
+_PROBE_BYTES = 2**20  # a run needs a little more than nothing
 _PACKAGES = ("raybench", "ray", "tensorflow", "keras", "tritonclient", "nvidia-pytriton", "grpcio", "numpy", "pyarrow")
 
 
 class StoreError(Exception):
-    """A results folder that cannot be read: one sentence."""
+    """A results folder that cannot be read or written: one sentence."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +52,27 @@ class Results:
     trials: tuple[Observed, ...]
 
 
+def check_out(benchmark: Benchmark) -> None:
+    """Raise ConfigError where no results folder could be written: told before the servers start."""
+    out = Path(benchmark.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise ConfigError(
+            f"out is {out}; nothing can be written there ({error.strerror}): name another folder, or make room"
+        ) from error
+
+
 def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -> Path:
-    """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ConfigError.
+    """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises StoreError.
 
     `facts` are what else is known of the environment, such as the Ray cluster.
     """
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
-    folder = Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z"
-    try:
-        for name in ("trials", "samples", "telemetry"):
-            (folder / name).mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"out is {benchmark.out}; {folder} cannot be made there: {error.strerror}") from error
+    folder = _new_folder(Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z")
     resolved = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(benchmark).items()}
     _write(folder / "benchmark.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
     environment = {**_environment(), **facts}
@@ -67,12 +81,18 @@ def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -
     return folder
 
 
+def announce(folder: Path, record: dict[str, Any]) -> None:
+    """Note the trial that is being measured, with the pids of all who take part, until `save` or the next one."""
+    _write_json(folder / _RUNNING, {"schema_version": SCHEMA_VERSION, **record})
+
+
 def save(folder: Path, observed: Observed) -> None:
     """Write one trial; the JSON comes last, so that a record on disk means that its tables are there."""
     name = observed.record["id"]
     _write_parquet(folder / "samples" / f"{name}.parquet", observed.samples)
     _write_parquet(folder / "telemetry" / f"{name}.parquet", observed.telemetry)
     _write_json(folder / "trials" / f"{name}.json", {"schema_version": SCHEMA_VERSION, **observed.record})
+    (folder / _RUNNING).unlink(missing_ok=True)
 
 
 def finish(folder: Path) -> None:
@@ -93,7 +113,7 @@ def load(folder: Path) -> Results:
                     f"{folder}: was written with schema {record['schema_version']}, this is {SCHEMA_VERSION}"
                 )
         records.sort(key=lambda record: (record["started"], record["id"]))
-        trials = tuple(_observed(folder, record) for record in records)
+        trials = tuple(_observed(folder, record) for record in records) + _unfinished(folder)
         return Results(folder=folder, run=about["run"], environment=about["environment"], trials=trials)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{folder}: is not a results folder that can be read: {error}") from error
@@ -110,6 +130,32 @@ def _observed(folder: Path, record: dict[str, Any]) -> Observed:
         samples=pq.read_table(folder / "samples" / f"{name}.parquet"),
         telemetry=pq.read_table(folder / "telemetry" / f"{name}.parquet"),
     )
+
+
+def _new_folder(wanted: Path) -> Path:
+    """The folder, or one beside it where another run of this name began in the same second."""
+    for folder in (wanted, *(wanted.with_name(f"{wanted.name}-{n}") for n in range(2, 100))):
+        try:
+            folder.mkdir(parents=True)
+            for name in ("trials", "samples", "telemetry"):
+                (folder / name).mkdir()
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error
+    raise StoreError(f"{wanted}: cannot be made: there are many of this name")
+
+
+def _unfinished(folder: Path) -> tuple[Observed, ...]:
+    """The trial that was being measured when the run was killed, or is now: a row without numbers."""
+    try:
+        record = json.loads((folder / _RUNNING).read_text())
+    except FileNotFoundError:
+        return ()
+    record |= {"ended": None, "status": "interrupted", "reason": "it had not ended when this report was made"}
+    record["workers"] = []
+    return (Observed(record=record, samples=samples.merge([]), telemetry=recorder.SCHEMA.empty_table()),)
 
 
 def _environment() -> dict[str, Any]:
@@ -150,7 +196,12 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Beside, then in place: a reader never sees half a file."""
+    """Beside, then in place: a reader never sees half a file. Raises StoreError, with nothing half-written left."""
     scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_bytes(data)
-    scratch.replace(path)
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written: {error.strerror}; what was measured before is intact") from error

@@ -22,7 +22,7 @@ from raybench.clients.base import ClientError, Description, size
 from raybench.plan import Cell
 from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, table
 
-_CHUNK_S = 1.0
+_CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
 _UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
 _SPIN_S = 2e-4  # sleep alone wakes 0.1-0.4 ms late; the last stretch is spun
 
@@ -91,7 +91,7 @@ class Worker:
         return self._drain()
 
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
-        """Wait for the common start (epoch seconds), send, and yield the samples about once a second."""
+        """Wait for the common start (epoch seconds), send, and yield the samples about twice a second."""
         load = self._task.cell.load
         gc.collect()
         gc.freeze()

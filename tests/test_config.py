@@ -34,10 +34,10 @@ def written(folder: Path, text: str) -> Path:
         ({"duration": 5.0, "request_count": 100}, "duration", "5.0", "leave out"),
         ({"warmup_request_count": -1}, "warmup-request-count", "-1", "0 or more"),
         ({"seed": -1}, "seed", "-1", "0 or more"),
-        ({"instances": (1, 0)}, "instances", "(1, 0)", "1 or more"),
-        ({"instances": (2, 2)}, "instances", "(2, 2)", "once"),
-        ({"server": ("local", "local")}, "server", "('local', 'local')", "once"),
-        ({"model": ("a", "a")}, "model", "('a', 'a')", "once"),
+        ({"instances": (1, 0)}, "instances", "1, 0", "1 or more"),
+        ({"instances": (2, 2)}, "instances", "2, 2", "once"),
+        ({"server": ("local", "local")}, "server", "local, local", "once"),
+        ({"model": ("a", "a")}, "model", "a, a", "once"),
         ({"model": ("../a",)}, "model", "../a", ""),
         ({"server": ("torchserve",)}, "server", "torchserve", "triton, local, fake"),
         ({"url": {"torchserve": "h:1"}}, "server", "torchserve", "triton, local, fake"),
@@ -63,18 +63,18 @@ def test_a_wrong_value_is_refused_in_one_sentence(flags: dict, field: str, value
     ("text", "said"),
     [
         ("wrokers: 4", ["'wrokers'", "workers"]),
-        ("workers: four", ["workers", "'four'", "int"]),
-        ("workers: true", ["workers", "True", "int"]),
-        ("workers: 2.5", ["workers", "2.5", "int"]),
-        ("workers:", ["workers", "None", "int"]),
-        ("strict: 1", ["strict", "1", "bool"]),
-        ("timeout: soon", ["timeout", "'soon'", "float"]),
-        ("name: 7", ["name", "7", "str"]),
-        ("instances: [1, two]", ["instances", "'two'", "int"]),
-        ("model: []", ["model", "()", "at least one"]),
+        ("workers: four", ["workers", "'four'", "whole number"]),
+        ("workers: true", ["workers", "True", "whole number"]),
+        ("workers: 2.5", ["workers", "2.5", "whole number"]),
+        ("workers:", ["workers", "None", "whole number"]),
+        ("strict: 1", ["strict", "1", "true or false"]),
+        ("timeout: soon", ["timeout", "'soon'", "a number"]),
+        ("name: 7", ["name", "7", "text"]),
+        ("instances: [1, two]", ["instances", "'two'", "whole number"]),
+        ("model: []", ["model", "at least one"]),
         ("url: 127.0.0.1:8001", ["url", "127.0.0.1:8001", "{triton: HOST:PORT}"]),
         ("url: {triton: ''}", ["url", "triton"]),
-        ("- workers", ["list", "workers: 4"]),
+        ("- workers", ["mapping", "workers: 4"]),
         ("", ["mapping"]),
         ("workers: [", ["YAML"]),
     ],
@@ -163,7 +163,7 @@ def test_each_number_of_instances_is_a_server_of_its_own() -> None:
 
 def test_a_url_names_its_server_and_has_no_instances() -> None:
     """A server that runs already is tested once, as it is, whether or not --server names it."""
-    benchmark = load(None, {"server": ("local",), "url": {"triton": "h:1"}, "instances": (1, 2)})
+    benchmark = load(None, {"server": ("local",), "url": {"triton": "h:1"}})
     assert benchmark.servers == (ServerSpec(kind="local"), ServerSpec(kind="triton", url="h:1"))
     assert "x" not in benchmark.servers[1].label
 

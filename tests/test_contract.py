@@ -29,7 +29,7 @@ from raybench import checks, rounds, samples, stats, store
 from raybench.config import Benchmark
 from raybench.driver.trial import not_measured
 from raybench.plan import trials as planned
-from raybench.report import Summary, report
+from raybench.report import Summary, report, save
 
 ROOT = Path(__file__).parents[1]
 NOTHING = samples.merge([])
@@ -83,7 +83,7 @@ SUFFIXES |= {"_mib": "MiB", "_ms": "ms", "_ns": "ns", "_s": "s"}
 def derived(out: Path, *trials: store.Observed) -> dict[str, Any]:
     """summary.json as `raybench report` writes it."""
     folder = results(out, *trials)
-    report(folder)
+    save(folder, report(folder))
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
@@ -120,8 +120,20 @@ def test_a_real_run_keeps_the_contract(
     assert [trial["server"]["kind"] for trial in summary["trials"]].count("fake") == 2
     assert {cell["images_per_s"]["rounds"] for cell in summary["cells"]} == {2}
     assert violations(summary) == []
-    report(run.folder)
+    assert run.folder
+    save(run.folder, report(run.folder))
     assert run.summary == summary
+
+
+def test_a_run_that_was_killed_keeps_the_contract(tmp_path: Path) -> None:
+    """A trial that was being measured when its run was killed is a row without an end."""
+    folder = results(tmp_path, observed())
+    store.announce(folder, record(round=2))
+    save(folder, report(folder))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [trial["status"] for trial in summary["trials"]] == ["ok", "interrupted"]
+    assert [trial["ended"] is None for trial in summary["trials"]] == [False, True]
+    assert violations(summary) == []
 
 
 def test_the_tests_below_see_every_object(whole: dict[str, Any]) -> None:
@@ -164,6 +176,7 @@ ROUNDS, ODD, OPEN = 0, 1, 2  # the trials of `whole`
         (("run", "started"), "2026-01-01T00:00:00+02:00"),
         (("trials", ROUNDS, "status"), "fine"),
         (("trials", ROUNDS, "status"), None),
+        (("trials", ROUNDS, "ended"), None),
         (("trials", ROUNDS, "reason"), "it is ok"),
         (("trials", ROUNDS, "status"), "failed"),
         (("trials", ROUNDS, "server", "kind"), "torchserve"),

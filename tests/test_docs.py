@@ -58,6 +58,7 @@ CHEAPER = {
     "--rounds": ["--rounds", "2"],  # for more
     "serve": ["--port", "0"],  # for 8001, which another may have
 }
+CODES = {"doctor": {0, 1}}  # 1 where this machine cannot do the main job
 RUNNING = "triton=127.0.0.1:8001"  # stands for the Triton of the session
 
 
@@ -177,7 +178,7 @@ def test_readme_commands_work(
     """Every command of the README does what it says, where its folder has what it names."""
     prepare(tmp_path, line, models)
     run = raybench(*feasible(line, request), cwd=tmp_path, env=ray_environment, timeout_s=550)
-    assert run.code == 0, run.err + run.out
+    assert run.code in CODES.get(line.words[1], {0}), run.err + run.out
     if line.words[1] == "run":
         assert {trial["status"] for trial in run.summary["trials"]} == {"ok"}
 

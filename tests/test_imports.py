@@ -50,6 +50,7 @@ FREE = {
     "raybench.driver": {"tensorflow", "keras"},
     "raybench.servers.triton": {"ray", "tensorflow", "keras"},
     "raybench.report.text": {"ray", "tensorflow", "keras"},
+    "raybench.doctor": {"ray", "tensorflow", "keras"},
     "raybench.store": {"ray", "tensorflow", "keras"},
     **{
         f"raybench.telemetry.{path.stem}": {"ray", "tensorflow", "keras"}

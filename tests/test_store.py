@@ -2,7 +2,8 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from helpers import lanes, observed, sample, telemetry
 
 from raybench import config, samples, store
 from raybench.config import Benchmark, ConfigError
+from raybench.store import StoreError
 
 COMMAND = ["raybench", "run", "--workers", "4"]
 
@@ -51,7 +53,7 @@ def test_a_record_means_that_its_tables_are_there(tmp_path: Path) -> None:
     """The record is written last: where a table cannot be written, there is no record of the trial."""
     folder = made(tmp_path)
     (folder / "telemetry").rmdir()
-    with pytest.raises(OSError, match="telemetry"):
+    with pytest.raises(StoreError, match="telemetry"):
         store.save(folder, observed())
     assert list((folder / "trials").iterdir()) == []
 
@@ -124,20 +126,34 @@ def test_a_run_stays_inside_its_results_folder(tmp_path: Path, name: str, start:
 
 
 def test_a_results_folder_is_never_overwritten(tmp_path: Path) -> None:
-    """Where the folder of a run is there already, the run is refused and the old results stay."""
-    for second in range(-1, 30):
-        there = tmp_path / f"run-{datetime.now(UTC) + timedelta(seconds=second):%Y%m%dT%H%M%S}Z"
-        (there / "trials").mkdir(parents=True, exist_ok=True)
-    with pytest.raises(ConfigError, match=re.escape(f"out is {tmp_path}")):
-        made(tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    """Two runs of one name that start in the same second have a folder each."""
+    folders = [made(tmp_path) for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all((folder / "environment.json").exists() for folder in folders)
 
 
-def test_out_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:
-    """Where --out is no folder, one sentence says so before anything is measured."""
+@pytest.mark.parametrize("check", [store.check_out, lambda b: store.create(b, ["raybench"], facts={})])
+def test_out_that_cannot_be_written_is_told(check: Callable[[Benchmark], object], tmp_path: Path) -> None:
+    """Where --out is no folder, one sentence says so: before the servers start, and should it come to be so later."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"out is .*file"):
-        made(tmp_path / "file")
+    with pytest.raises((ConfigError, StoreError), match=r"file.*(Not a directory|File exists)"):
+        check(Benchmark(out=str(tmp_path / "file")))
+
+
+def test_out_is_made_and_left_empty(tmp_path: Path) -> None:
+    """The check makes --out where it is missing, and leaves nothing in it."""
+    store.check_out(Benchmark(out=str(tmp_path / "new" / "results")))
+    assert list((tmp_path / "new" / "results").iterdir()) == []
+
+
+def test_a_trial_that_was_cut_off_is_a_row(tmp_path: Path) -> None:
+    """What was being measured when a run was killed is read back as an interrupted trial, until it is saved."""
+    folder = made(tmp_path)
+    store.announce(folder, observed().record)
+    (trial,) = store.load(folder).trials
+    assert (trial.record["status"], len(trial.samples)) == ("interrupted", 0)
+    store.save(folder, observed())
+    assert [each.record["status"] for each in store.load(folder).trials] == ["ok"]
 
 
 @pytest.mark.parametrize(

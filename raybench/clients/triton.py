@@ -11,9 +11,10 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
 
 from raybench.clients.base import ClientError, Description, Reply
+from raybench.clients.probe import what_answers
+from raybench.config import triton_model
 
 _SERVICE = "/inference.GRPCInferenceService"
-_TRITON_MODEL = "saved_model"
 _DESCRIBE_TIMEOUT_S = 10.0
 _CHANNEL = (
     ("grpc.max_send_message_length", -1),
@@ -25,16 +26,17 @@ _CHANNEL = (
 class TritonClient:
     """One model and signature behind Triton's `saved_model`, on a channel of its own; lanes may share it."""
 
-    def __init__(self, url: str, *, model: str, signature: str, triton_model: str = _TRITON_MODEL) -> None:
+    def __init__(self, url: str, *, model: str, signature: str) -> None:
         self._url = url
-        self._triton_model = triton_model
+        self._triton_model = triton_model(model)
         self._routing = {"model_name": model, "signature": signature}
         self._channel = grpc.insecure_channel(url, options=_CHANNEL)
         self._infer = self._channel.unary_unary(f"{_SERVICE}/ModelInfer")
 
     def describe(self) -> Description:
-        metadata = self._ask("ModelMetadata", service_pb2.ModelMetadataRequest(name=self._triton_model))
         server = self._ask("ServerMetadata", service_pb2.ServerMetadataRequest())
+        metadata = self._ask("ModelMetadata", service_pb2.ModelMetadataRequest(name=self._triton_model))
+        self._check_routing()
         return Description(
             server=server.name,
             version=server.version,
@@ -44,9 +46,7 @@ class TritonClient:
 
     def encode(self, batch: np.ndarray) -> bytes:
         """The demo's request: `model_name` and `signature` [1, 1], `images` [1, n, h, w, 3]."""
-        request = service_pb2.ModelInferRequest(model_name=self._triton_model)
-        for name, value in self._routing.items():
-            _add(request, name, "BYTES", (1, 1), serialize_byte_tensor(np.array([value.encode()], object)).item())
+        request = self._routed()
         _add(request, "images", "UINT8", (1, *batch.shape), np.ascontiguousarray(batch).tobytes())
         return bytes(request.SerializeToString())
 
@@ -67,20 +67,37 @@ class TritonClient:
     def close(self) -> None:
         self._channel.close()
 
+    def _routed(self) -> Any:
+        request = service_pb2.ModelInferRequest(model_name=self._triton_model)
+        for name, value in self._routing.items():
+            _add(request, name, "BYTES", (1, 1), serialize_byte_tensor(np.array([value.encode()], object)).item())
+        return request
+
+    def _check_routing(self) -> None:
+        """A request without images computes nothing: it is refused for that, or for a name that is not there."""
+        reply = self.send(bytes(self._routed().SerializeToString()), _DESCRIBE_TIMEOUT_S)
+        if reply.status == "NOT_FOUND":
+            raise ClientError(f"url triton={self._url}: {reply.error}")
+
     def _ask(self, method: str, request: Any) -> Any:
-        response = getattr(service_pb2, f"{method}Response")
         call = self._channel.unary_unary(
             f"{_SERVICE}/{method}",
             request_serializer=type(request).SerializeToString,
-            response_deserializer=response.FromString,
+            response_deserializer=getattr(service_pb2, f"{method}Response").FromString,
         )
         try:
-            return call(request, timeout=_DESCRIBE_TIMEOUT_S, wait_for_ready=False)
+            return call(request, timeout=_DESCRIBE_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise ClientError(
-                f"url triton={self._url} did not answer {method} as Triton does: {error.code().name}, "
-                f"{error.details()}; name the gRPC port of a Triton that serves {self._triton_model!r}"
-            ) from error
+            raise ClientError(f"url triton={self._url}; {self._why(error)}") from error
+
+    def _why(self, error: Any) -> str:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            return f"no Triton answers: there is {what_answers(self._url)}; name the gRPC port of one that runs"
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+            return "a gRPC server answers that is not Triton; name the gRPC port of one"
+        return (
+            f"this Triton says {error.code().name}: {error.details()}; raybench calls its model {self._triton_model!r}"
+        )
 
 
 def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> None:

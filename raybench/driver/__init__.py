@@ -1,78 +1,89 @@
 """Ray's home: run a benchmark from first server to last sample."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import psutil
+from ray.exceptions import RayError
+
 from raybench import images, plan, store
-from raybench.config import IMAGE_PX, VARIANTS, Benchmark, ConfigError
+from raybench.config import IMAGE_PX, Benchmark, ConfigError
+from raybench.driver import preflight
 from raybench.driver.cluster import Cluster, connected
-from raybench.driver.trial import measure, not_measured
-from raybench.guardian import guarded
+from raybench.driver.trial import Run, measure, not_measured
 from raybench.plan import Trial
 from raybench.report.live import Progress
-from raybench.saved_models import read_models_conf, read_signatures
 from raybench.servers import ServerError, ServerUnavailable, running
+from raybench.store import Observed, StoreError
 
-_EXPORT_TIMEOUT_S = 1200
+_LONGEST_ERROR = 500
+
+
+class RunError(Exception):
+    """A run that cannot go on, though nothing is wrong with its configuration: one sentence."""
 
 
 def run(benchmark: Benchmark, progress: Progress, command: list[str], on_folder: Callable[[Path], object]) -> None:
     """Measure every trial of a benchmark; each is on disk, in the folder told to `on_folder`, before the next begins.
 
-    Raises ConfigError before any server starts or load is sent, and KeyboardInterrupt after the trial that an
-    interrupt cut short has been written.
+    Raises ConfigError before any server starts or load is sent, RunError or StoreError where the run cannot go on, and
+    KeyboardInterrupt after the trial that an interrupt cut short has been written.
     """
-    _export_missing(benchmark, progress)
-    _check_signatures(benchmark)
+    preflight.check(benchmark, progress)
     progress.step("starting Ray")
     with connected(benchmark) as cluster:
         progress.say(_dashboard(cluster))
-        progress.step(f"reading images ({benchmark.images})")
-        pictures = _images(benchmark)
-        if pictures.unreadable:
-            progress.say(f"skipped {len(pictures.unreadable)} unreadable images: {', '.join(pictures.unreadable)}")
-        trials = plan.trials(benchmark)
-        shards = {n: images.shards(pictures, n) for n in {trial.cell.load.workers for trial in trials}}
-        facts = {"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable}
-        folder = store.create(benchmark, command, facts=facts)
-        on_folder(folder)
-        progress.begin(len(trials))
         try:
-            for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
-                for observed in _measure_on_one_server(list(group), benchmark, shards, cluster, progress):
-                    store.save(folder, observed)
-                    progress.end(observed.record)
-                    if observed.record["status"] == "interrupted":
-                        raise KeyboardInterrupt
-        finally:
+            _measure(benchmark, cluster, progress, command, on_folder)
+        except RayError as error:
+            raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
+
+
+def _measure(
+    benchmark: Benchmark, cluster: Cluster, progress: Progress, command: list[str], on_folder: Callable[[Path], object]
+) -> None:
+    progress.step(f"reading images ({benchmark.images})")
+    pictures = _images(benchmark)
+    if pictures.unreadable:
+        progress.say(f"skipped {len(pictures.unreadable)} unreadable images: {', '.join(pictures.unreadable)}")
+    trials = plan.trials(benchmark)
+    shards = {n: images.shards(pictures, n) for n in {trial.cell.load.workers for trial in trials}}
+    facts = {"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable}
+    folder = store.create(benchmark, command, facts=facts)
+    on_folder(folder)
+    progress.begin(len(trials))
+    shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress)
+    try:
+        for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
+            for observed in _measure_on_one_server(list(group), shared, shards):
+                store.save(folder, observed)
+                progress.end(observed.record)
+                if observed.record["status"] == "interrupted":
+                    raise KeyboardInterrupt
+    finally:
+        with suppress(StoreError):  # a full disk has been told by then
             store.finish(folder)
 
 
-def _measure_on_one_server(
-    trials: list[Trial], benchmark: Benchmark, shards: dict[int, Any], cluster: Cluster, progress: Progress
-) -> Iterator[Any]:
-    """The trials of one server in one round, with the server running around them; one that dies is started anew."""
+def _measure_on_one_server(trials: list[Trial], shared: Run, shards: dict[int, Any]) -> Iterator[Observed]:
+    """The trials of one server in one round, with the server running around them; one that fails is started anew."""
     left = list(trials)
     try:
         while left:
-            progress.step(f"starting {left[0].cell.server.label}")
-            with running(left[0].cell.server, benchmark) as server:
-                while left and not server.has_died:
-                    trial = left[0]
-                    progress.start(trial)
-                    refs = shards[trial.cell.load.workers]
-                    observed = measure(trial, benchmark, server, refs, cluster.gpus, progress)
-                    left.pop(0)
-                    yield observed
+            shared.progress.step(f"starting {left[0].cell.server.label}")
+            with running(left[0].cell.server, shared.benchmark) as server:
+                while left and server.failure() is None:
+                    trial = left.pop(0)
+                    shared.progress.start(trial)
+                    yield measure(trial, shared, server, shards[trial.cell.load.workers])
     except ServerError as error:
         status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
         for trial in left:
-            progress.start(trial)
-            yield not_measured(trial, benchmark, status=status, reason=str(error))
+            shared.progress.start(trial)
+            yield not_measured(trial, shared.benchmark, status=status, reason=str(error))
 
 
 def _images(benchmark: Benchmark) -> images.Images:
@@ -82,79 +93,14 @@ def _images(benchmark: Benchmark) -> images.Images:
     per_worker = -(-requests // benchmark.workers)
     most = max(1, images.most_images(IMAGE_PX) // (benchmark.workers * benchmark.batch_size))
     count = benchmark.workers * min(per_worker, most) * benchmark.batch_size
+    mib, there_mib = count * IMAGE_PX * IMAGE_PX * 3 / 2**20, psutil.virtual_memory().available / 2**20
+    if 2 * mib > there_mib:  # the dataset, and what the workers encode of it
+        raise ConfigError(
+            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.workers} workers take twice "
+            f"{mib:.0f} MiB, and {there_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
+        )
     try:
         return images.load(benchmark.images, count, size_px=IMAGE_PX, seed=benchmark.seed)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _check_signatures(benchmark: Benchmark) -> None:
-    """Refuse a signature that our own servers would refuse for every request."""
-    if not _needs_models(benchmark):
-        return
-    for entry in read_models_conf(benchmark.models_conf):
-        if entry.name not in benchmark.model:
-            continue
-        try:
-            there = read_signatures(entry.base_path / str(entry.versions()[-1]))
-        except ValueError:
-            continue  # the server says it better, and the others can still be measured
-        usable = [name for name, signature in there.items() if list(signature.inputs) == ["images"]]
-        if benchmark.signature not in usable:
-            raise ConfigError(
-                f"signature is {benchmark.signature}; model {entry.name} has {', '.join(usable) or 'none'} that "
-                f"takes `images` alone"
-            )
-
-
-def _needs_models(benchmark: Benchmark) -> bool:
-    return any(s.kind in ("local", "triton") and not s.url for s in benchmark.servers)
-
-
-def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
-    """Export the asked models that models.conf lacks, where a server of ours needs them.
-
-    TensorFlow lives in a process of its own for that: the driver never holds it.
-    """
-    if not _needs_models(benchmark):
-        return
-    there = _models_there(benchmark)
-    for model in (name for name in benchmark.model if name not in there):
-        architecture, _, variant = model.partition("-")
-        _check_exportable(benchmark, model, variant, there)
-        progress.step(f"exporting {model} to {benchmark.models}")
-        command = [sys.executable, "-m", "raybench", "export", architecture, "--out", benchmark.models]
-        command += ["--variants", variant]
-        try:
-            done = subprocess.run(
-                guarded(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ConfigError(f"model is {model}; its export did not end within {_EXPORT_TIMEOUT_S} s") from error
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise ConfigError(
-                f"model is {model}; {benchmark.models_conf} has {', '.join(sorted(there)) or 'no models'}, "
-                f"and it cannot be exported: {last.removeprefix('Error: ')}"
-            )
-
-
-def _check_exportable(benchmark: Benchmark, model: str, variant: str, there: set[str]) -> None:
-    """An export of ours never replaces what is there."""
-    known = f"{benchmark.models_conf} has {', '.join(sorted(there)) or 'no models'}"
-    if variant not in VARIANTS:
-        raise ConfigError(f"model is {model}; {known}, and only ARCHITECTURE-no-opt and -xla-amp can be exported")
-    if (Path(benchmark.models) / model).exists():
-        raise ConfigError(
-            f"model is {model}; {known}, but the folder {benchmark.models}/{model} is there: enter or move it"
-        )
-
-
-def _models_there(benchmark: Benchmark) -> set[str]:
-    if not benchmark.models_conf.exists():
-        return set()
-    try:
-        return {model.name for model in read_models_conf(benchmark.models_conf)}
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

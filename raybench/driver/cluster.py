@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,12 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use the p
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-import psutil
 import ray
 
 from raybench.config import Benchmark, ConfigError
+from raybench.guardian import watched
 
-_LEFTOVERS_S = 2.0
+_SESSION = f"*/session_*_{os.getpid()}/*"  # Ray names the folder of its logs after the process that starts it
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,17 @@ class Cluster:
 
 @contextmanager
 def connected(benchmark: Benchmark) -> Iterator[Cluster]:
-    """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker.
+    """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker, watched until its end.
 
     Raises ConfigError where a cluster that others started has too few CPUs for the workers, or does not answer.
     """
     address = benchmark.address or os.environ.get("RAY_ADDRESS")
+    with nullcontext() if address else watched(_SESSION), _initialized(address, benchmark) as cluster:
+        yield cluster
+
+
+@contextmanager
+def _initialized(address: str | None, benchmark: Benchmark) -> Iterator[Cluster]:
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     on_term = signal.getsignal(signal.SIGTERM)
     try:
@@ -63,17 +69,7 @@ def connected(benchmark: Benchmark) -> Iterator[Cluster]:
         _check_cpus(cluster, benchmark)
         yield cluster
     finally:
-        ours = [] if address else psutil.Process().children(recursive=True)
         ray.shutdown()
-        _end(ours)
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    """Ray's dashboard leaves helpers behind that end by themselves much later, or never."""
-    _, alive = psutil.wait_procs(processes, timeout=_LEFTOVERS_S)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def _check_cpus(cluster: Cluster, benchmark: Benchmark) -> None:

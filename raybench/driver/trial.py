@@ -1,20 +1,22 @@
 """One trial: workers open, encode, warm up, wait at the gate, send; what was observed becomes a record."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from raybench import samples
+from raybench import samples, store
 from raybench.clients.base import ClientError
-from raybench.config import Benchmark
+from raybench.config import ECHO, Benchmark, triton_model
 from raybench.driver.actor import WorkerActor
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
@@ -33,6 +35,16 @@ _MARGIN_S = 30.0
 
 
 @dataclass(frozen=True)
+class Run:
+    """What all trials of a run share."""
+
+    benchmark: Benchmark
+    folder: Path
+    gpus: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
 class Crew:
     """The workers of a trial, ready at the gate."""
 
@@ -44,39 +56,32 @@ class Crew:
     server_version: str | None
 
 
-def measure(
-    trial: Trial, benchmark: Benchmark, server: Running, shard_refs: list[list[Any]], gpus: int, progress: Progress
-) -> Observed:
+def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) -> Observed:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
-    started, gathered, telemetry = _now(), Gathered(), recorder.SCHEMA.empty_table()
-    record: dict[str, Any] = {}
+    gathered, telemetry = Gathered(), recorder.SCHEMA.empty_table()
+    record = {
+        **_identity(trial, run.benchmark, server),
+        "started": _now(),
+        "processes": {"raybench": os.getpid(), "server": dict(server.parts)},
+    }
     try:
-        with _crew(trial, benchmark, server, shard_refs, gpus) as crew:
+        with _crew(trial, run, server, shard_refs) as crew:
+            store.announce(run.folder, {**record, "workers": crew.facts})
             before = _statistics(trial, server)
             with recorder.recording(_pid_here(trial, server, crew)) as telemetry_rows:
                 try:
-                    _send(trial, crew, gathered, progress)
+                    _send(trial, crew, gathered, run.progress)
                 finally:
                     telemetry = telemetry_rows.table()
-                    record = _facts(crew, gathered, before, _statistics(trial, server))
+                    record |= _facts(crew, gathered, before, _statistics(trial, server))
                     gathered.tables.insert(0, crew.warmup)
         status, reason = _outcome(trial, gathered, server)
     except (ClientError, ServerError, RayError, GetTimeoutError) as error:
         status, reason = "failed", _sentence(error)
     except KeyboardInterrupt:
         status, reason = "interrupted", "interrupted from outside; what was measured until then is kept"
-    return Observed(
-        record={
-            **_identity(trial, benchmark, server),
-            "started": started,
-            "ended": _now(),
-            "status": status,
-            "reason": reason,
-            **record,
-        },
-        samples=samples.merge(gathered.tables),
-        telemetry=telemetry,
-    )
+    record |= {"ended": _now(), "status": status, "reason": reason}
+    return Observed(record=record, samples=samples.merge(gathered.tables), telemetry=telemetry)
 
 
 def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str) -> Observed:
@@ -88,9 +93,7 @@ def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str
 
 
 @contextmanager
-def _crew(
-    trial: Trial, benchmark: Benchmark, server: Running, shard_refs: list[list[Any]], gpus: int
-) -> Iterator[Crew]:
+def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) -> Iterator[Crew]:
     """Workers that have warmed up; their actors end with the block."""
     load = trial.cell.load
     counts = shares(load.request_count, load.workers) if load.request_count else [None] * load.workers
@@ -99,11 +102,11 @@ def _crew(
         worker=0,
         cell=trial.cell,
         url=server.url,
-        models=str(benchmark.models_conf.parent.resolve()),  # a worker has a working directory of its own
+        models=str(run.benchmark.models_conf.parent.resolve()),  # a worker has a working directory of its own
         request_count=None,
         warmup_request_count=0,
     )
-    actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and gpus else 0)
+    actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and run.gpus else 0)
     actors = [
         actor.remote(replace(task, worker=i, request_count=counts[i], warmup_request_count=warmups[i]))
         for i in range(load.workers)
@@ -155,12 +158,13 @@ def _send(trial: Trial, crew: Crew, gathered: Gathered, progress: Progress) -> N
 
 
 def _outcome(trial: Trial, gathered: Gathered, server: Running) -> tuple[str, str | None]:
-    rows = samples.measured(samples.merge(gathered.tables))
-    if server.process is not None and server.has_died:
-        return "failed", f"the server ended with exit code {server.process.exit_code}; {server.process.tail()}"
+    """A trial's status and the reason where it is not ok."""
+    if failure := server.failure():
+        return "failed", failure
     if gathered.lost:
         named = "; ".join(f"worker {number} {why}" for number, why in sorted(gathered.lost.items()))
         return ("failed" if len(gathered.lost) == trial.cell.load.workers else "degraded"), f"lost: {named}"
+    rows = samples.measured(samples.merge(gathered.tables))
     if len(samples.succeeded(rows)) == 0:
         first = next((text for text in rows["error"].to_pylist() if text), "no request was sent")
         return "failed", f"no request succeeded; the first error was: {first}"
@@ -199,7 +203,7 @@ def _worker_facts(crew: Crew, number: int, lost: str | None) -> dict[str, Any]:
 
 def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, Any]:
     cell = trial.cell
-    is_known = cell.server.kind == "local" or server.process is not None
+    is_known = (cell.server.kind == "local" or server.process is not None) and cell.model != ECHO
     unknown = {"name": cell.model, "version": None, "sha256": None, "precision": None, "xla": None}
     return {
         "id": trial.id,
@@ -230,7 +234,8 @@ def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
 
 
 def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:
-    return triton.read(server.url) if trial.cell.server.kind == "triton" else None
+    cell = trial.cell
+    return triton.read(server.url, triton_model(cell.model)) if cell.server.kind == "triton" else None
 
 
 def _sentence(error: Exception) -> str:

@@ -35,7 +35,10 @@ def summarize(results: store.Results) -> Summary:
 
 
 def report(folder: Path) -> Summary:
-    """Summarize a results folder and renew its summary.json; raises StoreError."""
-    summary = summarize(store.load(folder))
+    """The summary of a results folder, finished or not; raises StoreError."""
+    return summarize(store.load(folder))
+
+
+def save(folder: Path, summary: Summary) -> None:
+    """Renew a results folder's summary.json; raises StoreError."""
     store.write_summary(folder, asdict(summary))
-    return summary

@@ -7,14 +7,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from raybench.guardian import guarded
 
 _TAIL_LINES = 12
+_SWEEP_S = 10.0
 
 
 class ServerError(Exception):
@@ -52,6 +54,15 @@ class ServerProcess:
         children = _tree(self._child.pid)[1:2]
         return children[0].pid if children else None
 
+    def processes(self) -> dict[int, str]:
+        """Pid and name of the command and what it started, without the guardian and the dead."""
+        found = {}
+        for process in _tree(self._child.pid)[1:]:
+            with suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = process.name()
+        return found
+
     @property
     def exit_code(self) -> int | None:
         return self._child.poll()
@@ -64,14 +75,7 @@ class ServerProcess:
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
-        tree = _tree(self._child.pid)
-        if self._child.poll() is None:
-            self._child.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(tree, timeout=timeout_s)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=5)
-        self._child.wait(timeout=5)
+        stop(self._child, timeout_s)
 
 
 @contextmanager
@@ -79,6 +83,24 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     """A folder for a server's files, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def stop(guardian: "subprocess.Popen[Any]", timeout_s: float) -> None:
+    """SIGTERM to a guarded child, then SIGKILL for what is left of its process tree after `timeout_s`.
+
+    The guardian, which sweeps up behind the others, is the last to end.
+    """
+    tree = _tree(guardian.pid)[1:]
+    if guardian.poll() is None:
+        guardian.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=timeout_s)
+    for process in alive:
+        process.kill()
+    try:
+        guardian.wait(timeout=_SWEEP_S)
+    except subprocess.TimeoutExpired:
+        guardian.kill()
+        guardian.wait(timeout=5)
 
 
 def free_ports(count: int) -> list[int]:

@@ -5,9 +5,10 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -38,10 +39,11 @@ _REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(
 
 @dataclass(frozen=True)
 class TritonOptions:
-    """What to load and how: models of a models.conf, instances, shapes to warm, the merge cap in images."""
+    """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, shapes to warm, the
+    merge cap in images."""
 
     models_conf: Path
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] | None = None
     instances: int = 1
     warm_up: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     merge_max_images: int | None = None
@@ -60,6 +62,7 @@ class RunningTriton:
     launcher: str
     config: dict[str, str | int]
     process: ServerProcess
+    is_ready: Callable[[], bool]
 
 
 @contextmanager
@@ -84,7 +87,8 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
         host = "127.0.0.1" if options.bind == "0.0.0.0" else options.bind
         try:
             client = triton_grpc.InferenceServerClient(f"{host}:{grpc_port}")
-            wait_until(lambda: _is_ready(client), process, what="Triton", timeout_s=START_TIMEOUT_S)
+            is_ready = partial(_is_ready, client)
+            wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S)
             server_version = self_check(client, process)
             yield RunningTriton(
                 grpc_url=f"{host}:{grpc_port}",
@@ -94,6 +98,7 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
                 config={"instances": options.instances, **_parameters(options, options.models_conf)},
                 launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
                 process=process,
+                is_ready=is_ready,
             )
         finally:
             process.stop(_STOP_TIMEOUT_S)
@@ -137,21 +142,26 @@ def _require_free(bind: str, port: int) -> None:
 
 def _assemble_repository(options: TritonOptions, folder: Path) -> Path:
     """triton_models/ with this run's parameters, and a models.conf whose base paths are absolute."""
+    names = ("echo",) if options.models == () else ("saved_model", "echo")
     with resources.as_file(resources.files("triton_models")) as shipped:
-        for model in ("saved_model", "echo"):
-            shutil.copytree(shipped / model, folder / model, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in names:
+            shutil.copytree(shipped / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    if "saved_model" in names:
+        _configure(options, folder / "saved_model" / "config.pbtxt", models_conf=folder.parent / "models.conf")
+    return folder
+
+
+def _configure(options: TritonOptions, config_file: Path, *, models_conf: Path) -> None:
     try:
-        models = read_models_conf(options.models_conf)
+        models_conf.write_text(format_models_conf(read_models_conf(options.models_conf)))
     except ValueError as error:
         raise ServerError(str(error)) from error
-    (folder.parent / "models.conf").write_text(format_models_conf(models))
     config = model_config_pb2.ModelConfig()
-    text_format.Parse((folder / "saved_model" / "config.pbtxt").read_text(), config)
+    text_format.Parse(config_file.read_text(), config)
     config.instance_group[0].count = options.instances
-    for key, value in _parameters(options, folder.parent / "models.conf").items():
+    for key, value in _parameters(options, models_conf).items():
         config.parameters[key].string_value = value
-    (folder / "saved_model" / "config.pbtxt").write_text(text_format.MessageToString(config))
-    return folder
+    config_file.write_text(text_format.MessageToString(config))
 
 
 def _parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
@@ -161,7 +171,7 @@ def _parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
     cap = {} if options.merge_max_images is None else {"merge_max_images": str(options.merge_max_images)}
     return {
         "models_conf": str(models_conf),
-        "models": ",".join(options.models),
+        "models": ",".join(options.models or ()),
         "warm_up": json.dumps(shapes),
         **cap,
     }
@@ -193,8 +203,6 @@ def _command(
 
 def _is_ready(client: triton_grpc.InferenceServerClient) -> bool:
     try:
-        return bool(client.is_server_ready(client_timeout=2)) and bool(
-            client.is_model_ready("saved_model", client_timeout=2)
-        )
+        return bool(client.is_server_ready(client_timeout=2)) and bool(client.is_model_ready("echo", client_timeout=2))
     except InferenceServerException:
         return False

@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import sysconfig
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,24 +15,46 @@ from raybench.servers.process import ServerError, ServerUnavailable
 _GLIBC = (2, 35)  # its binaries ask for symbols of this version
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """Why a Triton from the wheel cannot run on this machine, and the remedy."""
+
+    said: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.said}: {self.remedy}"
+
+
 def find() -> Path:
     """The tritonserver folder inside the wheel.
 
     Raises ServerUnavailable where the wheel is not installed, and ServerError where it cannot run on this machine.
     """
-    spec = find_spec("pytriton")
-    if spec is None or spec.origin is None:
+    folder = installed()
+    if folder is None:
         raise ServerUnavailable(
             "Triton is not installed: pip install 'raybench[triton]', or name one by --url triton=HOST:PORT"
         )
-    if reason := unfit():
-        raise ServerError(reason)
-    return Path(spec.origin).parent / "tritonserver"
+    if obstacle := unfit():
+        raise ServerError(str(obstacle))
+    return folder
 
 
-def unfit() -> str | None:
-    """Why a Triton from the wheel cannot run on this machine, in one sentence with the remedy; None where it can."""
-    return _old_glibc(platform.libc_ver()) or _garbling_numpy(_numpy_version()) or _no_libpython(libpython())
+def unfit() -> Obstacle | None:
+    """Why a Triton from the wheel cannot run on this machine; None where it can."""
+    return old_glibc(platform.libc_ver()) or garbling_numpy(_numpy_version()) or no_libpython(libpython())
+
+
+def installed() -> Path | None:
+    """The tritonserver folder inside the wheel, whether it can run here or not; None where there is no wheel."""
+    spec = find_spec("pytriton")
+    return Path(spec.origin).parent / "tritonserver" if spec and spec.origin else None
+
+
+def stub(tritonserver: Path) -> Path:
+    """Where the wheel has the stub that belongs to the running Python, if it has one."""
+    return tritonserver / "python_backend_stubs" / f"3.{sys.version_info.minor}" / "triton_python_backend_stub"
 
 
 def libpython() -> Path | None:
@@ -48,9 +71,8 @@ def assemble_backends(tritonserver: Path, folder: Path) -> Path:
     python.mkdir(parents=True)
     for file in (tritonserver / "backends" / "python").iterdir():
         (python / file.name).symlink_to(file)
-    stub = tritonserver / "python_backend_stubs" / f"3.{sys.version_info.minor}" / "triton_python_backend_stub"
-    shutil.copy(stub, python)  # the wheel's copy is not executable
-    (python / stub.name).chmod(0o755)
+    copy = shutil.copy(stub(tritonserver), python)
+    Path(copy).chmod(0o755)  # the wheel's own is not executable
     return folder
 
 
@@ -68,34 +90,37 @@ def environment(tritonserver: Path) -> dict[str, str]:
     }
 
 
-def _old_glibc(found: tuple[str, str]) -> str | None:
+def old_glibc(found: tuple[str, str]) -> Obstacle | None:
+    """What speaks against a C library, as platform.libc_ver() names it."""
     name, number = found
     known = tuple(int(part) for part in number.split(".")[:2] if part.isdecimal())
     if name == "glibc" and known >= _GLIBC:
         return None
-    return (
+    return Obstacle(
         f"the C library is {' '.join(filter(None, found)) or 'unknown'}, and Triton's wheel needs glibc "
-        f"{_GLIBC[0]}.{_GLIBC[1]} or newer: use a newer system (Debian 12, Ubuntu 22.04), or a Triton elsewhere by "
-        f"--url triton=HOST:PORT"
+        f"{_GLIBC[0]}.{_GLIBC[1]} or newer",
+        "use a newer system (Debian 12, Ubuntu 22.04), or a Triton elsewhere by --url triton=HOST:PORT",
     )
 
 
-def _garbling_numpy(number: str | None) -> str | None:
+def garbling_numpy(number: str | None) -> Obstacle | None:
+    """What speaks against a version of numpy; None is no numpy."""
     if number is not None and int(number.split(".")[0]) < 2:
         return None
-    return (
-        f"numpy is {number or 'missing'}, and Triton's python backend garbles data with 2 without an error: "
-        f"pip install 'numpy<2'"
+    return Obstacle(
+        f"numpy is {number or 'missing'}, and Triton's python backend garbles data with 2 without an error",
+        "pip install 'numpy<2'",
     )
 
 
-def _no_libpython(found: Path | None) -> str | None:
+def no_libpython(found: Path | None) -> Obstacle | None:
+    """What speaks against a Python whose shared library was found there, or nowhere."""
     if found is not None:
         return None
     name = f"libpython3.{sys.version_info.minor}"
-    return (
-        f"this Python has no shared library ({name}.so.1.0), which Triton's python backend loads: "
-        f"install it (Debian: {name}) or use a Python built with --enable-shared"
+    return Obstacle(
+        f"this Python has no shared library ({name}.so.1.0), which Triton's python backend loads",
+        f"install it (Debian: {name}) or use a Python built with --enable-shared",
     )
 
 

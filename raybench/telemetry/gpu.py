@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from raybench.guardian import guarded
+from raybench.servers.process import stop
 
+_STOP_S = 5.0
 _QUERY = "uuid,memory.used,utilization.gpu"
 
 
@@ -31,8 +33,7 @@ def readings(interval_ms: int) -> Iterator[Iterator[GpuReading] | None]:
     try:
         yield (reading for line in process.stdout or () if (reading := parse(line)))
     finally:
-        process.terminate()
-        process.wait(timeout=5)
+        stop(process, _STOP_S)  # a driver that hangs keeps its nvidia-smi from heeding SIGTERM
 
 
 def parse(line: str) -> GpuReading | None:

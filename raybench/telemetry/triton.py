@@ -22,7 +22,7 @@ class Statistics:
     compute_output_ns: int
 
 
-def read(url: str, model: str = "saved_model") -> Statistics | None:
+def read(url: str, model: str) -> Statistics | None:
     """ModelStatistics over gRPC; None where Triton does not give them."""
     client = triton_grpc.InferenceServerClient(url)
     try:

@@ -41,7 +41,7 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         connection.close()
         return done
 
-    before = read(url)
+    before = read(url, "saved_model")
     with ThreadPoolExecutor(CLIENTS) as pool:
         started = time.perf_counter()
         running = [pool.submit(client, number) for number in range(CLIENTS)]
@@ -49,7 +49,7 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         stop.set()
         total = sum(each.result() for each in running)
         elapsed = time.perf_counter() - started
-    delta = difference(before, read(url))
+    delta = difference(before, read(url, "saved_model"))
     assert delta, "Triton gave no statistics"
     return total / elapsed, delta["executions"] / delta["success"]
 

@@ -1,0 +1,184 @@
+"""Faults in the middle of a run: processes killed or stopped from outside, by the pids that the run itself names."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from real_parts import BIN, eventually, newest_results, raybench
+
+MODEL = "mobilenet-no-opt"
+_END_S = 150
+
+
+@contextmanager
+def started(*arguments: object, cwd: Path, env: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """`raybench run` in the middle of its first trial: it has announced its pids and has had replies for a while."""
+    command = [str(BIN / "raybench"), "run", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert eventually(lambda: process.poll() is not None or bool(announced(cwd)), 90), "no trial was announced"
+        time.sleep(4)
+        assert process.poll() is None, process.communicate()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def announced(cwd: Path) -> Any:
+    """The record of the trial that is being measured."""
+    folder = newest_results(cwd)
+    file = folder / "running.json" if folder else None
+    return json.loads(file.read_text()) if file and file.exists() else None
+
+
+def pids(record: Any, name: str) -> list[int]:
+    return [int(pid) for pid, there in record["processes"]["server"].items() if there.startswith(name)]
+
+
+def ended(process: "subprocess.Popen[str]", cwd: Path, env: dict[str, str]) -> tuple[int, str, Any]:
+    """Exit code, output and summary of a run that ends by itself."""
+    out, err = process.communicate(timeout=_END_S)
+    folder = newest_results(cwd)
+    assert folder, out + err
+    return process.returncode, out + err, raybench("report", folder, cwd=cwd, env=env).summary
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all of them have ended within ten seconds."""
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return not [each for each in alive if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+def last_sent_ns(folder: Path, trial: str, worker: int) -> int:
+    rows = pq.read_table(folder / "samples" / f"{trial}.parquet")
+    return int(pc.max(rows.filter(pc.equal(rows["worker"], worker))["done_ns"]).as_py())
+
+
+def test_killed_worker_degrades_its_trial(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A worker that is killed makes the trial degraded; nothing older than a second of its samples is lost."""
+    arguments = ("--workers", 3, "-s", "fake", "--url", "fake=service_ms=5", "--duration", 10, "--strict")
+    with started(*arguments, cwd=tmp_path, env=ray_environment) as process:
+        victim = announced(tmp_path)["workers"][1]
+        killed_ns = time.time_ns()
+        os.kill(victim["pid"], signal.SIGKILL)
+        code, out, summary = ended(process, tmp_path, ray_environment)
+    assert code == 3, out
+    (trial,) = summary["trials"]
+    assert trial["status"] == "degraded"
+    assert "worker 1 its actor died" in trial["reason"]
+    assert [worker["lost"] is None for worker in trial["workers"]] == [True, False, True]
+    folder = newest_results(tmp_path)
+    assert folder
+    assert killed_ns - last_sent_ns(folder, trial["id"], 1) < 1e9
+    assert last_sent_ns(folder, trial["id"], 0) - killed_ns > 3e9  # the others went on
+    assert trial["requests"]["failed"] == 0
+    assert trial["throughput"]["requests_per_s"] > 0
+
+
+@pytest.mark.slow
+def test_killed_stub_fails_its_trial(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A stub of Triton that is killed fails its trial, for Triton lives on without one; the next has a fresh Triton."""
+    arguments = ("--workers", 2, "-s", "triton", "--models", models, "-m", MODEL, "-b", 1, "--duration", 9)
+    with started(*arguments, "--rounds", 2, cwd=tmp_path, env=ray_environment) as process:
+        stubs = pids(announced(tmp_path), "triton_python")
+        assert len(stubs) == 2  # saved_model and echo
+        victim = max(stubs, key=lambda pid: psutil.Process(pid).memory_info().rss)
+        os.kill(victim, signal.SIGKILL)
+        code, out, summary = ended(process, tmp_path, ray_environment)
+    assert code == 1, out
+    first, second = summary["trials"]
+    assert first["status"] == "failed"
+    assert f"(pid {victim})" in first["reason"]
+    assert first["requests"]["succeeded"] > 0
+    assert first["requests"]["failed"] > 0
+    assert second["status"] == "ok"
+
+
+@pytest.mark.slow
+def test_stopped_server_ends_at_the_deadline(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A Triton that hangs costs DEADLINE_EXCEEDED and its trial; the next trial has one that answers."""
+    arguments = ("--workers", 2, "-s", "triton", "--models", models, "-m", MODEL, "-b", 1, "--duration", 8)
+    with started(*arguments, "--timeout", 3, "--rounds", 2, cwd=tmp_path, env=ray_environment) as process:
+        (triton,) = pids(announced(tmp_path), "tritonserver")
+        took_part = psutil.Process(process.pid).children(recursive=True)
+        os.kill(triton, signal.SIGSTOP)
+        code, out, summary = ended(process, tmp_path, ray_environment)
+    assert code == 1, out
+    first, second = summary["trials"]
+    assert first["status"] == "failed"
+    assert "no longer answers" in first["reason"]
+    assert first["requests"]["errors"]["DEADLINE_EXCEEDED"] >= 2
+    assert first["requests"]["succeeded"] > 0
+    assert second["status"] == "ok"
+    assert gone(took_part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill -9", "Ctrl-C twice"])
+def test_ended_at_once_leaves_nothing(how: str, models: Path, tmp_path: Path) -> None:
+    """After kill -9 or a second Ctrl-C no server, stub, Ray part, worker or shared memory is left, and a report is."""
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    arguments = ("--workers", 2, "-s", "fake", "-s", "triton", "--models", models, "-m", MODEL, "-b", 1)
+    with started(*arguments, "--duration", 12, cwd=tmp_path, env=environment) as process:
+        folder = newest_results(tmp_path)
+        assert folder
+        assert eventually(lambda: list((folder / "trials").glob("*.json")) != [] and bool(announced(tmp_path)), 60)
+        time.sleep(3)
+        took_part = psutil.Process(process.pid).children(recursive=True)
+        assert {"tritonserver", "raylet", "gcs_server"} <= {each.name() for each in took_part}
+        if how == "kill -9":
+            process.kill()
+        else:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=3) == 130
+        process.wait(timeout=3)
+        assert gone(took_part)
+        assert not list(Path("/dev/shm").glob(f"raybench-{process.pid}-*"))
+    again = raybench("report", folder, cwd=tmp_path, env=environment)
+    assert again.code == 0, again.err
+    assert sorted(trial["status"] for trial in again.summary["trials"]) == ["interrupted", "ok"]
+
+
+def test_full_disk_ends_the_run(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A disk that fills up ends the run with one sentence and exit 1; earlier trials are intact and reported."""
+    out = tmp_path / "results"
+    out.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1200k", "none", out], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be made here: {mounted.stderr.decode()}")
+    try:
+        arguments = ("--workers", 1, "-s", "fake", "--url", "fake=service_ms=1", "--request-count", 3000)
+        with started(*arguments, "--rounds", 9, cwd=tmp_path, env=ray_environment) as process:
+            folder = newest_results(tmp_path)
+            assert folder
+            assert eventually(lambda: list((folder / "trials").glob("*.json")) != [], 60)
+            with suppress(OSError), (out / "fills").open("wb") as fills:
+                while True:
+                    fills.write(bytes(1000))
+                    fills.flush()
+            printed, err = process.communicate(timeout=_END_S)
+        assert process.returncode == 1, printed + err
+        assert "Error: " in err
+        assert "No space left on device; what was measured before is intact" in err
+        assert "Traceback" not in err
+        (out / "fills").unlink()
+        summary = raybench("report", folder, cwd=tmp_path, env=ray_environment).summary
+        assert [trial["requests"]["succeeded"] for trial in summary["trials"] if trial["status"] == "ok"][:1] == [3000]
+        assert not list(folder.rglob("*.tmp"))
+    finally:
+        subprocess.run(["umount", "-l", out], check=True)

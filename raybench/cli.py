@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,8 +51,7 @@ def main() -> None:
     raybench run --workers 4          Triton beside TensorFlow in process
     raybench report results/run-...   the table again
     """
-    for number in _INTERRUPTS:
-        signal.signal(number, _interrupt)
+    _heed_interrupts()
 
 
 @main.command()
@@ -319,14 +319,27 @@ def _warn_of_bind(address: str) -> None:
         )
 
 
-def _interrupt(*_: object) -> None:
-    """The first time in order; the second at once: guardians end what we started."""
+def _heed_interrupts() -> None:
+    """Ctrl-C or SIGTERM once ends in order, twice at once: guardians then end what we started.
+
+    A thread counts them: while the main one waits inside Ray, Python would take two of them for one.
+    """
+    counted, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     for number in _INTERRUPTS:
-        signal.signal(number, _leave)
+        signal.signal(number, _interrupt)
+    threading.Thread(target=_leave_at_the_second, args=(counted,), daemon=True).start()
+
+
+def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _leave(*_: object) -> None:
+def _leave_at_the_second(counted: int) -> None:
+    left = 2
+    while left:
+        left -= os.read(counted, 1)[0] in _INTERRUPTS
     if sys.stdout.isatty():
         os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the live view hides the cursor
     os._exit(_INTERRUPTED)

@@ -1,0 +1,165 @@
+"""Is the client what is measured? `raybench run` against a bare grpcio loop and perf_analyzer, on a model that does
+nothing.
+
+    python tests/benchmarks/client.py [--perf-analyzer CMD] [--rounds 5] [--seconds 4] [--images 1,16,100]
+
+All load the model `echo` of one real Triton with requests of so many images of 224x224x3, one after the other and in
+shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what Python can do
+at best. With 4 in flight requests/s are compared, with 1 in flight the p50; medians over the rounds, the client's CPU
+seconds per request beside them (perf_analyzer's include its start). Prints Markdown tables.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import re
+import resource
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import grpc
+import numpy as np
+
+from raybench.clients.triton import TritonClient
+from raybench.config import ECHO, IMAGE_PX
+from raybench.servers.triton import TritonOptions, running_triton
+
+RAYBENCH = Path(sys.executable).parent / "raybench"
+PAYLOADS = 8
+TIMEOUT_S = 120
+PERF_ANALYZER_SAYS = (r"Request count: (\d+)", r"Throughput: ([\d.]+) infer", r"p50 latency: (\d+) usec")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one client got out of one short run."""
+
+    requests_per_s: float
+    p50_ms: float
+    cpu_ms: float  # of the client, per request
+
+
+def by_raybench(url: str, images: int, in_flight: int, seconds: float) -> Measured:
+    with tempfile.TemporaryDirectory() as out:
+        command = [RAYBENCH, "run", "-s", "triton", "--url", f"triton={url}", "-m", ECHO, "-b", str(images)]
+        command += ["--workers", "1", "--concurrency", str(in_flight), "--duration", str(seconds), "--images", "noise"]
+        subprocess.run([*command, "--out", out, "--ui", "none"], check=True, timeout=TIMEOUT_S, capture_output=True)
+        (folder,) = Path(out).iterdir()
+        (trial,) = json.loads((folder / "summary.json").read_text())["trials"]
+    assert trial["requests"]["failed"] == 0, trial["requests"]
+    cpu_s = sum(worker["cpu_s"] for worker in trial["workers"]) / trial["requests"]["attempted"]
+    return Measured(trial["throughput"]["requests_per_s"], trial["service_ms"]["p50"], cpu_s * 1e3)
+
+
+def by_bare_loop(url: str, images: int, in_flight: int, seconds: float) -> Measured:
+    """Runs in a process of its own, as every client here does."""
+    command = [sys.executable, __file__, "--bare", url, str(images), str(in_flight), str(seconds)]
+    done = subprocess.run(command, check=True, timeout=TIMEOUT_S, capture_output=True, text=True)
+    return Measured(*json.loads(done.stdout))
+
+
+def by_perf_analyzer(command: list[str], url: str, images: int, in_flight: int, seconds: float) -> Measured:
+    """Three windows, accepted however they scatter: on a busy machine its own rule would give no number."""
+    size = f"images:{images},{IMAGE_PX},{IMAGE_PX},3"
+    command = [*command, "-m", ECHO, "-i", "grpc", "-u", url, "--shape", size, "--concurrency-range", str(in_flight)]
+    command += ["--measurement-interval", str(int(seconds * 1e3)), "--max-trials", "3", "--stability-percentage", "999"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    said = subprocess.run(command, timeout=TIMEOUT_S, capture_output=True, text=True, check=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    requests, rate, p50_us = (float(re.search(pattern, said)[1]) for pattern in PERF_ANALYZER_SAYS)  # type: ignore[index]
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(rate, p50_us / 1e3, cpu_s / requests * 1e3)
+
+
+def bare_loop(url: str, images: int, in_flight: int, seconds: float) -> Measured:
+    """So many threads on one channel, each sending the next request when its reply is in; warm-up apart."""
+    channel = grpc.insecure_channel(url, options=[("grpc.max_send_message_length", -1)])
+    call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    shape = (images, IMAGE_PX, IMAGE_PX, 3)
+    encode = TritonClient(url, model=ECHO, signature="predict_images").encode
+    payloads = [encode(np.random.default_rng(i).integers(0, 256, shape, np.uint8)) for i in range(PAYLOADS)]
+    for _ in range(2 * in_flight):
+        call(payloads[0], timeout=60)
+    times_s: list[float] = []
+
+    def lane(number: int, until: float) -> None:
+        for payload in itertools.cycle(payloads[number:] + payloads[:number]):
+            sent = time.perf_counter()
+            if sent >= until:
+                return
+            call(payload, timeout=60)
+            times_s.append(time.perf_counter() - sent)
+
+    cpu_s, started = time.process_time(), time.perf_counter()
+    lanes = [threading.Thread(target=lane, args=(i, started + seconds)) for i in range(in_flight)]
+    for each in lanes:
+        each.start()
+    for each in lanes:
+        each.join()
+    elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
+    return Measured(len(times_s) / elapsed_s, median(times_s) * 1e3, cpu_s / len(times_s) * 1e3)
+
+
+Clients = dict[str, Callable[[str, int, int, float], Measured]]
+
+
+def rounds(clients: Clients, url: str, images: int, in_flight: int, options: argparse.Namespace) -> dict[str, Measured]:
+    """The medians of each client over the rounds."""
+    seen: dict[str, list[Measured]] = {name: [] for name in clients}
+    for number in range(options.rounds):
+        for name in random.Random(number).sample(list(clients), len(clients)):
+            measured = clients[name](url, images, in_flight, options.seconds)
+            seen[name].append(measured)
+            print(f"  round {number + 1}, {images} images, {in_flight} in flight, {name}: {measured}", file=sys.stderr)
+    return {name: Measured(*np.median([astuple(each) for each in all_], axis=0)) for name, all_ in seen.items()}
+
+
+def table(
+    head: str, unit: str, rows: list[tuple[int, dict[str, Measured]]], value: Callable[[Measured], float]
+) -> None:
+    names = list(rows[0][1])
+    others = [name for name in names if name != "raybench"]
+    print(f"\n{head}\n")
+    print("| images | " + " | ".join([*names, *(f"raybench / {name}" for name in others)]) + " |")
+    print("|---" * (1 + len(names) + len(others)) + "|")
+    for images, medians in rows:
+        cells = [f"{value(medians[name]):.4g} {unit}, {medians[name].cpu_ms:.2f} ms CPU" for name in names]
+        cells += [f"{value(medians['raybench']) / value(medians[name]):.2f}" for name in others]
+        print(f"| {images} | " + " | ".join(cells) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--perf-analyzer", metavar="CMD", help="the peer's command line, if it is to be compared")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--images", default="1,16,100")
+    parser.add_argument("--bare", nargs=4, metavar=("URL", "IMAGES", "IN_FLIGHT", "SECONDS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.bare:
+        url, images, in_flight, seconds = options.bare
+        print(json.dumps(astuple(bare_loop(url, int(images), int(in_flight), float(seconds)))))
+        return
+    clients: Clients = {"raybench": by_raybench, "bare loop": by_bare_loop}
+    if options.perf_analyzer:
+        clients["perf_analyzer"] = partial(by_perf_analyzer, shlex.split(options.perf_analyzer))
+    sizes = [int(size) for size in options.images.split(",")]
+    with running_triton(TritonOptions(models_conf=Path(), models=())) as triton:
+        four = [(size, rounds(clients, triton.grpc_url, size, 4, options)) for size in sizes]
+        one = [(size, rounds(clients, triton.grpc_url, size, 1, options)) for size in sizes]
+    table("4 in flight: requests/s, client CPU per request", "/s", four, lambda measured: measured.requests_per_s)
+    table("1 in flight: p50, client CPU per request", "ms", one, lambda measured: measured.p50_ms)
+
+
+if __name__ == "__main__":
+    main()

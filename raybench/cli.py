@@ -5,8 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ class WrongInput(click.ClickException):
 
     exit_code = 2
 
+    def format_message(self) -> str:
+        """One line whatever was given, without the control characters in it."""
+        line = " ".join(self.message.split())
+        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
 
 class _Commands(click.Group):
     """Commands whose wrong usage is one sentence too, without click's lines on usage.
@@ -33,13 +38,40 @@ class _Commands(click.Group):
     An interrupt ends each with 130, wherever it comes; click's own 1 would be a failed trial.
     """
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _usage_in_a_sentence():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            raise WrongInput(error.format_message()) from error
+            with _usage_in_a_sentence():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
+
+
+@contextmanager
+def _usage_in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise WrongInput(error.format_message()) from error
+
+
+class _Text(click.ParamType):
+    """Text that can stand in a line and in a path."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not config.is_text(value):
+            self.fail(f"{value!r} holds nothing, or what cannot be printed.", param, ctx)
+        return str(value)
+
+
+_SEED = click.IntRange(0, config.LARGEST_SEED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +88,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("architectures", nargs=-1)
-@click.option("--out", default="models", show_default=True, help="Folder for the SavedModels and models.conf.")
+@click.option(
+    "--out", type=_Text(), default="models", show_default=True, help="Folder for the SavedModels and models.conf."
+)
 @click.option(
     "--weights",
     type=click.Choice(["random", "imagenet"]),
@@ -72,7 +106,7 @@ def main() -> None:
     show_default=True,
     help="Type that xla-amp computes in.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of random weights.")
+@click.option("--seed", type=_SEED, default=0, show_default=True, help="Seed of random weights.")
 def export(architectures: tuple[str, ...], out: str, weights: str, variants: str, amp: str, seed: int) -> None:
     """Export keras.applications as SavedModels named ARCHITECTURE-VARIANT; resnet50 and efficientnetb0 by default.
 
@@ -91,7 +125,7 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     except ValueError as error:
         raise WrongInput(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"out is {out}; it cannot be written: {error}") from error
+        raise WrongInput(f"out is {out}; it cannot be written ({error}): name another folder, or make room") from error
 
 
 @main.group()
@@ -104,10 +138,14 @@ def serve() -> None:
 
 
 @serve.command("triton")
-@click.option("--models", default="models", show_default=True, help="Folder with models.conf.")
+@click.option("--models", type=_Text(), default="models", show_default=True, help="Folder with models.conf.")
 @click.option("-m", "--model", multiple=True, help="Model to load; all of models.conf by default.")
-@click.option("--instances", default=1, show_default=True, type=click.IntRange(min=1), help="Instances of the backend.")
-@click.option("--port", default=8001, show_default=True, help="gRPC port; 0 takes a free one.")
+@click.option(
+    "--instances", default=1, show_default=True, type=click.IntRange(1, 1000), help="Instances of the backend."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="gRPC port; 0: a free one."
+)
 @click.option("--server-bind", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--merge-max-images", type=click.IntRange(min=1), help="Most images in one merged TensorFlow call.  [64]")
 def serve_triton(
@@ -119,9 +157,8 @@ def serve_triton(
     raybench serve triton --models models -m efficientnetb0-no-opt --instances 2
     """
     from raybench.servers import ServerError
-    from raybench.servers.triton import TritonOptions, running_triton
+    from raybench.servers.triton import TritonOptions, check, running_triton
 
-    _warn_of_bind(server_bind)
     options = TritonOptions(
         models_conf=Path(models) / "models.conf",
         models=model or None,
@@ -131,11 +168,15 @@ def serve_triton(
         merge_max_images=merge_max_images,
     )
     try:
+        check(options)
+        _warn_of_bind(server_bind)
         with suppress(KeyboardInterrupt), running_triton(options) as triton:
             click.echo(f"grpc     {triton.grpc_url}\nhttp     {triton.http_url}\nmetrics  {triton.metrics_url}\nready")
             while triton.process.exit_code is None:
                 time.sleep(0.5)
             raise click.ClickException(f"Triton ended with {triton.process.exit_code}:\n{triton.process.tail()}")
+    except ConfigError as error:
+        raise WrongInput(str(error)) from error
     except ServerError as error:
         raise click.ClickException(str(error)) from error
 
@@ -192,7 +233,6 @@ def run(benchmark: Path | None, dry_run: bool, **flags: Any) -> None:
         for trial in plan.trials(loaded):
             click.echo(trial.id)
         return
-    _warn_of_bind(loaded.server_bind)
     sys.exit(_run_and_report(loaded))
 
 
@@ -204,9 +244,14 @@ def _run_and_report(benchmark: Benchmark) -> int:
     console = _console()
     status = 0
     folders: list[Path] = []
+
+    def begun(folder: Path) -> None:
+        folders.append(folder)
+        _warn_of_bind(benchmark.server_bind)
+
     try:
         with progress(benchmark.ui, console) as shown:
-            driver.run(benchmark, shown, sys.argv, on_folder=folders.append)
+            driver.run(benchmark, shown, sys.argv, on_folder=begun)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
@@ -241,7 +286,7 @@ def report(folder: Path, kind: str) -> None:
     try:
         _report(_console(), folder, kind)
     except StoreError as error:
-        raise click.ClickException(str(error)) from error
+        raise WrongInput(str(error)) from error
 
 
 def _report(console: Console, folder: Path, kind: str = "text") -> Any:
@@ -307,6 +352,8 @@ def _parsed(flags: dict[str, Any]) -> dict[str, Any]:
     if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
         raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")
     parsed["url"] = {kind: url for kind, _, url in pairs}
+    if len(parsed["url"]) < len(pairs):
+        raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
     return parsed
 
 

@@ -5,12 +5,11 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import quote
 
-import yaml
+from raybench import plain_yaml
 
 SERVER_KINDS = ("triton", "local", "fake")
 UI_KINDS = ("live", "plain", "none")
@@ -20,11 +19,25 @@ ECHO = "echo"  # Triton's model that does nothing: what the client and the trans
 _LENGTHS = ("request_count", "duration")  # one flag overrides either of the YAML's
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
+LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_LONGEST_NAME = 80  # a name or a signature becomes a part of a file's name, where UTF-8 and %XX make it longer
+_LONGEST_S = 10**6
+_LONGEST_SHOWN = 200
+_MOST = {
+    "workers": 10_000,
+    "concurrency": 1_000,  # each lane is a thread of its worker
+    "batch_size": 10_000,  # a message of protobuf holds 2 GiB
+    "rounds": 1_000,
+    "request_count": 10**9,
+    "warmup_request_count": 10**9,
+    "seed": LARGEST_SEED,
+    "instances": 1_000,
+}
+_AT_LEAST_0 = ("warmup_request_count", "seed")
 
 _repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 60
+_repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
 class ConfigError(ValueError):
@@ -117,7 +130,7 @@ def _from_yaml(path: Path) -> dict[str, Any]:
     """The keys of a YAML file in the types of their fields; an error names the line."""
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
-    for key, value, line in _yaml_pairs(path):
+    for key, value, line in _pairs(path):
         where = f"{path}, line {line}"
         name = _known(where, key)
         if name in lines:
@@ -126,21 +139,11 @@ def _from_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _yaml_pairs(path: Path) -> list[tuple[Any, Any, int]]:
-    """Key, value and line of each entry of the file's one mapping."""
+def _pairs(path: Path) -> list[tuple[Any, Any, int]]:
     try:
-        loader = yaml.SafeLoader(path.read_text())
-        node = loader.get_single_node()
-        if isinstance(node, yaml.MappingNode):
-            loader.flatten_mapping(node)
-            build = partial(loader.construct_object, deep=True)
-            return [(build(key), build(value), key.start_mark.line + 1) for key, value in node.value]
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: cannot be read as YAML: {error.problem or error.context}") from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # such as a date of February 30
-        raise ConfigError(f"{path}: cannot be read as YAML: {_one_line(error)}") from error
-    raise ConfigError(f"{path}: holds no mapping; write lines such as 'workers: 4'")
+        return plain_yaml.pairs(path)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _known(where: str, key: object) -> str:
@@ -178,43 +181,63 @@ def _scalar(where: str, name: str, kind: type, value: Any) -> Any:
 
 
 def _checked(b: Benchmark) -> Benchmark:
-    for name in ("workers", "concurrency", "batch_size", "rounds", "request_count"):
-        _require(getattr(b, name) is None or getattr(b, name) >= 1, name, getattr(b, name), "give 1 or more")
+    _check_numbers(b)
+    _check_texts(b)
+    _check_servers(b)
+    _check_load(b)
+    return b
+
+
+def _check_numbers(b: Benchmark) -> None:
+    for name, most in _MOST.items():
+        value, least = getattr(b, name), int(name not in _AT_LEAST_0)
+        for number in value if isinstance(value, tuple) else (value,):
+            _require(number is None or number >= least, name, value, f"give {least} or more")
+            _require(number is None or number <= most, name, value, f"give at most {most}")
     for name in ("timeout", "duration"):
         seconds = getattr(b, name)
-        _require(seconds is None or 0 < seconds < inf, name, seconds, "give a time in seconds above 0")
-    for name in ("warmup_request_count", "seed"):
-        _require((getattr(b, name) or 0) >= 0, name, getattr(b, name), "give 0 or more")
-    _require(all(n >= 1 for n in b.instances), "instances", b.instances, "give 1 or more")
+        most_s = f"give a time in seconds above 0, at most {_LONGEST_S}"
+        _require(seconds is None or 0 < seconds <= _LONGEST_S, name, seconds, most_s)
     _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
+
+
+def _check_texts(b: Benchmark) -> None:
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
-    _require(
-        b.request_count is None or b.duration is None, "duration", b.duration, "leave out request_count or duration"
-    )
+    for name in ("name", "signature", "models", "images", "out", "address", "server_bind"):
+        text = getattr(b, name)
+        _require(text is None or is_text(text), name, text, "give text without line breaks and control characters")
+    for name in ("name", "signature"):
+        is_short = len(quote(getattr(b, name), safe="")) <= _LONGEST_NAME
+        _require(is_short, name, getattr(b, name), f"give at most {_LONGEST_NAME} characters")
+    for model in b.model:
+        remedy = f"use letters, digits, '.', '_' and '-', at most {_LONGEST_NAME}"
+        _require(bool(_MODEL.fullmatch(model)), "model", model, remedy)
+    is_folder = b.images in ("photos", "noise") or _is_folder(b.images)
+    _require(is_folder, "images", b.images, "give 'photos', 'noise' or a folder")
+    is_place = _is_folder(b.models) or _is_free(b.models)
+    _require(is_place, "models", b.models, "name a folder that holds models.conf, or a new one")
+
+
+def _check_servers(b: Benchmark) -> None:
     for kind in (*b.server, *b.url):
         _require(kind in SERVER_KINDS, "server", kind, f"there are {', '.join(SERVER_KINDS)}")
     for what in ("server", "model", "instances"):
         values = getattr(b, what)
         _require(bool(values), what, values, "name at least one")
         _require(len(set(values)) == len(values), what, values, "name each once")
-    for model in b.model:
-        _require(bool(_MODEL.fullmatch(model)), "model", model, "use letters, digits, '.', '_' and '-'")
     _require(ECHO not in b.model or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton")
     for kind, url in b.url.items():
+        _require(is_text(url) and len(url) <= _LONGEST_SHOWN, "url", f"{kind}={url}", "write KIND=HOST:PORT")
         is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
         _require(is_address, "url", f"{kind}={url}", "write KIND=HOST:PORT")
     _require("local" not in b.url, "url", b.url.get("local"), "local is TensorFlow in the worker, it has no url")
-    _require(
-        "triton" not in b.url or b.instances == (1,),
-        "instances",
-        b.instances,
-        "a server by url runs as it is: leave out one",
-    )
-    _check_load(b)
-    return b
+    remedy = "a server by url runs as it is: leave out one"
+    _require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
 
 
 def _check_load(b: Benchmark) -> None:
+    is_one = b.request_count is None or b.duration is None
+    _require(is_one, "duration", b.duration, "leave out request_count or duration")
     in_flight = b.workers * b.concurrency
     _require(
         b.request_count is None or b.request_count >= in_flight,
@@ -222,20 +245,37 @@ def _check_load(b: Benchmark) -> None:
         b.request_count,
         f"{in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
     )
-    is_folder = b.images not in ("photos", "noise")
-    _require(not is_folder or Path(b.images).is_dir(), "images", b.images, "give 'photos', 'noise' or a folder")
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _is_free(path: str) -> bool:
+    try:
+        Path(path).lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_text(text: str) -> bool:
+    """Whether a text that a user gave can stand in a line, a file's name and a path."""
+    return bool(text.strip()) and text.isprintable()
 
 
 def _require(holds: bool, name: str, value: object, remedy: str) -> None:
     if not holds:
-        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
-        raise ConfigError(f"{name.replace('_', '-')} is {shown}; {remedy}")
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        is_plain = is_text(shown) and len(shown) <= _LONGEST_SHOWN
+        raise ConfigError(f"{name.replace('_', '-')} is {shown if is_plain else _short(shown)}; {remedy}")
 
 
 def _short(value: object) -> str:
-    """A value as it may be shown: YAML's anchors make small files that are endless when written out."""
+    """A value as it may be shown: in one line that is not long."""
     return _repr.repr(value)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split())

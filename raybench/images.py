@@ -44,7 +44,8 @@ def load(source: str, count: int, *, size_px: int, seed: int) -> Images:
     photos, unreadable = _readable(sample_photos() if source == "photos" else photos_in(Path(source).resolve()))
     if not photos:
         raise ValueError(
-            f"images: none of the {len(unreadable)} files in {source} can be read, such as {unreadable[0]}"
+            f"images is {source}; none of its {len(unreadable)} files can be read, such as {unreadable[0]}: "
+            f"name a folder with photos"
         )
     cropped = rows.map_batches(_crops, fn_kwargs={"photos": photos, **kwargs}, batch_size=None)
     return Images(cropped.materialize(), tuple(unreadable))
@@ -75,13 +76,12 @@ def _decodes(path: str) -> bool:
 
 
 def _crops(rows: dict[str, np.ndarray], *, photos: list[str], size_px: int, seed: int) -> dict[str, np.ndarray]:
-    decoded: dict[str, Any] = {}
     images = np.empty((len(rows["id"]), size_px, size_px, 3), np.uint8)
-    for i, number in enumerate(rows["id"]):
-        path = photos[int(number) % len(photos)]
-        if path not in decoded:
-            decoded[path] = decode(Path(path).read_bytes())
-        images[i] = random_crop(decoded[path], np.random.default_rng((seed, int(number))), size_px)
+    photo_of = rows["id"] % len(photos)
+    for index in np.unique(photo_of):
+        photo = decode(Path(photos[index]).read_bytes())  # one at a time: a folder of large ones exceeds any memory
+        for i in np.flatnonzero(photo_of == index):
+            images[i] = random_crop(photo, np.random.default_rng((seed, int(rows["id"][i]))), size_px)
     return {"image": images}
 
 

@@ -3,6 +3,7 @@
 import io
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,7 @@ _SAMPLES = (
     "retina.jpg",
     "rocket.jpg",
 )
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # Pillow's others include ones that start programs
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -34,18 +36,27 @@ def photos_in(folder: Path) -> tuple[Path, ...]:
     """The image files below a folder, sorted; raises ValueError where there is none."""
     found = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()))
     if not found:
-        raise ValueError(f"images: {folder} holds no {', '.join(sorted(_SUFFIXES))} file; name a folder with photos")
+        kinds = ", ".join(sorted(_SUFFIXES))
+        raise ValueError(f"images is {folder}; it holds no {kinds} file: name a folder with photos")
     return found
 
 
 def decode(data: bytes) -> Image.Image:
-    """An image file's bytes as RGB pixels; raises OSError where they are not an image."""
-    return Image.open(io.BytesIO(data)).convert("RGB")
+    """An image file's bytes as RGB pixels, the first frame's where it moves.
+
+    Raises whatever Pillow raises, mostly OSError, where they are not an image of a known format or it is too large.
+    """
+    photo: Any = Image.open(io.BytesIO(data), formats=_FORMATS)
+    if any(tile[0] == "bmp_rle" for tile in photo.tile):  # a hundred bytes of it can take Pillow half a minute
+        raise OSError("a BMP with run lengths is not read; save it as PNG")
+    if photo.mode.startswith("I"):  # 16 bits a pixel: convert() would clip them to white
+        photo = Image.fromarray((np.asarray(photo) // 256).astype(np.uint8))
+    return photo.convert("RGB")
 
 
 def random_crop(photo: Image.Image, rng: np.random.Generator, size_px: int) -> np.ndarray:
     """A square crop of random place and scale, sometimes mirrored, as uint8 [size_px, size_px, 3]."""
-    side = int(min(photo.size) * rng.uniform(0.4, 1.0))
+    side = max(1, int(min(photo.size) * rng.uniform(0.4, 1.0)))
     left = int(rng.integers(0, photo.width - side + 1))
     top = int(rng.integers(0, photo.height - side + 1))
     box = (left, top, left + side, top + side)

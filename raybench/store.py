@@ -56,8 +56,8 @@ def check_out(benchmark: Benchmark) -> None:
     """Raise ConfigError where no results folder could be written: told before the servers start."""
     out = Path(benchmark.out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out) as probe:
+        above = (folder for folder in (out, *out.parents) if folder.exists() or folder.is_symlink())
+        with tempfile.TemporaryFile(dir=next(above)) as probe:  # nothing is made before a refusal
             probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
         raise ConfigError(

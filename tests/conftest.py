@@ -30,7 +30,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def triton(models: Path) -> Iterator[TritonUnderTest]:
     """A real Triton that serves everything in `models`."""
     with running_triton(TritonOptions(models_conf=models / "models.conf")) as running:
-        yield TritonUnderTest(running.grpc_url, models, running.process)
+        yield TritonUnderTest(running.grpc_url, models, running.process, running.http_url)
 
 
 @pytest.fixture(scope="session")

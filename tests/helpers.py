@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raybench import checks, plan, samples, stats, store
+from raybench import checks, plan, samples, saved_models, stats, store
 from raybench.config import Benchmark, ServerSpec
 from raybench.plan import Cell
 from raybench.report import Summary, summarize
@@ -219,3 +219,44 @@ def wait_until(holds: Callable[[], object]) -> None:
 def images(count: int) -> np.ndarray:
     """Images uint8 [count, 2, 2, 3]; image i is filled with i."""
     return np.repeat(np.arange(count, dtype=np.uint8), 12).reshape(count, 2, 2, 3)
+
+
+IMAGES = ("images", 4, (-1, 224, 224, 3))  # DT_UINT8
+LOGITS = ("logits", 1, (-1, 1000))  # DT_FLOAT
+
+
+def saved_model(folder: Path, *signatures: tuple[str, list, list], tags: tuple[str, ...] = ("serve",)) -> Path:
+    """A SavedModel folder with signatures (name, inputs, outputs); a tensor is (name, DataType, shape or None)."""
+    proto = saved_models._message("SavedModel")
+    graph = proto.meta_graphs.add()
+    graph.meta_info_def.tags.extend(tags)
+    for name, inputs, outputs in signatures:
+        entry = graph.signature_def.add(key=name)
+        for side, tensors in ((entry.value.inputs, inputs), (entry.value.outputs, outputs)):
+            for tensor in tensors:
+                _add(side, *tensor)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
+    return folder
+
+
+def _add(side: Any, name: str, dtype: int, shape: tuple[int, ...] | None) -> None:
+    info = side.add(key=name).value
+    info.dtype = dtype
+    info.tensor_shape.unknown_rank = shape is None
+    for size in shape or ():
+        info.tensor_shape.dim.add(size=size)
+
+
+def conf(folder: Path, text: str) -> Path:
+    (folder / "models.conf").write_text(text)
+    return folder / "models.conf"
+
+
+def entry(name: str, more: str = "", base_path: str | None = None) -> str:
+    path = name if base_path is None else base_path
+    return f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" {more} }}'
+
+
+def listed(*entries: str) -> str:
+    return f"model_config_list {{ {' '.join(entries)} }}\n"

@@ -33,6 +33,7 @@ class TritonUnderTest:
     url: str
     models: Path
     process: ServerProcess
+    http_url: str = ""
 
     def call(self, model: str | None, signature: str | None, parameters: Any = None, /, **inputs: np.ndarray) -> Any:
         """Answers by name, or (status, sentence) of a refusal; inputs come without Triton's leading element."""

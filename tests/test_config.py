@@ -1,104 +1,16 @@
-"""Benchmark: what a user may ask for, and what is said where it is wrong."""
+"""Benchmark: what a user may ask for; what is said where it is wrong is in test_bad_input."""
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from raybench.config import Benchmark, ConfigError, ServerSpec, load
-
-IN_FLIGHT = {"workers": 3, "concurrency": 2}
+from raybench.config import Benchmark, ServerSpec, load
 
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "nightly.yaml"
     path.write_text(text)
     return path
-
-
-@pytest.mark.parametrize(
-    ("flags", "field", "value", "remedy"),
-    [
-        ({"workers": 0}, "workers", "0", "1 or more"),
-        ({"workers": -2}, "workers", "-2", "1 or more"),
-        ({"concurrency": 0}, "concurrency", "0", "1 or more"),
-        ({"batch_size": 0}, "batch-size", "0", "1 or more"),
-        ({"rounds": 0}, "rounds", "0", "1 or more"),
-        ({"request_count": 0}, "request-count", "0", "1 or more"),
-        ({**IN_FLIGHT, "request_count": 5}, "request-count", "5", "6 requests are in flight"),
-        ({"timeout": 0.0}, "timeout", "0.0", "above 0"),
-        ({"timeout": float("nan")}, "timeout", "nan", "above 0"),
-        ({"duration": -1.0}, "duration", "-1.0", "above 0"),
-        ({"duration": float("inf")}, "duration", "inf", "time"),
-        ({"duration": 5.0, "request_count": 100}, "duration", "5.0", "leave out"),
-        ({"warmup_request_count": -1}, "warmup-request-count", "-1", "0 or more"),
-        ({"seed": -1}, "seed", "-1", "0 or more"),
-        ({"instances": (1, 0)}, "instances", "1, 0", "1 or more"),
-        ({"instances": (2, 2)}, "instances", "2, 2", "once"),
-        ({"server": ("local", "local")}, "server", "local, local", "once"),
-        ({"model": ("a", "a")}, "model", "a, a", "once"),
-        ({"model": ("../a",)}, "model", "../a", ""),
-        ({"server": ("torchserve",)}, "server", "torchserve", "triton, local, fake"),
-        ({"url": {"torchserve": "h:1"}}, "server", "torchserve", "triton, local, fake"),
-        ({"url": {"local": "h:1"}}, "url", "h:1", "no url"),
-        ({"max_error_rate": 1.1}, "max-error-rate", "1.1", "between 0 and 1"),
-        ({"max_error_rate": -0.1}, "max-error-rate", "-0.1", "between 0 and 1"),
-        ({"ui": "curses"}, "ui", "curses", "live, plain, none"),
-        ({"images": "no/such/folder"}, "images", "no/such/folder", "folder"),
-    ],
-)
-def test_a_wrong_value_is_refused_in_one_sentence(flags: dict, field: str, value: str, remedy: str) -> None:
-    """A wrong configuration stops a run with one sentence that names the field, its value and the remedy."""
-    with pytest.raises(ConfigError) as refusal:
-        load(None, flags)
-    sentence = str(refusal.value)
-    assert re.search(rf"\b{field}\b", sentence)
-    assert value in sentence
-    assert remedy in sentence
-    assert "\n" not in sentence
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("wrokers: 4", ["'wrokers'", "workers"]),
-        ("workers: four", ["workers", "'four'", "whole number"]),
-        ("workers: true", ["workers", "True", "whole number"]),
-        ("workers: 2.5", ["workers", "2.5", "whole number"]),
-        ("workers:", ["workers", "None", "whole number"]),
-        ("strict: 1", ["strict", "1", "true or false"]),
-        ("timeout: soon", ["timeout", "'soon'", "a number"]),
-        ("name: 7", ["name", "7", "text"]),
-        ("instances: [1, two]", ["instances", "'two'", "whole number"]),
-        ("model: []", ["model", "at least one"]),
-        ("url: 127.0.0.1:8001", ["url", "127.0.0.1:8001", "{triton: HOST:PORT}"]),
-        ("url: {triton: ''}", ["url", "triton"]),
-        ("- workers", ["mapping", "workers: 4"]),
-        ("", ["mapping"]),
-        ("workers: [", ["YAML"]),
-    ],
-)
-def test_a_wrong_yaml_is_refused_in_one_sentence(tmp_path: Path, text: str, said: list[str]) -> None:
-    """A YAML that cannot be meant stops a run with one sentence that names the key and what it takes."""
-    with pytest.raises(ConfigError) as refusal:
-        load(written(tmp_path, text), {})
-    assert all(part in str(refusal.value) for part in said)
-    assert "\n" not in str(refusal.value)
-
-
-NO_TEXT = b"\xff"
-
-
-@pytest.mark.parametrize(
-    "make", [Path.exists, Path.mkdir, lambda path: path.write_bytes(NO_TEXT)], ids=["missing", "folder", "no text"]
-)
-def test_a_yaml_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, make: Callable[[Path], object]) -> None:
-    """A benchmark file that is missing, a folder or no text is named, without a traceback."""
-    path = tmp_path / "absent.yaml"
-    make(path)
-    with pytest.raises(ConfigError, match=r"absent\.yaml"):
-        load(path, {})
 
 
 def test_without_yaml_and_flags_there_is_a_benchmark() -> None:

@@ -1,6 +1,11 @@
 """images and photos: real pictures, each different, the same for the same seed."""
 
+import io
+import json
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +13,43 @@ from PIL import Image
 from real_parts import crops, raybench
 
 from raybench.photos import decode, photos_in, random_crop, sample_photos
+
+
+def encoded(pixels: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
+    file = io.BytesIO()
+    photo = Image.fromarray(pixels)
+    photo.convert(mode or photo.mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG, section 5.3 of its specification."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+HUGE = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+CORRUPT = {
+    "cut-off.jpg": encoded(PIXELS, "JPEG")[:900],
+    "text.jpg": b"no picture",
+    "empty.png": b"",
+    "bomb.png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", HUGE) + chunk(b"IDAT", zlib.compress(bytes(1000))),
+    "pixmap.jpg": b"P6 1 1 255\nRGB",  # none of the formats that are read
+    # what a fuzzer found: 94 bytes that Pillow decodes for half a minute
+    "runs.bmp": struct.pack("<2sIIIIiiHHIIiiII", b"BM", 94, 0, 62, 40, 17, 5_000_000, 1, 8, 1, 32, 0, 0, 2, 0)
+    + bytes(40),
+}
+UNUSUAL = {
+    "cmyk.jpg": encoded(PIXELS, "JPEG", "CMYK"),
+    "deep.png": encoded(np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64), "PNG"),
+    "palette.png": encoded(PIXELS, "PNG", "P"),
+    "see-through.webp": encoded(PIXELS, "WEBP", "RGBA"),
+    "moving.webp": encoded(PIXELS, "WEBP", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])]),
+    "moving.png": encoded(PIXELS, "PNG", save_all=True, append_images=[Image.fromarray(PIXELS[::-1])]),
+    "dot.png": encoded(PIXELS[:1, :1], "PNG"),
+    "line.png": encoded(PIXELS[:1], "PNG"),
+    "huge.png": encoded(np.zeros((5000, 6000, 3), np.uint8), "PNG"),
+}
 
 
 def test_sample_photos_are_there() -> None:
@@ -51,15 +93,37 @@ def test_images_of_a_run_differ(source: str, ray_environment: dict[str, str], tm
     assert payload["images"] == payload["distinct"] == 80
 
 
-@pytest.mark.parametrize("good", [0, 1])
-def test_a_file_that_is_no_image(good: int, ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """An unreadable image among good ones is named and skipped; where no good one is left, it is exit 2 before load."""
+def test_files_that_are_no_images(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Among good images the corrupt ones are named, counted and skipped; unusual ones that decode are sent."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    (folder / "broken.jpg").write_bytes(b"no picture")
-    for number, pixels in enumerate(crops(good)) if good else ():
-        Image.fromarray(pixels).save(folder / f"{number}.png")
+    for name, data in {**CORRUPT, **UNUSUAL}.items():
+        (folder / name).write_bytes(data)
     run = raybench("run", "-s", "fake", "--images", folder, cwd=tmp_path, env=ray_environment)
-    assert run.code == (0 if good else 2), run.err + run.out
-    assert "broken.jpg" in run.out + run.err
-    assert (run.folder is not None) == bool(good)
+    assert run.code == 0, run.err + run.out
+    assert f"skipped {len(CORRUPT)} unreadable images: " in run.out
+    assert sum(str(folder / name) in run.out for name in CORRUPT) == 5
+    assert " and 1 more\n" in run.out
+    about = json.loads((run.folder / "environment.json").read_text())  # type: ignore[operator]
+    assert about["environment"]["unreadable_images"] == sorted(str(folder / name) for name in CORRUPT)
+    assert run.err == ""
+    assert run.summary["trials"][0]["payload"]["distinct"] > len(UNUSUAL)
+
+
+@pytest.mark.parametrize("name", CORRUPT)
+def test_what_is_no_image_is_refused(name: str) -> None:
+    """A file that is cut off, empty, of another kind, or claims to be huge costs no time or memory."""
+    with pytest.raises((OSError, Image.DecompressionBombError)):
+        decode(CORRUPT[name])
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_images_become_crops(name: str) -> None:
+    """Any colour model, depth, shape or number of frames becomes a crop of the asked size."""
+    crop = random_crop(decode(UNUSUAL[name]), np.random.default_rng(0), 32)
+    assert crop.shape == (32, 32, 3)
+
+
+def test_sixteen_bits_keep_their_shades() -> None:
+    """A picture of 16 bits a pixel is scaled to 8, not clipped to white."""
+    assert np.asarray(decode(UNUSUAL["deep.png"])).mean() == pytest.approx(127, abs=2)

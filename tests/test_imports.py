@@ -14,7 +14,7 @@ BACKEND = ROOT / "triton_models"
 
 # Each layer may import its own and those before it.
 LAYERS = [
-    {"config", "samples", "pacing", "saved_models", "photos", "model_facts", "guardian"},
+    {"config", "plain_yaml", "samples", "pacing", "saved_models", "photos", "model_facts", "guardian"},
     {"plan", "stats", "rounds", "checks", "verify", "clients", "telemetry", "servers", "images", "export"},
     {"worker", "store", "report", "search"},
     {"driver", "doctor"},

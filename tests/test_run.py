@@ -118,15 +118,6 @@ def test_failed_server_is_a_row(ray_environment: dict[str, str], tmp_path: Path)
     assert trials["triton"]["throughput"] is None
 
 
-def test_too_few_cpus(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """More workers than a foreign cluster has CPUs is exit 2 with both numbers, and leaves no results folder."""
-    run = raybench("run", "--workers", 9, "-s", "fake", cwd=tmp_path, env=ray_environment)
-    assert run.code == 2
-    assert "workers is 9" in run.err
-    assert "8" in run.err
-    assert run.folder is None
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_keeps_what_was_measured(
     how: signal.Signals, ray_environment: dict[str, str], tmp_path: Path
@@ -229,26 +220,6 @@ def test_port_of_another_is_refused(triton: TritonUnderTest, models: Path, tmp_p
     assert served.code == 1
     assert "ready" not in served.out
     assert f"port is {port}" in served.err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["-m", "scale"], ["model is scale", "predict_images"]),
-        (["-m", "mobilenet"], ["model is mobilenet", "mobilenet-no-opt"]),
-        (["-m", MODEL, "--signature", "predict_jpegs"], ["signature is predict_jpegs", "predict_images"]),
-    ],
-)
-def test_what_no_server_could_serve_is_refused_first(
-    arguments: list[str], words: list[str], models: Path, tmp_path: Path
-) -> None:
-    """A model or signature that cannot be is exit 2 with what exists, before Ray starts; no export replaces a model."""
-    before = (models / MODEL).stat().st_mtime_ns
-    run = raybench("run", *arguments, "--models", models, cwd=tmp_path, env=dict(os.environ))
-    assert run.code == 2, run.out
-    assert "starting Ray" not in run.out
-    assert all(word in run.err for word in words[1:]), run.err
-    assert (models / MODEL).stat().st_mtime_ns == before
 
 
 def _is_triton(pid: int) -> bool:

@@ -3,11 +3,10 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from helpers import IMAGES, LOGITS, conf, entry, listed, saved_model
 
-from raybench import saved_models
 from raybench.saved_models import (
     ModelConfig,
     Signature,
@@ -17,46 +16,6 @@ from raybench.saved_models import (
     read_models_conf,
     read_signatures,
 )
-
-IMAGES = ("images", 4, (-1, 224, 224, 3))  # DT_UINT8
-LOGITS = ("logits", 1, (-1, 1000))  # DT_FLOAT
-
-
-def saved_model(folder: Path, *signatures: tuple[str, list, list], tags: tuple[str, ...] = ("serve",)) -> Path:
-    """A SavedModel folder with signatures (name, inputs, outputs); a tensor is (name, DataType, shape or None)."""
-    proto = saved_models._message("SavedModel")
-    graph = proto.meta_graphs.add()
-    graph.meta_info_def.tags.extend(tags)
-    for name, inputs, outputs in signatures:
-        entry = graph.signature_def.add(key=name)
-        for side, tensors in ((entry.value.inputs, inputs), (entry.value.outputs, outputs)):
-            for tensor in tensors:
-                _add(side, *tensor)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
-    return folder
-
-
-def _add(side: Any, name: str, dtype: int, shape: tuple[int, ...] | None) -> None:
-    info = side.add(key=name).value
-    info.dtype = dtype
-    info.tensor_shape.unknown_rank = shape is None
-    for size in shape or ():
-        info.tensor_shape.dim.add(size=size)
-
-
-def conf(folder: Path, text: str) -> Path:
-    (folder / "models.conf").write_text(text)
-    return folder / "models.conf"
-
-
-def entry(name: str, more: str = "", base_path: str | None = None) -> str:
-    path = name if base_path is None else base_path
-    return f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" {more} }}'
-
-
-def listed(*entries: str) -> str:
-    return f"model_config_list {{ {' '.join(entries)} }}\n"
 
 
 def test_signatures_are_read_as_they_were_saved(tmp_path: Path) -> None:
@@ -135,7 +94,7 @@ def test_requests_share_a_call_only_where_all_tensors_are_batched(inputs: list, 
 )
 def test_the_version_policy_chooses(tmp_path: Path, policy: str, served: tuple[int, ...]) -> None:
     """models.conf's policy decides the versions, by number; without one the newest is served, as TF Serving does."""
-    for version in ("1", "2", "10", "assets"):
+    for version in ("1", "2", "10", "assets", "007", "٣"):
         saved_model(tmp_path / "m" / version, ("predict", [IMAGES], [LOGITS]))
     (tmp_path / "m" / "11").mkdir()
     (model,) = read_models_conf(conf(tmp_path, listed(entry("m", policy))))

@@ -59,6 +59,8 @@ def is_alive(pid: int) -> bool:
         (f"{UUID}, 591, 2\n", GpuReading(UUID, 591.0, 2.0)),
         (f"{UUID}, 591, [N/A]", GpuReading(UUID, 591.0, None)),
         (f"{UUID}, [Not Supported], [N/A]", GpuReading(UUID, None, None)),
+        (f"{UUID}, 1e999, -1", GpuReading(UUID, None, None)),  # a fuzzer's: JSON has no infinity
+        (f"{UUID}, nan, 2", GpuReading(UUID, None, 2.0)),
         (
             "MIG-5c1e1f8e-0000-5b6c-8f0e-6d1f0a3b4c5d, 12, [N/A]",
             GpuReading("MIG-5c1e1f8e-0000-5b6c-8f0e-6d1f0a3b4c5d", 12.0, None),

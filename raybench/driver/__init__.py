@@ -6,7 +6,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import psutil
 from ray.exceptions import RayError
 
 from raybench import images, plan, store
@@ -20,6 +19,7 @@ from raybench.servers import ServerError, ServerUnavailable, running
 from raybench.store import Observed, StoreError
 
 _LONGEST_ERROR = 500
+_MOST_NAMED = 5
 
 
 class RunError(Exception):
@@ -48,7 +48,7 @@ def _measure(
     progress.step(f"reading images ({benchmark.images})")
     pictures = _images(benchmark)
     if pictures.unreadable:
-        progress.say(f"skipped {len(pictures.unreadable)} unreadable images: {', '.join(pictures.unreadable)}")
+        progress.say(_skipped(pictures.unreadable))
     trials = plan.trials(benchmark)
     shards = {n: images.shards(pictures, n) for n in {trial.cell.load.workers for trial in trials}}
     facts = {"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable}
@@ -87,22 +87,16 @@ def _measure_on_one_server(trials: list[Trial], shared: Run, shards: dict[int, A
 
 
 def _images(benchmark: Benchmark) -> images.Images:
-    """The one dataset of the run: enough for every request of a trial to differ, within the memory budget."""
-    in_flight = benchmark.workers * benchmark.concurrency
-    requests = benchmark.request_count or 16 * in_flight
-    per_worker = -(-requests // benchmark.workers)
-    most = max(1, images.most_images(IMAGE_PX) // (benchmark.workers * benchmark.batch_size))
-    count = benchmark.workers * min(per_worker, most) * benchmark.batch_size
-    mib, there_mib = count * IMAGE_PX * IMAGE_PX * 3 / 2**20, psutil.virtual_memory().available / 2**20
-    if 2 * mib > there_mib:  # the dataset, and what the workers encode of it
-        raise ConfigError(
-            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.workers} workers take twice "
-            f"{mib:.0f} MiB, and {there_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
-        )
+    """The one dataset of the run."""
     try:
-        return images.load(benchmark.images, count, size_px=IMAGE_PX, seed=benchmark.seed)
+        return images.load(benchmark.images, preflight.image_count(benchmark), size_px=IMAGE_PX, seed=benchmark.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _skipped(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"skipped {len(names)} unreadable images: {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _dashboard(cluster: Cluster) -> str:

@@ -17,6 +17,7 @@ import ray
 from raybench.config import Benchmark, ConfigError
 from raybench.guardian import watched
 
+RAY_REMEDY = "name what `ray start` printed, or none for a Ray of our own"
 _SESSION = f"*/session_*_{os.getpid()}/*"  # Ray names the folder of its logs after the process that starts it
 
 
@@ -31,13 +32,18 @@ class Cluster:
     gpus: int
 
 
+def address_of(benchmark: Benchmark) -> str | None:
+    """The Ray cluster of others that the user names; None is one of our own."""
+    return benchmark.address or os.environ.get("RAY_ADDRESS") or None
+
+
 @contextmanager
 def connected(benchmark: Benchmark) -> Iterator[Cluster]:
     """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker, watched until its end.
 
     Raises ConfigError where a cluster that others started has too few CPUs for the workers, or does not answer.
     """
-    address = benchmark.address or os.environ.get("RAY_ADDRESS")
+    address = address_of(benchmark)
     with nullcontext() if address else watched(_SESSION), _initialized(address, benchmark) as cluster:
         yield cluster
 
@@ -55,7 +61,8 @@ def _initialized(address: str | None, benchmark: Benchmark) -> Iterator[Cluster]
                 address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"address is {address}; Ray did not answer: {' '.join(str(error).split())[:300]}") from error
+        why = " ".join(str(error).split())[:300]
+        raise ConfigError(f"address is {address}; Ray did not answer ({why}): {RAY_REMEDY}") from error
     signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in place, which drops what was measured
     try:
         resources = ray.cluster_resources()

@@ -1,26 +1,39 @@
 """What can be known before any server starts or load is sent: models, signatures, urls, this machine, the disk."""
 
+import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from raybench import store
+import psutil
+
+from raybench import images, store
 from raybench.clients import connect
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, VARIANTS, Benchmark, ConfigError, ServerSpec
+from raybench.clients.probe import GRPC, TLS, what_answers
+from raybench.config import ECHO, IMAGE_PX, VARIANTS, Benchmark, ConfigError, ServerSpec
+from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.guardian import guarded
+from raybench.photos import photos_in
 from raybench.report.live import Progress
 from raybench.saved_models import ModelConfig, read_models_conf, read_signatures
 from raybench.servers import unfit
+from raybench.servers.process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
+_WORKER_MIB = 60  # a worker's process, at the least
+_RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
 def check(benchmark: Benchmark, progress: Progress) -> None:
     """Raise ConfigError for what cannot work; export the asked models that models.conf lacks."""
     store.check_out(benchmark)
+    _check_images(benchmark)
+    _check_memory(benchmark)
+    _check_address(address_of(benchmark))
     for server in benchmark.servers:
-        _check_machine(server)
+        _check_machine(server, benchmark)
         _check_url(server, benchmark)
     if any(server.kind in ("local", "triton") and not server.url for server in benchmark.servers):
         _export_missing(benchmark, progress)
@@ -29,9 +42,51 @@ def check(benchmark: Benchmark, progress: Progress) -> None:
                 _check_model(entry, benchmark)
 
 
-def _check_machine(server: ServerSpec) -> None:
+def image_count(benchmark: Benchmark) -> int:
+    """Images for every request of a trial to differ, within the memory budget."""
+    in_flight = benchmark.workers * benchmark.concurrency
+    requests = benchmark.request_count or 16 * in_flight
+    per_worker = -(-requests // benchmark.workers)
+    most = max(1, images.most_images(IMAGE_PX) // (benchmark.workers * benchmark.batch_size))
+    return benchmark.workers * min(per_worker, most) * benchmark.batch_size
+
+
+def _check_images(benchmark: Benchmark) -> None:
+    try:
+        if benchmark.images not in ("photos", "noise"):
+            photos_in(Path(benchmark.images))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_memory(benchmark: Benchmark) -> None:
+    count = image_count(benchmark)
+    mib, there_mib = count * IMAGE_PX * IMAGE_PX * 3 / 2**20, psutil.virtual_memory().available / 2**20
+    if 2 * mib > there_mib:  # the dataset, and what the workers encode of it
+        raise ConfigError(
+            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.workers} workers take twice "
+            f"{mib:.0f} MiB, and {there_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
+        )
+    needed_mib = benchmark.workers * _WORKER_MIB
+    if needed_mib > there_mib and not address_of(benchmark):
+        raise ConfigError(
+            f"workers is {benchmark.workers}; their processes take {needed_mib} MiB on this machine, and "
+            f"{there_mib:.0f} MiB are free: use fewer, or a cluster by --address"
+        )
+
+
+def _check_address(address: str | None) -> None:
+    """Ray itself would ask an address for minutes before it says that nobody answers."""
+    found = _RAY_ADDRESS.fullmatch(address or "")
+    if found and (there := what_answers(found[1])) not in (GRPC, TLS):
+        raise ConfigError(f"address is {address}; no Ray answers: there is {there}; {RAY_REMEDY}")
+
+
+def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
     if reason := unfit(server):
         raise ConfigError(f"server is {server.kind}; {reason}")
+    if server.kind == "triton" and not server.url:
+        check_bind(benchmark.server_bind)
 
 
 def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
@@ -39,15 +94,14 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
     if server.url is None:
         return
     for model in benchmark.model:
-        client = connect(
-            server, url=server.url, model=model, signature=benchmark.signature, models=str(benchmark.models)
-        )
         try:
-            client.describe()
+            client = connect(
+                server, url=server.url, model=model, signature=benchmark.signature, models=benchmark.models
+            )
+            with closing(client):
+                client.describe()
         except ClientError as error:
             raise ConfigError(str(error)) from error
-        finally:
-            client.close()
 
 
 def _check_model(entry: ModelConfig, benchmark: Benchmark) -> None:

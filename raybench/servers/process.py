@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from raybench.config import ConfigError
 from raybench.guardian import guarded
 
 _TAIL_LINES = 12
@@ -101,6 +102,19 @@ def stop(guardian: "subprocess.Popen[Any]", timeout_s: float) -> None:
     except subprocess.TimeoutExpired:
         guardian.kill()
         guardian.wait(timeout=5)
+
+
+def check_bind(address: str) -> None:
+    """Raise ConfigError where no server on this machine could listen at an address."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(where)
+    except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"server-bind is {address}; nothing here can listen there ({why}): name an address of this machine"
+        ) from error
 
 
 def free_ports(count: int) -> list[int]:

@@ -19,11 +19,13 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import InferenceServerException
 
+from raybench.config import ConfigError
 from raybench.saved_models import format_models_conf, read_models_conf
 from raybench.servers import wheel
 from raybench.servers.process import (
     ServerError,
     ServerProcess,
+    check_bind,
     free_ports,
     scratch_folder,
     wait_until,
@@ -63,6 +65,23 @@ class RunningTriton:
     config: dict[str, str | int]
     process: ServerProcess
     is_ready: Callable[[], bool]
+
+
+def check(options: TritonOptions) -> None:
+    """Raise ConfigError for what no Triton here could serve, before one is started."""
+    check_bind(options.bind)
+    if wheel.installed() and (obstacle := wheel.unfit()):
+        raise ConfigError(f"server is triton; {obstacle}")
+    try:
+        there = {model.name: model for model in read_models_conf(options.models_conf)}
+        for name in there if options.models is None else options.models:
+            if name not in there:
+                raise ValueError(f"model is {name}; {options.models_conf} has {', '.join(there) or 'none'}: name those")
+            there[name].versions()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if not there:
+        raise ConfigError(f"models is {options.models_conf.parent}; its models.conf has no models: export some")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 
 from raybench.guardian import guarded
 from raybench.servers.process import stop
@@ -46,6 +47,7 @@ def parse(line: str) -> GpuReading | None:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if 0 <= number < inf else None

@@ -19,6 +19,8 @@ DATATYPES = {
     9: "INT64", 10: "BOOL", 14: "BF16", 17: "UINT16", 19: "FP16", 22: "UINT32", 23: "UINT64",
 }  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_REASON = 300  # it quotes a whole line
+_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ModelConfig:
 
     def versions(self) -> tuple[int, ...]:
         """The versions that the policy serves, lowest first; raises ValueError where there is none."""
-        there = sorted(int(p.name) for p in self.base_path.glob("*/") if p.name.isdecimal() and _holds_model(p))
+        there = sorted(_versions_in(self.base_path))
         if not there:
             raise ValueError(
                 f"model {self.name}: {self.base_path} has no version folder such as 1/saved_model.pb; "
@@ -75,7 +77,8 @@ def read_models_conf(path: Path) -> tuple[ModelConfig, ...]:
     try:
         text_format.Parse(path.read_text(), config)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise ValueError(f"{path}: cannot be read as a models.conf: {error}") from error
+        why = str(error) if len(str(error)) < _LONGEST_REASON else f"{str(error)[:20]}...{str(error)[-200:]}"
+        raise ValueError(f"{path}: cannot be read as a models.conf: {why}") from error
     models = tuple(_model_config(entry, path) for entry in config.model_config_list.config)
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -131,6 +134,13 @@ def read_signatures(saved_model: Path) -> dict[str, Signature]:
     }
 
 
+def _versions_in(folder: Path) -> list[int]:
+    try:
+        return [int(p.name) for p in folder.glob("*/") if _VERSION.fullmatch(p.name) and _holds_model(p)]
+    except OSError:  # such as a name that is too long
+        return []
+
+
 def _holds_model(folder: Path) -> bool:
     return (folder / "saved_model.pb").is_file()
 
@@ -139,17 +149,19 @@ def _model_config(entry: Any, path: Path) -> ModelConfig:
     name, base_path = entry.name, entry.base_path
     if not _NAME.fullmatch(name):
         raise ValueError(f"{path}: model name {name!r} is not usable; use letters, digits, '.', '_' and '-'")
-    if not base_path:
-        raise ValueError(f"{path}: model {name!r} has no base_path; name the folder that holds its versions")
+    if not base_path.isprintable() or not base_path:
+        raise ValueError(f"{path}: model {name!r} has no base_path to use ({base_path[:80]!r}); name its folder")
     policy = entry.model_version_policy
     if policy.WhichOneof("policy") == "specific" and not policy.specific.versions:
         raise ValueError(f"{path}: model {name!r} serves no version; name some in `specific`, or leave the policy out")
+    if policy.latest.num_versions < 0:
+        raise ValueError(f"{path}: model {name!r} serves the latest {policy.latest.num_versions}; name 1 or more")
     return ModelConfig(
         name=name,
         base_path=(path.parent / base_path).resolve(),
         policy=policy.WhichOneof("policy") or "latest",
         latest=policy.latest.num_versions or 1,
-        specific=tuple(sorted(policy.specific.versions)),
+        specific=tuple(sorted(set(policy.specific.versions))),
     )
 
 

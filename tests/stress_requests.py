@@ -14,6 +14,7 @@ from stress_answers import PHOTO_MODELS, Judge, Photos, answered, refused
 _PHOTO_SHARE, _TINY_SHARE = 0.08, 0.67  # and the rest is faulty
 _SIGNATURES, _SIGNATURE_SHARES = ("predict_images", "predict_jpegs", "predict_jpeg"), (0.6, 0.3, 0.1)
 _BATCHES, _BATCH_SHARES = (1, 2, 3, 4, 8), (0.4, 0.25, 0.15, 0.15, 0.05)
+_LARGEST = 16
 _OUTPUTS = ((), ("scores",), ("embeddings", "classes"))
 
 
@@ -37,9 +38,10 @@ class Request:
 
 
 def largest(photos: Photos) -> list[Request]:
-    """For each photo model so many of the largest requests that they merge into the largest calls."""
-    chosen = np.arange(max(_BATCHES))
-    return [_photo(photos, model, "predict_jpegs", chosen) for model in PHOTO_MODELS for _ in range(36)]
+    """The largest calls of all; TensorFlow keeps the memory that it needed for them."""
+    of_one_size = np.resize(max(photos.of_a_size, key=lambda alike: photos.pixels[alike[0]].size), _LARGEST)
+    chosen = {"predict_images": of_one_size, "predict_jpegs": np.arange(_LARGEST)}
+    return [_photo(photos, model, signature, chosen[signature]) for model in PHOTO_MODELS for signature in chosen]
 
 
 def request(number: int, photos: Photos) -> Request:

@@ -4,9 +4,8 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +150,15 @@ def serve() -> None:
 def serve_triton(
     models: str, model: tuple[str, ...], instances: int, port: int, server_bind: str, merge_max_images: int | None
 ) -> None:
-    """Serve every SavedModel of models.conf from a real Triton until Ctrl-C.
+    """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP loads what has changed.
 
     \b
     raybench serve triton --models models -m efficientnetb0-no-opt --instances 2
+    kill -HUP PID     read models.conf and its SavedModels again; the old ones answer until the new are ready
     """
+    from raybench.serve import serve
     from raybench.servers import ServerError
-    from raybench.servers.triton import TritonOptions, check, running_triton
+    from raybench.servers.triton import TritonOptions, check
 
     options = TritonOptions(
         models_conf=Path(models) / "models.conf",
@@ -170,11 +171,7 @@ def serve_triton(
     try:
         check(options)
         _warn_of_bind(server_bind)
-        with suppress(KeyboardInterrupt), running_triton(options) as triton:
-            click.echo(f"grpc     {triton.grpc_url}\nhttp     {triton.http_url}\nmetrics  {triton.metrics_url}\nready")
-            while triton.process.exit_code is None:
-                time.sleep(0.5)
-            raise click.ClickException(f"Triton ended with {triton.process.exit_code}:\n{triton.process.tail()}")
+        serve(options, say=click.echo, complain=lambda sentence: click.echo(sentence, err=True))
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     except ServerError as error:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -39,20 +40,39 @@ class TritonUnderTest:
         """Answers by name, or (status, sentence) of a refusal; inputs come without Triton's leading element."""
         routing = {"model_name": model, "signature": signature}
         tensors = {name: np.array([value.encode()], object) for name, value in routing.items() if value is not None}
-        wire = [_input(name, array[np.newaxis]) for name, array in {**tensors, **inputs}.items()]
+        wire = {name: array[np.newaxis] for name, array in {**tensors, **inputs}.items()}
         with triton_grpc.InferenceServerClient(self.url) as client:
-            try:
-                answer = client.infer("saved_model", wire, parameters=parameters, client_timeout=60)
-            except InferenceServerException as error:
-                return str(error.status()).removeprefix("StatusCode."), str(error.message())
-        return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+            return ask(client, wire, parameters=parameters)
 
     def statistics(self) -> Any:
         with triton_grpc.InferenceServerClient(self.url) as client:
             return client.get_inference_statistics("saved_model", client_timeout=10).model_stats[0]
 
 
-def _input(name: str, array: np.ndarray) -> Any:
+def ask(
+    client: Any,
+    wire: dict[str, np.ndarray],
+    *,
+    parameters: Any = None,
+    outputs: tuple[str, ...] = (),
+    shapes: dict[str, tuple[int, ...]] | None = None,
+) -> Any:
+    """Answers by name, or (status, sentence) of a refusal; inputs come as they travel, outputs are all by default.
+
+    `shapes` are claimed for arrays that have others.
+    """
+    inputs = [_wire_input(name, array) for name, array in wire.items()]
+    for each in inputs:
+        each.set_shape((shapes or {}).get(each.name(), each.shape()))
+    wanted = [triton_grpc.InferRequestedOutput(name) for name in outputs] or None
+    try:
+        answer = client.infer("saved_model", inputs, outputs=wanted, parameters=parameters, client_timeout=60)
+    except InferenceServerException as error:
+        return str(error.status()).removeprefix("StatusCode."), str(error.message())
+    return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+
+
+def _wire_input(name: str, array: np.ndarray) -> Any:
     return triton_grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
 
 
@@ -73,12 +93,12 @@ def jpegs(pixels: np.ndarray) -> np.ndarray:
     return np.array([jpeg(each) for each in pixels], object)
 
 
-def add_tiny_models(folder: Path) -> None:
-    """`scale`, versions 1 and 3 (times 1 and times 3, both served), and `clash`, whose `x` is of another type."""
+def export_scale(folder: Path, factor: float) -> None:
+    """A SavedModel with known arithmetic, written beside `folder` and then renamed to it."""
     import tensorflow as tf
 
     class Scale(tf.Module):
-        def __init__(self, factor: float) -> None:
+        def __init__(self) -> None:
             super().__init__()
             self.factor = tf.Variable(factor)
 
@@ -105,6 +125,18 @@ def add_tiny_models(folder: Path) -> None:
             mean = tf.reduce_mean(tf.cast(images, tf.float32))
             return {"areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) + 0.0 * mean}
 
+    module, new = Scale(), folder.with_name(f".{folder.name}-new")
+    signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "boxed")}
+    tf.saved_model.save(module, str(new), signatures=signatures)
+    if folder.exists():
+        shutil.rmtree(folder)
+    new.rename(folder)
+
+
+def add_tiny_models(folder: Path) -> None:
+    """`scale`, versions 1 and 3 (times 1 and times 3, both served), and `clash`, whose `x` is of another type."""
+    import tensorflow as tf
+
     class Clash(tf.Module):
         @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="x")])
         def twice(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -115,9 +147,7 @@ def add_tiny_models(folder: Path) -> None:
             return {"plus": whole + 1}
 
     for version in (1, 3):
-        module = Scale(float(version))
-        signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "boxed")}
-        tf.saved_model.save(module, str(folder / "scale" / str(version)), signatures=signatures)
+        export_scale(folder / "scale" / str(version), float(version))
     clash = Clash()
     tf.saved_model.save(clash, str(folder / "clash" / "1"), signatures={"twice": clash.twice, "plus": clash.plus})
     tiny = (
@@ -159,6 +189,17 @@ def newest_results(cwd: Path) -> Path | None:
     return max((cwd / "results").glob("*"), default=None, key=lambda path: path.stat().st_mtime_ns)
 
 
+def wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:
+    """The lines that a command prints until one holds this word."""
+    lines: list[str] = []
+    assert process.stdout
+    for line in process.stdout:
+        lines.append(line)
+        if word in line:
+            return lines
+    pytest.fail(f"{word!r} never came: {''.join(lines)}")
+
+
 def eventually(holds: Callable[[], bool], timeout_s: float = 15) -> bool:
     """Whether a condition comes true within a deadline."""
     deadline = time.monotonic() + timeout_s
@@ -167,17 +208,6 @@ def eventually(holds: Callable[[], bool], timeout_s: float = 15) -> bool:
             return False
         time.sleep(0.1)
     return True
-
-
-def wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:
-    """Read what a process prints until a word comes; returns its lines so far."""
-    lines: list[str] = []
-    assert process.stdout
-    for line in process.stdout:
-        lines.append(line)
-        if word in line:
-            return lines
-    pytest.fail(f"{word!r} never came: {''.join(lines)}")
 
 
 TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_parts import TritonUnderTest, crops, jpegs
+import tritonclient.grpc as triton_grpc
+from real_parts import TritonUnderTest, ask, crops, jpegs
 
 MODELS = ("efficientnetb0-no-opt", "mobilenet-no-opt")
 NAMES = {"scores", "classes", "embeddings"}
@@ -127,6 +128,24 @@ def test_unknown_version(triton: TritonUnderTest) -> None:
     assert "[1, 3]" in sentence
 
 
+def test_huge_version(triton: TritonUnderTest) -> None:
+    """A version that no integer holds is not found, as any other that is not there."""
+    assert triton.call("scale", "times", {"version": "9" * 5000}, x=np.ones((1, 2), np.float32))[0] == "NOT_FOUND"
+
+
+def test_an_output_of_another_signature_is_refused(triton: TritonUnderTest) -> None:
+    """Triton knows the outputs of all signatures; a request that names another's is not answered without them."""
+    wire = {"x": np.ones((1, 1, 2), np.float32)}
+    routing = {"model": "scale", "signature": "times"}
+    with triton_grpc.InferenceServerClient(triton.url) as client:
+        assert set(ask(client, wire, parameters=routing, outputs=("y",))) == {"y"}
+        for outputs in (("scores",), ("y", "scores")):
+            status, sentence = ask(client, wire, parameters=routing, outputs=outputs)
+            assert status == "INVALID_ARGUMENT"
+            assert "output 'scores'" in sentence
+            assert "it gives y" in sentence
+
+
 def test_parameters_route_as_tensors_do(triton: TritonUnderTest) -> None:
     """Request parameters `model` and `signature` stand for the two routing tensors."""
     x = np.ones((1, 2), np.float32)
@@ -158,8 +177,6 @@ def test_images_with_boxes(triton: TritonUnderTest) -> None:
 
 def test_metadata_is_the_demo_api(triton: TritonUnderTest) -> None:
     """Triton's metadata shows the demo's inputs as the demo declared them, and the union of all signatures."""
-    import tritonclient.grpc as triton_grpc
-
     with triton_grpc.InferenceServerClient(triton.url) as client:
         metadata = client.get_model_metadata("saved_model")
     inputs = {each.name: (each.datatype, list(each.shape)[1:]) for each in metadata.inputs}

@@ -17,14 +17,14 @@ LAYERS = [
     {"config", "plain_yaml", "samples", "pacing", "saved_models", "photos", "model_facts", "guardian"},
     {"plan", "stats", "rounds", "checks", "verify", "clients", "telemetry", "servers", "images", "export"},
     {"worker", "store", "report", "search"},
-    {"driver", "doctor"},
+    {"driver", "doctor", "serve"},
     {"cli"},
     {"__main__"},
 ]
 HOMES = {
     "ray": ["driver/", "images.py"],
     "click": ["cli.py"],
-    "tritonclient": ["clients/triton.py", "servers/triton.py", "telemetry/"],
+    "tritonclient": ["clients/triton.py", "servers/repository.py", "servers/triton.py", "telemetry/"],
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }

@@ -1,27 +1,23 @@
 """A real Triton: the tritonserver binary of the nvidia-pytriton wheel with raybench's python backend."""
 
-import json
 import os
 import re
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc as triton_grpc
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
+from google.protobuf import json_format
 from tritonclient.utils import InferenceServerException
 
 from raybench.config import ConfigError
-from raybench.saved_models import format_models_conf, read_models_conf
-from raybench.servers import wheel
+from raybench.saved_models import ModelConfig
+from raybench.servers import repository, wheel
 from raybench.servers.process import (
     ServerError,
     ServerProcess,
@@ -30,32 +26,24 @@ from raybench.servers.process import (
     scratch_folder,
     wait_until,
 )
+from raybench.servers.repository import TritonOptions
+
+__all__ = ["RunningTriton", "TritonOptions", "check", "running_triton", "self_check"]
 
 START_TIMEOUT_S = 300.0
+RELOAD_S = 300.0
 _STOP_TIMEOUT_S = 20.0
 _SHM_PREFIX = "raybench"
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
 # model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
 _REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(?:\\n|\"\n)")
-
-
-@dataclass(frozen=True)
-class TritonOptions:
-    """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, shapes to warm, the
-    merge cap in images."""
-
-    models_conf: Path
-    models: tuple[str, ...] | None = None
-    instances: int = 1
-    warm_up: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
-    merge_max_images: int | None = None
-    bind: str = "127.0.0.1"
-    grpc_port: int = 0
+# "load failed for model 'saved_model': version 1 is at UNAVAILABLE state: Internal: ValueError: ...\n\nAt:\n  ..."
+_LOAD_REASON = re.compile(r"UNAVAILABLE state: (?:Internal: )?(.*?)(?:\n\nAt:|;?\n|$)")
 
 
 @dataclass(frozen=True)
 class RunningTriton:
-    """Where a Triton that we started answers, and its process."""
+    """Where a Triton that we started answers, its process, and what it was asked to serve."""
 
     grpc_url: str
     http_url: str
@@ -65,6 +53,22 @@ class RunningTriton:
     config: dict[str, str | int]
     process: ServerProcess
     is_ready: Callable[[], bool]
+    options: TritonOptions
+    folder: Path
+
+    def reload(self) -> tuple[ModelConfig, ...]:
+        """Load what models.conf and its SavedModels say now, while the old models answer until the new ones are ready.
+
+        Returns the models now served; raises ServerError, one sentence, where the old ones stay.
+        """
+        models = repository.resolved(self.options)
+        config = repository.configured(self.options, models, self.folder)
+        with triton_grpc.InferenceServerClient(self.grpc_url) as client:
+            try:
+                client.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
+            except InferenceServerException as error:
+                raise ServerError(_load_failure(error)) from error
+        return models
 
 
 def check(options: TritonOptions) -> None:
@@ -73,15 +77,9 @@ def check(options: TritonOptions) -> None:
     if wheel.installed() and (obstacle := wheel.unfit()):
         raise ConfigError(f"server is triton; {obstacle}")
     try:
-        there = {model.name: model for model in read_models_conf(options.models_conf)}
-        for name in there if options.models is None else options.models:
-            if name not in there:
-                raise ValueError(f"model is {name}; {options.models_conf} has {', '.join(there) or 'none'}: name those")
-            there[name].versions()
-    except ValueError as error:
+        repository.resolved(options)
+    except ServerError as error:
         raise ConfigError(str(error)) from error
-    if not there:
-        raise ConfigError(f"models is {options.models_conf.parent}; its models.conf has no models: export some")
 
 
 @contextmanager
@@ -93,12 +91,12 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
     tritonserver = wheel.find()
     with scratch_folder("raybench-triton-") as folder:
         backends = wheel.assemble_backends(tritonserver, folder / "backends")
-        repository = _assemble_repository(options, folder / "repository")
+        models = repository.assemble(options, folder)
         grpc_port, http_port, metrics_port = free_ports(3)
         if options.grpc_port:
             grpc_port = options.grpc_port
             _require_free(options.bind, grpc_port)
-        command = _command(tritonserver, backends, repository, options.bind, grpc_port, http_port, metrics_port)
+        command = _command(tritonserver, backends, models, options.bind, grpc_port, http_port, metrics_port)
         regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{grpc_port}*"
         process = ServerProcess(
             command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions
@@ -114,10 +112,12 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
                 http_url=f"http://{host}:{http_port}",
                 metrics_url=f"http://{host}:{metrics_port}/metrics",
                 version=server_version,
-                config={"instances": options.instances, **_parameters(options, options.models_conf)},
+                config={"instances": options.instances, **repository.parameters(options, options.models_conf)},
                 launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
                 process=process,
                 is_ready=is_ready,
+                options=options,
+                folder=folder,
             )
         finally:
             process.stop(_STOP_TIMEOUT_S)
@@ -159,43 +159,6 @@ def _require_free(bind: str, port: int) -> None:
             ) from error
 
 
-def _assemble_repository(options: TritonOptions, folder: Path) -> Path:
-    """triton_models/ with this run's parameters, and a models.conf whose base paths are absolute."""
-    names = ("echo",) if options.models == () else ("saved_model", "echo")
-    with resources.as_file(resources.files("triton_models")) as shipped:
-        for name in names:
-            shutil.copytree(shipped / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    if "saved_model" in names:
-        _configure(options, folder / "saved_model" / "config.pbtxt", models_conf=folder.parent / "models.conf")
-    return folder
-
-
-def _configure(options: TritonOptions, config_file: Path, *, models_conf: Path) -> None:
-    try:
-        models_conf.write_text(format_models_conf(read_models_conf(options.models_conf)))
-    except ValueError as error:
-        raise ServerError(str(error)) from error
-    config = model_config_pb2.ModelConfig()
-    text_format.Parse(config_file.read_text(), config)
-    config.instance_group[0].count = options.instances
-    for key, value in _parameters(options, models_conf).items():
-        config.parameters[key].string_value = value
-    config_file.write_text(text_format.MessageToString(config))
-
-
-def _parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
-    shapes: dict[str, dict[str, list[tuple[int, ...]]]] = {}
-    for signature, name, shape in options.warm_up:
-        shapes.setdefault(signature, {}).setdefault(name, []).append(shape)
-    cap = {} if options.merge_max_images is None else {"merge_max_images": str(options.merge_max_images)}
-    return {
-        "models_conf": str(models_conf),
-        "models": ",".join(options.models or ()),
-        "warm_up": json.dumps(shapes),
-        **cap,
-    }
-
-
 def _command(
     tritonserver: Path, backends: Path, repository: Path, bind: str, grpc: int, http: int, metrics: int
 ) -> list[str]:
@@ -225,3 +188,11 @@ def _is_ready(client: triton_grpc.InferenceServerClient) -> bool:
         return bool(client.is_server_ready(client_timeout=2)) and bool(client.is_model_ready("echo", client_timeout=2))
     except InferenceServerException:
         return False
+
+
+def _load_failure(error: InferenceServerException) -> str:
+    if str(error.status()).endswith("DEADLINE_EXCEEDED"):
+        return f"Triton has not loaded the models within {RELOAD_S:.0f} s, and may yet"
+    said = str(error.message())
+    reason = _LOAD_REASON.search(said)
+    return f"Triton cannot load the models: {reason[1] if reason else said}"

@@ -52,6 +52,7 @@ class TritonPythonModel:
         self._merges_xla = _parameter(config, "merge_xla") == "true"
         self._scratch = Scratch()
         models = _asked_models(config)
+        self._declared_outputs = frozenset(entry["name"] for entry in config["output"])
         self._unservable = union({"input": config["input"], "output": []}, _signatures_in(models))
         self._versions = {model.name: model.versions() for model in models}
         self._signatures: dict[tuple[str, int, str], Signature] = {}
@@ -110,8 +111,17 @@ class TritonPythonModel:
             raise Refusal(
                 "INVALID_ARG", f"{where}: input {name!r} is not one of its own; it takes {_listing(spec.inputs)}"
             )
+        outputs = self._outputs(where, spec, frozenset(request.requested_output_names()))
         inputs = {name: _unwrapped(where, name, arrays[name], spec) for name in spec.inputs}
-        return Call(position=position, key=key, inputs=inputs, outputs=frozenset(request.requested_output_names()))
+        return Call(position=position, key=key, inputs=inputs, outputs=outputs)
+
+    def _outputs(self, where: str, spec: Signature, asked: frozenset[str]) -> frozenset[str]:
+        """The outputs to answer; a request that names none asks, in Triton's words, for all that are declared."""
+        for name in sorted(asked - set(spec.outputs)) if asked != self._declared_outputs else ():
+            raise Refusal(
+                "INVALID_ARG", f"{where}: output {name!r} is not one of its own; it gives {_listing(spec.outputs)}"
+            )
+        return asked
 
     def _route(self, arrays: dict[str, np.ndarray], parameters: dict[str, Any]) -> tuple[str, int, str]:
         """The callable that a request names; takes the routing inputs out of `arrays`."""
@@ -228,9 +238,10 @@ def _routing(tensor: np.ndarray | None, parameter: object, what: str, there: Any
 def _version(name: str, asked: object, served: tuple[int, ...]) -> int:
     if asked is None:
         return served[-1]
-    if not str(asked).isdecimal() or int(str(asked)) not in served:
-        raise Refusal("NOT_FOUND", f"model {name!r} has no version {asked!r}; there are {list(served)}")
-    return int(str(asked))
+    by_text = {str(version): version for version in served}
+    if str(asked) not in by_text:
+        raise Refusal("NOT_FOUND", f"model {name!r} has no version {str(asked)[:100]!r}; there are {list(served)}")
+    return by_text[str(asked)]
 
 
 def _unwrapped(where: str, name: str, array: np.ndarray, signature: Signature) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""What a Triton that we start is given to serve."""
+
+from pathlib import Path
+
+import pytest
+
+from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.servers.process import ServerError
+from raybench.servers.repository import TritonOptions, configured, resolved
+
+
+def options(folder: Path, *names: str, asked: tuple[str, ...] | None = None) -> TritonOptions:
+    """A models.conf with these names for a model in versions 1 and 2."""
+    for version in ("1", "2"):
+        (folder / "model" / version).mkdir(parents=True, exist_ok=True)
+        (folder / "model" / version / "saved_model.pb").touch()
+    models = tuple(ModelConfig(name=name, base_path=folder / "model", policy="all") for name in names)
+    (folder / "models.conf").write_text(format_models_conf(models))
+    return TritonOptions(models_conf=folder / "models.conf", models=asked)
+
+
+def test_what_is_asked_for_is_resolved(tmp_path: Path) -> None:
+    """The models asked for, or all, with the versions that are there now."""
+    assert [model.name for model in resolved(options(tmp_path, "a", "b"))] == ["a", "b"]
+    (model,) = resolved(options(tmp_path, "a", "b", asked=("b",)))
+    assert (model.name, model.policy, model.specific) == ("b", "specific", (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "sentence"),
+    [
+        (("a",), ("b",), r"model is b; .*models.conf has a: name those"),
+        ((), None, r"models is .*its models.conf has no "),
+    ],
+)
+def test_what_cannot_be_served_is_refused(
+    names: tuple[str, ...], asked: tuple[str, ...] | None, sentence: str, tmp_path: Path
+) -> None:
+    """A models.conf without a model, or without one that was asked for, is one sentence with what there is."""
+    with pytest.raises(ServerError, match=sentence):
+        resolved(options(tmp_path, *names, asked=asked))
+
+
+def test_a_version_that_is_missing_is_refused(tmp_path: Path) -> None:
+    """A model whose versions are gone is one sentence that names its folder."""
+    asked = options(tmp_path, "a")
+    (tmp_path / "model").rename(tmp_path / "away")
+    with pytest.raises(ServerError, match=r"model a: .*model has no version folder"):
+        resolved(asked)
+
+
+def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
+    """Triton takes a config on a reload for all there is, and ignores one that it has seen."""
+    asked = options(tmp_path, "a")
+    first, second = (configured(asked, resolved(asked), tmp_path) for _ in range(2))
+    assert {each.name for each in first.input} >= {"model_name", "signature", "images"}
+    assert first.HasField("dynamic_batching")
+    assert set(first.parameters) == {"models_conf", "models", "warm_up", "merge_max_images", "merge_xla"}
+    paths = [Path(each.parameters["models_conf"].string_value) for each in (first, second)]
+    assert paths[0] != paths[1]
+    assert all([model.name for model in read_models_conf(path)] == ["a"] for path in paths)

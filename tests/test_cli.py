@@ -147,10 +147,3 @@ def test_what_is_typed_wrong_is_2(words: list[str]) -> None:
     assert ended.exit_code == 2
     assert "Error: " in ended.output
     assert not {"Traceback", "Usage:"} & set(ended.output.split())
-
-
-def test_a_folder_that_is_none_is_1(tmp_path: Path) -> None:
-    """A report of a folder that is there but holds no results ends with 1 and names it."""
-    ended = typed("report", tmp_path)
-    assert ended.exit_code == 1
-    assert str(tmp_path) in ended.output

@@ -37,9 +37,14 @@ test: lint types  ## lint, types, unit and end-to-end tests
 check: test  ## everything: test, and what is slower
 	$(BIN)/pytest -m slow
 
-lock: .venv/installed  ## renew requirements.lock: exact versions and hashes, no index address
-	$(BIN)/uv pip compile --system-certs --quiet --upgrade pyproject.toml --universal --python-version 3.11 --all-extras \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+COMPILE := $(BIN)/uv pip compile --system-certs --quiet --upgrade --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --custom-compile-command "make lock"
+
+# Triton's image has the Python of Ubuntu 24.04.
+lock: .venv/installed  ## renew requirements.lock and docker/triton.lock: exact versions and hashes, no index address
+	$(COMPILE) pyproject.toml --universal --python-version 3.11 --all-extras -o requirements.lock
+	$(COMPILE) docker/triton.in --constraint requirements.lock --python-version 3.12 \
+	  --python-platform x86_64-manylinux_2_28 -o docker/triton.lock
 
 clean:  ## remove what the targets made, results and models excepted
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dist

@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import partial
@@ -17,6 +17,10 @@ UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
+LOAD_KEYS = (
+    "model", "signature", "workers", "concurrency", "batch_size", "request_count", "duration", "warmup_request_count",
+    "timeout",
+)  # fmt: skip
 _LENGTHS = ("request_count", "duration")  # one flag overrides either of the YAML's
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
@@ -46,13 +50,17 @@ class ServerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One run. Field names are the flags' and the YAML keys' words; counts are totals of a trial."""
+    """One run. Field names are the flags' and the YAML keys' words; counts are totals of a trial.
+
+    `loads`, which only a YAML has, are mappings of some of LOAD_KEYS: each makes cells of its own.
+    """
 
     name: str = "run"
     server: tuple[str, ...] = ("local", "triton")
     url: Mapping[str, str] = field(default_factory=dict)
     instances: tuple[int, ...] = (1,)
     model: tuple[str, ...] = ("efficientnetb0-no-opt",)
+    mix: bool = False
     signature: str = "predict_images"
     models: str = "models"
     workers: int = 4
@@ -71,6 +79,21 @@ class Benchmark:
     ui: str = "live"
     strict: bool = False
     max_error_rate: float = 0.0
+    loads: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def variants(self) -> tuple["Benchmark", ...]:
+        """The benchmark once for each of its `loads`, with that load's values in place; itself where it has none."""
+        return tuple(_with_length(self, load, loads=()) for load in self.loads) or (self,)
+
+    @property
+    def most_workers(self) -> int:
+        return max(variant.workers for variant in self.variants)
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """The models of every load, each once."""
+        return tuple(dict.fromkeys(model for variant in self.variants for model in variant.model))
 
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
@@ -97,12 +120,21 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
     Raises ConfigError for the first field that is wrong.
     """
     values = _from_yaml(path) if path else {}
-    if any(flags.get(length) is not None for length in _LENGTHS):
-        values = {key: value for key, value in values.items() if key not in _LENGTHS}
     if path and "name" not in values:
         values["name"] = path.stem
     given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
+    overridden = {*given, *(_LENGTHS if set(given) & set(_LENGTHS) else ())}
+    values = {key: value for key, value in values.items() if key not in overridden}
+    values["loads"] = tuple(
+        {key: value for key, value in load.items() if key not in overridden} for load in values.get("loads", ())
+    )
     return _checked(_with_defaults(replace(Benchmark(), **{**values, **given})))
+
+
+def _with_length(benchmark: Benchmark, load: Mapping[str, Any], **changes: Any) -> Benchmark:
+    """The benchmark with a load's values; the load's length, where it has one, stands for either of the benchmark's."""
+    lengths = dict.fromkeys(_LENGTHS) if set(load) & set(_LENGTHS) else {}
+    return replace(benchmark, **{**lengths, **load, **changes})
 
 
 def _with_defaults(benchmark: Benchmark) -> Benchmark:
@@ -119,11 +151,22 @@ def _from_yaml(path: Path) -> dict[str, Any]:
     lines: dict[str, int] = {}
     for key, value, line in _yaml_pairs(path):
         where = f"{path}, line {line}"
-        name = _known(where, key)
+        name = _known(where, key, [f.name for f in fields(Benchmark)])
         if name in lines:
             raise ConfigError(f"{where}: key {key!r} stands in line {lines[name]} already; leave one out")
-        values[name], lines[name] = _typed(where, name, value), line
+        values[name], lines[name] = (_loads if name == "loads" else _typed)(where, name, value), line
     return values
+
+
+def _loads(where: str, name: str, value: Any) -> tuple[dict[str, Any], ...]:
+    """A list of mappings, such as [{workers: 4}, {workers: 8, request-count: 50}]."""
+    if not isinstance(value, list) or not all(isinstance(load, dict) for load in value):
+        raise ConfigError(f"{where}: {name} is {_short(value)}; write a list such as [{{workers: 4}}, {{workers: 8}}]")
+    return tuple(
+        {(key := _known(f"{where}, load {n}", word, LOAD_KEYS)): _typed(f"{where}, load {n}", key, each)
+         for word, each in load.items()}
+        for n, load in enumerate(value, 1)
+    )  # fmt: skip
 
 
 def _yaml_pairs(path: Path) -> list[tuple[Any, Any, int]]:
@@ -143,8 +186,8 @@ def _yaml_pairs(path: Path) -> list[tuple[Any, Any, int]]:
     raise ConfigError(f"{path}: holds no mapping; write lines such as 'workers: 4'")
 
 
-def _known(where: str, key: object) -> str:
-    name, names = str(key).replace("-", "_"), [f.name for f in fields(Benchmark)]
+def _known(where: str, key: object, names: Sequence[str]) -> str:
+    name = str(key).replace("-", "_")
     if name not in names:
         near = "".join(f"did you mean {word}? " for word in get_close_matches(name, names, 1))
         raise ConfigError(f"{where}: key {_short(key)} is unknown; {near}there are {', '.join(sorted(names))}")
@@ -178,28 +221,18 @@ def _scalar(where: str, name: str, kind: type, value: Any) -> Any:
 
 
 def _checked(b: Benchmark) -> Benchmark:
-    for name in ("workers", "concurrency", "batch_size", "rounds", "request_count"):
-        _require(getattr(b, name) is None or getattr(b, name) >= 1, name, getattr(b, name), "give 1 or more")
-    for name in ("timeout", "duration"):
-        seconds = getattr(b, name)
-        _require(seconds is None or 0 < seconds < inf, name, seconds, "give a time in seconds above 0")
-    for name in ("warmup_request_count", "seed"):
-        _require((getattr(b, name) or 0) >= 0, name, getattr(b, name), "give 0 or more")
+    _require(b.rounds >= 1, "rounds", b.rounds, "give 1 or more")
+    _require(b.seed >= 0, "seed", b.seed, "give 0 or more")
     _require(all(n >= 1 for n in b.instances), "instances", b.instances, "give 1 or more")
     _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
-    _require(
-        b.request_count is None or b.duration is None, "duration", b.duration, "leave out request_count or duration"
-    )
     for kind in (*b.server, *b.url):
         _require(kind in SERVER_KINDS, "server", kind, f"there are {', '.join(SERVER_KINDS)}")
-    for what in ("server", "model", "instances"):
-        values = getattr(b, what)
-        _require(bool(values), what, values, "name at least one")
-        _require(len(set(values)) == len(values), what, values, "name each once")
-    for model in b.model:
-        _require(bool(_MODEL.fullmatch(model)), "model", model, "use letters, digits, '.', '_' and '-'")
-    _require(ECHO not in b.model or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton")
+    _check_list("server", b.server)
+    _check_list("instances", b.instances)
+    _require(
+        ECHO not in b.all_models or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton"
+    )
     for kind, url in b.url.items():
         is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
         _require(is_address, "url", f"{kind}={url}", "write KIND=HOST:PORT")
@@ -210,11 +243,27 @@ def _checked(b: Benchmark) -> Benchmark:
         b.instances,
         "a server by url runs as it is: leave out one",
     )
-    _check_load(b)
+    is_folder = b.images not in ("photos", "noise")
+    _require(not is_folder or Path(b.images).is_dir(), "images", b.images, "give 'photos', 'noise' or a folder")
+    for variant in b.variants:
+        _check_load(variant)
     return b
 
 
 def _check_load(b: Benchmark) -> None:
+    for name in ("workers", "concurrency", "batch_size", "request_count"):
+        _require(getattr(b, name) is None or getattr(b, name) >= 1, name, getattr(b, name), "give 1 or more")
+    for name in ("timeout", "duration"):
+        seconds = getattr(b, name)
+        _require(seconds is None or 0 < seconds < inf, name, seconds, "give a time in seconds above 0")
+    warmup = b.warmup_request_count
+    _require(warmup is None or warmup >= 0, "warmup_request_count", warmup, "give 0 or more")
+    _require(
+        b.request_count is None or b.duration is None, "duration", b.duration, "leave out request_count or duration"
+    )
+    _check_list("model", b.model)
+    for model in b.model:
+        _require(bool(_MODEL.fullmatch(model)), "model", model, "use letters, digits, '.', '_' and '-'")
     in_flight = b.workers * b.concurrency
     _require(
         b.request_count is None or b.request_count >= in_flight,
@@ -222,8 +271,11 @@ def _check_load(b: Benchmark) -> None:
         b.request_count,
         f"{in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
     )
-    is_folder = b.images not in ("photos", "noise")
-    _require(not is_folder or Path(b.images).is_dir(), "images", b.images, "give 'photos', 'noise' or a folder")
+
+
+def _check_list(what: str, values: tuple[object, ...]) -> None:
+    _require(bool(values), what, values, "name at least one")
+    _require(len(set(values)) == len(values), what, values, "name each once")
 
 
 def _require(holds: bool, name: str, value: object, remedy: str) -> None:

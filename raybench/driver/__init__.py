@@ -26,34 +26,51 @@ class RunError(Exception):
     """A run that cannot go on, though nothing is wrong with its configuration: one sentence."""
 
 
-def run(benchmark: Benchmark, progress: Progress, command: list[str], on_folder: Callable[[Path], object]) -> None:
+def run(
+    benchmark: Benchmark,
+    progress: Progress,
+    command: list[str],
+    on_folder: Callable[[Path], object],
+    resume: Path | None = None,
+) -> None:
     """Measure every trial of a benchmark; each is on disk, in the folder told to `on_folder`, before the next begins.
+
+    With `resume`, the results folder of a run that was cut off, its finished trials are not measured again.
 
     Raises ConfigError before any server starts or load is sent, RunError or StoreError where the run cannot go on, and
     KeyboardInterrupt after the trial that an interrupt cut short has been written.
     """
+    finished = store.finished(resume) if resume else frozenset()
+
+    def open_folder(facts: dict[str, Any]) -> Path:
+        folder = store.resume(resume, command) if resume else store.create(benchmark, command, facts=facts)
+        on_folder(folder)
+        return folder
+
     preflight.check(benchmark, progress)
     progress.step("starting Ray")
     with connected(benchmark) as cluster:
         progress.say(_dashboard(cluster))
         try:
-            _measure(benchmark, cluster, progress, command, on_folder)
+            _measure(benchmark, cluster, progress, open_folder, finished)
         except RayError as error:
             raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
 
 
 def _measure(
-    benchmark: Benchmark, cluster: Cluster, progress: Progress, command: list[str], on_folder: Callable[[Path], object]
+    benchmark: Benchmark,
+    cluster: Cluster,
+    progress: Progress,
+    open_folder: Callable[[dict[str, Any]], Path],
+    finished: frozenset[str],
 ) -> None:
     progress.step(f"reading images ({benchmark.images})")
     pictures = _images(benchmark)
     if pictures.unreadable:
         progress.say(f"skipped {len(pictures.unreadable)} unreadable images: {', '.join(pictures.unreadable)}")
-    trials = plan.trials(benchmark)
+    trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
     shards = {n: images.shards(pictures, n) for n in {trial.cell.load.workers for trial in trials}}
-    facts = {"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable}
-    folder = store.create(benchmark, command, facts=facts)
-    on_folder(folder)
+    folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
     progress.begin(len(trials))
     shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress)
     try:
@@ -88,21 +105,25 @@ def _measure_on_one_server(trials: list[Trial], shared: Run, shards: dict[int, A
 
 def _images(benchmark: Benchmark) -> images.Images:
     """The one dataset of the run: enough for every request of a trial to differ, within the memory budget."""
-    in_flight = benchmark.workers * benchmark.concurrency
-    requests = benchmark.request_count or 16 * in_flight
-    per_worker = -(-requests // benchmark.workers)
-    most = max(1, images.most_images(IMAGE_PX) // (benchmark.workers * benchmark.batch_size))
-    count = benchmark.workers * min(per_worker, most) * benchmark.batch_size
+    count = max(_images_of(variant) for variant in benchmark.variants)
     mib, there_mib = count * IMAGE_PX * IMAGE_PX * 3 / 2**20, psutil.virtual_memory().available / 2**20
     if 2 * mib > there_mib:  # the dataset, and what the workers encode of it
         raise ConfigError(
-            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.workers} workers take twice "
+            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.most_workers} workers take twice "
             f"{mib:.0f} MiB, and {there_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
         )
     try:
         return images.load(benchmark.images, count, size_px=IMAGE_PX, seed=benchmark.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _images_of(load: Benchmark) -> int:
+    """How many images one load can use: a batch for each request of each worker, as far as the memory budget goes."""
+    requests = load.request_count or 16 * load.workers * load.concurrency
+    per_worker = max(-(-requests // load.workers), len(load.model) if load.mix else 1)
+    most = max(1, images.most_images(IMAGE_PX) // (load.workers * load.batch_size))
+    return load.workers * min(per_worker, most) * load.batch_size
 
 
 def _dashboard(cluster: Cluster) -> str:

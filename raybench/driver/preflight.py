@@ -25,8 +25,8 @@ def check(benchmark: Benchmark, progress: Progress) -> None:
     if any(server.kind in ("local", "triton") and not server.url for server in benchmark.servers):
         _export_missing(benchmark, progress)
         for entry in _models_there(benchmark):
-            if entry.name in benchmark.model:
-                _check_model(entry, benchmark)
+            for signature in {each.signature for each in benchmark.variants if entry.name in each.model}:
+                _check_model(entry, signature, benchmark)
 
 
 def _check_machine(server: ServerSpec) -> None:
@@ -38,10 +38,8 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
     """Ask a server that runs already whether it is one, and has the models and the signature."""
     if server.url is None:
         return
-    for model in benchmark.model:
-        client = connect(
-            server, url=server.url, model=model, signature=benchmark.signature, models=str(benchmark.models)
-        )
+    for model, signature in {(model, load.signature) for load in benchmark.variants for model in load.model}:
+        client = connect(server, url=server.url, model=model, signature=signature, models=str(benchmark.models))
         try:
             client.describe()
         except ClientError as error:
@@ -50,7 +48,7 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
             client.close()
 
 
-def _check_model(entry: ModelConfig, benchmark: Benchmark) -> None:
+def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> None:
     """Refuse a model without a version, and a signature that our own servers would refuse for every request."""
     try:
         versions = entry.versions()
@@ -60,11 +58,10 @@ def _check_model(entry: ModelConfig, benchmark: Benchmark) -> None:
         there = read_signatures(entry.base_path / str(versions[-1]))
     except ValueError:
         return  # the server says it better, and the others can still be measured
-    usable = [name for name, signature in there.items() if list(signature.inputs) == ["images"]]
-    if benchmark.signature not in usable:
+    usable = [name for name, found in there.items() if list(found.inputs) == ["images"]]
+    if signature not in usable:
         raise ConfigError(
-            f"signature is {benchmark.signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes "
-            f"`images` alone"
+            f"signature is {signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes `images` alone"
         )
 
 
@@ -74,7 +71,7 @@ def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
     TensorFlow lives in a process of its own for that: the driver never holds it.
     """
     there = {entry.name for entry in _models_there(benchmark)}
-    for model in (name for name in benchmark.model if name not in {*there, ECHO}):
+    for model in (name for name in benchmark.all_models if name not in {*there, ECHO}):
         architecture, _, variant = model.partition("-")
         _check_exportable(benchmark, model, variant, there)
         progress.step(f"exporting {model} to {benchmark.models}")

@@ -16,7 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from raybench import samples, store
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, Benchmark, triton_model
+from raybench.config import Benchmark, triton_model
 from raybench.driver.actor import WorkerActor
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
@@ -203,7 +203,7 @@ def _worker_facts(crew: Crew, number: int, lost: str | None) -> dict[str, Any]:
 
 def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, Any]:
     cell = trial.cell
-    is_known = (cell.server.kind == "local" or server.process is not None) and cell.model != ECHO
+    is_known = cell.server.kind == "local" or server.process is not None
     unknown = {"name": cell.model, "version": None, "sha256": None, "precision": None, "xla": None}
     return {
         "id": trial.id,
@@ -235,7 +235,7 @@ def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
 
 def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:
     cell = trial.cell
-    return triton.read(server.url, triton_model(cell.model)) if cell.server.kind == "triton" else None
+    return triton.read(server.url, triton_model(cell.models[0])) if cell.server.kind == "triton" else None
 
 
 def _sentence(error: Exception) -> str:

@@ -89,17 +89,18 @@ def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
 def _cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     """The cells of one server: each load with each of its models, or with all at once where they are mixed.
 
-    Raises ConfigError where two of them are one.
+    Loads that come to the same, such as other numbers of workers for TensorFlow in process, are one cell. Raises
+    ConfigError where two differ in what their name does not tell.
     """
-    cells = [
+    cells = dict.fromkeys(
         _cell(variant, server, models)
         for variant in benchmark.variants
         for models in ([variant.model] if variant.mix else [(model,) for model in variant.model])
-    ]
+    )
     for cell_id, count in Counter(cell.id for cell in cells).items():
         if count > 1:
             raise ConfigError(f"loads: cell {cell_id} is there {count} times; make its loads differ, or leave out one")
-    return cells
+    return list(cells)
 
 
 def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...]) -> Cell:

@@ -118,7 +118,7 @@ def _workers_over_cores(trial: TrialSummary) -> Doubt | None:
 
 
 def _several_models(trial: TrialSummary) -> Doubt | None:
-    names = [name for name in str(trial.server.get("config", {}).get("models", "")).split(",") if name]
+    names = [name for name in str((trial.server["config"] or {}).get("models", "")).split(",") if name]
     if len(names) < 2:
         return None
     return Doubt(

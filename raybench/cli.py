@@ -17,6 +17,7 @@ from raybench import config, plan
 from raybench.config import Benchmark, ConfigError
 
 _PIPE_WIDTH = 110
+_INTERRUPTED = 130
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -27,13 +28,18 @@ class WrongInput(click.ClickException):
 
 
 class _Commands(click.Group):
-    """Commands whose wrong usage is one sentence too, without click's lines on usage."""
+    """Commands whose wrong usage is one sentence too, without click's lines on usage.
+
+    An interrupt ends each with 130, wherever it comes; click's own 1 would be a failed trial.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             raise WrongInput(error.format_message()) from error
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,9 +57,21 @@ def main() -> None:
 @main.command()
 @click.argument("architectures", nargs=-1)
 @click.option("--out", default="models", show_default=True, help="Folder for the SavedModels and models.conf.")
-@click.option("--weights", type=click.Choice(["random", "imagenet"]), default="random", show_default=True)
+@click.option(
+    "--weights",
+    type=click.Choice(["random", "imagenet"]),
+    default="random",
+    show_default=True,
+    help="Random ones that tell pictures apart, or Keras's own, which are fetched.",
+)
 @click.option("--variants", default="no-opt,xla-amp", show_default=True, help="Comma list of no-opt and xla-amp.")
-@click.option("--amp", type=click.Choice(["float16", "bfloat16"]), default="float16", show_default=True)
+@click.option(
+    "--amp",
+    type=click.Choice(["float16", "bfloat16"]),
+    default="float16",
+    show_default=True,
+    help="Type that xla-amp computes in.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of random weights.")
 def export(architectures: tuple[str, ...], out: str, weights: str, variants: str, amp: str, seed: int) -> None:
     """Export keras.applications as SavedModels named ARCHITECTURE-VARIANT; resnet50 and efficientnetb0 by default.
@@ -91,7 +109,7 @@ def serve() -> None:
 @click.option("--instances", default=1, show_default=True, type=click.IntRange(min=1), help="Instances of the backend.")
 @click.option("--port", default=8001, show_default=True, help="gRPC port; 0 takes a free one.")
 @click.option("--server-bind", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--merge-max-images", type=click.IntRange(min=1), help="Most images in one merged TensorFlow call.")
+@click.option("--merge-max-images", type=click.IntRange(min=1), help="Most images in one merged TensorFlow call.  [64]")
 def serve_triton(
     models: str, model: tuple[str, ...], instances: int, port: int, server_bind: str, merge_max_images: int | None
 ) -> None:
@@ -146,7 +164,7 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--server-bind", help="Address that servers we start listen on.  [127.0.0.1]"),
         click.option("--out", help="Where results folders go.  [results]"),
         click.option("--name", help="Name of the run.  [run]"),
-        click.option("--ui", type=click.Choice(config.UI_KINDS), help="Progress.  [live]"),
+        click.option("--ui", type=click.Choice(config.UI_KINDS), help="Live bars, plain lines or none.  [live]"),
         click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
         click.option("--strict", is_flag=True, default=None, help="Exit 3 where a trial is degraded or unstable."),
     ]
@@ -218,7 +236,7 @@ def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
-        status = 130
+        status = _INTERRUPTED
     except (driver.RunError, StoreError) as error:
         click.echo(f"Error: {error}", err=True)
         status = 1
@@ -230,7 +248,14 @@ def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--format", "kind", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="How the table is written.",
+)
 def report(folder: Path, kind: str) -> None:
     """Derive summary.json and the table of a results folder again, finished or not.
 
@@ -343,4 +368,4 @@ def _leave_at_the_second(counted: int) -> None:
         left -= os.read(counted, 1)[0] in _INTERRUPTS
     if sys.stdout.isatty():
         os.write(sys.stdout.fileno(), b"\x1b[?25h\n")  # the live view hides the cursor
-    os._exit(130)
+    os._exit(_INTERRUPTED)

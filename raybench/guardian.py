@@ -24,6 +24,7 @@ from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ORPHANS_S = 3.0
+_ALONE_S = 5
 
 
 def guarded(command: list[str], *, sweep: tuple[str, ...] = (), sweep_if_alone: tuple[str, ...] = ()) -> list[str]:
@@ -38,8 +39,10 @@ def guarded(command: list[str], *, sweep: tuple[str, ...] = (), sweep_if_alone: 
 @contextmanager
 def watched(open_files: str) -> Iterator[None]:
     """Every process that holds a file open whose path matches has ended soon after the block, or this process, has."""
-    watcher = subprocess.Popen([sys.executable, "-I", __file__, "--watch", str(os.getpid()), open_files])
+    command = [sys.executable, "-I", __file__, "--watch", str(os.getpid()), open_files]
+    watcher = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
+        watcher.stdout.read(1)  # type: ignore[union-attr]  # it heeds SIGTERM from here on
         yield
     finally:
         watcher.terminate()
@@ -49,6 +52,7 @@ def watched(open_files: str) -> Iterator[None]:
 def _watch(parent: int, open_files: str) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    os.write(sys.stdout.fileno(), b".")
     if os.getppid() == parent:
         signal.sigwait({signal.SIGTERM})
     import psutil
@@ -72,7 +76,14 @@ def _main(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> i
     if os.getppid() != parent:  # it died before the lines above
         return 1
     child = subprocess.Popen(command, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM))  # no threads here
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+
+    def end(*_: object) -> None:
+        child.terminate()
+        if os.getppid() != parent:  # nobody else is left to make it
+            signal.alarm(_ALONE_S)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGALRM, lambda *_: child.kill())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
     code = child.wait()
     _end_orphans()

@@ -79,7 +79,7 @@ class TrialSummary:
     round: int
     label: str
     started: str
-    ended: str
+    ended: str | None
     server: Mapping[str, Any]
     model: Mapping[str, Any]
     signature: str
@@ -162,9 +162,9 @@ def _job_s(measured: pa.Table) -> float | None:
 
 def _throughput(measured: pa.Table, window: samples.Window | None) -> Throughput | None:
     """Successes per second of the window; a request that straddles an edge counts by its share inside."""
-    good = samples.succeeded(measured)
-    if window is None or len(good) == 0:
+    if window is None:
         return None
+    good = samples.succeeded(measured)
     share = samples.share_in(good, window)
     images = float((share * good["images"].to_numpy()).sum())
     return Throughput(requests_per_s=float(share.sum() / window.seconds), images_per_s=images / window.seconds)
@@ -195,12 +195,11 @@ def _beside_mib(record: Mapping[str, Any], workers: tuple[Mapping[str, Any], ...
 def _memory(telemetry: pa.Table, *, beside_mib: float) -> Memory:
     process = telemetry.filter(pc.equal(telemetry["kind"], "process"))["rss_mib"].drop_null()
     gpus = telemetry.filter(pc.equal(telemetry["kind"], "gpu")).group_by("id").aggregate([("gpu_used_mib", "max")])
-    gpu_peaks = gpus["gpu_used_mib_max"].drop_null()
     return Memory(
         baseline_mib=None,
         idle_mib=process[0].as_py() - beside_mib if len(process) else None,
         peak_mib=pc.max(process).as_py() - beside_mib if len(process) else None,
-        gpu_peak_mib=pc.sum(gpu_peaks).as_py() if len(gpu_peaks) else None,
+        gpu_peak_mib=pc.sum(gpus["gpu_used_mib_max"], skip_nulls=False).as_py(),
     )
 
 

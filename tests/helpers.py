@@ -13,15 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from raybench import checks, plan, samples, stats, store
-from raybench.config import Benchmark
+from raybench.config import Benchmark, ServerSpec
 from raybench.plan import Cell
 from raybench.report import Summary, summarize
+from raybench.servers import facts
 from raybench.telemetry import recorder
 from raybench.worker import Task
 
 BACKEND = Path(__file__).parents[1] / "triton_models" / "saved_model" / "1"
 MS = 1_000_000
 DEADLINE_S = 60
+RAY_CLUSTER = {"dashboard_url": None, "is_ours": False, "nodes": 1, "cpus": 8, "gpus": 0}
 
 
 def backend_module(name: str) -> ModuleType:
@@ -81,14 +83,22 @@ def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node:
         "node": node,
         "cores": 4,
         "clock_offset_ns": 0,
+        "clock_round_trip_ns": 500_000,
         "payload_held_mib": 10.0,
         "pid": 100 + number,
         "cpu_s": 0.5,
+        "rss_mib": 200.0,
         "lost": None,
         "payload_requests": len(hashes),
         "payload_request_bytes": 3,
         "payload_image_hashes": list(hashes),
     }
+
+
+def server_facts(kind: str) -> dict[str, Any]:
+    """What is known of a server that runs: for triton what we started it with, for the others what they are."""
+    started = {"launcher": "wheel", "url": "127.0.0.1:8001", "config": {"instances": 1, "models": "resnet50-no-opt"}}
+    return facts(ServerSpec(kind=kind)) | (started if kind == "triton" else {})
 
 
 def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-opt", **changes: Any) -> dict[str, Any]:
@@ -101,7 +111,7 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
         "label": label,
         "started": f"2026-01-01T00:00:{round:02d}.000+00:00",
         "ended": f"2026-01-01T00:00:{round:02d}.500+00:00",
-        "server": {"kind": label.split()[0], "instances": 1},
+        "server": server_facts(label.split()[0]),
         "model": {"name": model, "version": 1, "sha256": None, "precision": "float32", "xla": False},
         "signature": "predict_images",
         "load": {
@@ -111,6 +121,10 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
             "arrivals": "closed",
             "offered_rps": None,
             "batch_size": 1,
+            "request_count": 2,
+            "duration_s": None,
+            "warmup_request_count": 0,
+            "timeout_s": 60.0,
             "transport": "grpc",
         },
         "payload_source": "photos",
@@ -161,6 +175,16 @@ def summary(*trials: store.Observed, folder: Path = Path("results/run")) -> Summ
     """What a report is made of, from observed trials, on a host with four cores."""
     run = {"name": "run", "started": "2026-01-01T00:00:00+00:00", "ended": None, "command": ["raybench", "run"]}
     return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials))
+
+
+def results(out: Path, *trials: store.Observed) -> Path:
+    """A results folder in `out` with these trials, as a run that has ended leaves it but for its summary."""
+    benchmark, environment = Benchmark(out=str(out)), {"ray_cluster": RAY_CLUSTER, "unreadable_images": ()}
+    folder = store.create(benchmark, ["raybench", "run"], facts=environment)
+    for each in trials:
+        store.save(folder, each)
+    store.finish(folder)
+    return folder
 
 
 def doubt_codes(summarized: stats.TrialSummary, *, rounds: int = 2) -> set[str]:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pytest
 import tritonclient.grpc as triton_grpc
+from contract import violations
 from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
@@ -136,14 +138,19 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
+        """What it derived; whatever became of a run, its summary is as the schema has it."""
         assert self.folder, f"no results folder\n{self.out}\n{self.err}"
-        return dict(json.loads((self.folder / "summary.json").read_text()))
+        summary = dict(json.loads((self.folder / "summary.json").read_text()))
+        assert violations(summary) == []
+        return summary
 
 
-def raybench(*arguments: object, cwd: Path, env: dict[str, str], bin_folder: Path = BIN) -> Run:
+def raybench(
+    *arguments: object, cwd: Path, env: dict[str, str], bin_folder: Path = BIN, timeout_s: float = _RUN_S
+) -> Run:
     """Run the command as a user would, in `cwd`."""
     command = [str(bin_folder / "raybench"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=_RUN_S, check=False)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
     return Run(done.returncode, done.stdout, done.stderr, newest_results(cwd))
 
 
@@ -159,6 +166,17 @@ def eventually(holds: Callable[[], bool], timeout_s: float = 15) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:
+    """Read what a process prints until a word comes; returns its lines so far."""
+    lines: list[str] = []
+    assert process.stdout
+    for line in process.stdout:
+        lines.append(line)
+        if word in line:
+            return lines
+    pytest.fail(f"{word!r} never came: {''.join(lines)}")
 
 
 TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")

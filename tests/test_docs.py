@@ -1,15 +1,19 @@
 """README and help say what the commands do."""
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from readme import BLOCKS, README, ROOT, Line, lines, prepare
+from real_parts import BIN, raybench, wait_for_line
 
+from raybench import config
 from raybench.cli import main
-
-README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -19,7 +23,43 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[t
             yield from commands(command, (*path, name))
 
 
+def path_of(line: Line) -> tuple[str, ...]:
+    """The command that a line calls: `serve triton` of `raybench serve triton --port 0`."""
+    return next(path for path in (line.words[1:3], line.words[1:2]) if path in ALL)
+
+
+def is_slow(line: Line) -> bool:
+    """Whether it exports, or starts a Triton of its own."""
+    is_quick = any(word in ("--url", "fake", "--dry-run") or word.endswith(".yaml") for word in line.words)
+    return line.words[1] in ("export", "serve") or (line.words[1] == "run" and not is_quick)
+
+
+def timed(lines: list[Line]) -> list[Any]:
+    return [pytest.param(line, id=str(line), marks=[pytest.mark.slow] * is_slow(line)) for line in lines]
+
+
+def feasible(line: Line, request: pytest.FixtureRequest) -> list[str]:
+    """The words after `raybench`, made to fit this machine."""
+    added = [flag for word, flags in CHEAPER.items() if word in line.words for flag in flags]
+    running = f"triton={request.getfixturevalue('triton').url}" if RUNNING in line.words else ""
+    return [running if word == RUNNING else word for word in line.words[1:]] + added
+
+
 ALL = dict(commands(main))
+FLAGS = [(path, o) for path, command in ALL.items() for o in command.params if isinstance(o, click.Option)]
+NOT_RUN: dict[str, str] = {}  # how a line of the README begins that no test runs, and why
+RUN = [line for line in lines() if not str(line).startswith(tuple(NOT_RUN))]
+COMMANDS = [line for line in RUN if line.words[0] == "raybench"]
+TARGETS = [line for line in RUN if line.words[0] == "make"]
+
+# What is added to a line, so that two slow cores can run it; of a flag that is given twice the last one counts.
+CHEAPER = {
+    "run": ["-b", "1", "--request-count", "16"],  # for 8 or 16 images a request, and 100 requests
+    "--rounds": ["--rounds", "2"],  # for more
+    "serve": ["--port", "0"],  # for 8001, which another may have
+}
+CODES = {"doctor": {0, 1}}  # 1 where this machine cannot do the main job
+RUNNING = "triton=127.0.0.1:8001"  # stands for the Triton of the session
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
@@ -36,13 +76,10 @@ def test_readme_names_every_command(path: tuple[str, ...]) -> None:
 
 def test_readme_commands_exist() -> None:
     """Every command and flag that the README's examples use is one that raybench has."""
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S)).replace("\\\n", " ")
-    lines = [line.partition("#")[0].split() for line in blocks.splitlines() if line.startswith("raybench ")]
-    assert lines
-    for words in lines:
-        path = tuple(words[1:3]) if tuple(words[1:3]) in ALL else (words[1],)
-        known = {flag for option in ALL[path].params for flag in (*option.opts, *option.secondary_opts)}
-        assert {word for word in words if word.startswith("-")} <= known, words
+    assert COMMANDS
+    for line in COMMANDS:
+        known = {flag for option in ALL[path_of(line)].params for flag in (*option.opts, *option.secondary_opts)}
+        assert {word for word in line.words if word.startswith("-")} <= known, line
 
 
 def test_flags_have_the_words_of_the_yaml() -> None:
@@ -52,4 +89,112 @@ def test_flags_have_the_words_of_the_yaml() -> None:
     from raybench.config import Benchmark
 
     flags = {option.name for option in ALL[("run",)].params if isinstance(option, click.Option)}
-    assert flags - {"dry_run", "resume"} == {field.name for field in fields(Benchmark)} - {"loads"}
+    assert flags - COMMAND_FLAGS == {field.name for field in fields(Benchmark)} - {"loads"}
+
+
+COMMAND_FLAGS = {"dry_run", "resume"}  # what the command does, not what is measured
+
+
+def flag_id(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else value.opts[-1]
+
+
+def stated(option: click.Option) -> str | None:
+    """The default that `--help` states in brackets, where ranges may stand too."""
+    _, text = option.get_help_record(click.Context(main)) or ("", "")
+    notes = [note for group in re.findall(r"\[(.*?)\]", text) for note in group.split("; ") if ">=" not in note]
+    return notes[0].removeprefix("default: ") if notes else None
+
+
+def in_words(value: Any) -> str | None:
+    """A default as help has it; None where there is nothing to say."""
+    if value is None or value is False or value in ((), {}):
+        return None
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def untouched(path: tuple[str, ...], option: click.Option) -> Any:
+    """What a command gets where a flag is not given."""
+    return ALL[path].make_context("raybench", [], resilient_parsing=True).params[option.name or ""]
+
+
+@pytest.mark.parametrize(("path", "option"), FLAGS, ids=flag_id)
+def test_every_flag_says_what_it_means(path: tuple[str, ...], option: click.Option) -> None:  # noqa: ARG001
+    """`--help` says of every flag in words what it means."""
+    meaning = re.sub(r"\s*\[.*\]$", "", option.help or "")
+    assert meaning.endswith(".")
+    assert len(meaning.split()) > 1
+
+
+@pytest.mark.parametrize(("path", "option"), FLAGS, ids=flag_id)
+def test_every_flag_says_its_default(path: tuple[str, ...], option: click.Option) -> None:
+    """`--help` states the default of every flag that has one; those of `run` are the ones of a run without flags."""
+    found = untouched(path, option)
+    if path == ("run",) and option.name not in COMMAND_FLAGS:
+        assert not found  # None, so that the YAML's value stands
+        found = getattr(config.load(None, {}), option.name or "")
+    if in_words(found):
+        assert stated(option) == in_words(found)
+    elif path == ("run",):
+        assert " " in (stated(option) or "in words")
+
+
+def test_merging_is_capped_as_help_says() -> None:
+    """The default of --merge-max-images is that of the Triton model."""
+    text = (ROOT / "triton_models" / "saved_model" / "config.pbtxt").read_text()
+    (cap,) = re.findall(r'key: "merge_max_images" value { string_value: "(\d+)" }', text)
+    (option,) = [option for _, option in FLAGS if option.name == "merge_max_images"]
+    assert stated(option) == cap
+
+
+def test_every_line_of_the_readme_is_run() -> None:
+    """No command of the README stands there untried: each is run below, or a reason is given why it is not."""
+    assert [line for line in RUN if line not in COMMANDS + TARGETS] == []
+    assert [start for start in NOT_RUN if not any(str(line).startswith(start) for line in lines())] == []
+    assert README.count("```") == 2 * len(BLOCKS)
+    others = "\n".join(text for language, text in BLOCKS if language != "sh")
+    assert not re.search(r"^[$%> ]*(raybench|make) ", others, re.M), "commands stand in `sh` blocks"
+
+
+@pytest.mark.parametrize("line", TARGETS, ids=str)
+def test_readme_targets_are_in_the_makefile(line: Line) -> None:
+    """Every `make` target that the README names is one of the Makefile's."""
+    subprocess.run(["make", "--dry-run", *line.words[1:]], cwd=ROOT, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.words[1] == "run"], ids=str)
+def test_readme_runs_are_planned(line: Line, models: Path, tmp_path: Path) -> None:
+    """Every `raybench run` of the README is a benchmark that can be planned, word for word."""
+    prepare(tmp_path, line, models)
+    planned = raybench(*line.words[1:], "--dry-run", cwd=tmp_path, env=dict(os.environ))
+    assert planned.code == 0, planned.err
+    assert planned.out.startswith("r1-")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("line", timed([line for line in COMMANDS if line.words[1] != "serve"]))
+def test_readme_commands_work(
+    line: Line, models: Path, ray_environment: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Every command of the README does what it says, where its folder has what it names."""
+    prepare(tmp_path, line, models)
+    run = raybench(*feasible(line, request), cwd=tmp_path, env=ray_environment, timeout_s=550)
+    assert run.code in CODES.get(line.words[1], {0}), run.err + run.out
+    if line.words[1] == "run":
+        assert {trial["status"] for trial in run.summary["trials"]} == {"ok"}
+
+
+@pytest.mark.parametrize("line", timed([line for line in COMMANDS if line.words[1] == "serve"]))
+def test_readme_servers_start(line: Line, models: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Every server of the README starts, says so, and ends in order."""
+    prepare(tmp_path, line, models)
+    command = [BIN / "raybench", *feasible(line, request)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for_line(process, "ready")
+    finally:
+        process.terminate()
+        code = process.wait(timeout=60)
+    assert code == 0

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,16 @@ def test_lock_has_hashes_and_no_address() -> None:
     assert len(pins) == len(requirements) > 50
     assert "://" not in lock
     assert "--index" not in lock
+
+
+def test_wheel_has_every_file(tmp_path: Path) -> None:
+    """The wheel holds every file of both packages: the modules, the schema of summary.json and the Triton models."""
+    command = [BIN / "uv", "build", "--offline", "--wheel", "--no-build-isolation", "--python", sys.executable]
+    subprocess.run([*command, "-o", tmp_path, ROOT], check=True, timeout=120, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("raybench-*.whl"))) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    files = (path for package in ("raybench", "triton_models") for path in (ROOT / package).rglob("*"))
+    assert packed == {str(f.relative_to(ROOT)) for f in files if f.is_file() and "__pycache__" not in f.parts}
 
 
 @pytest.mark.slow

@@ -10,7 +10,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import tritonclient.grpc as triton_grpc
-from real_parts import BIN, TRITON_PARTS, TritonUnderTest, eventually, newest_results, raybench, running_parts
+from real_parts import (
+    BIN,
+    TRITON_PARTS,
+    TritonUnderTest,
+    eventually,
+    newest_results,
+    raybench,
+    running_parts,
+    wait_for_line,
+)
 
 MODEL = "mobilenet-no-opt"
 
@@ -137,7 +146,7 @@ def test_interrupt_keeps_what_was_measured(
         "60",
     ]
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    _wait_for_line(process, "requests, 0 failed")
+    wait_for_line(process, "requests, 0 failed")
     process.send_signal(how)
     out, _ = process.communicate(timeout=60)
     folder = newest_results(tmp_path)
@@ -149,6 +158,7 @@ def test_interrupt_keeps_what_was_measured(
     again = raybench("report", folder, cwd=tmp_path, env=ray_environment)
     assert again.code == 0
     assert "interrupted" in again.out
+    assert [trial["status"] for trial in again.summary["trials"]] == ["interrupted"]
 
 
 def test_dry_run_touches_nothing(tmp_path: Path) -> None:
@@ -214,7 +224,7 @@ def test_serve_triton(models: Path, tmp_path: Path) -> None:
     before = running_parts(TRITON_PARTS)
     command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    lines = _wait_for_line(process, "ready")
+    lines = wait_for_line(process, "ready")
     url = next(line.split()[1] for line in lines if line.startswith("grpc"))
     with triton_grpc.InferenceServerClient(url) as client:
         assert client.is_model_ready("saved_model")
@@ -228,7 +238,7 @@ def test_killed_serve_leaves_nothing(models: Path, tmp_path: Path) -> None:
     before, shm = running_parts(TRITON_PARTS), set(os.listdir("/dev/shm"))
     command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    _wait_for_line(process, "ready")
+    wait_for_line(process, "ready")
     process.kill()
     process.wait(timeout=10)
     assert eventually(lambda: running_parts(TRITON_PARTS) <= before)
@@ -242,7 +252,7 @@ def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict
     command = [BIN / "raybench", "run", "--workers", "1", "-s", "triton", "--models", models, "-m", MODEL, "-b", "1"]
     command += ["--duration", "20", "--rounds", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    _wait_for_line(process, "requests, 0 failed")
+    wait_for_line(process, "requests, 0 failed")
     (server,) = {
         pid for pid, word in running_parts(TRITON_PARTS) - before if word == "tritonserver" and _is_triton(pid)
     }
@@ -292,13 +302,3 @@ def test_what_no_server_could_serve_is_refused_first(
 
 def _is_triton(pid: int) -> bool:
     return os.readlink(f"/proc/{pid}/exe").endswith("tritonserver")
-
-
-def _wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:
-    lines: list[str] = []
-    assert process.stdout
-    for line in process.stdout:
-        lines.append(line)
-        if word in line:
-            return lines
-    pytest.fail(f"{word!r} never came: {''.join(lines)}")

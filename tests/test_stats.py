@@ -133,10 +133,11 @@ def test_a_trial_without_workers_is_a_row_too() -> None:
     assert found.requests.attempted == 0
 
 
-def test_all_failed_has_no_throughput() -> None:
-    """Where no request succeeded, throughput and latency are null, not 0."""
+def test_all_failed_is_a_throughput_of_zero() -> None:
+    """Where every request of a window failed, throughput is known and 0; there is no latency of it."""
     found = trial(lanes([(0, 10), (10, 20)], status="UNAVAILABLE", error="x"))
-    assert (found.throughput, found.service_ms) == (None, None)
+    assert found.throughput == stats.Throughput(requests_per_s=0.0, images_per_s=0.0)
+    assert found.service_ms is None
     assert found.requests.failed == 2
 
 
@@ -172,10 +173,16 @@ def test_memory_is_the_servers_process_tree_and_all_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [{"kind": "gpu", "id": "a", "gpu_used_mib": None}], [{"kind": "process", "id": "7"}]]
+    "rows",
+    [
+        [],
+        [{"kind": "gpu", "id": "a", "gpu_used_mib": None}],
+        [{"kind": "gpu", "id": "a", "gpu_used_mib": 5.0}, {"kind": "gpu", "id": "b", "gpu_used_mib": None}],
+        [{"kind": "process", "id": "7"}],
+    ],
 )
 def test_memory_that_is_not_known_is_null(rows: list[dict]) -> None:
-    """Without a process or a GPU that says its memory, memory is null, not 0."""
+    """Without a process or a GPU that says its memory, memory is null, not 0; nor is it that of the other GPUs."""
     found = trial(two_lanes(), telemetry(*rows)).memory
     assert (found.idle_mib, found.peak_mib, found.gpu_peak_mib) == (None, None, None)
 

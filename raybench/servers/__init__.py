@@ -38,15 +38,15 @@ class Running:
 
 
 def facts(server: ServerSpec) -> dict[str, Any]:
-    """What is known of a server before it runs; None is not known yet."""
+    """What is known of a server before it runs; None is not known yet, or not ours to know."""
     is_ours = server.kind == "triton" and not server.url
     return {
         "kind": server.kind,
-        "launcher": "url" if server.url else None,
+        "launcher": "url" if server.url and server.kind != "fake" else None,
         "version": None,
         "instances": server.instances if is_ours else None,
         "url": server.url,
-        "config": {},
+        "config": None,
     }
 
 

@@ -1,0 +1,156 @@
+"""The command line: what it says of itself, and how it ends."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from helpers import observed, results, sample, summary
+
+from raybench import samples, store
+from raybench.cli import exit_code, main
+from raybench.config import Benchmark
+
+HALF = samples.table([sample(0, 9), sample(9, 18, seq=1, status="INTERNAL", error="x")])
+OK = observed()
+SKIPPED = observed(status="skipped", reason="there is none here")
+FAILED = observed(HALF, status="failed", reason="it ended")
+DEGRADED = observed(status="degraded", reason="lost: worker 1")
+UNSTABLE = observed(status="unstable", reason="too much")
+ERRORS = observed(HALF)
+STRICT = {"strict": True}
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """The command takes SIGINT and SIGTERM for itself; the tests give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def typed(*words: object) -> Result:
+    """What `raybench ...` does in this process."""
+    return CliRunner().invoke(main, [*map(str, words)], prog_name="raybench")
+
+
+def runs(monkeypatch: pytest.MonkeyPatch, out: Path, *trials: store.Observed, end: type[BaseException] | None) -> None:
+    """Let a run leave these trials, and end with an exception or well."""
+
+    def run(_benchmark: Benchmark, _progress: object, _command: list[str], on_folder: Any) -> None:
+        if trials:
+            on_folder(results(out, *trials))
+        if end:
+            raise end
+
+    monkeypatch.setattr("raybench.driver.run", run)
+
+
+def test_help_names_every_command() -> None:
+    """`raybench --help` and `-h` list every command, with what it is for."""
+    for flag in ("--help", "-h"):
+        shown = typed(flag)
+        assert shown.exit_code == 0
+        for name, command in main.commands.items():
+            words = f"{name} {command.get_short_help_str(20)}".removesuffix("...").split()
+            assert " ".join(words) in " ".join(shown.output.split())
+
+
+def test_version() -> None:
+    """`raybench --version` says which one it is."""
+    assert typed("--version").output.startswith("raybench, version ")
+
+
+@pytest.mark.parametrize(
+    ("trials", "options", "code"),
+    [
+        ([OK, OK], {}, 0),
+        ([], {}, 0),
+        ([OK, SKIPPED], STRICT, 0),
+        ([OK, DEGRADED, UNSTABLE], {}, 0),
+        ([ERRORS], {"max_error_rate": 0.5}, 0),
+        ([OK, FAILED], {}, 1),
+        ([OK, ERRORS], {}, 5),
+        ([ERRORS], {"max_error_rate": 0.49}, 5),
+        ([OK, DEGRADED], STRICT, 3),
+        ([OK, UNSTABLE], STRICT, 3),
+        ([FAILED, ERRORS, DEGRADED], STRICT, 1),
+        ([DEGRADED, ERRORS], STRICT, 5),
+    ],
+)
+def test_the_first_exit_code_that_applies(trials: list[store.Observed], options: dict[str, Any], code: int) -> None:
+    """1 a trial failed, 5 too many failed requests, 3 degraded or unstable under --strict, else 0: in that order."""
+    assert exit_code(summary(*trials), Benchmark(**options)) == code
+
+
+@pytest.mark.parametrize(
+    ("trials", "end", "code"),
+    [
+        ([OK], None, 0),
+        ([OK, FAILED], None, 1),
+        ([ERRORS], None, 5),
+        ([OK], KeyboardInterrupt, 130),
+        ([FAILED, ERRORS], KeyboardInterrupt, 130),
+        ([], KeyboardInterrupt, 130),
+        ([OK], RuntimeError, 1),
+        ([OK], store.StoreError, 1),
+        ([], store.StoreError, 1),
+    ],
+)
+def test_how_a_run_ends(
+    trials: list[store.Observed], end: type[BaseException] | None, code: int, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """A run ends with the code of what it measured; an interrupt comes first, and what was measured is reported."""
+    runs(monkeypatch, tmp_path, *trials, end=end)
+    ended = typed("run", "--ui", "none")
+    assert ended.exit_code == code, ended.output
+    assert bool(list(tmp_path.glob("*/summary.json"))) == bool(trials and end is not RuntimeError)
+
+
+@pytest.mark.parametrize("words", [["run", "--ui", "none"], ["report"]])
+def test_an_interrupt_is_130_wherever_it_comes(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C while the report is made is an interrupt too, and no failed trial."""
+
+    def interrupted(_folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    runs(monkeypatch, tmp_path, OK, end=None)
+    monkeypatch.setattr("raybench.report.report", interrupted)
+    assert typed(*words, *([tmp_path] if words == ["report"] else [])).exit_code == 130
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["frobnicate"],
+        ["run", "--frobnicate"],
+        ["run", "--workers", "0"],
+        ["run", "--workers", "many"],
+        ["run", "nothing-here.yaml"],
+        ["run", "--url", "triton"],
+        ["report"],
+        ["report", "nothing-here"],
+        ["export", "--variants", "odd"],
+        ["serve", "triton", "--instances", "0"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_typed_wrong_is_2(words: list[str]) -> None:
+    """A wrong command line or configuration ends with 2 and one sentence, before anything is started."""
+    ended = typed(*words)
+    assert ended.exit_code == 2
+    assert "Error: " in ended.output
+    assert not {"Traceback", "Usage:"} & set(ended.output.split())
+
+
+def test_a_folder_that_is_none_is_1(tmp_path: Path) -> None:
+    """A report of a folder that is there but holds no results ends with 1 and names it."""
+    ended = typed("report", tmp_path)
+    assert ended.exit_code == 1
+    assert str(tmp_path) in ended.output

@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on(ray_environment: dict[str, str], tmp_path: Path) -
     )
     command = [BIN / "raybench", "run", "many.yaml"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    _wait_for_line(process, "trial 3/4")
+    wait_for_line(process, "trial 3/4")
     process.kill()
     process.wait(timeout=10)
     folder = newest_results(tmp_path)

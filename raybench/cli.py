@@ -166,6 +166,10 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--name", help="Name of the run.  [run]"),
         click.option("--ui", type=click.Choice(config.UI_KINDS), help="Live bars, plain lines or none.  [live]"),
         click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
+        click.option(
+            "--verify/--no-verify", default=None, help="Compare sampled answers with TensorFlow's.  [--verify]"
+        ),
+        click.option("--tolerance", type=float, help="Largest difference of an answer.  [by precision: 1e-4 or 2e-2]"),
         click.option("--strict", is_flag=True, default=None, help="Exit 3 where a trial is degraded or unstable."),
     ]
     for option in reversed(options):
@@ -304,12 +308,14 @@ def doctor() -> None:
 
 
 def exit_code(summary: Any, benchmark: Benchmark) -> int:
-    """The first that applies: 1 a trial failed, 5 too many failed requests, 3 degraded under --strict, else 0."""
+    """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 3 degraded under --strict, else 0."""
     statuses = {trial.status for trial in summary.trials}
     if "failed" in statuses:
         return 1
     if any(trial.requests.error_rate > benchmark.max_error_rate for trial in summary.trials):
         return 5
+    if any(trial.verification and trial.verification["agrees"] is False for trial in summary.trials):
+        return 4
     if benchmark.strict and statuses & {"degraded", "unstable"}:
         return 3
     return 0

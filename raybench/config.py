@@ -79,6 +79,8 @@ class Benchmark:
     ui: str = "live"
     strict: bool = False
     max_error_rate: float = 0.0
+    verify: bool = True
+    tolerance: float | None = None
     loads: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -224,6 +226,7 @@ def _checked(b: Benchmark) -> Benchmark:
     _require(b.rounds >= 1, "rounds", b.rounds, "give 1 or more")
     _require(b.seed >= 0, "seed", b.seed, "give 0 or more")
     _require(all(n >= 1 for n in b.instances), "instances", b.instances, "give 1 or more")
+    _require(b.tolerance is None or 0 < b.tolerance < inf, "tolerance", b.tolerance, "give a number above 0")
     _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
     for kind in (*b.server, *b.url):

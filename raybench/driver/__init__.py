@@ -18,6 +18,7 @@ from raybench.plan import Trial
 from raybench.report.live import Progress
 from raybench.servers import ServerError, ServerUnavailable, running
 from raybench.store import Observed, StoreError
+from raybench.verify import Reference
 
 _LONGEST_ERROR = 500
 
@@ -72,7 +73,8 @@ def _measure(
     shards = {n: images.shards(pictures, n) for n in {trial.cell.load.workers for trial in trials}}
     folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
     progress.begin(len(trials))
-    shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress)
+    reference = Reference(benchmark.models_conf.parent.resolve())
+    shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress, reference=reference)
     try:
         for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
             for observed in _measure_on_one_server(list(group), shared, shards):

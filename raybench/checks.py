@@ -135,9 +135,9 @@ def _answers_differ(trial: TrialSummary) -> Doubt | None:
     if seen is None or seen["agrees"] is not False:
         return None
     worst = [
-        f"{model} by {max(each['difference'].values()):.2g} of the largest value (tolerance {each['tolerance']:g})"
-        for model, each in seen["models"].items()
-        if max(each["difference"].values()) > each["tolerance"] or each["nearest"] < 1
+        f"{each['model']} by {each['difference']:.2g} of the largest value (tolerance {each['tolerance']:g})"
+        for each in seen["models"]
+        if each["difference"] > each["tolerance"] or each["nearest"] < 1
     ]
     return Doubt(
         code="answers_differ",
@@ -148,7 +148,7 @@ def _answers_differ(trial: TrialSummary) -> Doubt | None:
 
 def _answers_alike(trial: TrialSummary) -> Doubt | None:
     """Verification that could not have failed."""
-    weak = [m for m, each in (trial.verification or {"models": {}})["models"].items() if not each["has_power"]]
+    weak = [each["model"] for each in (trial.verification or {"models": []})["models"] if not each["has_power"]]
     if not weak:
         return None
     return Doubt(

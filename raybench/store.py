@@ -80,7 +80,8 @@ def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -
     ]
     _write(folder / "benchmark.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
     environment = {**_environment(), **facts}
-    run = {"name": benchmark.name, "started": stamp.isoformat(timespec="seconds"), "ended": None, "command": command}
+    started = stamp.isoformat(timespec="seconds")
+    run = {"name": benchmark.name, "started": started, "ended": None, "command": command, "resumed": []}
     _write_json(folder / "environment.json", {"run": run, "environment": environment})
     return folder
 
@@ -107,7 +108,7 @@ def finished(folder: Path) -> frozenset[str]:
 def resume(folder: Path, command: list[str]) -> Path:
     """Note that a run goes on."""
     about = json.loads((folder / "environment.json").read_text())
-    about["run"] |= {"ended": None, "resumed": [*about["run"].get("resumed", ()), command]}
+    about["run"] |= {"ended": None, "resumed": [*about["run"]["resumed"], command]}
     _write_json(folder / "environment.json", about)
     return folder
 

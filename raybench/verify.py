@@ -32,23 +32,28 @@ class ReferenceError(Exception):
 class Verification:
     """What sampled replies of one trial differ from the reference by.
 
-    `difference` is by output max|a − b| / max|b|; `top1` the share of images whose largest score is the same class, or
-    None without scores; `nearest` the share whose nearest reference is their own; `spread` how much the references of
-    different images differ at least, in the same measure: where it is not some times the tolerance, a wrong answer
+    `differences` are by output max|a − b| / max|b|; `top1` the share of images whose largest score is the same class,
+    or None without scores; `nearest` the share whose nearest reference is their own; `spread` how much the references
+    of different images differ at least, in the same measure: where it is not some times the tolerance, a wrong answer
     could pass for a right one.
     """
 
     replies: int
     images: int
     tolerance: float
-    difference: dict[str, float]
+    differences: dict[str, float]
     top1: float | None
     nearest: float
     spread: float
 
     @property
+    def difference(self) -> float:
+        """That of the output which differs most."""
+        return max(self.differences.values())
+
+    @property
     def agrees(self) -> bool:
-        return max(self.difference.values()) <= self.tolerance and self.nearest == 1.0
+        return self.difference <= self.tolerance and self.nearest == 1.0
 
     @property
     def has_power(self) -> bool:
@@ -77,7 +82,7 @@ def compare(replies: Sequence[Outputs], references: Sequence[Outputs], tolerance
         replies=len(replies),
         images=len(all_found),
         tolerance=tolerance,
-        difference={name: _difference(found[name], expected[name]) for name in names},
+        differences={name: _difference(found[name], expected[name]) for name in names},
         top1=_top1(found["scores"], expected["scores"]) if "scores" in names else None,
         nearest=float((own <= distances.min(axis=1) + _rounding(all_expected)).mean()),
         spread=float(between.min()) if len(between) > 1 else 0.0,

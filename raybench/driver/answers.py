@@ -59,11 +59,17 @@ def verified(
             tolerance = benchmark.tolerance or _tolerance(benchmark, model)
             found[model] = verify.compare([each.outputs for each in mine], expected, tolerance)
     except verify.ReferenceError as error:
-        return {"agrees": None, "reason": str(error), "models": {}}
+        return {"agrees": None, "reason": str(error), "models": []}
     except ValueError as error:
-        return {"agrees": False, "reason": str(error), "models": {}}
-    models = {model: {**asdict(each), "has_power": each.has_power} for model, each in found.items()}
+        return {"agrees": False, "reason": str(error), "models": []}
+    models = [_record(model, each) for model, each in found.items()]
     return {"agrees": all(each.agrees for each in found.values()), "reason": None, "models": models}
+
+
+def _record(model: str, found: verify.Verification) -> dict[str, Any]:
+    outputs = [{"name": name, "difference": value} for name, value in found.differences.items()]
+    plain = {key: value for key, value in asdict(found).items() if key != "differences"}
+    return {"model": model, **plain, "difference": found.difference, "outputs": outputs, "has_power": found.has_power}
 
 
 def _tolerance(benchmark: Benchmark, model: str) -> float:

@@ -106,7 +106,8 @@ def _flat(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _scaled(array: np.ndarray) -> np.ndarray:
     rows: np.ndarray = array.reshape(len(array), -1)
-    return rows / (np.abs(rows).max() or 1.0)
+    with np.errstate(invalid="ignore"):  # infinity becomes no number, which is near to nothing
+        return rows / (np.abs(rows).max() or 1.0)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -130,6 +130,45 @@ def _several_models(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def _answers_differ(trial: TrialSummary) -> Doubt | None:
+    seen = trial.verification
+    if seen is None or seen["agrees"] is not False:
+        return None
+    worst = [
+        f"{each['model']} by {each['difference']:.2g} of the largest value (tolerance {each['tolerance']:g})"
+        for each in seen["models"]
+        if each["difference"] > each["tolerance"] or each["nearest"] < 1
+    ]
+    return Doubt(
+        code="answers_differ",
+        sentence=f"answers differ from TensorFlow's: {'; '.join(worst) or seen['reason']}",
+        remedy="compare the model, its version and its precision on both sides, or set --tolerance",
+    )
+
+
+def _answers_alike(trial: TrialSummary) -> Doubt | None:
+    """Verification that could not have failed."""
+    weak = [each["model"] for each in (trial.verification or {"models": []})["models"] if not each["has_power"]]
+    if not weak:
+        return None
+    return Doubt(
+        code="answers_alike",
+        sentence=f"answers of {', '.join(weak)} to different images are too alike to tell a wrong one",
+        remedy="use other images, or a model whose answers differ",
+    )
+
+
+def _not_verified(trial: TrialSummary) -> Doubt | None:
+    seen = trial.verification
+    if seen is None or seen["agrees"] is not None:
+        return None
+    return Doubt(
+        code="not_verified",
+        sentence=f"answers were not compared: {seen['reason']}",
+        remedy="give --models a folder with the model, or --no-verify",
+    )
+
+
 def _one_round(rounds: int) -> Doubt | None:
     if rounds > 1:
         return None
@@ -150,4 +189,7 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _empty_window,
     _workers_over_cores,
     _several_models,
+    _answers_differ,
+    _answers_alike,
+    _not_verified,
 )

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,7 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
         click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
         click.option("-m", "--model", multiple=True, help="ARCHITECTURE-VARIANT; repeatable.  [efficientnetb0-no-opt]"),
+        click.option("--mix", is_flag=True, default=None, help="Send round robin over the models in one trial."),
         click.option("--models", help="Folder with models.conf.  [models]"),
         click.option("--signature", help="Signature to call.  [predict_images]"),
         click.option("-b", "--batch-size", type=int, help="Images a request.  [8]"),
@@ -203,6 +204,8 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--name", help="Name of the run.  [run]"),
         click.option("--ui", type=click.Choice(config.UI_KINDS), help="Live bars, plain lines or none.  [live]"),
         click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
+        click.option("--verify/--no-verify", default=None, help="Compare sampled answers with TensorFlow's.  [verify]"),
+        click.option("--tolerance", type=float, help="Largest difference of an answer.  [by precision: 1e-4 or 2e-2]"),
         click.option("--strict", is_flag=True, default=None, help="Exit 3 where a trial is degraded or unstable."),
     ]
     for option in reversed(options):
@@ -213,27 +216,52 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @main.command()
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @_load_options
-@click.option("--dry-run", is_flag=True, help="Print the trials in order and stop.")
-def run(benchmark: Path | None, dry_run: bool, **flags: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Print the trials in order and how long they may take, and stop.")
+@click.option(
+    "--resume",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Go on with a run that was cut off, as it was configured; takes no other flags.",
+)
+def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any) -> None:
     """Measure every server under the same load, and report; BENCHMARK.yaml is optional, flags override it.
 
     \b
     raybench run --workers 4
     raybench run --workers 2 --concurrency 4 -m resnet50-no-opt -b 16 --instances 1,2 --rounds 5
     raybench run -s triton --url triton=127.0.0.1:8001 --request-count 200
+    raybench run --resume results/run-20260101T120000Z
     """
     try:
-        loaded = config.load(benchmark, _parsed(flags))
+        loaded = _resumed(resume, benchmark, flags) if resume else config.load(benchmark, _parsed(flags))
+        trials = plan.trials(loaded)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     if dry_run:
-        for trial in plan.trials(loaded):
-            click.echo(trial.id)
+        _show_plan(trials, loaded)
         return
-    sys.exit(_run_and_report(loaded))
+    sys.exit(_run_and_report(loaded, resume))
 
 
-def _run_and_report(benchmark: Benchmark) -> int:
+def _resumed(folder: Path, benchmark: Path | None, flags: dict[str, Any]) -> Benchmark:
+    given = [name for name, value in flags.items() if value not in (None, ())]
+    if benchmark or given:
+        what = str(benchmark) if benchmark else f"--{given[0].replace('_', '-')}"
+        raise ConfigError(f"resume is {folder}, which has its own benchmark.yaml; leave out {what}")
+    return config.load(folder / "benchmark.yaml", {})
+
+
+def _show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
+    from raybench.store import seconds_per_request
+
+    for trial in trials:
+        click.echo(trial.id)
+    known_s, unknown = plan.estimate(trials, seconds_per_request(Path(benchmark.out)))
+    told = f"{len(unknown)} cells of them have no earlier results in {benchmark.out}" if unknown else "all told"
+    click.echo(f"{len(trials)} trials; about {known_s / 60:.0f} min by earlier results and starting times; {told}")
+
+
+def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
     from raybench import driver
     from raybench.report.live import progress
     from raybench.store import StoreError
@@ -248,7 +276,7 @@ def _run_and_report(benchmark: Benchmark) -> int:
 
     try:
         with progress(benchmark.ui, console) as shown:
-            driver.run(benchmark, shown, sys.argv, on_folder=begun)
+            driver.run(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
@@ -320,12 +348,14 @@ def doctor() -> None:
 
 
 def exit_code(summary: Any, benchmark: Benchmark) -> int:
-    """The first that applies: 1 a trial failed, 5 too many failed requests, 3 degraded under --strict, else 0."""
+    """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 3 degraded under --strict, else 0."""
     statuses = {trial.status for trial in summary.trials}
     if "failed" in statuses:
         return 1
     if any(trial.requests.error_rate > benchmark.max_error_rate for trial in summary.trials):
         return 5
+    if any(trial.verification and trial.verification["agrees"] is False for trial in summary.trials):
+        return 4
     if benchmark.strict and statuses & {"degraded", "unstable"}:
         return 3
     return 0

@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +16,10 @@ UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
+LOAD_KEYS = (
+    "model", "signature", "workers", "concurrency", "batch_size", "request_count", "duration", "warmup_request_count",
+    "timeout",
+)  # fmt: skip
 _LENGTHS = ("request_count", "duration")  # one flag overrides either of the YAML's
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
@@ -59,13 +63,17 @@ class ServerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One run. Field names are the flags' and the YAML keys' words; counts are totals of a trial."""
+    """One run. Field names are the flags' and the YAML keys' words; counts are totals of a trial.
+
+    `loads`, which only a YAML has, are mappings of some of LOAD_KEYS: each makes cells of its own.
+    """
 
     name: str = "run"
     server: tuple[str, ...] = ("local", "triton")
     url: Mapping[str, str] = field(default_factory=dict)
     instances: tuple[int, ...] = (1,)
     model: tuple[str, ...] = ("efficientnetb0-no-opt",)
+    mix: bool = False
     signature: str = "predict_images"
     models: str = "models"
     workers: int = 4
@@ -84,6 +92,23 @@ class Benchmark:
     ui: str = "live"
     strict: bool = False
     max_error_rate: float = 0.0
+    verify: bool = True
+    tolerance: float | None = None
+    loads: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def variants(self) -> tuple["Benchmark", ...]:
+        """The benchmark once for each of its `loads`, with that load's values in place; itself where it has none."""
+        return tuple(_with_load(self, load) for load in self.loads) or (self,)
+
+    @property
+    def most_workers(self) -> int:
+        return max(variant.workers for variant in self.variants)
+
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """The models of every load, each once."""
+        return tuple(dict.fromkeys(model for variant in self.variants for model in variant.model))
 
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
@@ -110,12 +135,21 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
     Raises ConfigError for the first field that is wrong.
     """
     values = _from_yaml(path) if path else {}
-    if any(flags.get(length) is not None for length in _LENGTHS):
-        values = {key: value for key, value in values.items() if key not in _LENGTHS}
     if path and "name" not in values:
         values["name"] = path.stem
     given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
+    overridden = {*given, *(_LENGTHS if set(given) & set(_LENGTHS) else ())}
+    values = {key: value for key, value in values.items() if key not in overridden}
+    values["loads"] = tuple(
+        {key: value for key, value in load.items() if key not in overridden} for load in values.get("loads", ())
+    )
     return _checked(_with_defaults(replace(Benchmark(), **{**values, **given})))
+
+
+def _with_load(benchmark: Benchmark, load: Mapping[str, Any]) -> Benchmark:
+    """The benchmark with a load's values; the load's length, where it has one, stands for either of the benchmark's."""
+    lengths = dict.fromkeys(_LENGTHS) if set(load) & set(_LENGTHS) else {}
+    return replace(benchmark, **{**lengths, **load, "loads": ()})
 
 
 def _with_defaults(benchmark: Benchmark) -> Benchmark:
@@ -132,10 +166,10 @@ def _from_yaml(path: Path) -> dict[str, Any]:
     lines: dict[str, int] = {}
     for key, value, line in _pairs(path):
         where = f"{path}, line {line}"
-        name = _known(where, key)
+        name = _known(where, key, [f.name for f in fields(Benchmark)])
         if name in lines:
             raise ConfigError(f"{where}: key {key!r} stands in line {lines[name]} already; leave one out")
-        values[name], lines[name] = _typed(where, name, value), line
+        values[name], lines[name] = (_loads if name == "loads" else _typed)(where, name, value), line
     return values
 
 
@@ -146,8 +180,20 @@ def _pairs(path: Path) -> list[tuple[Any, Any, int]]:
         raise ConfigError(str(error)) from error
 
 
-def _known(where: str, key: object) -> str:
-    name, names = str(key).replace("-", "_"), [f.name for f in fields(Benchmark)]
+def _loads(where: str, name: str, value: Any) -> tuple[dict[str, Any], ...]:
+    """A list of mappings, such as [{workers: 4}, {workers: 8, request-count: 50}]."""
+    if not isinstance(value, list) or not all(isinstance(load, dict) for load in value):
+        raise ConfigError(f"{where}: {name} is {_short(value)}; write a list such as [{{workers: 4}}, {{workers: 8}}]")
+    return tuple(_load(f"{where}, load {number}", load) for number, load in enumerate(value, 1))
+
+
+def _load(where: str, load: Mapping[Any, Any]) -> dict[str, Any]:
+    names = {_known(where, key, LOAD_KEYS): value for key, value in load.items()}
+    return {name: _typed(where, name, value) for name, value in names.items()}
+
+
+def _known(where: str, key: object, names: Sequence[str]) -> str:
+    name = str(key).replace("-", "_")
     if name not in names:
         near = "".join(f"did you mean {word}? " for word in get_close_matches(name, names, 1))
         raise ConfigError(f"{where}: key {_short(key)} is unknown; {near}there are {', '.join(sorted(names))}")
@@ -181,10 +227,11 @@ def _scalar(where: str, name: str, kind: type, value: Any) -> Any:
 
 
 def _checked(b: Benchmark) -> Benchmark:
-    _check_numbers(b)
-    _check_texts(b)
-    _check_servers(b)
-    _check_load(b)
+    for variant in b.variants:
+        _check_numbers(variant)
+        _check_texts(variant)
+        _check_servers(variant)
+        _check_load(variant)
     return b
 
 
@@ -198,6 +245,8 @@ def _check_numbers(b: Benchmark) -> None:
         seconds = getattr(b, name)
         most_s = f"give a time in seconds above 0, at most {_LONGEST_S}"
         _require(seconds is None or 0 < seconds <= _LONGEST_S, name, seconds, most_s)
+    is_tolerance = b.tolerance is None or 0 < b.tolerance < 1e9
+    _require(is_tolerance, "tolerance", b.tolerance, "give a share above 0")
     _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
 
 

@@ -100,6 +100,7 @@ class TrialSummary:
     server_time_ms: Mapping[str, float] | None
     server_statistics: Mapping[str, int] | None
     workers: tuple[Mapping[str, Any], ...]
+    verification: Mapping[str, Any] | None
     doubts: tuple[Any, ...] = ()
 
 
@@ -128,6 +129,7 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         server_time_ms=_server_time(record.get("server_statistics")),
         server_statistics=record.get("server_statistics"),
         workers=tuple(_without_hashes(worker) for worker in workers),
+        verification=record.get("verification"),
     )
 
 

@@ -74,11 +74,54 @@ def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
     folder = _new_folder(Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z")
     resolved = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(benchmark).items()}
+    resolved["loads"] = [
+        {key: list(value) if isinstance(value, tuple) else value for key, value in load.items()}
+        for load in benchmark.loads
+    ]
     _write(folder / "benchmark.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
     environment = {**_environment(), **facts}
-    run = {"name": benchmark.name, "started": stamp.isoformat(timespec="seconds"), "ended": None, "command": command}
+    started = stamp.isoformat(timespec="seconds")
+    run = {"name": benchmark.name, "started": started, "ended": None, "command": command, "resumed": []}
     _write_json(folder / "environment.json", {"run": run, "environment": environment})
     return folder
+
+
+def finished(folder: Path) -> frozenset[str]:
+    """The ids of the trials of a run that need not be measured again.
+
+    Raises ConfigError where it is no results folder, or where this is another machine or environment: numbers of two
+    do not belong into one table.
+    """
+    try:
+        there = json.loads((folder / "environment.json").read_text())["environment"]
+        records = [json.loads(path.read_text()) for path in (folder / "trials").glob("*.json")]
+        ended = frozenset(record["id"] for record in records if record["status"] != "interrupted")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"resume is {folder}; it is not a results folder that can be read: {error}") from error
+    here = _environment()
+    for key in ("host", "python", "packages"):
+        if here[key] != there.get(key):
+            raise ConfigError(f"resume is {folder}; its {key} was {there.get(key)}, here it is {here[key]}: run anew")
+    return ended
+
+
+def resume(folder: Path, command: list[str]) -> Path:
+    """Note that a run goes on."""
+    about = json.loads((folder / "environment.json").read_text())
+    about["run"] |= {"ended": None, "resumed": [*about["run"]["resumed"], command]}
+    _write_json(folder / "environment.json", about)
+    return folder
+
+
+def seconds_per_request(out: Path) -> dict[str, float]:
+    """By cell id, what a request took on the whole in the newest run below `out` that measured it."""
+    known: dict[str, float] = {}
+    for path in sorted(out.glob("*/summary.json"), key=lambda path: path.stat().st_mtime_ns):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            for trial in json.loads(path.read_text())["trials"]:
+                if trial["job_s"]:
+                    known[trial["cell"]] = trial["job_s"] / trial["requests"]["attempted"]
+    return known
 
 
 def announce(folder: Path, record: dict[str, Any]) -> None:

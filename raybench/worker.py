@@ -7,10 +7,10 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import psutil
 import pyarrow as pa
 
 from raybench.clients import connect
-from raybench.clients.base import ClientError, Description, size
+from raybench.clients.base import ClientError, Description, Reply, size
 from raybench.plan import Cell
 from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, table
 
@@ -55,33 +55,42 @@ class Worker:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._stop = threading.Event()
+        self._kept: dict[int, Reply] = {}
         self._samples: deque[Sample] = deque()  # lanes append while run() takes from the front
-        self._requests: list[Any] = []
+        self._requests: list[tuple[Callable[[Any, float], Reply], Any]] = []  # whose model it is for, and its bytes
 
     def open(self) -> Description:
         """Connect and ask what answers; raises ClientError."""
         cell = self._task.cell
         self._anchor_ns = time.time_ns() - time.perf_counter_ns()
-        self._client = connect(
-            cell.server, url=self._task.url, model=cell.model, signature=cell.signature, models=self._task.models
-        )
-        return self._client.describe()
+        self._clients = [
+            connect(cell.server, url=self._task.url, model=model, signature=cell.signature, models=self._task.models)
+            for model in cell.models
+        ]
+        descriptions = [client.describe() for client in self._clients]
+        return descriptions[0]
 
     def encode(self, blocks: list[np.ndarray]) -> Payloads:
-        """Turn this worker's shard, blocks of uint8 [n, h, w, 3], into requests; whole batches only."""
+        """Turn this worker's shard, blocks of uint8 [n, h, w, 3], into requests, round robin over the models.
+
+        Whole batches only, and the same number for each model.
+        """
         batch_size, held = self._task.cell.load.batch_size, sum(map(len, blocks))
-        if held < batch_size:
-            raise ClientError(f"worker {self._task.worker} got {held} images, fewer than one batch of {batch_size}")
+        batches = held // batch_size // len(self._clients) * len(self._clients)
+        if not batches:
+            raise ClientError(
+                f"worker {self._task.worker} got {held} images, fewer than a batch of {batch_size} for each model"
+            )
         before_bytes = psutil.Process().memory_info().rss
         images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        starts = range(0, held - batch_size + 1, batch_size)
-        self._requests = [self._client.encode(images[start : start + batch_size]) for start in starts]
-        sent = images[: len(starts) * batch_size]
+        sent = images[: batches * batch_size]
+        turns = zip(np.split(sent, batches), cycle(self._clients), strict=False)
+        self._requests = [(client.send, client.encode(batch)) for batch, client in turns]
         hashes = tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent)
         return Payloads(
             requests=len(self._requests),
             image_hashes=hashes,
-            request_bytes=size(self._requests[0]),
+            request_bytes=size(self._requests[0][1]),
             held_mib=(psutil.Process().memory_info().rss - before_bytes) / 2**20,
         )
 
@@ -93,6 +102,7 @@ class Worker:
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
         """Wait for the common start (epoch seconds), send, and yield the samples about twice a second."""
         load = self._task.cell.load
+        self._kept.clear()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -109,6 +119,12 @@ class Worker:
                 gc.enable()
         sender.result()
         yield self._drain()
+
+    def replies(self) -> list[tuple[int, dict[str, np.ndarray]]]:
+        """Some answers to the measured requests, the first and the last ones kept: payload number, outputs by name."""
+        chosen = dict([*list(self._kept.items())[:1], *list(self._kept.items())[-1:]])
+        models = len(self._clients)
+        return [(payload, self._clients[payload % models].decode(reply)) for payload, reply in chosen.items()]
 
     def halt(self) -> None:
         """Send nothing more; requests in flight are still answered or run into their deadline."""
@@ -128,7 +144,8 @@ class Worker:
         }
 
     def close(self) -> None:
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
     def _send_on_lanes(self, phase: str, total: int | None, deadline_ns: int | None) -> None:
         concurrency = self._task.cell.load.concurrency
@@ -140,7 +157,7 @@ class Worker:
 
     def _lane(self, lane: int, phase: str, numbers: Iterator[int], total: int | None, deadline_ns: int | None) -> None:
         """Closed loop: the next request leaves when the last reply is in."""
-        task, client, requests, anchor = self._task, self._client, self._requests, self._anchor_ns
+        task, requests, anchor = self._task, self._requests, self._anchor_ns
         timeout_s, now = task.cell.load.timeout_s, time.perf_counter_ns
         seq = lane
         while not self._stop.is_set():
@@ -148,9 +165,9 @@ class Worker:
             if (total is not None and seq >= total) or (deadline_ns is not None and woke >= deadline_ns):
                 return
             payload = seq % len(requests)
-            request = requests[payload]
+            send, request = requests[payload]
             sent = now()
-            reply = client.send(request, timeout_s)
+            reply = send(request, timeout_s)
             done = now()
             self._samples.append(
                 Sample(
@@ -170,6 +187,8 @@ class Worker:
                     error=reply.error,
                 )
             )
+            if seq & (seq - 1) == 0 and reply.is_ok:
+                self._kept[payload] = reply  # of requests 0, 1, 2, 4, 8, ...: early ones and late ones
             if reply.status == UNAVAILABLE:
                 time.sleep(_UNAVAILABLE_S)
             seq = next(numbers)

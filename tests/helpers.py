@@ -133,6 +133,7 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
         "server_version": "2.51.0",
         "server_statistics": None,
         "workers": [worker_facts()],
+        "verification": None,
     }
     return {**plain, **changes}
 

@@ -40,7 +40,7 @@ def typed(*words: object) -> Result:
 def runs(monkeypatch: pytest.MonkeyPatch, out: Path, *trials: store.Observed, end: type[BaseException] | None) -> None:
     """Let a run leave these trials, and end with an exception or well."""
 
-    def run(_benchmark: Benchmark, _progress: object, _command: list[str], on_folder: Any) -> None:
+    def run(_benchmark: Benchmark, _progress: object, _command: list[str], on_folder: Any, resume: None) -> None:  # noqa: ARG001
         if trials:
             on_folder(results(out, *trials))
         if end:

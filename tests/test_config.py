@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raybench.config import Benchmark, ServerSpec, load
+from raybench.config import Benchmark, ConfigError, ServerSpec, load
 
 
 def written(folder: Path, text: str) -> Path:
@@ -92,3 +92,38 @@ def test_a_length_as_a_flag_replaces_the_length_of_the_yaml(tmp_path: Path) -> N
     path.write_text("request-count: 100")
     by_time = load(path, {"duration": 5.0})
     assert (by_time.request_count, by_time.duration) == (None, 5.0)
+
+
+LOADS = "workers: 2\nloads:\n  - {workers: 4}\n  - {batch-size: 3, model: x, duration: 5}\n"
+
+
+def test_each_load_is_the_benchmark_with_its_own_values(tmp_path: Path) -> None:
+    """`loads` makes a variant of the benchmark for each entry; what an entry does not say, the benchmark says."""
+    four, three = load(written(tmp_path, LOADS), {}).variants
+    assert (four.workers, four.batch_size, four.model, four.request_count) == (4, 8, ("efficientnetb0-no-opt",), 100)
+    assert (three.workers, three.batch_size, three.model) == (2, 3, ("x",))
+    assert (three.request_count, three.duration) == (None, 5.0)  # a load's length takes the place of the benchmark's
+
+
+def test_a_flag_overrides_every_load(tmp_path: Path) -> None:
+    """A flag holds for all cells: no load keeps another value, and a length replaces lengths of either kind."""
+    variants = load(written(tmp_path, LOADS), {"workers": 1, "request_count": 9}).variants
+    assert {(v.workers, v.request_count, v.duration) for v in variants} == {(1, 9, None)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("loads: 4", ["line 1", "loads", "4", "write a list"]),
+        ("loads: [4]", ["line 1", "loads", "write a list"]),
+        ("loads: [{workers: 1}, {rounds: 2}]", ["load 2", "'rounds'", "batch_size"]),
+        ("loads: [{workers: none}]", ["load 1", "workers", "'none'", "whole number"]),
+        ("loads: [{workers: 0}]", ["workers", "0", "1 or more"]),
+        ("loads: [{request_count: 5, duration: 5}]", ["duration", "leave out"]),
+    ],
+)
+def test_a_wrong_load_is_refused_in_one_sentence(tmp_path: Path, text: str, said: list[str]) -> None:
+    """Every load is checked as the benchmark is, before anything runs."""
+    with pytest.raises(ConfigError) as refusal:
+        load(written(tmp_path, text), {})
+    assert all(part in str(refusal.value) for part in said), refusal.value

@@ -48,6 +48,12 @@ MEMORY = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "g
 LOST = {**worker_facts(1), "cpu_s": None, "lost": "its actor died"}
 BY_TIME = {**record()["load"], "request_count": None, "duration_s": 10.0}
 IN_PROCESS = {**record()["load"], "transport": "in process"}
+OUTPUTS = [{"name": "scores", "difference": 0.0}]
+COMPARED = {"model": "resnet50-no-opt", "replies": 2, "images": 8, "tolerance": 1e-4, "difference": 0.0}
+COMPARED |= {"outputs": OUTPUTS, "top1": 1.0, "nearest": 1.0, "spread": 0.5, "has_power": True}
+VERIFIED = {"agrees": True, "reason": None, "models": [COMPARED]}
+WRONG = {**COMPARED, "difference": 0.5, "spread": 0.0, "has_power": False}
+DIFFERS = {"agrees": False, "reason": None, "models": [WRONG]}
 STEADY = [(i, i + 1) for i in range(4000)]
 
 CASES: dict[str, tuple[store.Observed, ...]] = {
@@ -65,6 +71,9 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
     "every percentile": (observed(lanes(STEADY), MEMORY),),
     "open loop": (observed(samples.table([sample(s, s + 10, due_ms=s - 3, seq=s) for s in (3, 13, 23)])),),
     "statistics": (observed(server_statistics=STATISTICS),),
+    "verified": (observed(verification=VERIFIED),),
+    "answers differ": (observed(verification=DIFFERS),),
+    "not verified": (observed(verification={"agrees": None, "reason": "there is no such model", "models": []}),),
     "rounds": tuple(
         observed(lanes([(i * ms, i * ms + ms) for i in range(40)]), MEMORY, label=label, round=number)
         for number, times in enumerate([(10, 5, 10), (11, 5, 9), (10, 6, 11)], 1)
@@ -73,7 +82,7 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
     "rounds that failed": (observed(), observed(NOTHING, round=2, status="failed", reason="it ended", workers=[])),
 }
 UNITS = {
-    *("count", "requests", "images", "id", "bytes", "MiB", "s", "ms", "ns", "requests/s", "images/s", "ratio"),
+    *("count", "requests", "images", "id", "bytes", "MiB", "s", "ms", "ns", "requests/s", "images/s", "ratio", "share"),
     *("as the field", "as value", "as the sentence says"),
 }
 SUFFIXES = {"requests_per_s": "requests/s", "images_per_s": "images/s", "_rps": "requests/s", "bytes": "bytes"}
@@ -94,7 +103,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
         observed(odd, round=4, label="triton x1", server_statistics=STATISTICS),
-        observed(due, round=5, label="triton x1"),
+        observed(due, round=5, label="triton x1", verification=VERIFIED),
     ]
     trials = [*CASES["rounds"], *rest]
     summary = derived(tmp_path_factory.mktemp("whole"), *trials)

@@ -173,7 +173,9 @@ def test_what_a_process_never_holds(start: str) -> None:
     assert set(held.split()) & FREE[start] == set()
 
 
-@pytest.mark.parametrize(("slow", "users"), [("export", {"cli.py"}), ("clients.local", {"clients/__init__.py"})])
+@pytest.mark.parametrize(
+    ("slow", "users"), [("export", {"cli.py"}), ("clients.local", {"clients/__init__.py", "verify.py"})]
+)
 def test_tensorflow_is_imported_where_it_is_used(slow: str, users: set[str]) -> None:
     """Modules that are TensorFlow are imported inside the one function that needs them."""
     name = f"raybench.{slow}"

@@ -6,8 +6,8 @@ from itertools import groupby
 
 import pytest
 
-from raybench.config import Benchmark
-from raybench.plan import Trial, shares, trials
+from raybench.config import Benchmark, ConfigError
+from raybench.plan import Trial, estimate, shares, trials
 
 BENCHMARK = Benchmark(server=("local", "triton"), instances=(1, 2), model=("a", "b"), rounds=8)
 
@@ -93,3 +93,38 @@ def test_a_total_is_dealt_whole_and_evenly(total: int, parts: int) -> None:
     assert len(dealt) == parts
     assert sum(dealt) == total
     assert max(dealt) - min(dealt) <= 1
+
+
+def test_every_load_is_measured_with_its_models() -> None:
+    """Cells are servers x models x loads; a load that names models is measured with these alone."""
+    loads = ({"workers": 1}, {"workers": 2, "model": ("b",)})
+    planned = trials(Benchmark(server=("triton", "local"), model=("a", "b"), loads=loads))
+    seen = Counter((t.cell.server.kind, t.cell.model, t.cell.load.workers) for t in planned)
+    assert seen["triton", "a", 1] == seen["triton", "b", 1] == seen["triton", "b", 2] == 1
+    assert ("triton", "a", 2) not in seen
+
+
+def test_cells_that_are_one_are_refused() -> None:
+    """Two loads that differ in their length alone would share a place in the table: refused with the cell's name."""
+    with pytest.raises(ConfigError, match=r"loads: cell triton-x1-.* is there 2 times"):
+        trials(Benchmark(server=("triton",), loads=({"request_count": 8}, {"request_count": 9})))
+
+
+def test_mixed_models_share_a_trial() -> None:
+    """--mix makes one cell of all models, in the order in which they take turns."""
+    (trial,) = trials(Benchmark(server=("triton",), model=("a", "b"), mix=True))
+    assert trial.cell.models == ("a", "b")
+    assert trial.cell.model == "a+b"
+
+
+def test_an_estimate_is_made_of_what_is_known() -> None:
+    """A plan's time is that of earlier results by cell; cells without any are named, and durations are known anyway."""
+    counted = trials(Benchmark(server=("local", "triton"), request_count=100, rounds=2))
+    known = {trial.cell.id: 0.5 for trial in counted if trial.cell.server.kind == "triton"}
+    some_s, unknown = estimate(counted, known)
+    none_s, _ = estimate(counted, {})
+    assert unknown == {trial.cell.id for trial in counted if trial.cell.server.kind == "local"}
+    assert some_s - none_s == pytest.approx(2 * 0.5 * (100 + 8))  # with the warm-up
+    timed = trials(Benchmark(server=("fake",), request_count=None, duration=60.0))
+    assert estimate(timed, {})[0] > 60
+    assert estimate(timed, {})[1] == set()

@@ -1,6 +1,7 @@
 """`raybench run` end to end, as a user types it: real Ray, Triton and TensorFlow; `fake` where times are scripted."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -155,10 +156,58 @@ def test_dry_run_touches_nothing(tmp_path: Path) -> None:
     """--dry-run prints the trials in the order in which they would run, and leaves no file."""
     run = raybench("run", "--dry-run", "--instances", "1,2", "--rounds", 2, cwd=tmp_path, env=dict(os.environ))
     assert run.code == 0
-    lines = run.out.split()
+    *lines, estimate = run.out.splitlines()
     assert len(lines) == len(set(lines)) == 6
+    assert re.match(r"6 trials; about \d+ min .*3 cells of them have no earlier results in results", estimate)
     assert {line[:2] for line in lines[:3]} == {"r1"}
     assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_run_goes_on(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """--resume measures what is left of a run that was killed: no finished trial again, and the table is whole."""
+    (tmp_path / "many.yaml").write_text(
+        "server: fake\nurl: {fake: service_ms=10}\nduration: 3\nrounds: 2\n"
+        "loads: [{workers: 1}, {workers: 2, batch-size: 4}]\n"
+    )
+    command = [BIN / "raybench", "run", "many.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    wait_for_line(process, "trial 3/4")
+    process.kill()
+    process.wait(timeout=10)
+    folder = newest_results(tmp_path)
+    assert folder
+    before = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
+    assert len(before) == 2
+    run = raybench("run", "--resume", folder, cwd=tmp_path, env=ray_environment)
+    assert run.code == 0, run.err + run.out
+    assert run.folder == folder
+    assert [trial["status"] for trial in run.summary["trials"]] == ["ok"] * 4
+    assert len({trial["id"] for trial in run.summary["trials"]}) == 4
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not (folder / "running.json").exists()
+
+
+@pytest.mark.parametrize("flags", [("--workers", 2), ("more.yaml",)])
+def test_a_run_goes_on_as_it_was_configured(flags: tuple[object, ...], tmp_path: Path) -> None:
+    """--resume takes no other flag and no other benchmark: a table has one configuration."""
+    (tmp_path / "more.yaml").write_text("workers: 2")
+    run = raybench("run", "--resume", tmp_path, *flags, cwd=tmp_path, env=dict(os.environ))
+    assert run.code == 2
+    assert "resume is" in run.err
+    assert f"leave out {flags[0]}" in run.err
+
+
+def test_mixed_models_take_turns(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """--mix sends round robin over the models in one trial: every model answers its share."""
+    models = ("-m", "efficientnetb0-no-opt", "-m", MODEL, "--mix")
+    run = raybench(
+        "run", "--workers", 2, "-s", "triton", "--url", f"triton={triton.url}", *models, "-b", 1, "--request-count", 24,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert trial["model"]["name"] == f"efficientnetb0-no-opt+{MODEL}"
+    assert trial["requests"]["succeeded"] == 24
 
 
 def test_serve_triton(models: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from raybench.plan import Trial
 from raybench.report.live import Progress
 from raybench.servers import ServerError, ServerUnavailable, running
 from raybench.store import Observed, StoreError
+from raybench.verify import Reference
 
 _LONGEST_ERROR = 500
 _MOST_NAMED = 5
@@ -26,36 +27,54 @@ class RunError(Exception):
     """A run that cannot go on, though nothing is wrong with its configuration: one sentence."""
 
 
-def run(benchmark: Benchmark, progress: Progress, command: list[str], on_folder: Callable[[Path], object]) -> None:
+def run(
+    benchmark: Benchmark,
+    progress: Progress,
+    command: list[str],
+    on_folder: Callable[[Path], object],
+    resume: Path | None = None,
+) -> None:
     """Measure every trial of a benchmark; each is on disk, in the folder told to `on_folder`, before the next begins.
+
+    With `resume`, the results folder of a run that was cut off, its finished trials are not measured again.
 
     Raises ConfigError before any server starts or load is sent, RunError or StoreError where the run cannot go on, and
     KeyboardInterrupt after the trial that an interrupt cut short has been written.
     """
+    finished = store.finished(resume) if resume else frozenset()
+
+    def open_folder(facts: dict[str, Any]) -> Path:
+        folder = store.resume(resume, command) if resume else store.create(benchmark, command, facts=facts)
+        on_folder(folder)
+        return folder
+
     preflight.check(benchmark, progress)
     progress.step("starting Ray")
     with connected(benchmark) as cluster:
         progress.say(_dashboard(cluster))
         try:
-            _measure(benchmark, cluster, progress, command, on_folder)
+            _measure(benchmark, cluster, progress, open_folder, finished)
         except RayError as error:
             raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
 
 
 def _measure(
-    benchmark: Benchmark, cluster: Cluster, progress: Progress, command: list[str], on_folder: Callable[[Path], object]
+    benchmark: Benchmark,
+    cluster: Cluster,
+    progress: Progress,
+    open_folder: Callable[[dict[str, Any]], Path],
+    finished: frozenset[str],
 ) -> None:
     progress.step(f"reading images ({benchmark.images})")
     pictures = _images(benchmark)
     if pictures.unreadable:
         progress.say(_skipped(pictures.unreadable))
-    trials = plan.trials(benchmark)
+    trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
     shards = {n: images.shards(pictures, n) for n in {trial.cell.load.workers for trial in trials}}
-    facts = {"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable}
-    folder = store.create(benchmark, command, facts=facts)
-    on_folder(folder)
+    folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
     progress.begin(len(trials))
-    shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress)
+    reference = Reference(benchmark.models_conf.parent.resolve())
+    shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress, reference=reference)
     try:
         for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
             for observed in _measure_on_one_server(list(group), shared, shards):

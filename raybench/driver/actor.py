@@ -42,6 +42,9 @@ class _Worker:
     def facts(self) -> dict[str, Any]:
         return self._worker.facts()
 
+    def replies(self) -> list[tuple[int, dict[str, Any]]]:
+        return self._worker.replies()
+
     def close(self) -> None:
         self._worker.close()
 

@@ -56,7 +56,7 @@ def _initialized(address: str | None, benchmark: Benchmark) -> Iterator[Cluster]
         if address:
             context = ray.init(address=address, **common)
         else:
-            cpus = max(os.cpu_count() or 1, benchmark.workers + 2)
+            cpus = max(os.cpu_count() or 1, benchmark.most_workers + 2)
             context = ray.init(
                 address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common
             )
@@ -81,8 +81,8 @@ def _initialized(address: str | None, benchmark: Benchmark) -> Iterator[Cluster]
 
 def _check_cpus(cluster: Cluster, benchmark: Benchmark) -> None:
     free = int(ray.available_resources().get("CPU", 0))
-    if not cluster.is_ours and free < benchmark.workers:
+    if not cluster.is_ours and free < benchmark.most_workers:
         raise ConfigError(
-            f"workers is {benchmark.workers}, and the Ray cluster has {free} free CPUs of {cluster.cpus}; "
+            f"workers is {benchmark.most_workers}, and the Ray cluster has {free} free CPUs of {cluster.cpus}; "
             f"ask for at most {free} or add nodes"
         )

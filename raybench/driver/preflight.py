@@ -38,17 +38,20 @@ def check(benchmark: Benchmark, progress: Progress) -> None:
     if any(server.kind in ("local", "triton") and not server.url for server in benchmark.servers):
         _export_missing(benchmark, progress)
         for entry in _models_there(benchmark):
-            if entry.name in benchmark.model:
-                _check_model(entry, benchmark)
+            for signature in {each.signature for each in benchmark.variants if entry.name in each.model}:
+                _check_model(entry, signature, benchmark)
 
 
 def image_count(benchmark: Benchmark) -> int:
-    """Images for every request of a trial to differ, within the memory budget."""
-    in_flight = benchmark.workers * benchmark.concurrency
-    requests = benchmark.request_count or 16 * in_flight
-    per_worker = -(-requests // benchmark.workers)
-    most = max(1, images.most_images(IMAGE_PX) // (benchmark.workers * benchmark.batch_size))
-    return benchmark.workers * min(per_worker, most) * benchmark.batch_size
+    """Images for every request of a trial to differ, within the memory budget; enough for any load."""
+    return max(_images_of(load) for load in benchmark.variants)
+
+
+def _images_of(load: Benchmark) -> int:
+    requests = load.request_count or 16 * load.workers * load.concurrency
+    per_worker = max(-(-requests // load.workers), len(load.model) if load.mix else 1)
+    most = max(1, images.most_images(IMAGE_PX) // (load.workers * load.batch_size))
+    return load.workers * min(per_worker, most) * load.batch_size
 
 
 def _check_images(benchmark: Benchmark) -> None:
@@ -64,13 +67,13 @@ def _check_memory(benchmark: Benchmark) -> None:
     mib, there_mib = count * IMAGE_PX * IMAGE_PX * 3 / 2**20, psutil.virtual_memory().available / 2**20
     if 2 * mib > there_mib:  # the dataset, and what the workers encode of it
         raise ConfigError(
-            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.workers} workers take twice "
+            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.most_workers} workers take twice "
             f"{mib:.0f} MiB, and {there_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
         )
-    needed_mib = benchmark.workers * _WORKER_MIB
+    needed_mib = benchmark.most_workers * _WORKER_MIB
     if needed_mib > there_mib and not address_of(benchmark):
         raise ConfigError(
-            f"workers is {benchmark.workers}; their processes take {needed_mib} MiB on this machine, and "
+            f"workers is {benchmark.most_workers}; their processes take {needed_mib} MiB on this machine, and "
             f"{there_mib:.0f} MiB are free: use fewer, or a cluster by --address"
         )
 
@@ -93,18 +96,16 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
     """Ask a server that runs already whether it is one, and has the models and the signature."""
     if server.url is None:
         return
-    for model in benchmark.model:
+    for model, signature in {(model, load.signature) for load in benchmark.variants for model in load.model}:
         try:
-            client = connect(
-                server, url=server.url, model=model, signature=benchmark.signature, models=benchmark.models
-            )
+            client = connect(server, url=server.url, model=model, signature=signature, models=benchmark.models)
             with closing(client):
                 client.describe()
         except ClientError as error:
             raise ConfigError(str(error)) from error
 
 
-def _check_model(entry: ModelConfig, benchmark: Benchmark) -> None:
+def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> None:
     """Refuse a model without a version, and a signature that our own servers would refuse for every request."""
     try:
         versions = entry.versions()
@@ -114,11 +115,10 @@ def _check_model(entry: ModelConfig, benchmark: Benchmark) -> None:
         there = read_signatures(entry.base_path / str(versions[-1]))
     except ValueError:
         return  # the server says it better, and the others can still be measured
-    usable = [name for name, signature in there.items() if list(signature.inputs) == ["images"]]
-    if benchmark.signature not in usable:
+    usable = [name for name, found in there.items() if list(found.inputs) == ["images"]]
+    if signature not in usable:
         raise ConfigError(
-            f"signature is {benchmark.signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes "
-            f"`images` alone"
+            f"signature is {signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes `images` alone"
         )
 
 
@@ -128,7 +128,7 @@ def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
     TensorFlow lives in a process of its own for that: the driver never holds it.
     """
     there = {entry.name for entry in _models_there(benchmark)}
-    for model in (name for name in benchmark.model if name not in {*there, ECHO}):
+    for model in (name for name in benchmark.all_models if name not in {*there, ECHO}):
         architecture, _, variant = model.partition("-")
         _check_exportable(benchmark, model, variant, there)
         progress.step(f"exporting {model} to {benchmark.models}")

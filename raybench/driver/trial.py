@@ -16,8 +16,9 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from raybench import samples, store
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, Benchmark, triton_model
+from raybench.config import Benchmark, triton_model
 from raybench.driver.actor import WorkerActor
+from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
 from raybench.model_facts import describe_model
@@ -26,6 +27,7 @@ from raybench.report.live import Progress
 from raybench.servers import Running, ServerError, facts
 from raybench.store import Observed
 from raybench.telemetry import recorder, triton
+from raybench.verify import Reference
 from raybench.worker import Payloads, Task
 
 _OPEN_TIMEOUT_S = 300.0  # TensorFlow imports and loads in here
@@ -42,6 +44,7 @@ class Run:
     folder: Path
     gpus: int
     progress: Progress
+    reference: Reference
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Crew:
 
 def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) -> Observed:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
-    gathered, telemetry = Gathered(), recorder.SCHEMA.empty_table()
+    gathered, telemetry, answers = Gathered(), recorder.SCHEMA.empty_table(), list[Sampled]()
     record = {
         **_identity(trial, run.benchmark, server),
         "started": _now(),
@@ -75,7 +78,9 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
                     telemetry = telemetry_rows.table()
                     record |= _facts(crew, gathered, before, _statistics(trial, server))
                     gathered.tables.insert(0, crew.warmup)
+            answers = sample(crew.actors, gathered.lost, trial, shard_refs)
         status, reason = _outcome(trial, gathered, server)
+        record["verification"] = verified(trial, run.benchmark, answers, run.reference)
     except (ClientError, ServerError, RayError, GetTimeoutError) as error:
         status, reason = "failed", _sentence(error)
     except KeyboardInterrupt:
@@ -203,7 +208,7 @@ def _worker_facts(crew: Crew, number: int, lost: str | None) -> dict[str, Any]:
 
 def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, Any]:
     cell = trial.cell
-    is_known = (cell.server.kind == "local" or server.process is not None) and cell.model != ECHO
+    is_known = cell.server.kind == "local" or server.process is not None
     unknown = {"name": cell.model, "version": None, "sha256": None, "precision": None, "xla": None}
     return {
         "id": trial.id,
@@ -235,7 +240,7 @@ def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
 
 def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:
     cell = trial.cell
-    return triton.read(server.url, triton_model(cell.model)) if cell.server.kind == "triton" else None
+    return triton.read(server.url, triton_model(cell.models[0])) if cell.server.kind == "triton" else None
 
 
 def _sentence(error: Exception) -> str:

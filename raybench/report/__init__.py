@@ -1,5 +1,6 @@
 """A results folder -> what people read; `run` ends here, and `raybench report DIR` starts here."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ class Summary:
     trials: tuple[stats.TrialSummary, ...]
     cells: tuple[rounds.CellSummary, ...]
     comparisons: tuple[rounds.Comparison, ...]
-    verification: None = None
+    verification: Mapping[str, Any] | None
 
 
 def summarize(results: store.Results) -> Summary:
@@ -31,7 +32,17 @@ def summarize(results: store.Results) -> Summary:
         trials=trials,
         cells=rounds.summarize_cells(trials),
         comparisons=rounds.compare(trials),
+        verification=_verification(trials),
     )
+
+
+def _verification(trials: tuple[stats.TrialSummary, ...]) -> Mapping[str, Any] | None:
+    """Whether every server that was compared agrees with TensorFlow, and the trials that do not."""
+    compared = [trial for trial in trials if trial.verification and trial.verification["agrees"] is not None]
+    if not compared:
+        return None
+    differ = [trial.id for trial in compared if not trial.verification["agrees"]]  # type: ignore[index]
+    return {"agrees": not differ, "compared": len(compared), "differ": differ}
 
 
 def report(folder: Path) -> Summary:

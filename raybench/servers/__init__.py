@@ -71,12 +71,12 @@ def running(server: ServerSpec, benchmark: Benchmark) -> Iterator[Running]:
         return
     from raybench.servers.triton import TritonOptions, running_triton
 
-    shape = (benchmark.batch_size, IMAGE_PX, IMAGE_PX, 3)
+    shapes = {(load.signature, "images", (load.batch_size, IMAGE_PX, IMAGE_PX, 3)) for load in benchmark.variants}
     options = TritonOptions(
         models_conf=benchmark.models_conf,
-        models=tuple(model for model in benchmark.model if model != ECHO),
+        models=tuple(model for model in benchmark.all_models if model != ECHO),
         instances=server.instances,
-        warm_up=((benchmark.signature, "images", shape),),
+        warm_up=tuple(sorted(shapes)),
         bind=benchmark.server_bind,
     )
     with running_triton(options) as triton:

@@ -1,0 +1,77 @@
+"""Sampled answers of a trial's workers, held against TensorFlow's; while nothing is being measured."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
+from raybench import verify
+from raybench.config import ECHO, Benchmark
+from raybench.model_facts import describe_model
+from raybench.plan import Trial
+
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One reply: its model, the first of its images (uint8 [n, h, w, 3]) and their outputs."""
+
+    model: str
+    images: np.ndarray
+    outputs: dict[str, np.ndarray]
+
+
+def sample(actors: list[Any], lost: Collection[int], trial: Trial, shard_refs: list[list[Any]]) -> list[Sampled]:
+    """What the workers that are left have kept, beside the images that they sent."""
+    batch_size, models = trial.cell.load.batch_size, trial.cell.models
+    sampled = []
+    for worker, actor in enumerate(actors):
+        if worker in lost:
+            continue
+        try:
+            replies = ray.get(actor.replies.remote(), timeout=_TIMEOUT_S)
+        except (RayError, GetTimeoutError):
+            continue
+        images = np.concatenate(ray.get(shard_refs[worker]))
+        for payload, outputs in replies:
+            batch = images[payload * batch_size : (payload + 1) * batch_size][: verify.IMAGES]
+            few = {name: array[: verify.IMAGES] for name, array in outputs.items()}
+            sampled.append(Sampled(models[payload % len(models)], batch, few))
+    return sampled
+
+
+def verified(
+    trial: Trial, benchmark: Benchmark, sampled: list[Sampled], reference: verify.Reference
+) -> dict[str, Any] | None:
+    """What the answers differ by, for each model; None where nothing is to be compared, a reason where it cannot be."""
+    cell = trial.cell
+    if not benchmark.verify or not sampled or cell.server.kind == "fake" or ECHO in cell.models:
+        return None
+    found: dict[str, verify.Verification] = {}
+    try:
+        for model in dict.fromkeys(each.model for each in sampled):
+            mine = [each for each in sampled if each.model == model]
+            expected = reference.answers(model, cell.signature, [each.images for each in mine])
+            tolerance = benchmark.tolerance or _tolerance(benchmark, model)
+            found[model] = verify.compare([each.outputs for each in mine], expected, tolerance)
+    except verify.ReferenceError as error:
+        return {"agrees": None, "reason": str(error), "models": []}
+    except ValueError as error:
+        return {"agrees": False, "reason": str(error), "models": []}
+    models = [_record(model, each) for model, each in found.items()]
+    return {"agrees": all(each.agrees for each in found.values()), "reason": None, "models": models}
+
+
+def _record(model: str, found: verify.Verification) -> dict[str, Any]:
+    outputs = [{"name": name, "difference": value} for name, value in found.differences.items()]
+    plain = {key: value for key, value in asdict(found).items() if key != "differences"}
+    return {"model": model, **plain, "difference": found.difference, "outputs": outputs, "has_power": found.has_power}
+
+
+def _tolerance(benchmark: Benchmark, model: str) -> float:
+    precision = describe_model(benchmark.models_conf, model)["precision"]
+    return verify.TOLERANCES["float32" if precision == "float32" else "mixed"]

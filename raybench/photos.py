@@ -47,7 +47,7 @@ def decode(data: bytes) -> Image.Image:
     Raises whatever Pillow raises, mostly OSError, where they are not an image of a known format or it is too large.
     """
     photo: Any = Image.open(io.BytesIO(data), formats=_FORMATS)
-    if any(tile[0] == "bmp_rle" for tile in photo.tile):  # a hundred bytes of it can take Pillow half a minute
+    if any(tile[0] == "bmp_rle" for tile in photo.tile):  # a hundred bytes of it can take Pillow ten seconds
         raise OSError("a BMP with run lengths is not read; save it as PNG")
     if photo.mode.startswith("I"):  # 16 bits a pixel: convert() would clip them to white
         photo = Image.fromarray((np.asarray(photo) // 256).astype(np.uint8))

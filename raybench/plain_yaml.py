@@ -9,6 +9,7 @@ import yaml
 
 _LARGEST_BYTES = 2**16
 _LONGEST_SCALAR = 1000
+_LONGEST_REASON = 300  # it quotes a tag whole
 
 
 def pairs(path: Path) -> list[tuple[Any, Any, int]]:
@@ -59,7 +60,7 @@ def _text(path: Path) -> str:
 
 def _why(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError):
-        return ", ".join(part for part in (error.context, error.problem) if part)
+        return ", ".join(part for part in (error.context, error.problem) if part)[:_LONGEST_REASON]
     if isinstance(error, RecursionError):
         return "it is nested too deeply; write it flat"
     if isinstance(error, UnicodeDecodeError):

@@ -21,6 +21,8 @@ from real_parts import (
     wait_for_line,
 )
 
+from raybench.saved_models import ModelConfig, format_models_conf
+
 MODEL = "mobilenet-no-opt"
 
 
@@ -195,6 +197,32 @@ def test_a_run_goes_on_as_it_was_configured(flags: tuple[object, ...], tmp_path:
     assert run.code == 2
     assert "resume is" in run.err
     assert f"leave out {flags[0]}" in run.err
+
+
+def test_answers_are_held_against_tensorflows(
+    triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Replies of every worker are compared with TensorFlow's; a server that serves another model is exit 4."""
+    other = tmp_path / "other"
+    other.mkdir()
+    impostor = ModelConfig(name=MODEL, base_path=triton.models / "efficientnetb0-no-opt")
+    (other / "models.conf").write_text(format_models_conf((impostor,)))
+    seen = {}
+    for models, code in ((triton.models, 0), (other, 4)):
+        run = raybench(
+            "run", "--workers", 2, "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", 2,
+            "--request-count", 20, "--models", models, cwd=tmp_path, env=ray_environment,
+        )  # fmt: skip
+        assert run.code == code, run.err + run.out
+        (trial,) = run.summary["trials"]
+        seen[code] = trial["verification"]
+    assert seen[0]["agrees"] is True
+    (found,) = seen[0]["models"]
+    assert found["replies"] == 4  # the first and the last that each worker kept
+    assert found["nearest"] == 1
+    assert found["difference"] < found["tolerance"] == 1e-4
+    assert seen[4]["agrees"] is False
+    assert "answers differ from TensorFlow's" in run.out
 
 
 def test_mixed_models_take_turns(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:

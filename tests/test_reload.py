@@ -121,7 +121,7 @@ def test_hangup_reloads_what_is_served(folder: Path) -> None:
     (folder / "models.conf").write_text("model_config_list {")
     assert "models.conf: cannot be read" in after_hangup("not reloaded")
     enter(folder, "other")
-    assert "model 'scale' is not in" in after_hangup("not reloaded")
+    assert "model is scale; " in after_hangup("not reloaded")
     assert factors(url) == {"scale": 3.0}
     enter(folder, "other", "scale")
     export_scale(folder / "scale" / "3", 5.0)

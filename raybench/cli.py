@@ -204,7 +204,7 @@ def _load_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--name", help="Name of the run.  [run]"),
         click.option("--ui", type=click.Choice(config.UI_KINDS), help="Live bars, plain lines or none.  [live]"),
         click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
-        click.option("--verify/--no-verify", default=None, help="Compare sampled answers with TensorFlow's.  [verify]"),
+        click.option("--verify/--no-verify", default=None, help="Compare sampled answers with TensorFlow's.  [on]"),
         click.option("--tolerance", type=float, help="Largest difference of an answer.  [by precision: 1e-4 or 2e-2]"),
         click.option("--strict", is_flag=True, default=None, help="Exit 3 where a trial is degraded or unstable."),
     ]

@@ -116,6 +116,8 @@ def in_words(value: Any) -> str | None:
     """A default as help has it; None where there is nothing to say."""
     if value is None or value is False or value in ((), {}):
         return None
+    if value is True:
+        return "on"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

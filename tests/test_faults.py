@@ -152,6 +152,7 @@ def test_ended_at_once_leaves_nothing(how: str, models: Path, tmp_path: Path) ->
     assert sorted(trial["status"] for trial in again.summary["trials"]) == ["interrupted", "ok"]
 
 
+@pytest.mark.slow
 def test_full_disk_ends_the_run(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A disk that fills up ends the run with one sentence and exit 1; earlier trials are intact and reported."""
     out = tmp_path / "results"

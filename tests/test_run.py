@@ -199,6 +199,7 @@ def test_a_run_goes_on_as_it_was_configured(flags: tuple[object, ...], tmp_path:
     assert f"leave out {flags[0]}" in run.err
 
 
+@pytest.mark.slow
 def test_answers_are_held_against_tensorflows(
     triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ class Comparison:
     model: str
     base: str
     server: str
+    batch_size: int
     base_in_flight: int
     in_flight: int
     ratio: float
@@ -75,16 +76,38 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
 
 
 def compare(trials: Iterable[TrialSummary], base: str = "local") -> tuple[Comparison, ...]:
-    """Every real server against `base`, or the first there is: the geometric mean of the ratios of each round."""
-    rounds: dict[tuple[str, str], dict[int, TrialSummary]] = {}
+    """Every real server against `base`, or the first there is: the geometric mean of the ratios of each round.
+
+    Compared are cells of one model, signature and batch size, under the same load where the base has it; what it has
+    but once, as TensorFlow in process, stands against every load.
+    """
+    cells: dict[tuple[str, str, int], dict[str, dict[int, TrialSummary]]] = {}
     for trial in filter(_is_comparable, trials):
-        rounds.setdefault((trial.model["name"], trial.label), {})[trial.round] = trial
-    found = []
-    for model in sorted({model for model, _ in rounds}):
-        labels = sorted(label for name, label in rounds if name == model)
-        against = base if base in labels else labels[0]
-        found += [_compared(rounds[model, against], rounds[model, label]) for label in labels if label != against]
-    return tuple(each for each in found if each)
+        alike = (trial.model["name"], trial.signature, trial.load["batch_size"])
+        cells.setdefault(alike, {}).setdefault(trial.cell, {})[trial.round] = trial
+    found = [_compared_alike(list(each.values()), base) for _, each in sorted(cells.items())]
+    return tuple(comparison for each in found for comparison in each)
+
+
+def _compared_alike(cells: list[Mapping[int, TrialSummary]], base: str) -> list[Comparison]:
+    ordered = sorted(cells, key=lambda rounds: (_any(rounds).label, _any(rounds).load["in_flight"]))
+    labels = [_any(rounds).label for rounds in ordered]
+    against = base if base in labels else labels[0]
+    bases = {_lanes(rounds): rounds for rounds, label in zip(ordered, labels, strict=True) if label == against}
+    only = next(iter(bases.values())) if len(bases) == 1 else None
+    others = [rounds for rounds, label in zip(ordered, labels, strict=True) if label != against]
+    pairs = ((bases.get(_lanes(ours), only), ours) for ours in others)
+    compared = (_compared(theirs, ours) for theirs, ours in pairs if theirs)
+    return [comparison for comparison in compared if comparison]
+
+
+def _any(rounds: Mapping[int, TrialSummary]) -> TrialSummary:
+    return next(iter(rounds.values()))
+
+
+def _lanes(rounds: Mapping[int, TrialSummary]) -> tuple[int, int]:
+    load = _any(rounds).load
+    return load["workers"], load["concurrency"]
 
 
 def _is_comparable(trial: TrialSummary) -> bool:
@@ -111,6 +134,7 @@ def _compared(theirs: Mapping[int, TrialSummary], ours: Mapping[int, TrialSummar
         model=one.model["name"],
         base=other.label,
         server=one.label,
+        batch_size=one.load["batch_size"],
         base_in_flight=other.load["in_flight"],
         in_flight=one.load["in_flight"],
         ratio=float(np.exp(logs.mean)),

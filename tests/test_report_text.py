@@ -4,6 +4,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import lanes, observed, record, sample, summary, telemetry
@@ -78,7 +79,7 @@ def test_the_fake_server_is_shown_as_such() -> None:
 def test_one_round_has_neither_interval_nor_verdict() -> None:
     """With one round the ratio is printed and no verdict, and no ± beside a mean."""
     text = markdown(summary(observed(label="local"), observed(lanes([(0, 5), (5, 10)]))))
-    assert "triton x1 / local on resnet50-no-opt, in flight 1 against 1: 2.00 times the images/s" in text
+    assert "triton x1 / local on resnet50-no-opt, batch 1, in flight 1 against 1: 2.00 times the images/s" in text
     assert "no verdict" in text
     assert "±" not in text
     assert "faster" not in text
@@ -156,3 +157,17 @@ def test_a_folder_that_is_none_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(store.StoreError):
         report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def under(workers: int, batch_size: int) -> dict[str, Any]:
+    return {**record()["load"], "workers": workers, "in_flight": workers, "batch_size": batch_size}
+
+
+def test_rows_under_several_loads_are_told_apart() -> None:
+    """Where cells differ in batch size the table says which is which, and a doubt names the load that it is about."""
+    large = observed(lanes(STEADY, STEADY), load=under(2, 8), cell="large", id="large")
+    small = observed(lanes([(0, 10)]), cell="small", id="small")
+    text = printed(summary(small, large))
+    assert re.search(r"server +batch +in flight", text)
+    assert re.search(r"triton x1 +8 +2 ", text)
+    assert re.search(r"[a-z] triton x1 resnet50-no-opt \(1 x 1\): 1 requests in the window", text)

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from helpers import lanes, rated, sample, telemetry, trial
+from helpers import lanes, rated, record, sample, telemetry, trial
 
 from raybench import rounds, samples
 
@@ -145,3 +146,19 @@ def test_only_whole_trials_are_compared(changes: dict) -> None:
     assert (comparison.ratio, comparison.rounds) == (pytest.approx(2.0), 1)
     (cell,) = rounds.summarize_cells([whole, cut])
     assert cell.images_per_s == rounds.Interval(mean=100.0, low=None, high=None, rounds=1)
+
+
+def loaded(label: str, rate: float, workers: int, batch_size: int) -> Any:
+    load = {**record()["load"], "workers": workers, "in_flight": workers, "batch_size": batch_size}
+    return rated(label, 1, rate, load=load, cell=f"{label}-w{workers}-b{batch_size}")
+
+
+def test_loads_are_never_mixed_in_a_comparison() -> None:
+    """Cells are compared under the same load; TensorFlow in process stands against every load of its batch size."""
+    servers = [loaded("triton x1", 10, 1, 8), loaded("triton x1", 30, 4, 8), loaded("triton x1", 7, 4, 1)]
+    local = [loaded("local", 5, 1, 8), loaded("local", 7, 1, 1)]
+    seen = {(c.batch_size, c.in_flight): c.ratio for c in rounds.compare([*servers, *local])}
+    assert seen == {(8, 1): pytest.approx(2), (8, 4): pytest.approx(6), (1, 4): pytest.approx(1)}
+    twice = [loaded("triton x2", 20, 1, 8), loaded("triton x2", 15, 4, 8), loaded("triton x2", 1, 2, 8)]
+    both = {c.in_flight: c.ratio for c in rounds.compare([*servers[:2], *twice])}
+    assert both == {1: pytest.approx(2), 4: pytest.approx(0.5)}

@@ -1,5 +1,6 @@
 """A Summary as a table for a terminal, or as Markdown."""
 
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from string import ascii_lowercase
@@ -27,7 +28,7 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
     for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
         title = f"{model}: {_title(summary)}"
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        for name in _COLUMNS:
+        for name in _columns(summary):
             table.add_column(name, justify="left" if name in ("server", "doubts") else "right", no_wrap=True)
         for cell in cells:
             table.add_row(*(escape(value) for value in _row(cell, summary)))
@@ -45,7 +46,9 @@ def _print_whole(console: Console, table: Table) -> None:
 
 def markdown(summary: Summary) -> str:
     """The same table, comparisons and doubts as Markdown."""
-    rows: list[tuple[str, ...]] = [("model", *_COLUMNS), ("---",) * 2 + ("---:",) * 9 + ("---",)]
+    columns = _columns(summary)
+    rules = ("---" if name in ("server", "doubts") else "---:" for name in columns)
+    rows: list[tuple[str, ...]] = [("model", *columns), ("---", *rules)]
     rows += [(cell.model, *_row(cell, summary)) for cell in summary.cells]
     lines = [f"**{summary.run['name']}: {_title(summary)}**", "", *("| " + " | ".join(row) + " |" for row in rows), ""]
     return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"
@@ -60,18 +63,27 @@ def _notes(summary: Summary) -> list[str]:
 
 
 def _title(summary: Summary) -> str:
-    loads = [trial.load for trial in summary.trials]
     rounds = max((trial.round for trial in summary.trials), default=0)
-    batches = sorted({load["batch_size"] for load in loads})
-    return f"{', '.join(map(str, batches))} images a request, closed loop, {rounds} round{'s' if rounds != 1 else ''}"
+    batches = ", ".join(map(str, _batches(summary)))
+    return f"{batches} images a request, closed loop, {rounds} round{'s' if rounds != 1 else ''}"
+
+
+def _batches(summary: Summary) -> list[int]:
+    return sorted({trial.load["batch_size"] for trial in summary.trials})
+
+
+def _columns(summary: Summary) -> tuple[str, ...]:
+    """The batch size has a column where it is not the same everywhere."""
+    return _COLUMNS if len(_batches(summary)) < 2 else (_COLUMNS[0], "batch", *_COLUMNS[1:])
 
 
 def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
     trials = [trial for trial in summary.trials if trial.id in cell.trials]
-    letters = _letters(summary)
+    letters, load = _letters(summary), trials[0].load
     return (
         cell.label if cell.status == "ok" else f"{cell.label}: {cell.status}",
-        str(trials[0].load["in_flight"]),
+        *([str(load["batch_size"])] if len(_batches(summary)) > 1 else []),
+        str(load["in_flight"]),
         _interval(cell.images_per_s, digits=1),
         _ms(cell.p50_ms),
         _ms(cell.p90_ms),
@@ -115,7 +127,7 @@ def _memory(cell: CellSummary) -> str:
 
 def _comparison(c: Comparison) -> str:
     in_flight = f"in flight {c.in_flight} against {c.base_in_flight}"
-    ratio = f"{c.server} / {c.base} on {c.model}, {in_flight}: {c.ratio:.2f} times the images/s"
+    ratio = f"{c.server} / {c.base} on {c.model}, batch {c.batch_size}, {in_flight}: {c.ratio:.2f} times the images/s"
     if c.low is None or c.high is None:
         return f"{ratio} (one round: no interval, no verdict)"
     return f"{ratio}, 95 % interval {c.low:.2f}-{c.high:.2f} over {c.rounds} rounds: {c.verdict}"
@@ -126,20 +138,32 @@ def _doubts(summary: Summary) -> list[str]:
 
     Of a row's rounds the one that exceeds the limit most stands for all.
     """
+    names = _row_names(summary)
     found: dict[tuple[str, str], list[Doubt]] = {}
     for trial in summary.trials:
         for doubt in trial.doubts:
-            found.setdefault((doubt.code, f"{trial.label} {trial.model['name']}"), []).append(doubt)
+            found.setdefault((doubt.code, names[trial.cell]), []).append(doubt)
     about: dict[tuple[str, str], list[str]] = {}
     for (code, row), doubts in found.items():
         worst = max(doubts, key=_excess)
         times = f" (the worst of {len(doubts)} rounds)" if len({doubt.sentence for doubt in doubts}) > 1 else ""
         about.setdefault((code, f"{worst.sentence}{times}; {worst.remedy}"), []).append(row)
-    rows, letters = {f"{trial.label} {trial.model['name']}" for trial in summary.trials}, _letters(summary)
+    rows, letters = set(names.values()), _letters(summary)
     return [
         f"{letters[code]} {'' if set(where) == rows else ', '.join(sorted(where)) + ': '}{text} [{code}]"
         for (code, text), where in sorted(about.items(), key=lambda item: letters[item[0][0]])
     ]
+
+
+def _row_names(summary: Summary) -> dict[str, str]:
+    """What to call each cell: server and model, and its load where they are there under several."""
+    plain = {trial.cell: f"{trial.label} {trial.model['name']}" for trial in summary.trials}
+    counts = Counter(plain.values())
+    loads = {trial.cell: trial.load for trial in summary.trials}
+    return {
+        cell: name if counts[name] == 1 else f"{name} ({loads[cell]['in_flight']} x {loads[cell]['batch_size']})"
+        for cell, name in plain.items()
+    }
 
 
 def _excess(doubt: Doubt) -> float:

@@ -10,7 +10,8 @@ from click.testing import CliRunner, Result
 from helpers import observed, results, sample, summary
 
 from raybench import samples, store
-from raybench.cli import exit_code, main
+from raybench.cli import main
+from raybench.cli.run import exit_code
 from raybench.config import Benchmark
 
 HALF = samples.table([sample(0, 9), sample(9, 18, seq=1, status="INTERNAL", error="x")])

@@ -23,7 +23,7 @@ LAYERS = [
 ]
 HOMES = {
     "ray": ["driver/", "images.py"],
-    "click": ["cli.py"],
+    "click": ["cli/"],
     "tritonclient": ["clients/triton.py", "servers/repository.py", "servers/triton.py", "telemetry/"],
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
@@ -174,7 +174,7 @@ def test_what_a_process_never_holds(start: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("slow", "users"), [("export", {"cli.py"}), ("clients.local", {"clients/__init__.py", "verify.py"})]
+    ("slow", "users"), [("export", {"cli/export.py"}), ("clients.local", {"clients/__init__.py", "verify.py"})]
 )
 def test_tensorflow_is_imported_where_it_is_used(slow: str, users: set[str]) -> None:
     """Modules that are TensorFlow are imported inside the one function that needs them."""

@@ -1,0 +1,61 @@
+"""The flags of a benchmark."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from raybench import config
+from raybench.config import ConfigError
+
+
+def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of a benchmark; None where one is not given, so that the YAML's value stands."""
+    options = [
+        click.option("--workers", type=int, help="Ray actors that send.  [4]"),
+        click.option("--concurrency", type=int, help="Lanes per worker: requests in flight in each.  [1]"),
+        click.option("-s", "--server", multiple=True, help="triton, local or fake; repeatable.  [local, triton]"),
+        click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
+        click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
+        click.option("-m", "--model", multiple=True, help="ARCHITECTURE-VARIANT; repeatable.  [efficientnetb0-no-opt]"),
+        click.option("--mix", is_flag=True, default=None, help="Send round robin over the models in one trial."),
+        click.option("--models", help="Folder with models.conf.  [models]"),
+        click.option("--signature", help="Signature to call.  [predict_images]"),
+        click.option("-b", "--batch-size", type=int, help="Images a request.  [8]"),
+        click.option("--request-count", type=int, help="Requests of a trial, over all workers.  [100]"),
+        click.option("--duration", type=float, help="Seconds of a trial, instead of a count."),
+        click.option("--warmup-request-count", type=int, help="Requests before the window.  [2 per lane]"),
+        click.option("--rounds", type=int, help="How often every cell is measured.  [1]"),
+        click.option("--seed", type=int, help="Seed of images and order.  [0]"),
+        click.option("--images", help="photos, noise, or a folder.  [photos]"),
+        click.option("--timeout", type=float, help="Deadline of one request, seconds.  [60]"),
+        click.option("--address", help="Ray cluster to join.  [one of our own]"),
+        click.option("--server-bind", help="Address that servers we start listen on.  [127.0.0.1]"),
+        click.option("--out", help="Where results folders go.  [results]"),
+        click.option("--name", help="Name of the run.  [run]"),
+        click.option("--ui", type=click.Choice(config.UI_KINDS), help="Live bars, plain lines or none.  [live]"),
+        click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
+        click.option("--verify/--no-verify", default=None, help="Compare sampled answers with TensorFlow's.  [on]"),
+        click.option("--tolerance", type=float, help="Largest difference of an answer.  [by precision: 1e-4 or 2e-2]"),
+        click.option("--strict", is_flag=True, default=None, help="Exit 3 where a trial is degraded or unstable."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def parse(flags: dict[str, Any]) -> dict[str, Any]:
+    """Flags whose text holds several values, as values."""
+    parsed = dict(flags)
+    if flags["instances"] is not None:
+        try:
+            parsed["instances"] = tuple(int(n) for n in flags["instances"].split(","))
+        except ValueError as error:
+            raise ConfigError(f"instances is {flags['instances']}; give numbers such as 1,2") from error
+    pairs = [text.partition("=") for text in flags["url"]]
+    if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
+        raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")
+    parsed["url"] = {kind: url for kind, _, url in pairs}
+    if len(parsed["url"]) < len(pairs):
+        raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
+    return parsed

@@ -1,0 +1,64 @@
+"""Benchmark: what one run does, from YAML and flags, with every check of user input that needs no server."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from raybench.config import checks, file
+from raybench.config.values import (
+    ECHO,
+    IMAGE_PX,
+    LARGEST_SEED,
+    LENGTHS,
+    LOAD_KEYS,
+    SERVER_KINDS,
+    UI_KINDS,
+    VARIANTS,
+    Benchmark,
+    ConfigError,
+    ServerSpec,
+    is_text,
+    triton_model,
+)
+
+__all__ = [
+    "ECHO",
+    "IMAGE_PX",
+    "LARGEST_SEED",
+    "LOAD_KEYS",
+    "SERVER_KINDS",
+    "UI_KINDS",
+    "VARIANTS",
+    "Benchmark",
+    "ConfigError",
+    "ServerSpec",
+    "is_text",
+    "load",
+    "triton_model",
+]
+
+
+def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
+    """The benchmark of a YAML file, or the default one, with the flags that were given laid over it.
+
+    Raises ConfigError for the first field that is wrong.
+    """
+    values = file.read(path) if path else {}
+    if path and "name" not in values:
+        values["name"] = path.stem
+    given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
+    overridden = {*given, *(LENGTHS if set(given) & set(LENGTHS) else ())}
+    values = {key: value for key, value in values.items() if key not in overridden}
+    values["loads"] = tuple(
+        {key: value for key, value in load.items() if key not in overridden} for load in values.get("loads", ())
+    )
+    return checks.checked(_with_defaults(replace(Benchmark(), **{**values, **given})))
+
+
+def _with_defaults(benchmark: Benchmark) -> Benchmark:
+    """A trial has one length: 100 requests unless a count or a duration is given; a url names its server."""
+    if benchmark.request_count is None and benchmark.duration is None:
+        benchmark = replace(benchmark, request_count=100)
+    added = tuple(kind for kind in benchmark.url if kind not in benchmark.server)
+    return replace(benchmark, server=benchmark.server + added)

@@ -1,0 +1,118 @@
+"""Every check of a benchmark that needs no server: one sentence for the first field that is wrong."""
+
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from raybench.config.values import ECHO, LARGEST_SEED, SERVER_KINDS, UI_KINDS, Benchmark, ConfigError, is_text, short
+
+_ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_LONGEST_NAME = 80  # a name or a signature becomes a part of a file's name, where UTF-8 and %XX make it longer
+_LONGEST_S = 10**6
+_LONGEST_SHOWN = 200
+_MOST = {
+    "workers": 10_000,
+    "concurrency": 1_000,  # each lane is a thread of its worker
+    "batch_size": 10_000,  # a message of protobuf holds 2 GiB
+    "rounds": 1_000,
+    "request_count": 10**9,
+    "warmup_request_count": 10**9,
+    "seed": LARGEST_SEED,
+    "instances": 1_000,
+}
+_AT_LEAST_0 = ("warmup_request_count", "seed")
+
+
+def checked(b: Benchmark) -> Benchmark:
+    for variant in b.variants:
+        _check_numbers(variant)
+        _check_texts(variant)
+        _check_servers(variant)
+        _check_load(variant)
+    return b
+
+
+def _check_numbers(b: Benchmark) -> None:
+    for name, most in _MOST.items():
+        value, least = getattr(b, name), int(name not in _AT_LEAST_0)
+        for number in value if isinstance(value, tuple) else (value,):
+            _require(number is None or number >= least, name, value, f"give {least} or more")
+            _require(number is None or number <= most, name, value, f"give at most {most}")
+    for name in ("timeout", "duration"):
+        seconds = getattr(b, name)
+        most_s = f"give a time in seconds above 0, at most {_LONGEST_S}"
+        _require(seconds is None or 0 < seconds <= _LONGEST_S, name, seconds, most_s)
+    is_tolerance = b.tolerance is None or 0 < b.tolerance < 1e9
+    _require(is_tolerance, "tolerance", b.tolerance, "give a share above 0")
+    _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
+
+
+def _check_texts(b: Benchmark) -> None:
+    _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
+    for name in ("name", "signature", "models", "images", "out", "address", "server_bind"):
+        text = getattr(b, name)
+        _require(text is None or is_text(text), name, text, "give text without line breaks and control characters")
+    for name in ("name", "signature"):
+        is_short = len(quote(getattr(b, name), safe="")) <= _LONGEST_NAME
+        _require(is_short, name, getattr(b, name), f"give at most {_LONGEST_NAME} characters")
+    for model in b.model:
+        remedy = f"use letters, digits, '.', '_' and '-', at most {_LONGEST_NAME}"
+        _require(bool(_MODEL.fullmatch(model)), "model", model, remedy)
+    is_folder = b.images in ("photos", "noise") or _is_folder(b.images)
+    _require(is_folder, "images", b.images, "give 'photos', 'noise' or a folder")
+    is_place = _is_folder(b.models) or _is_free(b.models)
+    _require(is_place, "models", b.models, "name a folder that holds models.conf, or a new one")
+
+
+def _check_servers(b: Benchmark) -> None:
+    for kind in (*b.server, *b.url):
+        _require(kind in SERVER_KINDS, "server", kind, f"there are {', '.join(SERVER_KINDS)}")
+    for what in ("server", "model", "instances"):
+        values = getattr(b, what)
+        _require(bool(values), what, values, "name at least one")
+        _require(len(set(values)) == len(values), what, values, "name each once")
+    _require(ECHO not in b.model or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton")
+    for kind, url in b.url.items():
+        _require(is_text(url) and len(url) <= _LONGEST_SHOWN, "url", f"{kind}={url}", "write KIND=HOST:PORT")
+        is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
+        _require(is_address, "url", f"{kind}={url}", "write KIND=HOST:PORT")
+    _require("local" not in b.url, "url", b.url.get("local"), "local is TensorFlow in the worker, it has no url")
+    remedy = "a server by url runs as it is: leave out one"
+    _require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
+
+
+def _check_load(b: Benchmark) -> None:
+    is_one = b.request_count is None or b.duration is None
+    _require(is_one, "duration", b.duration, "leave out request_count or duration")
+    in_flight = b.workers * b.concurrency
+    _require(
+        b.request_count is None or b.request_count >= in_flight,
+        "request_count",
+        b.request_count,
+        f"{in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
+    )
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def _is_free(path: str) -> bool:
+    try:
+        Path(path).lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _require(holds: bool, name: str, value: object, remedy: str) -> None:
+    if not holds:
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        is_plain = is_text(shown) and len(shown) <= _LONGEST_SHOWN
+        raise ConfigError(f"{name.replace('_', '-')} is {shown if is_plain else short(shown)}; {remedy}")

@@ -117,6 +117,19 @@ def _workers_over_cores(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def _niced_workers(trial: TrialSummary) -> Doubt | None:
+    nice = max((worker["nice"] for worker in trial.workers), default=0)
+    if nice <= 0:
+        return None
+    return Doubt(
+        code="niced_workers",
+        sentence=f"workers ran at nice {nice}: where cores are scarce they wait for every other process",
+        remedy="start that Ray with RAY_worker_niceness=0, as raybench does with its own",
+        value=nice,
+        limit=0,
+    )
+
+
 def _several_models(trial: TrialSummary) -> Doubt | None:
     names = [name for name in str((trial.server["config"] or {}).get("models", "")).split(",") if name]
     if len(names) < 2:
@@ -188,6 +201,7 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _few_payloads,
     _empty_window,
     _workers_over_cores,
+    _niced_workers,
     _several_models,
     _answers_differ,
     _answers_alike,

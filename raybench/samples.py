@@ -1,7 +1,8 @@
 """The record of a request, its Arrow schema, and what is derived from it: service, response, lag and window."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,11 @@ OK, UNAVAILABLE = "OK", "UNAVAILABLE"  # gRPC's names
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One request. Times are ns of one monotonic clock per worker, anchored to the epoch when the worker opened."""
+class Sample(NamedTuple):
+    """One request. Times are ns of one monotonic clock per worker, anchored to the epoch when the worker opened.
+
+    A tuple: it is made between two requests of a lane, and costs a quarter of what a frozen dataclass does.
+    """
 
     worker: int
     lane: int
@@ -54,7 +57,7 @@ SCHEMA = pa.schema(
 
 def table(samples: list[Sample]) -> pa.Table:
     """Samples as an Arrow table of SCHEMA."""
-    columns = list(zip(*map(astuple, samples), strict=True)) or [()] * len(fields(Sample))
+    columns = list(zip(*samples, strict=True)) or [()] * len(Sample._fields)
     return pa.table(
         [pa.array(column, type=kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA
     )

@@ -139,6 +139,7 @@ class Worker:
             "node": socket.gethostname(),
             "cores": os.cpu_count(),
             "pid": os.getpid(),
+            "nice": os.nice(0),
             "cpu_s": times.user + times.system,
             "rss_mib": process.memory_info().rss / 2**20,
         }

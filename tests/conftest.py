@@ -43,6 +43,7 @@ def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[s
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0" * 64,
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        "RAY_worker_niceness": "0",
     }
     command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=8", "--port=0", "--include-dashboard=false"]
     log = home / "ray.log"

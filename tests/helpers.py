@@ -55,7 +55,7 @@ def sample(sent_ms: float, done_ms: float, **changes: Any) -> samples.Sample:
         status=samples.OK,
         error=None,
     )
-    return replace(plain, **changes)
+    return plain._replace(**changes)
 
 
 def lanes(*spans_ms: Iterable[tuple[float, float]], **changes: Any) -> pa.Table:
@@ -86,6 +86,7 @@ def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node:
         "clock_round_trip_ns": 500_000,
         "payload_held_mib": 10.0,
         "pid": 100 + number,
+        "nice": 0,
         "cpu_s": 0.5,
         "rss_mib": 200.0,
         "lost": None,

@@ -33,6 +33,17 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b).max() / np.abs(b).max())
 
 
+def test_echo_does_nothing(triton: TritonUnderTest) -> None:
+    """What the client and the transport cost is not mixed with work: bytes are added up where that alone is asked."""
+    sent = np.ones((1, 2, 4, 4, 3), np.uint8)
+    images = triton_grpc.InferInput("images", sent.shape, "UINT8").set_data_from_numpy(sent)
+    named = [triton_grpc.InferRequestedOutput("checksum")]
+    with triton_grpc.InferenceServerClient(triton.url) as client:
+        plain, asked = (client.infer("echo", [images], outputs=outputs, client_timeout=60) for outputs in (None, named))
+    assert [tensor.name for tensor in plain.get_response().outputs] == ["count"]
+    assert (plain.as_numpy("count")[0], asked.as_numpy("checksum")[0]) == (2, 96 * 97 / 2)
+
+
 def test_merged_answers_are_right(triton: TritonUnderTest) -> None:
     """Concurrent requests for two models and both signatures, of 1, 2, 3 and 5 images, each get their own answer."""
     pictures = crops(40)

@@ -29,6 +29,7 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"workers": tuple(map(worker_facts, range(4)))},
             {"workers": tuple(map(worker_facts, range(5)))},
         ),
+        ("niced_workers", {"workers": (worker_facts(),)}, {"workers": (worker_facts() | {"nice": 15},)}),
         (
             "few_samples",
             {"service_ms": stats.latency(np.arange(3688) * MS)},
@@ -56,6 +57,7 @@ def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
         {"payload": replace(PAYLOAD, distinct=1)},
         {"window_s": None},
         {"workers": tuple(map(worker_facts, range(9)))},
+        {"workers": (worker_facts() | {"nice": 15},)},
         {"service_ms": stats.latency(np.arange(20) * MS)},
     ],
 )

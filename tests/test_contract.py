@@ -83,6 +83,7 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
 }
 UNITS = {
     *("count", "requests", "images", "id", "bytes", "MiB", "s", "ms", "ns", "requests/s", "images/s", "ratio", "share"),
+    "nice",
     *("as the field", "as value", "as the sentence says"),
 }
 SUFFIXES = {"requests_per_s": "requests/s", "images_per_s": "images/s", "_rps": "requests/s", "bytes": "bytes"}

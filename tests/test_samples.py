@@ -1,7 +1,5 @@
 """Records of requests and what is derived from them: service, response, lag and window."""
 
-from dataclasses import asdict
-
 import pyarrow as pa
 import pytest
 from helpers import MS, lanes, sample
@@ -13,7 +11,7 @@ from raybench.samples import Window
 def test_a_sample_survives_its_table() -> None:
     """A row of the table holds exactly what was observed of a request, unknowns as null."""
     seen = [sample(1, 2), sample(3, 5, due_ms=2.5, worker=2, status="UNAVAILABLE", error="gone", images=8)]
-    assert samples.table(seen).to_pylist() == [asdict(each) for each in seen]
+    assert samples.table(seen).to_pylist() == [each._asdict() for each in seen]
 
 
 def test_no_samples_are_a_table_too() -> None:
@@ -26,7 +24,7 @@ def test_merging_is_concatenation() -> None:
     """Chunks of several workers become one table that holds every row of each, labels kept apart."""
     chunks = [[sample(0, 1), sample(1, 2, status="INTERNAL", error="x")], [], [sample(5, 6, worker=1, phase="warmup")]]
     merged = samples.merge([samples.table(chunk) for chunk in chunks])
-    assert merged.to_pylist() == [asdict(each) for chunk in chunks for each in chunk]
+    assert merged.to_pylist() == [each._asdict() for chunk in chunks for each in chunk]
 
 
 def test_warm_up_is_kept_apart() -> None:

@@ -112,7 +112,7 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
                 http_url=f"http://{host}:{http_port}",
                 metrics_url=f"http://{host}:{metrics_port}/metrics",
                 version=server_version,
-                config={"instances": options.instances, **repository.parameters(options, options.models_conf)},
+                config=_config(options),
                 launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
                 process=process,
                 is_ready=is_ready,
@@ -123,6 +123,15 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
             process.stop(_STOP_TIMEOUT_S)
 
 
+def _config(options: TritonOptions) -> dict[str, str | int]:
+    """What tells this Triton from another: its instances, the backend's parameters, the allocator's settings."""
+    return {
+        "instances": options.instances,
+        **repository.parameters(options, options.models_conf),
+        **{name.strip("_").lower(): value for name, value in wheel.malloc().items()},
+    }
+
+
 def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess) -> str:
     """Send known data both ways, compare, and return Triton's version.
 
@@ -131,19 +140,18 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
     """
     known = np.random.default_rng(0).integers(0, 256, (1, 3, 5, 7, 3), np.uint8)
     images = triton_grpc.InferInput("images", known.shape, "UINT8").set_data_from_numpy(known)
-    wanted = [triton_grpc.InferRequestedOutput(name) for name in ("count", "checksum")]
+    wanted = [triton_grpc.InferRequestedOutput("checksum")]
     try:
         answer = client.infer("echo", [images], outputs=wanted, client_timeout=30)
         server_version = str(client.get_server_metadata(client_timeout=10).version)
     except InferenceServerException as error:
         raise ServerError(f"Triton did not pass its self-check: {error.message()}; {process.tail()}") from error
     weights = np.arange(1, known.size + 1, dtype=np.int64)
-    sent = (3, int((known.reshape(-1) * weights).sum()))
-    came = tuple(int(answer.as_numpy(name)[0]) for name in ("count", "checksum"))
+    sent, came = int((known.reshape(-1) * weights).sum()), int(answer.as_numpy("checksum")[0])
     if came != sent:
         raise ServerError(
-            f"Triton's self-check sent (count, checksum) {sent} and got {came}: data is garbled between Triton and its "
-            f"python backend; check that its Python environment has numpy<2\n{process.tail()}"
+            f"Triton's self-check sent the checksum {sent} and got {came}: data is garbled between Triton and "
+            f"its python backend; check that its Python environment has numpy<2\n{process.tail()}"
         )
     return server_version
 

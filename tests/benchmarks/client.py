@@ -1,7 +1,7 @@
 """Is the client what is measured? `raybench run` against a bare grpcio loop and perf_analyzer, on a model that does
 nothing.
 
-    python tests/benchmarks/client.py [--perf-analyzer CMD] [--rounds 5] [--seconds 4] [--images 1,16,100]
+    python tests/benchmarks/client.py [--perf-analyzer CMD] [--rounds 5] [--seconds 3] [--images 1,16,100]
 
 All load the model `echo` of one real Triton with requests of so many images of 224x224x3, one after the other and in
 shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what Python can do
@@ -69,10 +69,12 @@ def by_bare_loop(url: str, images: int, in_flight: int, seconds: float) -> Measu
 
 
 def by_perf_analyzer(command: list[str], url: str, images: int, in_flight: int, seconds: float) -> Measured:
-    """Three windows, accepted however they scatter: on a busy machine its own rule would give no number."""
+    """Three windows that are `seconds` together, accepted however they scatter: on a busy machine its own rule would
+    give no number. It keeps every request that it has sent until its end: 10 s of 16 images can take all memory."""
     size = f"images:{images},{IMAGE_PX},{IMAGE_PX},3"
     command = [*command, "-m", ECHO, "-i", "grpc", "-u", url, "--shape", size, "--concurrency-range", str(in_flight)]
-    command += ["--measurement-interval", str(int(seconds * 1e3)), "--max-trials", "3", "--stability-percentage", "999"]
+    window_ms = str(int(seconds / 3 * 1e3))
+    command += ["--measurement-interval", window_ms, "--max-trials", "3", "--stability-percentage", "999"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = subprocess.run(command, timeout=TIMEOUT_S, capture_output=True, text=True, check=True).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -142,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--perf-analyzer", metavar="CMD", help="the peer's command line, if it is to be compared")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--images", default="1,16,100")
     parser.add_argument("--bare", nargs=4, metavar=("URL", "IMAGES", "IN_FLIGHT", "SECONDS"), help=argparse.SUPPRESS)
     options = parser.parse_args()

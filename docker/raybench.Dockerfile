@@ -20,7 +20,7 @@ COPY --from=build /opt/raybench /opt/raybench
 ENV PATH=/opt/raybench/bin:$PATH HOME=/tmp
 RUN test "$(python -c 'import ray; print(ray.__version__)')" = "${RAY_VERSION}" \
     && useradd --uid 1000 --home-dir /tmp --no-create-home raybench \
-    && mkdir -p /work/models /work/results \
-    && chown raybench:raybench /work/results
-WORKDIR /work
+    && mkdir -p /raybench/models /raybench/results \
+    && chown raybench:raybench /raybench/results
+WORKDIR /raybench
 USER 1000

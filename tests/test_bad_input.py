@@ -18,7 +18,7 @@ import grpc
 import pytest
 from click.testing import CliRunner
 from helpers import IMAGES, LOGITS, entry, listed, saved_model
-from real_parts import raybench
+from real_parts import raybench, small_disk
 
 from raybench import cli
 from raybench.servers import wheel
@@ -316,7 +316,7 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("raybench.servers.triton.ServerProcess", starts)
     monkeypatch.setattr("raybench.clients.triton._DESCRIBE_TIMEOUT_S", 3.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=FREE_BYTES, total=FREE_BYTES))
-    monkeypatch.setattr(cli, "_heed_interrupts", lambda: None)
+    monkeypatch.setattr(cli, "heed_interrupts", lambda: None)
 
 
 def refusal(arguments: list[str]) -> str:
@@ -373,17 +373,8 @@ def test_unfit_machine(part: str, found: Any, said: list[str], command: str, mon
 
 def test_full_disk(tmp_path: Path) -> None:
     """A disk without room for a run's first megabyte is told before anything starts."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", small], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be made here: {mounted.stderr.decode()}")
-    try:
+    with small_disk(tmp_path / "small", "512k"):
         line = refusal(["run", "-s", "fake", "--out", "small/results"])
-    finally:
-        subprocess.run(["umount", "-l", small], check=True)
     assert "out is small/results" in line
     assert "No space left on device" in line
     assert "make room" in line

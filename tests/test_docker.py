@@ -132,7 +132,7 @@ def test_nothing_is_open(name: str) -> None:
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in service.get("ports", []))
     assert all(isinstance(volume, dict) for volume in service["volumes"])
     writable = {volume["target"] for volume in service["volumes"] if not volume.get("read_only")}
-    assert writable <= {"/work/results"}
+    assert writable <= {"/raybench/results"}
     assert not any("docker.sock" in volume["source"] for volume in service["volumes"])
 
 
@@ -145,7 +145,7 @@ def test_images_are_not_run_as_root(dockerfile: Path) -> None:
 @pytest.mark.parametrize("name", services())
 def test_models_are_read_only(name: str) -> None:
     """Every service sees the models, and none can write them; a folder that is missing is not made."""
-    target = "/work/models" if name in RAY else "/models"
+    target = "/raybench/models" if name in RAY else "/models"
     (volume,) = [volume for volume in services()[name]["volumes"] if volume["target"] == target]
     assert volume["read_only"] is True
     assert volume["bind"] == {"create_host_path": False}

@@ -14,7 +14,7 @@ import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from real_parts import BIN, eventually, newest_results, raybench
+from real_parts import BIN, eventually, newest_results, raybench, small_disk
 
 MODEL = "mobilenet-no-opt"
 _END_S = 150
@@ -156,13 +156,7 @@ def test_ended_at_once_leaves_nothing(how: str, models: Path, tmp_path: Path) ->
 def test_full_disk_ends_the_run(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A disk that fills up ends the run with one sentence and exit 1; earlier trials are intact and reported."""
     out = tmp_path / "results"
-    out.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1200k", "none", out], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk cannot be made here: {mounted.stderr.decode()}")
-    try:
+    with small_disk(out, "1200k"):
         arguments = ("--workers", 1, "-s", "fake", "--url", "fake=service_ms=1", "--request-count", 3000)
         with started(*arguments, "--rounds", 9, cwd=tmp_path, env=ray_environment) as process:
             folder = newest_results(tmp_path)
@@ -181,5 +175,3 @@ def test_full_disk_ends_the_run(ray_environment: dict[str, str], tmp_path: Path)
         summary = raybench("report", folder, cwd=tmp_path, env=ray_environment).summary
         assert [trial["requests"]["succeeded"] for trial in summary["trials"] if trial["status"] == "ok"][:1] == [3000]
         assert not list(folder.rglob("*.tmp"))
-    finally:
-        subprocess.run(["umount", "-l", out], check=True)

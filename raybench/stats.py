@@ -91,10 +91,13 @@ class TrialSummary:
     job_s: float | None
     window_s: float | None
     throughput: Throughput | None
+    scheduled_rps: float | None
     achieved_rps: float | None
+    cap_hits: int | None
     service_ms: Latency | None
     response_ms: Latency | None
     lag_ms: Latency | None
+    pacing_error_ms: Latency | None
     ceiling: float | None
     memory: Memory
     server_time_ms: Mapping[str, float] | None
@@ -108,9 +111,10 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
     """One trial's numbers, from what was observed alone."""
     workers = tuple(record.get("workers", ()))
     offsets_ns = {worker["worker"]: worker["clock_offset_ns"] for worker in workers}
-    measured = samples.on_one_clock(samples.measured(rows), offsets_ns)
-    window = samples.window(measured, lanes=record["load"]["in_flight"])
-    inside = samples.succeeded(samples.sent_in(measured, window)) if window else measured.slice(0, 0)
+    measured = samples.with_lane_free(samples.on_one_clock(samples.measured(rows), offsets_ns))
+    window = samples.window(measured, workers=record["load"]["workers"], lanes=record["load"]["in_flight"])
+    begun = samples.begun_in(measured, window) if window else measured.slice(0, 0)
+    inside = samples.succeeded(begun)
     return TrialSummary(
         **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
         **{key: record[key] for key in ("signature", "load", "status", "reason")},
@@ -120,10 +124,13 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         job_s=_job_s(measured),
         window_s=window.seconds if window else None,
         throughput=_throughput(measured, window),
-        achieved_rps=float(samples.share_in(measured, window).sum() / window.seconds) if window else None,
+        scheduled_rps=_scheduled_rps(begun, window),
+        achieved_rps=samples.achieved_rps(measured, window) if window else None,
+        cap_hits=samples.cap_hits(measured),
         service_ms=latency(samples.service_ns(inside)),
         response_ms=latency(samples.response_ns(inside)),
         lag_ms=latency(samples.lag_ns(inside)),
+        pacing_error_ms=latency(samples.pacing_error_ns(inside)),
         ceiling=None,
         memory=_memory(telemetry, beside_mib=_beside_mib(record, workers)),
         server_time_ms=_server_time(record.get("server_statistics")),
@@ -170,6 +177,11 @@ def _throughput(measured: pa.Table, window: samples.Window | None) -> Throughput
     share = samples.share_in(good, window)
     images = float((share * good["images"].to_numpy()).sum())
     return Throughput(requests_per_s=float(share.sum() / window.seconds), images_per_s=images / window.seconds)
+
+
+def _scheduled_rps(begun: pa.Table, window: samples.Window | None) -> float | None:
+    """How many requests a second the schedule had in the window: around the offered rate, as chance has it."""
+    return len(begun) / window.seconds if window and samples.lag_ns(begun) is not None else None
 
 
 def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mapping[str, Any], ...]) -> Payload | None:

@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from raybench import pacing
 from raybench.clients import connect
 from raybench.clients.base import ClientError, Description, Reply, size
 from raybench.plan import Cell
@@ -37,6 +38,7 @@ class Task:
     models: str
     request_count: int | None
     warmup_request_count: int
+    seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Worker:
 
     def warm_up(self) -> pa.Table:
         """Send the warm-up requests on every lane at once; they are kept apart from the measured ones."""
-        self._send_on_lanes(WARMUP, self._task.warmup_request_count, deadline_ns=None)
+        self._send_on_lanes(WARMUP, self._task.warmup_request_count)
         return self._drain()
 
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
@@ -106,10 +108,14 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.disable()
-        _sleep_until(start_at_s)
-        deadline = None if load.duration_s is None else time.perf_counter_ns() + int(load.duration_s * 1e9)
+        start_ns = int(start_at_s * 1e9) - self._anchor_ns
+        deadline = None if load.duration_s is None else start_ns + int(load.duration_s * 1e9)
+        due = self._due_ns(start_ns)
+        total = self._task.request_count if due is None else len(due)
+        if due is None:
+            self._wait_until(start_ns)
         with ThreadPoolExecutor(1) as pool:
-            sender = pool.submit(self._send_on_lanes, MEASURED, self._task.request_count, deadline)
+            sender = pool.submit(self._send_on_lanes, MEASURED, total, deadline_ns=deadline, due_ns=due)
             try:
                 while not sender.done():
                     wait([sender], timeout=_CHUNK_S)
@@ -147,22 +153,49 @@ class Worker:
         for client in self._clients:
             client.close()
 
-    def _send_on_lanes(self, phase: str, total: int | None, deadline_ns: int | None) -> None:
-        concurrency = self._task.cell.load.concurrency
-        numbers = count(concurrency)  # after its first request a lane takes what is next: a slow one holds nothing back
-        with ThreadPoolExecutor(concurrency) as pool:
-            lanes = [pool.submit(self._lane, lane, phase, numbers, total, deadline_ns) for lane in range(concurrency)]
-        for lane in lanes:
-            lane.result()
+    def _due_ns(self, start_ns: int) -> list[int] | None:
+        """When this worker's requests are due; None in a closed loop."""
+        task, load = self._task, self._task.cell.load
+        if load.offered_rps is None:
+            return None
+        whole = pacing.due_times_ns(
+            load.arrivals, load.offered_rps, count=load.request_count, duration_s=load.duration_s, seed=task.seed
+        )
+        mine = pacing.share_ns(whole, worker=task.worker, workers=load.workers)
+        return [int(due) for due in start_ns + mine]
 
-    def _lane(self, lane: int, phase: str, numbers: Iterator[int], total: int | None, deadline_ns: int | None) -> None:
-        """Closed loop: the next request leaves when the last reply is in."""
+    def _send_on_lanes(
+        self, phase: str, total: int | None, *, deadline_ns: int | None = None, due_ns: list[int] | None = None
+    ) -> None:
+        load = self._task.cell.load
+        lanes = load.lanes[self._task.worker]
+        lanes = lanes if total is None else min(lanes, total)
+        numbers = count(lanes)  # after its first request a lane takes what is next: a slow one holds nothing back
+        with ThreadPoolExecutor(max(lanes, 1)) as pool:
+            sending = [
+                pool.submit(self._lane, lane, phase, numbers, total, deadline_ns, due_ns) for lane in range(lanes)
+            ]
+        for each in sending:
+            each.result()
+
+    def _lane(
+        self,
+        lane: int,
+        phase: str,
+        numbers: Iterator[int],
+        total: int | None,
+        deadline_ns: int | None,
+        due_ns: list[int] | None,
+    ) -> None:
+        """A request leaves when this lane's last reply is in; in an open loop, when it is due, if that is later."""
         task, requests, anchor = self._task, self._requests, self._anchor_ns
         timeout_s, now = task.cell.load.timeout_s, time.perf_counter_ns
         seq = lane
-        while not self._stop.is_set():
+        while total is None or seq < total:
+            if due_ns is not None:
+                self._wait_until(due_ns[seq])
             woke = now()
-            if (total is not None and seq >= total) or (deadline_ns is not None and woke >= deadline_ns):
+            if self._stop.is_set() or (deadline_ns is not None and woke >= deadline_ns):
                 return
             payload = seq % len(requests)
             send, request = requests[payload]
@@ -176,7 +209,7 @@ class Worker:
                     seq=seq,
                     phase=phase,
                     payload=payload,
-                    due_ns=None,
+                    due_ns=None if due_ns is None else anchor + due_ns[seq],
                     woke_ns=anchor + woke,
                     sent_ns=anchor + sent,
                     done_ns=anchor + done,
@@ -189,15 +222,16 @@ class Worker:
             )
             if seq & (seq - 1) == 0 and reply.is_ok:
                 self._kept[payload] = reply  # of requests 0, 1, 2, 4, 8, ...: early ones and late ones
-            if reply.status == UNAVAILABLE:
+            if due_ns is None and reply.status == UNAVAILABLE:
                 time.sleep(_UNAVAILABLE_S)
             seq = next(numbers)
 
+    def _wait_until(self, when_ns: int) -> None:
+        """Sleep, then spin, until the clock shows `when_ns` or the worker is halted; other lanes run meanwhile."""
+        if (left_s := (when_ns - time.perf_counter_ns()) / 1e9 - _SPIN_S) > 0:
+            self._stop.wait(left_s)
+        while time.perf_counter_ns() < when_ns and not self._stop.is_set():
+            time.sleep(0)
+
     def _drain(self) -> pa.Table:
         return table([self._samples.popleft() for _ in range(len(self._samples))])
-
-
-def _sleep_until(epoch_s: float) -> None:
-    time.sleep(max(0.0, epoch_s - time.time() - _SPIN_S))
-    while time.time() < epoch_s:
-        pass

@@ -158,6 +158,9 @@ def rated(label: str, round: int, images_per_s: float | None, **changes: Any) ->
     return replace(trial(label=label, round=round, **changes), throughput=rate)
 
 
+OPEN = {"concurrency": None, "in_flight": 64, "arrivals": "poisson", "offered_rps": 100.0}  # of a load
+
+
 def trusted(**changes: Any) -> stats.TrialSummary:
     """A trial about which nothing is to be doubted, where its cell has two rounds and the host four cores."""
     plain = replace(

@@ -73,6 +73,33 @@ def test_warm_up_is_two_requests_per_lane(asked: int | None, expected: dict[str,
     assert {t.cell.server.kind: t.cell.load.warmup_request_count for t in planned} == expected
 
 
+def test_each_rate_is_a_cell() -> None:
+    """Several rates are several cells, told apart by their names; `local` meets the same rate from one worker."""
+    planned = trials(Benchmark(server=("local", "triton"), workers=3, request_rate=(50.0, 62.5), request_count=99))
+    loads = {(t.cell.server.kind, t.cell.load.offered_rps): t.cell.load for t in planned}
+    assert len({t.id for t in planned}) == len(loads) == 4
+    assert all("poisson62.5" in t.id for t in planned if t.cell.load.offered_rps == 62.5)
+    assert {(load.workers, load.in_flight, load.concurrency) for load in loads.values()} == {
+        (1, 64, None),
+        (3, 192, None),
+    }
+    assert {load.warmup_request_count for load in loads.values()} == {2, 6}  # two a worker: no burst on all lanes
+
+
+def test_lanes_add_up_to_what_may_be_in_flight() -> None:
+    """--max-in-flight is a total over the workers."""
+    (trial,) = trials(Benchmark(server=("fake",), workers=3, request_rate=(9.0,), max_in_flight=10, request_count=9))
+    assert trial.cell.load.lanes == [4, 3, 3]
+
+
+def test_the_length_of_an_open_loop_is_known() -> None:
+    """How long an open loop takes is in its schedule: no earlier results are needed."""
+    planned = trials(Benchmark(server=("fake",), request_rate=(10.0,), request_count=1200))
+    closed = trials(Benchmark(server=("fake",), request_count=1200))
+    assert estimate(planned, {})[0] - estimate(closed, {})[0] == pytest.approx(120)
+    assert estimate(planned, {})[1] == set()
+
+
 def test_trials_have_names_of_their_own_that_are_file_names() -> None:
     """Every trial of a run has its own id, fit for a file name."""
     ids = [trial.id for trial in trials(BENCHMARK)]

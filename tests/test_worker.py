@@ -5,12 +5,14 @@ import hashlib
 import os
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import DEADLINE_S, fake_task, images, wait_until
+from helpers import DEADLINE_S, MS, fake_task, images, wait_until
 
 from raybench import samples
 from raybench.clients.base import ClientError
@@ -56,7 +58,7 @@ def test_lanes_are_in_flight_together() -> None:
     """Concurrency is requests in flight at once: two hanging requests overlap."""
     rows = ran(fake_task("hang_every=1", requests=2, concurrency=2, timeout=1.0))
     assert len(set(rows["lane"].to_pylist())) == 2
-    assert samples.window(rows, lanes=2) is not None
+    assert samples.window(rows, workers=1, lanes=2) is not None
 
 
 def test_stamps_are_in_order_and_nothing_is_due() -> None:
@@ -210,3 +212,76 @@ def test_a_worker_says_where_it_is_and_what_it_used() -> None:
     assert (after["worker"], after["pid"]) == (0, os.getpid())
     assert after["cpu_s"] > before["cpu_s"]
     assert after["rss_mib"] > 1
+
+
+def open_loop(script: str, rate_rps: float, requests: int, *, lanes: int, worker: int = 0, **changes: Any) -> pa.Table:
+    """The samples of an open loop that begins when all lanes wait for it."""
+    load = {"request_rate": (rate_rps,), "max_in_flight": lanes, "request_count": requests, **changes}
+    task = fake_task(script, requests=None, request_distribution="constant", **load)
+    rows = list(opened(replace(task, worker=worker)).run(time.time() + 0.1))
+    return samples.with_lane_free(samples.merge(rows)).sort_by("due_ns")
+
+
+def test_an_open_loop_keeps_its_schedule() -> None:
+    """Requests are due at the asked rate from the start on, each once, and none leaves before it is due."""
+    rows = open_loop("service_ms=1", 200, 20, lanes=4)
+    assert np.diff(samples.ns(rows, "due_ns")).tolist() == [5 * MS] * 19
+    assert sorted(rows["seq"].to_pylist()) == list(range(20))
+    assert (samples.lag_ns(rows) >= 0).all()
+    assert (samples.pacing_error_ns(rows) >= 0).all()
+
+
+def test_the_workers_of_an_open_loop_share_its_schedule() -> None:
+    """Each worker sends its own part of the schedule, known from the seed alone: together they send all of it."""
+    parts = [open_loop("service_ms=0", 200, 20, lanes=4, workers=2, worker=worker) for worker in range(2)]
+    for rows in parts:
+        assert np.diff(samples.ns(rows, "due_ns")).tolist() == [10 * MS] * 9
+
+
+def test_a_stall_shows_in_response_and_not_in_service() -> None:
+    """A server that stands still makes every request due meanwhile late: no coordinated omission hides it.
+
+    Of 400 requests at 500/s, those due in the 400 ms of the stall wait for its end; the one lane is in flight once.
+    """
+    rows = open_loop("service_ms=0,stall_at=100,stall_ms=400", 500, 400, lanes=1)
+    response_ms, service_ms = samples.response_ns(rows) / MS, samples.service_ns(rows) / MS
+    assert (service_ms > 200).sum() == 1
+    assert response_ms.max() >= 400
+    for within_ms in (100, 200, 300):  # due so long after it began, and then so much less late
+        assert response_ms[99 + within_ms // 2] >= 400 - within_ms
+    assert samples.cap_hits(rows) >= 198
+
+
+def test_what_found_no_lane_free_is_counted() -> None:
+    """With two lanes of 50 ms and a request due each 20 ms, later ones find both lanes busy; with enough, none."""
+    full = open_loop("service_ms=50", 50, 12, lanes=2)
+    assert samples.cap_hits(full) >= 8
+    assert np.diff(samples.lag_ns(full))[4:].max() > 0
+    assert samples.cap_hits(open_loop("service_ms=50", 50, 12, lanes=12)) == 0
+
+
+def test_waiting_for_a_lane_is_no_pacing_error() -> None:
+    """How late the client was counts from when a lane was free: that a slow server kept them all is not its fault."""
+    rows = open_loop("service_ms=50", 100, 12, lanes=1)
+    assert samples.lag_ns(rows).max() >= 400 * MS
+    assert (samples.pacing_error_ns(rows) <= samples.lag_ns(rows)).all()
+    assert np.median(samples.pacing_error_ns(rows)) < 40 * MS
+
+
+def test_a_duration_ends_an_open_loop() -> None:
+    """Nothing leaves after the duration, even if it was due before: an overloaded server does not prolong the trial."""
+    rows = open_loop("service_ms=50", 100, None, lanes=1, duration=0.5)
+    begun = samples.ns(rows, "sent_ns") - samples.ns(rows, "due_ns")[0]
+    assert len(rows) < 20
+    assert begun.max() < 0.5e9 + 50 * MS
+
+
+def test_a_halt_ends_the_wait_for_what_is_due() -> None:
+    """A worker that is halted does not wait for a request that is due much later."""
+    task = fake_task("", requests=None, request_rate=(0.001,), request_count=2, request_distribution="constant")
+    worker = opened(task)
+    runner = threading.Thread(target=lambda: list(worker.run(time.time())), daemon=True)
+    runner.start()
+    worker.halt()
+    runner.join(DEADLINE_S)
+    assert not runner.is_alive()

@@ -14,6 +14,11 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--workers", type=int, help="Ray actors that send.  [4]"),
         click.option("--concurrency", type=int, help="Lanes per worker: requests in flight in each.  [1]"),
+        click.option(
+            "--request-rate", help="Open loop: requests a second, such as 50,100: each a cell.  [closed loop]"
+        ),
+        click.option("--request-distribution", help="poisson or constant gaps between due times.  [poisson]"),
+        click.option("--max-in-flight", type=int, help="Most requests in flight in an open loop.  [64 per worker]"),
         click.option("-s", "--server", multiple=True, help="triton, local or fake; repeatable.  [local, triton]"),
         click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
         click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
@@ -47,11 +52,8 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 def parse(flags: dict[str, Any]) -> dict[str, Any]:
     """Flags whose text holds several values, as values."""
     parsed = dict(flags)
-    if flags["instances"] is not None:
-        try:
-            parsed["instances"] = tuple(int(n) for n in flags["instances"].split(","))
-        except ValueError as error:
-            raise ConfigError(f"instances is {flags['instances']}; give numbers such as 1,2") from error
+    parsed["instances"] = _numbers(flags, "instances", int)
+    parsed["request_rate"] = _numbers(flags, "request_rate", float)
     pairs = [text.partition("=") for text in flags["url"]]
     if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
         raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")
@@ -59,3 +61,13 @@ def parse(flags: dict[str, Any]) -> dict[str, Any]:
     if len(parsed["url"]) < len(pairs):
         raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
     return parsed
+
+
+def _numbers(flags: dict[str, Any], name: str, kind: type) -> tuple[Any, ...] | None:
+    """The numbers of a flag such as 1,2; None where it is not given."""
+    if flags[name] is None:
+        return None
+    try:
+        return tuple(kind(number) for number in flags[name].split(","))
+    except ValueError as error:
+        raise ConfigError(f"{name.replace('_', '-')} is {flags[name]}; give numbers such as 1,2") from error

@@ -4,7 +4,17 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from raybench.config.values import ECHO, LARGEST_SEED, SERVER_KINDS, UI_KINDS, Benchmark, ConfigError, is_text, short
+from raybench.config.values import (
+    DISTRIBUTIONS,
+    ECHO,
+    LARGEST_SEED,
+    SERVER_KINDS,
+    UI_KINDS,
+    Benchmark,
+    ConfigError,
+    is_text,
+    short,
+)
 
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -15,6 +25,7 @@ _MOST = {
     "workers": 10_000,
     "concurrency": 1_000,  # each lane is a thread of its worker
     "batch_size": 10_000,  # a message of protobuf holds 2 GiB
+    "max_in_flight": 10**6,
     "rounds": 1_000,
     "request_count": 10**9,
     "warmup_request_count": 10**9,
@@ -22,6 +33,7 @@ _MOST = {
     "instances": 1_000,
 }
 _AT_LEAST_0 = ("warmup_request_count", "seed")
+_MOST_DUE = 10**7  # due times of a trial; each worker draws them all
 
 
 def checked(b: Benchmark) -> Benchmark:
@@ -30,6 +42,9 @@ def checked(b: Benchmark) -> Benchmark:
         _check_texts(variant)
         _check_servers(variant)
         _check_load(variant)
+        if variant.request_rate:
+            _check_open_loop(variant)
+    _check_open_loop_alone(b)
     return b
 
 
@@ -49,6 +64,10 @@ def _check_numbers(b: Benchmark) -> None:
 
 
 def _check_texts(b: Benchmark) -> None:
+    distribution = b.request_distribution
+    _require(
+        distribution in DISTRIBUTIONS, "request_distribution", distribution, f"there are {', '.join(DISTRIBUTIONS)}"
+    )
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
     for name in ("name", "signature", "models", "images", "out", "address", "server_bind"):
         text = getattr(b, name)
@@ -85,13 +104,40 @@ def _check_servers(b: Benchmark) -> None:
 def _check_load(b: Benchmark) -> None:
     is_one = b.request_count is None or b.duration is None
     _require(is_one, "duration", b.duration, "leave out request_count or duration")
-    in_flight = b.workers * b.concurrency
+    is_one = not b.request_rate or b.concurrency is None
+    _require(is_one, "request_rate", b.request_rate, "leave it out for a closed loop, or concurrency for an open one")
     _require(
-        b.request_count is None or b.request_count >= in_flight,
+        bool(b.request_rate) or b.request_count is None or b.request_count >= b.in_flight,
         "request_count",
         b.request_count,
-        f"{in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
+        f"{b.in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
     )
+
+
+def _check_open_loop(b: Benchmark) -> None:
+    rates, most = b.request_rate, _MOST["concurrency"] * b.workers
+    is_rate = all(0 < rate <= _MOST_DUE for rate in rates) and len(set(rates)) == len(rates)
+    _require(is_rate, "request_rate", rates, "give requests a second above 0, each rate once")
+    many = [rate for rate in rates if b.duration and rate * b.duration > _MOST_DUE]
+    _require(not many, "request_rate", many, f"at most {_MOST_DUE} requests a trial: shorten duration")
+    _require(b.request_count is None or b.request_count <= _MOST_DUE, "request_count", b.request_count, "give fewer")
+    _require(
+        b.request_count is None or b.request_count >= b.workers,
+        "request_count",
+        b.request_count,
+        f"there are {b.workers} workers; send at least as many",
+    )
+    lanes = f"give at least one a worker ({b.workers}), and at most {_MOST['concurrency']} ({most})"
+    _require(b.workers <= b.in_flight <= most, "max_in_flight", b.in_flight, lanes)
+
+
+def _check_open_loop_alone(b: Benchmark) -> None:
+    """What only an open loop has is refused where no load is one."""
+    is_open = any(variant.request_rate for variant in b.variants)
+    remedy = "it is of an open loop: give request-rate too"
+    _require(is_open or b.max_in_flight is None, "max_in_flight", b.max_in_flight, remedy)
+    is_default = b.request_distribution == Benchmark.request_distribution
+    _require(is_open or is_default, "request_distribution", b.request_distribution, remedy)
 
 
 def _is_folder(path: str) -> bool:

@@ -48,10 +48,17 @@ def image_count(benchmark: Benchmark) -> int:
 
 
 def _images_of(load: Benchmark) -> int:
-    requests = load.request_count or 16 * load.workers * load.concurrency
+    requests = load.request_count or _requests_within(load)
     per_worker = max(-(-requests // load.workers), len(load.model) if load.mix else 1)
     most = max(1, images.most_images(IMAGE_PX) // (load.workers * load.batch_size))
     return load.workers * min(per_worker, most) * load.batch_size
+
+
+def _requests_within(load: Benchmark) -> int:
+    """As many requests as a trial of some seconds may send; a guess in a closed loop, which sends as it can."""
+    if load.request_rate and load.duration:
+        return max(load.workers, int(max(load.request_rate) * load.duration))
+    return 16 * load.in_flight
 
 
 def _check_images(benchmark: Benchmark) -> None:

@@ -110,6 +110,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         models=str(run.benchmark.models_conf.parent.resolve()),  # a worker has a working directory of its own
         request_count=None,
         warmup_request_count=0,
+        seed=(run.benchmark.seed, trial.round),
     )
     actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and run.gpus else 0)
     actors = [
@@ -120,7 +121,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         descriptions = _all([each.open.remote() for each in actors], "open", _OPEN_TIMEOUT_S)
         encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
-        most_s = load.timeout_s * (max(warmups) // load.concurrency + 1) + 10
+        most_s = load.timeout_s * (max(warmups) // min(load.lanes) + 1) + 10
         warmup = _all([each.warm_up.remote() for each in actors], "warm up", most_s)
         yield Crew(
             actors=actors,
@@ -220,9 +221,6 @@ def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, 
         "signature": cell.signature,
         "load": {
             **asdict(cell.load),
-            "in_flight": cell.load.in_flight,
-            "arrivals": "closed",
-            "offered_rps": None,
             "transport": "in process" if cell.server.kind in ("local", "fake") else "grpc",
         },
         "payload_source": benchmark.images,

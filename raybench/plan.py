@@ -28,7 +28,9 @@ class Load:
     batch_size: int
     request_count: int | None
     duration_s: float | None
-    warmup_request_count: int
+    warmup_request_count: int | None
+    warmup_timeout_s: float
+    stability_percentage: float
     timeout_s: float
 
     @property
@@ -123,7 +125,6 @@ def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...], rate: float
     """TensorFlow in process is one worker, in closed loop with one lane: more would be processes, not load."""
     if server.kind == "local":
         b = replace(b, workers=1, concurrency=None)
-    lanes = b.workers if rate else b.in_flight  # in an open loop not all lanes are needed, and not all are warmed up
     load = Load(
         workers=b.workers,
         concurrency=None if rate else b.concurrency or 1,
@@ -133,7 +134,9 @@ def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...], rate: float
         batch_size=b.batch_size,
         request_count=b.request_count,
         duration_s=b.duration,
-        warmup_request_count=2 * lanes if b.warmup_request_count is None else b.warmup_request_count,
+        warmup_request_count=b.warmup_request_count,
+        warmup_timeout_s=b.warmup_timeout,
+        stability_percentage=b.stability_percentage,
         timeout_s=b.timeout,
     )
     return Cell(server=server, models=models, signature=b.signature, load=load)
@@ -153,7 +156,7 @@ def estimate(trials: Sequence[Trial], seconds_per_request: Mapping[str, float]) 
             if load.offered_rps:
                 total_s += (load.request_count or 0) / load.offered_rps
             elif each_s is not None:
-                total_s += each_s * ((load.request_count or 0) + load.warmup_request_count)
+                total_s += each_s * ((load.request_count or 0) + (load.warmup_request_count or 0))
             elif load.request_count:
                 unknown.add(trial.cell.id)
     return total_s, unknown

@@ -169,8 +169,13 @@ def begun_in(samples: pa.Table, span: Window) -> pa.Table:
 
     What was due inside counts however late it left.
     """
-    begin = samples["sent_ns" if _is_closed(samples) else "due_ns"]
-    return samples.filter(pc.and_(pc.greater_equal(begin, span.start_ns), pc.less(begin, span.end_ns)))
+    begun = begun_ns(samples)
+    return samples.filter(pa.array((begun >= span.start_ns) & (begun < span.end_ns)))
+
+
+def begun_ns(samples: pa.Table) -> np.ndarray:
+    """When each request was sent, or in an open loop due, int64 [n]."""
+    return ns(samples, "sent_ns" if _is_closed(samples) else "due_ns")
 
 
 def achieved_rps(samples: pa.Table, span: Window) -> float:

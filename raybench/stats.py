@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import bdtr
 
-from raybench import samples
+from raybench import samples, steady
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 CONFIDENCE = 0.95
@@ -117,7 +117,8 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
     inside = samples.succeeded(begun)
     return TrialSummary(
         **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
-        **{key: record[key] for key in ("signature", "load", "status", "reason")},
+        **{key: record[key] for key in ("signature", "load")},
+        **_status(record, inside, window),
         server={**record["server"], "version": record.get("server_version") or record["server"].get("version")},
         payload=_payload(record, measured, workers),
         requests=_requests(measured),
@@ -177,6 +178,22 @@ def _throughput(measured: pa.Table, window: samples.Window | None) -> Throughput
     share = samples.share_in(good, window)
     images = float((share * good["images"].to_numpy()).sum())
     return Throughput(requests_per_s=float(share.sum() / window.seconds), images_per_s=images / window.seconds)
+
+
+def _status(record: Mapping[str, Any], inside: pa.Table, window: samples.Window | None) -> dict[str, Any]:
+    """What became of the trial; one that ended well may yet have been no steady state."""
+    observed = {"status": record["status"], "reason": record["reason"]}
+    if record["status"] != "ok" or window is None:
+        return observed
+    response_ns = samples.response_ns(inside)
+    why = steady.unsteady(
+        samples.begun_ns(inside),
+        samples.service_ns(inside) if response_ns is None else response_ns,
+        seconds=window.seconds,
+        share=record["load"]["stability_percentage"] / 100,
+        is_open=response_ns is not None,
+    )
+    return {"status": "unstable", "reason": why} if why else observed
 
 
 def _scheduled_rps(begun: pa.Table, window: samples.Window | None) -> float | None:

@@ -21,10 +21,12 @@ from raybench import pacing
 from raybench.clients import connect
 from raybench.clients.base import ClientError, Description, Reply, size
 from raybench.plan import Cell
-from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, table
+from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
+from raybench.steady import Pace, is_steady
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
 _UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
+_WARMUP_WINDOW_S = 0.3
 _SPIN_S = 2e-4  # sleep alone wakes 0.1-0.4 ms late; the last stretch is spun
 
 
@@ -37,7 +39,7 @@ class Task:
     url: str
     models: str
     request_count: int | None
-    warmup_request_count: int
+    warmup_request_count: int | None  # None: until steady
     seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
 
 
@@ -97,9 +99,23 @@ class Worker:
         )
 
     def warm_up(self) -> pa.Table:
-        """Send the warm-up requests on every lane at once; they are kept apart from the measured ones."""
-        self._send_on_lanes(WARMUP, self._task.warmup_request_count)
-        return self._drain()
+        """Send the warm-up requests on every lane at once; they are kept apart from the measured ones.
+
+        As many as were asked for, or until three windows of them are alike or the time is over.
+        """
+        if self._task.warmup_request_count is not None:
+            self._send_on_lanes(WARMUP, self._task.warmup_request_count)
+            return self._drain()
+        load, windows, paces = self._task.cell.load, list[pa.Table](), list[Pace]()
+        until_s, requests = time.monotonic() + load.warmup_timeout_s, 2 * self._warmup_lanes()
+        while time.monotonic() < until_s and not is_steady(paces, load.stability_percentage / 100):
+            began_s = time.monotonic()
+            self._send_on_lanes(WARMUP, requests)
+            windows.append(self._drain())
+            elapsed_s = time.monotonic() - began_s
+            paces.append(Pace(requests / elapsed_s, float(service_ns(windows[-1]).mean()) / 1e6))
+            requests = max(requests, int(_WARMUP_WINDOW_S * requests / elapsed_s))
+        return merge(windows)
 
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
         """Wait for the common start (epoch seconds), send, and yield the samples about twice a second."""
@@ -153,6 +169,11 @@ class Worker:
         for client in self._clients:
             client.close()
 
+    def _warmup_lanes(self) -> int:
+        """In an open loop one: all that may be in flight at once is no load that it brings."""
+        load = self._task.cell.load
+        return 1 if load.offered_rps else load.lanes[self._task.worker]
+
     def _due_ns(self, start_ns: int) -> list[int] | None:
         """When this worker's requests are due; None in a closed loop."""
         task, load = self._task, self._task.cell.load
@@ -168,7 +189,7 @@ class Worker:
         self, phase: str, total: int | None, *, deadline_ns: int | None = None, due_ns: list[int] | None = None
     ) -> None:
         load = self._task.cell.load
-        lanes = load.lanes[self._task.worker]
+        lanes = self._warmup_lanes() if phase == WARMUP else load.lanes[self._task.worker]
         lanes = lanes if total is None else min(lanes, total)
         numbers = count(lanes)  # after its first request a lane takes what is next: a slow one holds nothing back
         with ThreadPoolExecutor(max(lanes, 1)) as pool:

@@ -124,6 +124,8 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
             "request_count": 2,
             "duration_s": None,
             "warmup_request_count": 0,
+            "warmup_timeout_s": 5.0,
+            "stability_percentage": 10.0,
             "timeout_s": 60.0,
             "transport": "grpc",
         },
@@ -201,7 +203,9 @@ def fake_cell(script: str = "service_ms=1", **changes: Any) -> Cell:
     return plan.trials(Benchmark(server=("fake",), url={"fake": script}, **asked))[0].cell
 
 
-def fake_task(script: str = "service_ms=1", *, requests: int | None = 6, warmup: int = 0, **changes: Any) -> Task:
+def fake_task(
+    script: str = "service_ms=1", *, requests: int | None = 6, warmup: int | None = 0, **changes: Any
+) -> Task:
     return Task(
         worker=0,
         cell=fake_cell(script, **changes),

@@ -86,7 +86,22 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
     "rounds that failed": (observed(), observed(NOTHING, round=2, status="failed", reason="it ended", workers=[])),
 }
 UNITS = {
-    *("count", "requests", "images", "id", "bytes", "MiB", "s", "ms", "ns", "requests/s", "images/s", "ratio", "share"),
+    *(
+        "count",
+        "requests",
+        "images",
+        "id",
+        "bytes",
+        "MiB",
+        "s",
+        "ms",
+        "ns",
+        "requests/s",
+        "images/s",
+        "ratio",
+        "share",
+        "percent",
+    ),
     *("as the field", "as value", "as the sentence says"),
 }
 SUFFIXES = {"requests_per_s": "requests/s", "images_per_s": "images/s", "_rps": "requests/s", "bytes": "bytes"}

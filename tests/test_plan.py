@@ -66,11 +66,11 @@ def test_tensorflow_in_process_is_one_worker_with_one_lane() -> None:
     assert loads == {"local": (1, 1, 1), "triton": (3, 2, 6)}
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(None, {"local": 2, "triton": 12}), (0, {"local": 0, "triton": 0})])
-def test_warm_up_is_two_requests_per_lane(asked: int | None, expected: dict[str, int]) -> None:
-    """Warm-up is 2 requests per lane where nothing is asked, and what is asked, even 0, elsewhere."""
+@pytest.mark.parametrize("asked", [None, 0, 7])
+def test_warm_up_is_what_was_asked(asked: int | None) -> None:
+    """Warm-up is exactly what is asked, even 0; where nothing is, it is left to how the server settles."""
     planned = trials(Benchmark(workers=3, concurrency=2, warmup_request_count=asked))
-    assert {t.cell.server.kind: t.cell.load.warmup_request_count for t in planned} == expected
+    assert {t.cell.load.warmup_request_count for t in planned} == {asked}
 
 
 def test_each_rate_is_a_cell() -> None:
@@ -83,7 +83,6 @@ def test_each_rate_is_a_cell() -> None:
         (1, 64, None),
         (3, 192, None),
     }
-    assert {load.warmup_request_count for load in loads.values()} == {2, 6}  # two a worker: no burst on all lanes
 
 
 def test_lanes_add_up_to_what_may_be_in_flight() -> None:
@@ -146,7 +145,7 @@ def test_mixed_models_share_a_trial() -> None:
 
 def test_an_estimate_is_made_of_what_is_known() -> None:
     """A plan's time is that of earlier results by cell; cells without any are named, and durations are known anyway."""
-    counted = trials(Benchmark(server=("local", "triton"), request_count=100, rounds=2))
+    counted = trials(Benchmark(server=("local", "triton"), request_count=100, warmup_request_count=8, rounds=2))
     known = {trial.cell.id: 0.5 for trial in counted if trial.cell.server.kind == "triton"}
     some_s, unknown = estimate(counted, known)
     none_s, _ = estimate(counted, {})

@@ -98,7 +98,7 @@ def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
     run = raybench(
         "run", "--workers", 2, "-s", "fake", "--url", "fake=service_ms=1,stall_at=300,stall_ms=500", "-b", 1,
         "--request-rate", "200,400", "--max-in-flight", 4, "--request-count", 800, "--images", "noise",
-        "--request-distribution", "constant", cwd=tmp_path, env=ray_environment,
+        "--request-distribution", "constant", "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     assert "open loop (constant arrivals: response times)" in run.out

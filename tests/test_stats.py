@@ -214,3 +214,20 @@ def test_a_closed_loop_has_no_schedule() -> None:
     """In a closed loop nothing is due: what compares with a schedule is null."""
     found = trial(two_lanes())
     assert (found.scheduled_rps, found.cap_hits, found.pacing_error_ms, found.response_ms) == (None, None, None, None)
+
+
+def test_a_trial_that_did_not_settle_is_unstable() -> None:
+    """A trial whose service time keeps growing is `unstable` with the reason, and keeps its numbers."""
+    ends = np.cumsum(np.linspace(20, 60, 500))
+    found = trial(lanes(list(zip([0, *ends[:-1]], ends, strict=True))))
+    assert found.status == "unstable"
+    assert "in its thirds" in found.reason
+    assert found.throughput.images_per_s > 0
+    assert trial(lanes([(i * 40, i * 40 + 40) for i in range(500)])).status == "ok"
+
+
+def test_an_unstable_trial_that_failed_keeps_its_own_reason() -> None:
+    """What became of a trial stands first: steadiness is asked of whole ones alone."""
+    ends = np.cumsum(np.linspace(20, 60, 500))
+    rows = lanes(list(zip([0, *ends[:-1]], ends, strict=True)))
+    assert trial(rows, status="degraded", reason="lost: worker 1").status == "degraded"

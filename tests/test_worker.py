@@ -93,6 +93,31 @@ def test_warm_up_is_apart_from_what_is_measured() -> None:
     assert sorted(measured["seq"].to_pylist()) == [0, 1, 2, 3]
 
 
+def test_warm_up_goes_on_until_it_is_steady() -> None:
+    """Where no number is asked for, at least three windows are sent, and more while the server is still settling."""
+    steady = opened(fake_task("service_ms=20", requests=4, warmup=None, stability_percentage=50.0)).warm_up()
+    late = opened(fake_task("service_ms=20,stall_at=40,stall_ms=400", warmup=None, stability_percentage=50.0)).warm_up()
+    assert set(steady["phase"].to_pylist()) == {samples.WARMUP}
+    assert len(steady) >= 3 * 2
+    assert max(samples.service_ns(late)) >= 400 * MS
+    assert samples.service_ns(late)[-2:].max() < 200 * MS
+
+
+def test_a_warm_up_that_does_not_settle_ends() -> None:
+    """Warm-up is bounded: a server that never settles is measured all the same."""
+    worker = opened(fake_task("service_ms=5", warmup=None, warmup_timeout=0.3, stability_percentage=1e-6))
+    began = time.monotonic()
+    assert len(worker.warm_up()) >= 2
+    assert time.monotonic() - began < DEADLINE_S
+
+
+def test_the_warm_up_of_an_open_loop_is_no_burst() -> None:
+    """Warm-up of an open loop goes over one lane: all lanes at once would be a load that it may never bring."""
+    load = {"request_rate": (5.0,), "request_count": 4, "warmup_timeout": 0.2}
+    rows = opened(fake_task("service_ms=5", requests=None, warmup=None, **load)).warm_up()
+    assert set(rows["lane"].to_pylist()) == {0}
+
+
 def test_without_warm_up_nothing_is_sent_before_the_start() -> None:
     """--warmup-request-count 0 sends no warm-up."""
     assert len(opened(fake_task(warmup=0)).warm_up()) == 0

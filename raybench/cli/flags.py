@@ -29,7 +29,11 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("-b", "--batch-size", type=int, help="Images a request.  [8]"),
         click.option("--request-count", type=int, help="Requests of a trial, over all workers.  [100]"),
         click.option("--duration", type=float, help="Seconds of a trial, instead of a count."),
-        click.option("--warmup-request-count", type=int, help="Requests before the window.  [2 per lane]"),
+        click.option(
+            "--warmup-request-count", type=int, help="Exactly so many requests before the window.  [until steady]"
+        ),
+        click.option("--warmup-timeout", type=float, help="Seconds after which warm-up ends, steady or not.  [5]"),
+        click.option("--stability-percentage", type=float, help="How far apart steady windows lie, percent.  [10]"),
         click.option("--rounds", type=int, help="How often every cell is measured.  [1]"),
         click.option("--seed", type=int, help="Seed of images and order.  [0]"),
         click.option("--images", help="photos, noise, or a folder.  [photos]"),

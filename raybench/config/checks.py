@@ -54,10 +54,12 @@ def _check_numbers(b: Benchmark) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             _require(number is None or number >= least, name, value, f"give {least} or more")
             _require(number is None or number <= most, name, value, f"give at most {most}")
-    for name in ("timeout", "duration"):
+    for name in ("timeout", "duration", "warmup_timeout"):
         seconds = getattr(b, name)
         most_s = f"give a time in seconds above 0, at most {_LONGEST_S}"
         _require(seconds is None or 0 < seconds <= _LONGEST_S, name, seconds, most_s)
+    percentage = b.stability_percentage
+    _require(0 < percentage <= 1e6, "stability_percentage", percentage, "give a percentage above 0, such as 10")
     is_tolerance = b.tolerance is None or 0 < b.tolerance < 1e9
     _require(is_tolerance, "tolerance", b.tolerance, "give a share above 0")
     _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")

@@ -13,7 +13,8 @@ IMAGE_PX = 224
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
 LOAD_KEYS = (
     "model", "signature", "workers", "concurrency", "request_rate", "request_distribution", "max_in_flight",
-    "batch_size", "request_count", "duration", "warmup_request_count", "timeout",
+    "batch_size", "request_count", "duration", "warmup_request_count",
+    "warmup_timeout", "timeout",
 )  # fmt: skip
 ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a trial has one
 DISTRIBUTIONS = ("constant", "poisson")
@@ -65,6 +66,8 @@ class Benchmark:
     request_count: int | None = None
     duration: float | None = None
     warmup_request_count: int | None = None
+    warmup_timeout: float = 5.0
+    stability_percentage: float = 10.0
     rounds: int = 1
     seed: int = 0
     images: str = "photos"

@@ -102,7 +102,8 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
     """Workers that have warmed up; their actors end with the block."""
     load = trial.cell.load
     counts = shares(load.request_count, load.workers) if load.request_count else [None] * load.workers
-    warmups = shares(load.warmup_request_count, load.workers)
+    asked = load.warmup_request_count
+    warmups = [None] * load.workers if asked is None else shares(asked, load.workers)
     task = Task(
         worker=0,
         cell=trial.cell,
@@ -121,7 +122,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         descriptions = _all([each.open.remote() for each in actors], "open", _OPEN_TIMEOUT_S)
         encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
-        most_s = load.timeout_s * (max(warmups) // min(load.lanes) + 1) + 10
+        most_s = load.timeout_s * ((asked or 0) // load.workers + 3) + load.warmup_timeout_s + 10
         warmup = _all([each.warm_up.remote() for each in actors], "warm up", most_s)
         yield Crew(
             actors=actors,

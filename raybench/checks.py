@@ -98,6 +98,17 @@ def _few_payloads(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def _jpeg_noise(trial: TrialSummary) -> Doubt | None:
+    payload = trial.payload
+    if payload is None or payload.source != "noise" or not payload.encoding.startswith("jpeg"):
+        return None
+    return Doubt(
+        code="jpeg_noise",
+        sentence="noise does not compress: its JPEG files are several times as large as those of photos",
+        remedy="use --images photos, or a folder of your own",
+    )
+
+
 def _empty_window(trial: TrialSummary) -> Doubt | None:
     if trial.window_s is not None:
         return None
@@ -238,6 +249,7 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _errors,
     _uneven_workers,
     _few_payloads,
+    _jpeg_noise,
     _empty_window,
     _workers_over_cores,
     _several_models,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from urllib.parse import quote
 
-from raybench.config import Benchmark, ConfigError, ServerSpec
+from raybench.config import JPEGS, Benchmark, ConfigError, ServerSpec
 
 _START_S, _TRIAL_S = 12.0, 5.0  # of Ray or a server; of the workers of a trial: as seen on two cores
 
@@ -54,11 +54,17 @@ class Cell:
     server: ServerSpec
     models: tuple[str, ...]
     signature: str
+    jpeg_quality: int | None  # None: pixels
     load: Load
 
     @property
     def model(self) -> str:
         return "+".join(self.models)
+
+    @property
+    def encoding(self) -> str:
+        """What stands for an image in a request."""
+        return f"jpeg q{self.jpeg_quality}" if self.jpeg_quality else "uint8 NHWC"
 
     @property
     def id(self) -> str:
@@ -139,7 +145,8 @@ def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...], rate: float
         stability_percentage=b.stability_percentage,
         timeout_s=b.timeout,
     )
-    return Cell(server=server, models=models, signature=b.signature, load=load)
+    quality = b.jpeg_quality if b.signature == JPEGS else None
+    return Cell(server=server, models=models, signature=b.signature, jpeg_quality=quality, load=load)
 
 
 def estimate(trials: Sequence[Trial], seconds_per_request: Mapping[str, float]) -> tuple[float, set[str]]:

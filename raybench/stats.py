@@ -51,11 +51,12 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """What was sent: `distinct` images by hash among the `images` sent, `bytes` a request."""
+    """What was sent: `distinct` images by hash among the `images` sent; mean `bytes` of a request, and by image."""
 
     source: str
     encoding: str
-    bytes: int
+    bytes: float
+    image_bytes: float
     images: int
     distinct: int
 
@@ -208,11 +209,13 @@ def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mappi
     hashes = {worker["worker"]: worker["payload_image_hashes"] for worker in workers}
     pairs = measured.group_by(["worker", "payload"]).aggregate([]).to_pylist()
     sent = {h for p in pairs for h in hashes[p["worker"]][p["payload"] * batch_size : (p["payload"] + 1) * batch_size]}
+    sent_bytes, images = pc.sum(measured["sent_bytes"]).as_py(), pc.sum(measured["images"]).as_py()
     return Payload(
         source=record["payload_source"],
-        encoding="uint8 NHWC",
-        bytes=int(workers[0]["payload_request_bytes"]),
-        images=int(pc.sum(measured["images"]).as_py()),
+        encoding=record["payload_encoding"],
+        bytes=sent_bytes / len(measured),
+        image_bytes=sent_bytes / images,
+        images=images,
         distinct=len(sent),
     )
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from raybench import pacing
 from raybench.clients import connect
 from raybench.clients.base import ClientError, Description, Reply, size
+from raybench.photos import jpegs
 from raybench.plan import Cell
 from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
 from raybench.steady import Pace, is_steady
@@ -88,7 +89,9 @@ class Worker:
         before_bytes = psutil.Process().memory_info().rss
         images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         sent = images[: batches * batch_size]
-        turns = zip(np.split(sent, batches), cycle(self._clients), strict=False)
+        quality = self._task.cell.jpeg_quality
+        payloads = jpegs(sent, quality) if quality else sent
+        turns = zip(np.split(payloads, batches), cycle(self._clients), strict=False)
         self._requests = [(client.send, client.encode(batch)) for batch, client in turns]
         hashes = tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent)
         return Payloads(

@@ -130,6 +130,7 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
             "transport": "grpc",
         },
         "payload_source": "photos",
+        "payload_encoding": "uint8 NHWC",
         "status": "ok",
         "reason": None,
         "server_version": "2.51.0",
@@ -169,7 +170,9 @@ def trusted(**changes: Any) -> stats.TrialSummary:
         trial(),
         load={**record()["load"], "workers": 2},
         requests=stats.Requests(attempted=100, succeeded=100, failed=0, errors={}),
-        payload=stats.Payload(source="photos", encoding="uint8 NHWC", bytes=3, images=100, distinct=100),
+        payload=stats.Payload(
+            source="photos", encoding="uint8 NHWC", bytes=3.0, image_bytes=3.0, images=100, distinct=100
+        ),
         job_s=10.0,
         window_s=10.0,
         service_ms=stats.latency(np.arange(1, 10_001) * MS),

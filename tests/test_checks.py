@@ -30,6 +30,11 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
         ("errors", {"requests": trusted().requests}, {"requests": ONE_FAILED}),
         ("uneven_workers", {"job_s": 12.5}, {"job_s": 12.6}),
         ("few_payloads", {"payload": replace(PAYLOAD, distinct=50)}, {"payload": replace(PAYLOAD, distinct=49)}),
+        (
+            "jpeg_noise",
+            {"payload": replace(PAYLOAD, encoding="jpeg q90")},
+            {"payload": replace(PAYLOAD, encoding="jpeg q90", source="noise")},
+        ),
         ("no_window", {"window_s": 0.001, "job_s": 0.001}, {"window_s": None}),
         (
             "workers_over_cores",

@@ -199,7 +199,7 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema_version",), 2),
+        (("schema_version",), 1),
         (("run", "started"), "yesterday"),
         (("run", "started"), "2026-01-01T00:00:00+02:00"),
         (("trials", ROUNDS, "status"), "fine"),

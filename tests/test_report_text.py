@@ -197,3 +197,10 @@ def test_rates_are_in_order_and_told_apart() -> None:
     assert row(text, "local")[3] == DASH
     assert "and closed loop" in text
     assert "triton x1 resnet50-no-opt (3/s x 1)" in text
+
+
+def test_files_are_told_with_their_size() -> None:
+    """Where JPEG files were sent the title says of which quality, and how large an image was."""
+    rows = samples.table([sample(i, i + 1, images=2, sent_bytes=50_000) for i in range(40)])
+    assert "(jpeg q90, 25 kB an image)" in markdown(summary(observed(rows, payload_encoding="jpeg q90")))
+    assert "an image)" not in markdown(summary(observed(rows)))

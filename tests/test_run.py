@@ -112,6 +112,23 @@ def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
         assert "cap_hit" in {doubt["code"] for doubt in trial["doubts"]}
 
 
+def test_jpegs(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """JPEG files of a batch go to Triton and to TensorFlow in process, with the answers that TensorFlow gives to them."""
+    run = raybench(
+        "run", "--workers", 2, "-s", "local", "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", 2,
+        "--signature", "predict_jpegs", "--jpeg-quality", 80, "--models", triton.models, "--request-count", 8,
+        "--warmup-request-count", 2, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert {trial["server"]["kind"] for trial in run.summary["trials"]} == {"local", "triton"}
+    for trial in run.summary["trials"]:
+        assert trial["requests"]["succeeded"] == 8
+        assert trial["verification"]["agrees"] is True
+        assert trial["payload"]["encoding"] == "jpeg q80"
+        assert 1_000 < trial["payload"]["image_bytes"] < 224 * 224 * 3 / 3
+    assert "jpeg q80" in run.out
+
+
 def test_hanging_server_ends(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Requests that hang end at their deadline and are counted as DEADLINE_EXCEEDED."""
     run = raybench(

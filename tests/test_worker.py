@@ -16,6 +16,7 @@ from helpers import DEADLINE_S, MS, fake_task, images, wait_until
 
 from raybench import samples
 from raybench.clients.base import ClientError
+from raybench.photos import jpegs
 from raybench.worker import Task, Worker
 
 
@@ -310,3 +311,17 @@ def test_a_halt_ends_the_wait_for_what_is_due() -> None:
     worker.halt()
     runner.join(DEADLINE_S)
     assert not runner.is_alive()
+
+
+def test_jpegs_are_encoded_before_the_clock_starts() -> None:
+    """For predict_jpegs a request holds its images as JPEG files of the asked quality, and counts their bytes."""
+    photos = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    rows = {}
+    for quality in (30, 95):
+        worker = Worker(fake_task(requests=2, signature="predict_jpegs", jpeg_quality=quality))
+        worker.open()
+        worker.encode([photos])
+        rows[quality] = samples.merge(list(worker.run(time.time())))
+    files = jpegs(photos, 95)
+    assert rows[95]["sent_bytes"].to_pylist() == [files[:2].nbytes, files[2:].nbytes]
+    assert sum(rows[30]["sent_bytes"].to_pylist()) < sum(rows[95]["sent_bytes"].to_pylist())

@@ -9,6 +9,7 @@ from raybench.config import checks, file
 from raybench.config.values import (
     ECHO,
     IMAGE_PX,
+    JPEGS,
     LARGEST_SEED,
     LOAD_KEYS,
     SERVER_KINDS,
@@ -25,6 +26,7 @@ from raybench.config.values import (
 __all__ = [
     "ECHO",
     "IMAGE_PX",
+    "JPEGS",
     "LARGEST_SEED",
     "LOAD_KEYS",
     "SERVER_KINDS",

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from raybench.config.values import (
     DISTRIBUTIONS,
     ECHO,
+    JPEGS,
     LARGEST_SEED,
     SERVER_KINDS,
     UI_KINDS,
@@ -26,6 +27,7 @@ _MOST = {
     "concurrency": 1_000,  # each lane is a thread of its worker
     "batch_size": 10_000,  # a message of protobuf holds 2 GiB
     "max_in_flight": 10**6,
+    "jpeg_quality": 100,
     "rounds": 1_000,
     "request_count": 10**9,
     "warmup_request_count": 10**9,
@@ -45,6 +47,9 @@ def checked(b: Benchmark) -> Benchmark:
         if variant.request_rate:
             _check_open_loop(variant)
     _check_open_loop_alone(b)
+    sends_jpegs = any(variant.signature == JPEGS for variant in b.variants)
+    is_default = b.jpeg_quality == Benchmark.jpeg_quality
+    _require(sends_jpegs or is_default, "jpeg_quality", b.jpeg_quality, f"it is of --signature {JPEGS}")
     return b
 
 
@@ -94,6 +99,8 @@ def _check_servers(b: Benchmark) -> None:
         _require(bool(values), what, values, "name at least one")
         _require(len(set(values)) == len(values), what, values, "name each once")
     _require(ECHO not in b.model or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton")
+    takes_pixels = ECHO not in b.model or b.signature != JPEGS
+    _require(takes_pixels, "signature", b.signature, f"model {ECHO} takes pixels: use predict_images")
     for kind, url in b.url.items():
         _require(is_text(url) and len(url) <= _LONGEST_SHOWN, "url", f"{kind}={url}", "write KIND=HOST:PORT")
         is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)

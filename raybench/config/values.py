@@ -11,10 +11,10 @@ UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
+JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
 LOAD_KEYS = (
     "model", "signature", "workers", "concurrency", "request_rate", "request_distribution", "max_in_flight",
-    "batch_size", "request_count", "duration", "warmup_request_count",
-    "warmup_timeout", "timeout",
+    "batch_size", "request_count", "duration", "warmup_request_count", "warmup_timeout", "timeout",
 )  # fmt: skip
 ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a trial has one
 DISTRIBUTIONS = ("constant", "poisson")
@@ -71,6 +71,7 @@ class Benchmark:
     rounds: int = 1
     seed: int = 0
     images: str = "photos"
+    jpeg_quality: int = 90
     timeout: float = 60.0
     address: str | None = None
     server_bind: str = "127.0.0.1"

@@ -12,7 +12,7 @@ from raybench import images, store
 from raybench.clients import connect
 from raybench.clients.base import ClientError
 from raybench.clients.probe import GRPC, TLS, what_answers
-from raybench.config import ECHO, IMAGE_PX, VARIANTS, Benchmark, ConfigError, ServerSpec
+from raybench.config import ECHO, IMAGE_PX, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec
 from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.guardian import guarded
 from raybench.photos import photos_in
@@ -23,6 +23,7 @@ from raybench.servers.process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
 _WORKER_MIB = 60  # a worker's process, at the least
+_INPUTS = {JPEGS: "jpeg_images"}  # of every other signature: images
 _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
@@ -122,10 +123,10 @@ def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> No
         there = read_signatures(entry.base_path / str(versions[-1]))
     except ValueError:
         return  # the server says it better, and the others can still be measured
-    usable = [name for name, found in there.items() if list(found.inputs) == ["images"]]
+    usable = [name for name, found in there.items() if list(found.inputs) == [_INPUTS.get(name, "images")]]
     if signature not in usable:
         raise ConfigError(
-            f"signature is {signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes `images` alone"
+            f"signature is {signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes images alone"
         )
 
 

@@ -225,6 +225,7 @@ def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, 
             "transport": "in process" if cell.server.kind in ("local", "fake") else "grpc",
         },
         "payload_source": benchmark.images,
+        "payload_encoding": cell.encoding,
     }
 
 

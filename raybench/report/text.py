@@ -67,7 +67,13 @@ def _notes(summary: Summary) -> list[str]:
 def _title(summary: Summary) -> str:
     rounds = max((trial.round for trial in summary.trials), default=0)
     batches = ", ".join(map(str, _batches(summary)))
-    return f"{batches} images a request, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"
+    return f"{batches} images a request{_files(summary)}, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"
+
+
+def _files(summary: Summary) -> str:
+    """What stands for an image where it is not its pixels."""
+    found = {trial.payload.encoding: trial.payload.image_bytes for trial in summary.trials if trial.payload}
+    return "".join(f" ({name}, {size / 1e3:.3g} kB an image)" for name, size in found.items() if name != "uint8 NHWC")
 
 
 def _loops(summary: Summary) -> str:

@@ -113,7 +113,7 @@ def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_jpegs(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """JPEG files of a batch go to Triton and to TensorFlow in process, with the answers that TensorFlow gives to them."""
+    """Batches of JPEG files go to Triton and to TensorFlow in process, and the answers are those of TensorFlow."""
     run = raybench(
         "run", "--workers", 2, "-s", "local", "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", 2,
         "--signature", "predict_jpegs", "--jpeg-quality", 80, "--models", triton.models, "--request-count", 8,

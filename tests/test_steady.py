@@ -63,7 +63,7 @@ def test_throughput_is_judged_in_a_closed_loop_alone() -> None:
 
 def test_queues_of_an_open_loop_come_and_go() -> None:
     """Poisson arrivals make thirds differ by chance; a queue that only grows is a load that is not held."""
-    waves = 10 + 5 * np.sin(np.linspace(0, 9, N)) ** 2
+    waves = 10 + 5 * np.sin(np.linspace(0, np.pi, N))
     assert judged(waves) is not None
     assert judged(waves, is_open=True) is None
     assert "trend" in (judged(np.linspace(1, 9, N), is_open=True) or "")

@@ -127,7 +127,7 @@ def _check_open_loop(b: Benchmark) -> None:
     rates, most = b.request_rate, _MOST["concurrency"] * b.workers
     is_rate = all(0 < rate <= _MOST_DUE for rate in rates) and len(set(rates)) == len(rates)
     _require(is_rate, "request_rate", rates, "give requests a second above 0, each rate once")
-    many = [rate for rate in rates if b.duration and rate * b.duration > _MOST_DUE]
+    many = tuple(rate for rate in rates if b.duration and rate * b.duration > _MOST_DUE)
     _require(not many, "request_rate", many, f"at most {_MOST_DUE} requests a trial: shorten duration")
     _require(b.request_count is None or b.request_count <= _MOST_DUE, "request_count", b.request_count, "give fewer")
     _require(

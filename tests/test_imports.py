@@ -31,7 +31,18 @@ HOMES = {
 PURE = ["plan", "stats", "rounds", "checks", "samples", "pacing", "steady"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
-    *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),
+    *(
+        "collections",
+        "dataclasses",
+        "functools",
+        "itertools",
+        "math",
+        "operator",
+        "random",
+        "statistics",
+        "string",
+        "typing",
+    ),
     *("numpy", "pyarrow", "scipy", "urllib"),
 }
 PURE_MODULES = {*PURE, "config"}  # for the values in config

@@ -97,7 +97,7 @@ def test_warm_up_is_apart_from_what_is_measured() -> None:
 def test_warm_up_goes_on_until_it_is_steady() -> None:
     """Where no number is asked for, at least three windows are sent, and more while the server is still settling."""
     steady = opened(fake_task("service_ms=20", requests=4, warmup=None, stability_percentage=50.0)).warm_up()
-    late = opened(fake_task("service_ms=20,stall_at=40,stall_ms=400", warmup=None, stability_percentage=50.0)).warm_up()
+    late = opened(fake_task("service_ms=20,stall_at=10,stall_ms=400", warmup=None, stability_percentage=50.0)).warm_up()
     assert set(steady["phase"].to_pylist()) == {samples.WARMUP}
     assert len(steady) >= 3 * 2
     assert max(samples.service_ns(late)) >= 400 * MS

@@ -334,7 +334,7 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("raybench.servers.triton.ServerProcess", starts)
     monkeypatch.setattr("raybench.clients.triton._DESCRIBE_TIMEOUT_S", 3.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=FREE_BYTES, total=FREE_BYTES))
-    monkeypatch.setattr(cli, "_heed_interrupts", lambda: None)
+    monkeypatch.setattr(cli, "heed_interrupts", lambda: None)
 
 
 def refusal(arguments: list[str]) -> str:

@@ -8,6 +8,8 @@ from raybench.stats import PERCENTILES, TrialSummary, samples_needed
 
 _UNEVEN = 1.25
 _DISTINCT_SHARE = 0.5
+_PACING_SHARE = 0.05  # of the service p99
+_RATE_SHARE = 0.99
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,13 @@ def _errors(trial: TrialSummary) -> Doubt | None:
 
 
 def _uneven_workers(trial: TrialSummary) -> Doubt | None:
-    """Workers that end far apart: the window is short, and the last of them met less load."""
-    if not trial.job_s or not trial.window_s or trial.job_s <= _UNEVEN * trial.window_s:
+    """Workers that end far apart: the window is short, the last met less load. Lanes of an open loop may rest."""
+    if (
+        trial.load["arrivals"] != "closed"
+        or not trial.job_s
+        or not trial.window_s
+        or trial.job_s <= _UNEVEN * trial.window_s
+    ):
         return None
     return Doubt(
         code="uneven_workers",
@@ -88,6 +95,17 @@ def _few_payloads(trial: TrialSummary) -> Doubt | None:
         remedy="use a larger image folder or fewer requests, if anything on the way may cache",
         value=payload.distinct / payload.images,
         limit=_DISTINCT_SHARE,
+    )
+
+
+def _jpeg_noise(trial: TrialSummary) -> Doubt | None:
+    payload = trial.payload
+    if payload is None or payload.source != "noise" or not payload.encoding.startswith("jpeg"):
+        return None
+    return Doubt(
+        code="jpeg_noise",
+        sentence="noise does not compress: its JPEG files are several times as large as those of photos",
+        remedy="use --images photos, or a folder of your own",
     )
 
 
@@ -182,6 +200,51 @@ def _not_verified(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def _late_client(trial: TrialSummary) -> Doubt | None:
+    """Open loop: requests that left late though a lane was free are late by the client, not by the server."""
+    late, service = trial.pacing_error_ms, trial.service_ms
+    if late is None or late.p99 is None or service is None or not service.p99:
+        return None
+    if late.p99 <= _PACING_SHARE * service.p99:
+        return None
+    return Doubt(
+        code="late_client",
+        sentence=f"p99 of the client's own lateness was {late.p99:.2g} ms, that of service {service.p99:.3g} ms",
+        remedy="give the workers cores of their own, or use fewer lanes a worker (--max-in-flight) or more hosts",
+        value=late.p99 / service.p99,
+        limit=_PACING_SHARE,
+    )
+
+
+def _under_rate(trial: TrialSummary) -> Doubt | None:
+    scheduled, achieved = trial.scheduled_rps, trial.achieved_rps
+    if not scheduled or achieved is None or achieved >= _RATE_SHARE * scheduled:
+        return None
+    remedy = "lower --request-rate to what the server holds" if trial.cap_hits else "use more workers, cores or hosts"
+    return Doubt(
+        code="under_rate",
+        sentence=f"{achieved:.4g} requests/s left of {scheduled:.4g} that were due",
+        remedy=remedy,
+        value=achieved / scheduled,
+        limit=_RATE_SHARE,
+    )
+
+
+def _cap_hit(trial: TrialSummary) -> Doubt | None:
+    """Open loop: requests that were due while all lanes waited for replies queued in the client."""
+    if not trial.cap_hits:
+        return None
+    hits, attempted, most = trial.cap_hits, trial.requests.attempted, trial.load["in_flight"]
+    return Doubt(
+        code="cap_hit",
+        sentence=f"the server is overloaded: {hits} of {attempted} requests were due while all {most} "
+        "that may be in flight waited for it; that is not the client's fault, and response counts the wait",
+        remedy="lower --request-rate, or raise --max-in-flight if the server's own queue is to be seen",
+        value=hits,
+        limit=0,
+    )
+
+
 def _one_round(rounds: int) -> Doubt | None:
     if rounds > 1:
         return None
@@ -199,6 +262,7 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _errors,
     _uneven_workers,
     _few_payloads,
+    _jpeg_noise,
     _empty_window,
     _workers_over_cores,
     _niced_workers,
@@ -206,4 +270,7 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _answers_differ,
     _answers_alike,
     _not_verified,
+    _late_client,
+    _under_rate,
+    _cap_hit,
 )

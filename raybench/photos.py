@@ -54,6 +54,17 @@ def decode(data: bytes) -> Image.Image:
     return photo.convert("RGB")
 
 
+def jpegs(images: np.ndarray, quality: int) -> np.ndarray:
+    """Images uint8 [n, h, w, 3] as JPEG files, bytes [n] of dtype S: that drops zeros at the end, and none ends so."""
+    return np.array([_jpeg(image, quality) for image in images])
+
+
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
 def random_crop(photo: Image.Image, rng: np.random.Generator, size_px: int) -> np.ndarray:
     """A square crop of random place and scale, sometimes mirrored, as uint8 [size_px, size_px, 3]."""
     side = max(1, int(min(photo.size) * rng.uniform(0.4, 1.0)))

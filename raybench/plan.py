@@ -3,30 +3,48 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from urllib.parse import quote
 
-from raybench.config import Benchmark, ConfigError, ServerSpec
+from raybench.config import JPEGS, Benchmark, ConfigError, ServerSpec
 
 _START_S, _TRIAL_S = 12.0, 5.0  # of Ray or a server; of the workers of a trial: as seen on two cores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """How a cell is driven; counts are totals over all workers."""
+    """How a cell is driven; counts and rates are totals over all workers.
+
+    In a closed loop each worker has `concurrency` lanes. In an open one requests are due at `offered_rps`, and
+    `in_flight` is the most that wait for a reply at once.
+    """
 
     workers: int
-    concurrency: int
+    concurrency: int | None
+    in_flight: int
+    arrivals: str
+    offered_rps: float | None
     batch_size: int
     request_count: int | None
     duration_s: float | None
-    warmup_request_count: int
+    warmup_request_count: int | None
+    warmup_timeout_s: float
+    stability_percentage: float
     timeout_s: float
 
     @property
-    def in_flight(self) -> int:
-        return self.workers * self.concurrency
+    def lanes(self) -> list[int]:
+        """Lanes of each worker."""
+        return shares(self.in_flight, self.workers)
+
+    @property
+    def name(self) -> str:
+        """Such as w4-c1-b8, or w4-poisson200-m256-b8."""
+        loop = f"c{self.concurrency}"
+        if self.offered_rps:
+            loop = f"{self.arrivals}{self.offered_rps:.12g}-m{self.in_flight}"
+        return f"w{self.workers}-{loop}-b{self.batch_size}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +54,7 @@ class Cell:
     server: ServerSpec
     models: tuple[str, ...]
     signature: str
+    jpeg_quality: int | None  # None: pixels
     load: Load
 
     @property
@@ -43,11 +62,15 @@ class Cell:
         return "+".join(self.models)
 
     @property
+    def encoding(self) -> str:
+        """What stands for an image in a request."""
+        return f"jpeg q{self.jpeg_quality}" if self.jpeg_quality else "uint8 NHWC"
+
+    @property
     def id(self) -> str:
         server = self.server.label.replace(" ", "-")
-        load = self.load
         signature = quote(self.signature, safe="")  # the id names files
-        return f"{server}-{self.model}-{signature}-w{load.workers}-c{load.concurrency}-b{load.batch_size}"
+        return f"{server}-{self.model}-{signature}-{self.load.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +110,15 @@ def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
 
 
 def _cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
-    """The cells of one server: each load with each of its models, or with all at once where they are mixed.
+    """The cells of one server: each load at each of its rates, with each of its models or with all mixed.
 
     Loads that come to the same, such as other numbers of workers for TensorFlow in process, are one cell. Raises
     ConfigError where two differ in what their name does not tell.
     """
     cells = dict.fromkeys(
-        _cell(variant, server, models)
+        _cell(variant, server, models, rate)
         for variant in benchmark.variants
+        for rate in variant.request_rate or (None,)
         for models in ([variant.model] if variant.mix else [(model,) for model in variant.model])
     )
     for cell_id, count in Counter(cell.id for cell in cells).items():
@@ -103,20 +127,26 @@ def _cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     return list(cells)
 
 
-def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...]) -> Cell:
-    """TensorFlow in process is one worker with one lane: more would be more processes, not more load."""
-    workers, concurrency = (1, 1) if server.kind == "local" else (b.workers, b.concurrency)
-    warmup = 2 * workers * concurrency if b.warmup_request_count is None else b.warmup_request_count
+def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...], rate: float | None) -> Cell:
+    """TensorFlow in process is one worker, in closed loop with one lane: more would be processes, not load."""
+    if server.kind == "local":
+        b = replace(b, workers=1, concurrency=None)
     load = Load(
-        workers=workers,
-        concurrency=concurrency,
+        workers=b.workers,
+        concurrency=None if rate else b.concurrency or 1,
+        in_flight=b.in_flight,
+        arrivals=b.request_distribution if rate else "closed",
+        offered_rps=rate,
         batch_size=b.batch_size,
         request_count=b.request_count,
         duration_s=b.duration,
-        warmup_request_count=warmup,
+        warmup_request_count=b.warmup_request_count,
+        warmup_timeout_s=b.warmup_timeout,
+        stability_percentage=b.stability_percentage,
         timeout_s=b.timeout,
     )
-    return Cell(server=server, models=models, signature=b.signature, load=load)
+    quality = b.jpeg_quality if b.signature == JPEGS else None
+    return Cell(server=server, models=models, signature=b.signature, jpeg_quality=quality, load=load)
 
 
 def estimate(trials: Sequence[Trial], seconds_per_request: Mapping[str, float]) -> tuple[float, set[str]]:
@@ -130,8 +160,10 @@ def estimate(trials: Sequence[Trial], seconds_per_request: Mapping[str, float]) 
         for trial in group:
             load, each_s = trial.cell.load, seconds_per_request.get(trial.cell.id)
             total_s += _TRIAL_S + (load.duration_s or 0)
-            if each_s is not None:
-                total_s += each_s * ((load.request_count or 0) + load.warmup_request_count)
+            if load.offered_rps:
+                total_s += (load.request_count or 0) / load.offered_rps
+            elif each_s is not None:
+                total_s += each_s * ((load.request_count or 0) + (load.warmup_request_count or 0))
             elif load.request_count:
                 unknown.add(trial.cell.id)
     return total_s, unknown

@@ -28,6 +28,8 @@ class CellSummary:
     model: str
     status: str
     reason: str | None
+    offered_rps: float | None
+    achieved_rps: Interval | None
     images_per_s: Interval | None
     job_s: Interval | None
     p50_ms: float | None
@@ -72,7 +74,7 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
     for trial in trials:
         by_cell.setdefault(trial.cell, []).append(trial)
     cells = [_cell(name, rounds) for name, rounds in by_cell.items()]
-    return tuple(sorted(cells, key=lambda cell: (cell.model, cell.label)))
+    return tuple(sorted(cells, key=lambda cell: (cell.model, cell.label, cell.offered_rps or 0)))
 
 
 def compare(trials: Iterable[TrialSummary], base: str = "local") -> tuple[Comparison, ...]:
@@ -111,9 +113,9 @@ def _lanes(rounds: Mapping[int, TrialSummary]) -> tuple[int, int]:
 
 
 def _is_comparable(trial: TrialSummary) -> bool:
-    """Only whole trials of real servers without a failed request."""
+    """Only whole trials of real servers without a failed request, in closed loop: an open one offers alike to all."""
     is_whole = trial.status == "ok" and not trial.requests.failed and _images_per_s(trial) > 0
-    return is_whole and trial.server["kind"] != "fake"
+    return is_whole and trial.server["kind"] != "fake" and trial.load["arrivals"] == "closed"
 
 
 def _images_per_s(trial: TrialSummary) -> float:
@@ -149,13 +151,15 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
     whole = [trial for trial in rounds if trial.status == "ok"]
     good = [trial for trial in whole or rounds if trial.throughput]  # what was cut short never moves a mean
     bad = next((trial for trial in rounds if trial.status != "ok"), None)
-    latencies = [trial.service_ms for trial in good if trial.service_ms]
+    latencies = [each for trial in good if (each := trial.response_ms or trial.service_ms)]
     return CellSummary(
         cell=name,
         label=rounds[0].label,
         model=rounds[0].model["name"],
         status=bad.status if bad else "ok",
         reason=bad.reason if bad else None,
+        offered_rps=rounds[0].load["offered_rps"],
+        achieved_rps=interval(trial.achieved_rps for trial in good if trial.achieved_rps is not None),
         images_per_s=interval(trial.throughput.images_per_s for trial in good if trial.throughput),
         job_s=interval(trial.job_s for trial in good if trial.job_s is not None),
         p50_ms=_mean(each.p50 for each in latencies),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import bdtr
 
-from raybench import samples
+from raybench import samples, steady
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 CONFIDENCE = 0.95
@@ -51,11 +51,12 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """What was sent: `distinct` images by hash among the `images` sent, `bytes` a request."""
+    """What was sent: `distinct` images by hash among the `images` sent; mean `bytes` of a request, and by image."""
 
     source: str
     encoding: str
-    bytes: int
+    bytes: float
+    image_bytes: float
     images: int
     distinct: int
 
@@ -91,10 +92,13 @@ class TrialSummary:
     job_s: float | None
     window_s: float | None
     throughput: Throughput | None
+    scheduled_rps: float | None
     achieved_rps: float | None
+    cap_hits: int | None
     service_ms: Latency | None
     response_ms: Latency | None
     lag_ms: Latency | None
+    pacing_error_ms: Latency | None
     ceiling: float | None
     memory: Memory
     server_time_ms: Mapping[str, float] | None
@@ -108,22 +112,27 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
     """One trial's numbers, from what was observed alone."""
     workers = tuple(record.get("workers", ()))
     offsets_ns = {worker["worker"]: worker["clock_offset_ns"] for worker in workers}
-    measured = samples.on_one_clock(samples.measured(rows), offsets_ns)
-    window = samples.window(measured, lanes=record["load"]["in_flight"])
-    inside = samples.succeeded(samples.sent_in(measured, window)) if window else measured.slice(0, 0)
+    measured = samples.with_lane_free(samples.on_one_clock(samples.measured(rows), offsets_ns))
+    window = samples.window(measured, workers=record["load"]["workers"], lanes=record["load"]["in_flight"])
+    begun = samples.begun_in(measured, window) if window else measured.slice(0, 0)
+    inside = samples.succeeded(begun)
     return TrialSummary(
         **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
-        **{key: record[key] for key in ("signature", "load", "status", "reason")},
+        **{key: record[key] for key in ("signature", "load")},
+        **_status(record, inside, window),
         server={**record["server"], "version": record.get("server_version") or record["server"].get("version")},
         payload=_payload(record, measured, workers),
         requests=_requests(measured),
         job_s=_job_s(measured),
         window_s=window.seconds if window else None,
         throughput=_throughput(measured, window),
-        achieved_rps=float(samples.share_in(measured, window).sum() / window.seconds) if window else None,
+        scheduled_rps=_scheduled_rps(begun, window),
+        achieved_rps=samples.achieved_rps(measured, window) if window else None,
+        cap_hits=samples.cap_hits(measured),
         service_ms=latency(samples.service_ns(inside)),
         response_ms=latency(samples.response_ns(inside)),
         lag_ms=latency(samples.lag_ns(inside)),
+        pacing_error_ms=latency(samples.pacing_error_ns(inside)),
         ceiling=None,
         memory=_memory(telemetry, beside_mib=_beside_mib(record, workers)),
         server_time_ms=_server_time(record.get("server_statistics")),
@@ -172,6 +181,27 @@ def _throughput(measured: pa.Table, window: samples.Window | None) -> Throughput
     return Throughput(requests_per_s=float(share.sum() / window.seconds), images_per_s=images / window.seconds)
 
 
+def _status(record: Mapping[str, Any], inside: pa.Table, window: samples.Window | None) -> dict[str, Any]:
+    """What became of the trial; one that ended well may yet have been no steady state."""
+    observed = {"status": record["status"], "reason": record["reason"]}
+    if record["status"] != "ok" or window is None:
+        return observed
+    response_ns = samples.response_ns(inside)
+    why = steady.unsteady(
+        samples.begun_ns(inside),
+        samples.service_ns(inside) if response_ns is None else response_ns,
+        seconds=window.seconds,
+        share=record["load"]["stability_percentage"] / 100,
+        is_open=response_ns is not None,
+    )
+    return {"status": "unstable", "reason": why} if why else observed
+
+
+def _scheduled_rps(begun: pa.Table, window: samples.Window | None) -> float | None:
+    """How many requests a second the schedule had in the window: around the offered rate, as chance has it."""
+    return len(begun) / window.seconds if window and samples.lag_ns(begun) is not None else None
+
+
 def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mapping[str, Any], ...]) -> Payload | None:
     if not workers or len(measured) == 0:
         return None
@@ -179,11 +209,13 @@ def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mappi
     hashes = {worker["worker"]: worker["payload_image_hashes"] for worker in workers}
     pairs = measured.group_by(["worker", "payload"]).aggregate([]).to_pylist()
     sent = {h for p in pairs for h in hashes[p["worker"]][p["payload"] * batch_size : (p["payload"] + 1) * batch_size]}
+    sent_bytes, images = pc.sum(measured["sent_bytes"]).as_py(), pc.sum(measured["images"]).as_py()
     return Payload(
         source=record["payload_source"],
-        encoding="uint8 NHWC",
-        bytes=int(workers[0]["payload_request_bytes"]),
-        images=int(pc.sum(measured["images"]).as_py()),
+        encoding=record["payload_encoding"],
+        bytes=sent_bytes / len(measured),
+        image_bytes=sent_bytes / images,
+        images=images,
         distinct=len(sent),
     )
 

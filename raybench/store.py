@@ -23,7 +23,7 @@ from raybench import samples
 from raybench.config import Benchmark, ConfigError
 from raybench.telemetry import recorder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _RUNNING = "running.json"
 _PROBE_BYTES = 2**20  # a run needs a little more than nothing
 _PACKAGES = ("raybench", "ray", "tensorflow", "keras", "tritonclient", "nvidia-pytriton", "grpcio", "numpy", "pyarrow")

@@ -131,7 +131,7 @@ class Reference:
         self._known: dict[tuple[str, str, str], Outputs] = {}
 
     def answers(self, model: str, signature: str, batches: Sequence[np.ndarray]) -> list[Outputs]:
-        """The outputs for each batch, uint8 [n, h, w, 3]; raises ReferenceError."""
+        """The outputs for each batch, uint8 [n, h, w, 3] or JPEG files of dtype S; raises ReferenceError."""
         keys = [(model, signature, hashlib.blake2b(batch.tobytes()).hexdigest()) for batch in batches]
         missing = {key: batch for key, batch in zip(keys, batches, strict=True) if key not in self._known}
         if missing:

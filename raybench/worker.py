@@ -17,13 +17,17 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from raybench import pacing
 from raybench.clients import connect
 from raybench.clients.base import ClientError, Description, Reply, size
+from raybench.photos import jpegs
 from raybench.plan import Cell
-from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, table
+from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
+from raybench.steady import Pace, is_steady
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
 _UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
+_WARMUP_WINDOW_S = 0.3
 _SPIN_S = 2e-4  # sleep alone wakes 0.1-0.4 ms late; the last stretch is spun
 
 
@@ -36,7 +40,8 @@ class Task:
     url: str
     models: str
     request_count: int | None
-    warmup_request_count: int
+    warmup_request_count: int | None  # None: until steady
+    seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,9 @@ class Worker:
         before_bytes = psutil.Process().memory_info().rss
         images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         sent = images[: batches * batch_size]
-        turns = zip(np.split(sent, batches), cycle(self._clients), strict=False)
+        quality = self._task.cell.jpeg_quality
+        payloads = jpegs(sent, quality) if quality else sent
+        turns = zip(np.split(payloads, batches), cycle(self._clients), strict=False)
         self._requests = [(client.send, client.encode(batch)) for batch, client in turns]
         hashes = tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent)
         return Payloads(
@@ -95,9 +102,23 @@ class Worker:
         )
 
     def warm_up(self) -> pa.Table:
-        """Send the warm-up requests on every lane at once; they are kept apart from the measured ones."""
-        self._send_on_lanes(WARMUP, self._task.warmup_request_count, deadline_ns=None)
-        return self._drain()
+        """Send the warm-up requests on every lane at once; they are kept apart from the measured ones.
+
+        As many as were asked for, or until three windows of them are alike or the time is over.
+        """
+        if self._task.warmup_request_count is not None:
+            self._send_on_lanes(WARMUP, self._task.warmup_request_count)
+            return self._drain()
+        load, windows, paces = self._task.cell.load, list[pa.Table](), list[Pace]()
+        until_s, requests = time.monotonic() + load.warmup_timeout_s, 2 * self._warmup_lanes()
+        while time.monotonic() < until_s and not is_steady(paces, load.stability_percentage / 100):
+            began_s = time.monotonic()
+            self._send_on_lanes(WARMUP, requests)
+            windows.append(self._drain())
+            elapsed_s = time.monotonic() - began_s
+            paces.append(Pace(requests / elapsed_s, float(service_ns(windows[-1]).mean()) / 1e6))
+            requests = max(requests, int(_WARMUP_WINDOW_S * requests / elapsed_s))
+        return merge(windows)
 
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
         """Wait for the common start (epoch seconds), send, and yield the samples about twice a second."""
@@ -106,10 +127,14 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.disable()
-        _sleep_until(start_at_s)
-        deadline = None if load.duration_s is None else time.perf_counter_ns() + int(load.duration_s * 1e9)
+        start_ns = int(start_at_s * 1e9) - self._anchor_ns
+        deadline = None if load.duration_s is None else start_ns + int(load.duration_s * 1e9)
+        due = self._due_ns(start_ns)
+        total = self._task.request_count if due is None else len(due)
+        if due is None:
+            self._wait_until(start_ns)
         with ThreadPoolExecutor(1) as pool:
-            sender = pool.submit(self._send_on_lanes, MEASURED, self._task.request_count, deadline)
+            sender = pool.submit(self._send_on_lanes, MEASURED, total, deadline_ns=deadline, due_ns=due)
             try:
                 while not sender.done():
                     wait([sender], timeout=_CHUNK_S)
@@ -148,22 +173,54 @@ class Worker:
         for client in self._clients:
             client.close()
 
-    def _send_on_lanes(self, phase: str, total: int | None, deadline_ns: int | None) -> None:
-        concurrency = self._task.cell.load.concurrency
-        numbers = count(concurrency)  # after its first request a lane takes what is next: a slow one holds nothing back
-        with ThreadPoolExecutor(concurrency) as pool:
-            lanes = [pool.submit(self._lane, lane, phase, numbers, total, deadline_ns) for lane in range(concurrency)]
-        for lane in lanes:
-            lane.result()
+    def _warmup_lanes(self) -> int:
+        """In an open loop one: all that may be in flight at once is no load that it brings."""
+        load = self._task.cell.load
+        return 1 if load.offered_rps else load.lanes[self._task.worker]
 
-    def _lane(self, lane: int, phase: str, numbers: Iterator[int], total: int | None, deadline_ns: int | None) -> None:
-        """Closed loop: the next request leaves when the last reply is in."""
+    def _due_ns(self, start_ns: int) -> list[int] | None:
+        """When this worker's requests are due; None in a closed loop."""
+        task, load = self._task, self._task.cell.load
+        if load.offered_rps is None:
+            return None
+        whole = pacing.due_times_ns(
+            load.arrivals, load.offered_rps, count=load.request_count, duration_s=load.duration_s, seed=task.seed
+        )
+        mine = pacing.share_ns(whole, worker=task.worker, workers=load.workers)
+        return [int(due) for due in start_ns + mine]
+
+    def _send_on_lanes(
+        self, phase: str, total: int | None, *, deadline_ns: int | None = None, due_ns: list[int] | None = None
+    ) -> None:
+        load = self._task.cell.load
+        lanes = self._warmup_lanes() if phase == WARMUP else load.lanes[self._task.worker]
+        lanes = lanes if total is None else min(lanes, total)
+        numbers = count(lanes)  # after its first request a lane takes what is next: a slow one holds nothing back
+        with ThreadPoolExecutor(max(lanes, 1)) as pool:
+            sending = [
+                pool.submit(self._lane, lane, phase, numbers, total, deadline_ns, due_ns) for lane in range(lanes)
+            ]
+        for each in sending:
+            each.result()
+
+    def _lane(
+        self,
+        lane: int,
+        phase: str,
+        numbers: Iterator[int],
+        total: int | None,
+        deadline_ns: int | None,
+        due_ns: list[int] | None,
+    ) -> None:
+        """A request leaves when this lane's last reply is in; in an open loop, when it is due, if that is later."""
         task, requests, anchor = self._task, self._requests, self._anchor_ns
         timeout_s, now = task.cell.load.timeout_s, time.perf_counter_ns
         seq = lane
-        while not self._stop.is_set():
+        while total is None or seq < total:
+            if due_ns is not None:
+                self._wait_until(due_ns[seq])
             woke = now()
-            if (total is not None and seq >= total) or (deadline_ns is not None and woke >= deadline_ns):
+            if self._stop.is_set() or (deadline_ns is not None and woke >= deadline_ns):
                 return
             payload = seq % len(requests)
             send, request = requests[payload]
@@ -177,7 +234,7 @@ class Worker:
                     seq=seq,
                     phase=phase,
                     payload=payload,
-                    due_ns=None,
+                    due_ns=None if due_ns is None else anchor + due_ns[seq],
                     woke_ns=anchor + woke,
                     sent_ns=anchor + sent,
                     done_ns=anchor + done,
@@ -190,15 +247,16 @@ class Worker:
             )
             if seq & (seq - 1) == 0 and reply.is_ok:
                 self._kept[payload] = reply  # of requests 0, 1, 2, 4, 8, ...: early ones and late ones
-            if reply.status == UNAVAILABLE:
+            if due_ns is None and reply.status == UNAVAILABLE:
                 time.sleep(_UNAVAILABLE_S)
             seq = next(numbers)
 
+    def _wait_until(self, when_ns: int) -> None:
+        """Sleep, then spin, until the clock shows `when_ns` or the worker is halted; other lanes run meanwhile."""
+        if (left_s := (when_ns - time.perf_counter_ns()) / 1e9 - _SPIN_S) > 0:
+            self._stop.wait(left_s)
+        while time.perf_counter_ns() < when_ns and not self._stop.is_set():
+            time.sleep(0)
+
     def _drain(self) -> pa.Table:
         return table([self._samples.popleft() for _ in range(len(self._samples))])
-
-
-def _sleep_until(epoch_s: float) -> None:
-    time.sleep(max(0.0, epoch_s - time.time() - _SPIN_S))
-    while time.time() < epoch_s:
-        pass

@@ -125,10 +125,13 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
             "request_count": 2,
             "duration_s": None,
             "warmup_request_count": 0,
+            "warmup_timeout_s": 5.0,
+            "stability_percentage": 10.0,
             "timeout_s": 60.0,
             "transport": "grpc",
         },
         "payload_source": "photos",
+        "payload_encoding": "uint8 NHWC",
         "status": "ok",
         "reason": None,
         "server_version": "2.51.0",
@@ -159,13 +162,18 @@ def rated(label: str, round: int, images_per_s: float | None, **changes: Any) ->
     return replace(trial(label=label, round=round, **changes), throughput=rate)
 
 
+OPEN = {"concurrency": None, "in_flight": 64, "arrivals": "poisson", "offered_rps": 100.0}  # of a load
+
+
 def trusted(**changes: Any) -> stats.TrialSummary:
     """A trial about which nothing is to be doubted, where its cell has two rounds and the host four cores."""
     plain = replace(
         trial(),
         load={**record()["load"], "workers": 2},
         requests=stats.Requests(attempted=100, succeeded=100, failed=0, errors={}),
-        payload=stats.Payload(source="photos", encoding="uint8 NHWC", bytes=3, images=100, distinct=100),
+        payload=stats.Payload(
+            source="photos", encoding="uint8 NHWC", bytes=3.0, image_bytes=3.0, images=100, distinct=100
+        ),
         job_s=10.0,
         window_s=10.0,
         service_ms=stats.latency(np.arange(1, 10_001) * MS),
@@ -199,7 +207,9 @@ def fake_cell(script: str = "service_ms=1", **changes: Any) -> Cell:
     return plan.trials(Benchmark(server=("fake",), url={"fake": script}, **asked))[0].cell
 
 
-def fake_task(script: str = "service_ms=1", *, requests: int | None = 6, warmup: int = 0, **changes: Any) -> Task:
+def fake_task(
+    script: str = "service_ms=1", *, requests: int | None = 6, warmup: int | None = 0, **changes: Any
+) -> Task:
     return Task(
         worker=0,
         cell=fake_cell(script, **changes),

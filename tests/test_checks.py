@@ -4,11 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import MS, doubt_codes, lanes, trial, trusted, worker_facts
+from helpers import MS, OPEN, doubt_codes, lanes, trial, trusted, worker_facts
 
 from raybench import checks, samples, stats
 
 PAYLOAD = trusted().payload
+
+
+def late(share: int) -> stats.Latency | None:
+    """A pacing error whose p99 is so many hundredths of the service p99 of a trusted trial."""
+    return stats.latency(np.arange(1, 10_001) * MS * share / 100)
+
+
 ONE_FAILED = stats.Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1})
 
 
@@ -23,6 +30,11 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
         ("errors", {"requests": trusted().requests}, {"requests": ONE_FAILED}),
         ("uneven_workers", {"job_s": 12.5}, {"job_s": 12.6}),
         ("few_payloads", {"payload": replace(PAYLOAD, distinct=50)}, {"payload": replace(PAYLOAD, distinct=49)}),
+        (
+            "jpeg_noise",
+            {"payload": replace(PAYLOAD, encoding="jpeg q90")},
+            {"payload": replace(PAYLOAD, encoding="jpeg q90", source="noise")},
+        ),
         ("no_window", {"window_s": 0.001, "job_s": 0.001}, {"window_s": None}),
         (
             "workers_over_cores",
@@ -30,6 +42,13 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"workers": tuple(map(worker_facts, range(5)))},
         ),
         ("niced_workers", {"workers": (worker_facts(),)}, {"workers": (worker_facts() | {"nice": 15},)}),
+        ("late_client", {"pacing_error_ms": late(5)}, {"pacing_error_ms": late(6)}),
+        (
+            "under_rate",
+            {"scheduled_rps": 100.0, "achieved_rps": 99.0},
+            {"scheduled_rps": 100.0, "achieved_rps": 98.9},
+        ),
+        ("cap_hit", {"cap_hits": 0}, {"cap_hits": 1}),
         (
             "few_samples",
             {"service_ms": stats.latency(np.arange(3688) * MS)},
@@ -59,6 +78,9 @@ def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
         {"workers": tuple(map(worker_facts, range(9)))},
         {"workers": (worker_facts() | {"nice": 15},)},
         {"service_ms": stats.latency(np.arange(20) * MS)},
+        {"pacing_error_ms": late(50)},
+        {"scheduled_rps": 100.0, "achieved_rps": 50.0},
+        {"cap_hits": 7},
     ],
 )
 def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
@@ -83,6 +105,22 @@ def test_the_errors_are_named() -> None:
     assert "1 of 100" in doubt.sentence
     assert "1 UNAVAILABLE" in doubt.sentence
     assert doubt.value == pytest.approx(0.01)
+
+
+def test_a_full_server_is_not_the_clients_fault() -> None:
+    """Where all that may be in flight waited for the server, the report says that it is overloaded, and not by whom."""
+    full = trusted(cap_hits=7, scheduled_rps=100.0, achieved_rps=50.0)
+    remedies = {doubt.code: f"{doubt.sentence}; {doubt.remedy}" for doubt in checks.doubts(full, rounds=2)}
+    assert "server is overloaded: 7 of 100 requests" in remedies["cap_hit"]
+    assert "not the client's fault" in remedies["cap_hit"]
+    assert "lower --request-rate" in remedies["under_rate"]
+    (slow,) = checks.doubts(replace(full, cap_hits=0), rounds=2)
+    assert "more workers" in slow.remedy
+
+
+def test_lanes_of_an_open_loop_may_rest() -> None:
+    """A job that outlasts the schedule is a queue that was worked off, not workers that ended early."""
+    assert doubt_codes(trusted(job_s=20.0, load={**trusted().load, **OPEN})) == set()
 
 
 @pytest.mark.parametrize(

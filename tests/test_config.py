@@ -43,6 +43,7 @@ def test_a_flag_of_zero_overrides_too(tmp_path: Path, name: str, yaml: str, flag
         ("server: fake", "server", ("fake",)),
         ("instances: [1, 2]", "instances", (1, 2)),
         ("timeout: 5", "timeout", 5.0),
+        ("request-rate: 5", "request_rate", (5.0,)),
         ("request-count: null", "request_count", 100),
         ("warmup_request_count: 0", "warmup_request_count", 0),
         ("url: {triton: 'h:1'}", "url", {"triton": "h:1"}),
@@ -92,6 +93,22 @@ def test_a_length_as_a_flag_replaces_the_length_of_the_yaml(tmp_path: Path) -> N
     path.write_text("request-count: 100")
     by_time = load(path, {"duration": 5.0})
     assert (by_time.request_count, by_time.duration) == (None, 5.0)
+
+
+def test_a_rate_takes_the_place_of_lanes(tmp_path: Path) -> None:
+    """A trial has one kind of loop: --request-rate puts the YAML's concurrency aside, and the other way round."""
+    by_rate = load(written(tmp_path, "concurrency: 4"), {"request_rate": (50.0,)})
+    assert (by_rate.concurrency, by_rate.request_rate, by_rate.in_flight) == (None, (50.0,), 256)
+    by_lanes = load(written(tmp_path, "request-rate: 50\nrequest-distribution: poisson"), {"concurrency": 4})
+    assert (by_lanes.concurrency, by_lanes.request_rate, by_lanes.in_flight) == (4, (), 16)
+
+
+def test_loads_may_be_of_either_loop(tmp_path: Path) -> None:
+    """A load of its own kind puts the benchmark's other kind aside; the most in flight is the benchmark's for all."""
+    text = "concurrency: 2\nmax-in-flight: 80\nloads: [{request-rate: [20, 40.5]}, {workers: 1}]"
+    rates, lanes = load(written(tmp_path, text), {}).variants
+    assert (rates.request_rate, rates.in_flight) == ((20.0, 40.5), 80)
+    assert (lanes.request_rate, lanes.in_flight) == ((), 2)
 
 
 LOADS = "workers: 2\nloads:\n  - {workers: 4}\n  - {batch-size: 3, model: x, duration: 5}\n"

@@ -21,7 +21,7 @@ from contract import (
     types,
     violations,
 )
-from helpers import MS, lanes, observed, record, results, sample, server_facts, telemetry, worker_facts
+from helpers import MS, OPEN, lanes, observed, record, results, sample, server_facts, telemetry, worker_facts
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
 
@@ -47,6 +47,7 @@ STATISTICS = {
 MEMORY = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 0.0})
 LOST = {**worker_facts(1), "cpu_s": None, "lost": "its actor died"}
 BY_TIME = {**record()["load"], "request_count": None, "duration_s": 10.0}
+AT_RATE = {**record()["load"], **OPEN}
 IN_PROCESS = {**record()["load"], "transport": "in process"}
 OUTPUTS = [{"name": "scores", "difference": 0.0}]
 COMPARED = {"model": "resnet50-no-opt", "replies": 2, "images": 8, "tolerance": 1e-4, "difference": 0.0}
@@ -69,7 +70,10 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
     "fake": (observed(label="fake", server=server_facts("fake"), load=IN_PROCESS),),
     "a worker was lost": (observed(workers=[worker_facts(0), LOST], status="degraded", reason="lost: worker 1"),),
     "every percentile": (observed(lanes(STEADY), MEMORY),),
-    "open loop": (observed(samples.table([sample(s, s + 10, due_ms=s - 3, seq=s) for s in (3, 13, 23)])),),
+    "open loop": (
+        observed(samples.table([sample(s, s + 10, due_ms=s - 3, seq=s) for s in (3, 13, 23)]), load=AT_RATE),
+    ),
+    "open loop that failed": (observed(NOTHING, load=AT_RATE, status="failed", reason="it ended", workers=[]),),
     "statistics": (observed(server_statistics=STATISTICS),),
     "verified": (observed(verification=VERIFIED),),
     "answers differ": (observed(verification=DIFFERS),),
@@ -83,7 +87,7 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
 }
 UNITS = {
     *("count", "requests", "images", "id", "bytes", "MiB", "s", "ms", "ns", "requests/s", "images/s", "ratio", "share"),
-    "nice",
+    *("nice", "percent"),
     *("as the field", "as value", "as the sentence says"),
 }
 SUFFIXES = {"requests_per_s": "requests/s", "images_per_s": "images/s", "_rps": "requests/s", "bytes": "bytes"}
@@ -104,7 +108,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
         observed(odd, round=4, label="triton x1", server_statistics=STATISTICS),
-        observed(due, round=5, label="triton x1", verification=VERIFIED),
+        observed(due, round=5, label="triton x1", verification=VERIFIED, load=AT_RATE),
     ]
     trials = [*CASES["rounds"], *rest]
     summary = derived(tmp_path_factory.mktemp("whole"), *trials)
@@ -175,13 +179,13 @@ def test_every_value_has_a_type(whole: dict[str, Any]) -> None:
             assert not VALIDATOR.is_valid(changed(whole, *path, key, to=other)), (*path, key)
 
 
-ROUNDS, ODD, OPEN = 0, 1, 2  # the trials of `whole`
+ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
 
 
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema_version",), 2),
+        (("schema_version",), 1),
         (("run", "started"), "yesterday"),
         (("run", "started"), "2026-01-01T00:00:00+02:00"),
         (("trials", ROUNDS, "status"), "fine"),
@@ -194,6 +198,12 @@ ROUNDS, ODD, OPEN = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "load", "transport"), "pigeon"),
         (("trials", ROUNDS, "load", "request_count"), None),
         (("trials", ROUNDS, "load", "duration_s"), 3.0),
+        (("trials", ROUNDS, "load", "arrivals"), "poisson"),
+        (("trials", ROUNDS, "load", "offered_rps"), 5.0),
+        (("trials", OPEN_LOOP, "load", "offered_rps"), None),
+        (("trials", OPEN_LOOP, "load", "concurrency"), 1),
+        (("trials", OPEN_LOOP, "pacing_error_ms", "mean"), None),
+        (("trials", OPEN_LOOP, "cap_hits"), -1),
         (("trials", ROUNDS, "job_s"), 0),
         (("trials", ROUNDS, "job_s"), None),
         (("trials", ROUNDS, "payload"), None),
@@ -212,7 +222,7 @@ ROUNDS, ODD, OPEN = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "service_ms", "bounds"), {"p42": [1, 2]}),
         (("trials", ROUNDS, "service_ms", "bounds"), {"p50": [1]}),
         (("trials", ROUNDS, "service_ms", "n"), 0),
-        (("trials", OPEN, "lag_ms", "mean"), None),
+        (("trials", OPEN_LOOP, "lag_ms", "mean"), None),
         (("trials", ROUNDS, "doubts", 0, "code"), "bad_feeling"),
         (("trials", ROUNDS, "doubts", 0, "remedy"), ""),
         (("cells", 0, "status"), "fine"),

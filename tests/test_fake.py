@@ -1,5 +1,7 @@
 """The server that is none: scripted times and faults."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from raybench.clients.fake import FakeClient, Script, read_script
         ("service_ms=2.5", Script(service_ms=2.5)),
         ("service_ms=5,fail_every=10", Script(service_ms=5.0, fail_every=10)),
         ("hang_every=3,", Script(hang_every=3)),
+        ("stall_at=9,stall_ms=50", Script(stall_at=9, stall_ms=50.0)),
     ],
 )
 def test_a_script_is_read(text: str, script: Script) -> None:
@@ -45,6 +48,19 @@ def test_a_hanging_request_ends_at_the_deadline() -> None:
     """A scripted hang is answered by the deadline's status, and the next request is served again."""
     client = FakeClient("service_ms=0,hang_every=2")
     assert [client.send(b"x", 0.01).status for _ in range(4)] == ["OK", "DEADLINE_EXCEEDED"] * 2
+
+
+def test_a_stall_holds_what_comes_until_its_end() -> None:
+    """From the scripted request on the server stands still for the scripted time, once; then it serves as before."""
+    client = FakeClient("service_ms=0,stall_at=2,stall_ms=100")
+    began = time.perf_counter()
+    client.send(b"x", 1.0)
+    client.send(b"x", 0.02)
+    client.send(b"x", 1.0)
+    assert time.perf_counter() - began >= 0.1
+    again = time.perf_counter()
+    client.send(b"x", 1.0)
+    assert time.perf_counter() < again + 0.1
 
 
 def test_a_reply_slower_than_the_deadline_is_not_ok() -> None:

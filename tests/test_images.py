@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from real_parts import crops, raybench
 
-from raybench.photos import decode, photos_in, random_crop, sample_photos
+from raybench.photos import decode, jpegs, photos_in, random_crop, sample_photos
 
 
 def encoded(pixels: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
@@ -128,3 +128,12 @@ def test_unusual_images_become_crops(name: str) -> None:
 def test_sixteen_bits_keep_their_shades() -> None:
     """A picture of 16 bits a pixel is scaled to 8, not clipped to white."""
     assert np.asarray(decode(UNUSUAL["deep.png"])).mean() == pytest.approx(127, abs=2)
+
+
+def test_a_jpeg_file_is_its_picture() -> None:
+    """An image that is sent as a JPEG file decodes to itself, as far as its quality goes, and is smaller."""
+    photo = np.asarray(decode(sample_photos()[0].read_bytes()).resize((64, 64)))
+    good, poor = (jpegs(photo[np.newaxis], quality) for quality in (95, 20))
+    assert good.shape == (1,)
+    assert len(poor[0]) < len(good[0]) < photo.nbytes
+    assert np.abs(np.asarray(decode(good[0])).astype(int) - photo).mean() < 4

@@ -14,7 +14,7 @@ BACKEND = ROOT / "triton_models"
 
 # Each layer may import its own and those before it.
 LAYERS = [
-    {"config", "plain_yaml", "samples", "pacing", "saved_models", "photos", "model_facts", "guardian"},
+    {"config", "plain_yaml", "samples", "pacing", "steady", "saved_models", "photos", "model_facts", "guardian"},
     {"plan", "stats", "rounds", "checks", "verify", "clients", "telemetry", "servers", "images", "export"},
     {"worker", "store", "report", "search"},
     {"driver", "doctor", "serve"},
@@ -28,10 +28,21 @@ HOMES = {
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = ["plan", "stats", "rounds", "checks", "samples", "pacing"]
+PURE = ["plan", "stats", "rounds", "checks", "samples", "pacing", "steady"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
-    *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),
+    *(
+        "collections",
+        "dataclasses",
+        "functools",
+        "itertools",
+        "math",
+        "operator",
+        "random",
+        "statistics",
+        "string",
+        "typing",
+    ),
     *("numpy", "pyarrow", "scipy", "urllib"),
 }
 PURE_MODULES = {*PURE, "config"}  # for the values in config

@@ -66,11 +66,44 @@ def test_tensorflow_in_process_is_one_worker_with_one_lane() -> None:
     assert loads == {"local": (1, 1, 1), "triton": (3, 2, 6)}
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(None, {"local": 2, "triton": 12}), (0, {"local": 0, "triton": 0})])
-def test_warm_up_is_two_requests_per_lane(asked: int | None, expected: dict[str, int]) -> None:
-    """Warm-up is 2 requests per lane where nothing is asked, and what is asked, even 0, elsewhere."""
+@pytest.mark.parametrize("asked", [None, 0, 7])
+def test_warm_up_is_what_was_asked(asked: int | None) -> None:
+    """Warm-up is exactly what is asked, even 0; where nothing is, it is left to how the server settles."""
     planned = trials(Benchmark(workers=3, concurrency=2, warmup_request_count=asked))
-    assert {t.cell.server.kind: t.cell.load.warmup_request_count for t in planned} == expected
+    assert {t.cell.load.warmup_request_count for t in planned} == {asked}
+
+
+def test_each_rate_is_a_cell() -> None:
+    """Several rates are several cells, told apart by their names; `local` meets the same rate from one worker."""
+    planned = trials(Benchmark(server=("local", "triton"), workers=3, request_rate=(50.0, 62.5), request_count=99))
+    loads = {(t.cell.server.kind, t.cell.load.offered_rps): t.cell.load for t in planned}
+    assert len({t.id for t in planned}) == len(loads) == 4
+    assert all("poisson62.5" in t.id for t in planned if t.cell.load.offered_rps == 62.5)
+    assert {(load.workers, load.in_flight, load.concurrency) for load in loads.values()} == {
+        (1, 64, None),
+        (3, 192, None),
+    }
+
+
+def test_a_signature_says_what_an_image_is() -> None:
+    """predict_jpegs takes JPEG files of the asked quality, every other signature pixels."""
+    loads = ({"signature": "predict_images"}, {"signature": "predict_jpegs"})
+    planned = trials(Benchmark(server=("triton",), jpeg_quality=75, loads=loads))
+    assert {t.cell.encoding for t in planned} == {"uint8 NHWC", "jpeg q75"}
+
+
+def test_lanes_add_up_to_what_may_be_in_flight() -> None:
+    """--max-in-flight is a total over the workers."""
+    (trial,) = trials(Benchmark(server=("fake",), workers=3, request_rate=(9.0,), max_in_flight=10, request_count=9))
+    assert trial.cell.load.lanes == [4, 3, 3]
+
+
+def test_the_length_of_an_open_loop_is_known() -> None:
+    """How long an open loop takes is in its schedule: no earlier results are needed."""
+    planned = trials(Benchmark(server=("fake",), request_rate=(10.0,), request_count=1200))
+    closed = trials(Benchmark(server=("fake",), request_count=1200))
+    assert estimate(planned, {})[0] - estimate(closed, {})[0] == pytest.approx(120)
+    assert estimate(planned, {})[1] == set()
 
 
 def test_trials_have_names_of_their_own_that_are_file_names() -> None:
@@ -119,7 +152,7 @@ def test_mixed_models_share_a_trial() -> None:
 
 def test_an_estimate_is_made_of_what_is_known() -> None:
     """A plan's time is that of earlier results by cell; cells without any are named, and durations are known anyway."""
-    counted = trials(Benchmark(server=("local", "triton"), request_count=100, rounds=2))
+    counted = trials(Benchmark(server=("local", "triton"), request_count=100, warmup_request_count=8, rounds=2))
     known = {trial.cell.id: 0.5 for trial in counted if trial.cell.server.kind == "triton"}
     some_s, unknown = estimate(counted, known)
     none_s, _ = estimate(counted, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import lanes, observed, record, sample, summary, telemetry
+from helpers import OPEN, lanes, observed, record, sample, summary, telemetry
 from rich.console import Console
 
 from raybench import samples, store
@@ -171,3 +171,36 @@ def test_rows_under_several_loads_are_told_apart() -> None:
     assert re.search(r"server +batch +in flight", text)
     assert re.search(r"triton x1 +8 +2 ", text)
     assert re.search(r"[a-z] triton x1 resnet50-no-opt \(1 x 1\): 1 requests in the window", text)
+
+
+def open_cell(rate: float = 100.0, label: str = "triton x1") -> store.Observed:
+    """100 requests a second, each answered 7 ms after it was due and 5 ms after it left."""
+    rows = samples.table([sample(due + 2, due + 7, due_ms=due, seq=due) for due in range(0, 4000, 10)])
+    cell = f"{label}-{rate}"
+    return observed(
+        rows, label=label, cell=cell, id=f"r1-{cell}", load={**record()["load"], **OPEN, "offered_rps": rate}
+    )
+
+
+def test_an_open_loop_shows_its_rates_and_response() -> None:
+    """A row of an open loop has offered and achieved rate, and percentiles of response; the title says so."""
+    text = markdown(summary(open_cell()))
+    assert "open loop (poisson arrivals: response times)" in text
+    assert row(text, "triton x1")[2:9] == ["≤ 64", "100", "100.0", "100.0", "7", "7", "7"]
+
+
+def test_rates_are_in_order_and_told_apart() -> None:
+    """Cells of several rates stand in order of their rates, and a doubt names the rate that it is about."""
+    shown = summary(open_cell(20.0), open_cell(3.0), observed(label="local"))
+    text = markdown(shown)
+    assert [row(line, "triton x1")[3] for line in text.splitlines() if "| triton x1 |" in line] == ["3", "20"]
+    assert row(text, "local")[3] == DASH
+    assert "and closed loop" in text
+    assert "triton x1 resnet50-no-opt (3/s x 1)" in text
+
+
+def test_files_are_told_with_their_size() -> None:
+    """Where JPEG files were sent the title says of which quality, and how large an image was."""
+    rows = samples.table([sample(i, i + 1, images=2, sent_bytes=50_000) for i in range(40)])
+    assert "(jpeg q90, 25 kB an image)" in markdown(summary(observed(rows, payload_encoding="jpeg q90")))
+    assert "an image)" not in markdown(summary(observed(rows)))

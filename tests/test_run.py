@@ -93,6 +93,42 @@ def test_failed_requests_are_rows(ray_environment: dict[str, str], tmp_path: Pat
     assert "10 of 40 requests failed (10 UNAVAILABLE)" in run.out
 
 
+def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Two rates are two cells, each at its offered rate; a server that stands still is slow in response alone."""
+    run = raybench(
+        "run", "--workers", 2, "-s", "fake", "--url", "fake=service_ms=1,stall_at=300,stall_ms=500", "-b", 1,
+        "--request-rate", "200,400", "--max-in-flight", 4, "--request-count", 800, "--images", "noise",
+        "--request-distribution", "constant", "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert "open loop (constant arrivals: response times)" in run.out
+    trials = {trial["load"]["offered_rps"]: trial for trial in run.summary["trials"]}
+    assert {rate: trial["requests"]["succeeded"] for rate, trial in trials.items()} == {200: 800, 400: 800}
+    for rate, trial in trials.items():
+        assert trial["scheduled_rps"] == pytest.approx(rate, rel=0.01)
+        assert trial["response_ms"]["p99"] > 350
+        assert trial["service_ms"]["p99"] < 350
+        assert trial["cap_hits"] > 50
+        assert "cap_hit" in {doubt["code"] for doubt in trial["doubts"]}
+
+
+def test_jpegs(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Batches of JPEG files go to Triton and to TensorFlow in process, and the answers are those of TensorFlow."""
+    run = raybench(
+        "run", "--workers", 2, "-s", "local", "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", 2,
+        "--signature", "predict_jpegs", "--jpeg-quality", 80, "--models", triton.models, "--request-count", 8,
+        "--warmup-request-count", 2, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert {trial["server"]["kind"] for trial in run.summary["trials"]} == {"local", "triton"}
+    for trial in run.summary["trials"]:
+        assert trial["requests"]["succeeded"] == 8
+        assert trial["verification"]["agrees"] is True
+        assert trial["payload"]["encoding"] == "jpeg q80"
+        assert 1_000 < trial["payload"]["image_bytes"] < 224 * 224 * 3 / 3
+    assert "jpeg q80" in run.out
+
+
 def test_hanging_server_ends(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Requests that hang end at their deadline and are counted as DEADLINE_EXCEEDED."""
     run = raybench(

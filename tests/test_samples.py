@@ -64,7 +64,7 @@ def test_closed_loop_has_neither_response_nor_lag(rows: pa.Table) -> None:
 )
 def test_the_window_is_when_all_lanes_are_active(spans: list, start_ms: float, end_ms: float) -> None:
     """The window runs from the last lane's first send to the first lane's last reply."""
-    window = samples.window(lanes(*spans), lanes=len(spans))
+    window = samples.window(lanes(*spans), workers=1, lanes=len(spans))
     assert window == Window(start_ms * MS, end_ms * MS)
     assert window.seconds == pytest.approx((end_ms - start_ms) / 1e3)
 
@@ -72,7 +72,7 @@ def test_the_window_is_when_all_lanes_are_active(spans: list, start_ms: float, e
 def test_lanes_of_two_workers_are_two_lanes() -> None:
     """A lane is one of its worker: lane 0 of two workers counts twice for the window."""
     rows = samples.table([sample(0, 50), sample(20, 30, worker=1), sample(30, 40, worker=1)])
-    assert samples.window(rows, lanes=2) == Window(20 * MS, 40 * MS)
+    assert samples.window(rows, workers=1, lanes=2) == Window(20 * MS, 40 * MS)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_lanes_of_two_workers_are_two_lanes() -> None:
 )
 def test_without_a_common_span_there_is_no_window(rows: pa.Table) -> None:
     """Where the lanes were never active together, or nothing was sent, there is no window."""
-    assert samples.window(rows, lanes=2) is None
+    assert samples.window(rows, workers=1, lanes=2) is None
 
 
 def test_a_lane_that_sent_nothing_leaves_no_window() -> None:
     """All lanes means all that were asked for: one that never sent was never active."""
-    assert samples.window(lanes([(0, 10)]), lanes=1) == Window(0, 10 * MS)
-    assert samples.window(lanes([(0, 10)]), lanes=2) is None
+    assert samples.window(lanes([(0, 10)]), workers=1, lanes=1) == Window(0, 10 * MS)
+    assert samples.window(lanes([(0, 10)]), workers=1, lanes=2) is None
 
 
 def test_workers_stamps_come_onto_one_clock() -> None:
@@ -102,7 +102,7 @@ def test_workers_stamps_come_onto_one_clock() -> None:
 def test_requests_belong_to_the_window_by_their_send() -> None:
     """A request sent inside the window belongs to it whatever it took; one sent before or at its end does not."""
     rows = lanes([(9, 11), (10, 11), (19, 500), (20, 21)])
-    assert samples.sent_in(rows, Window(10 * MS, 20 * MS))["sent_ns"].to_pylist() == [10 * MS, 19 * MS]
+    assert samples.begun_in(rows, Window(10 * MS, 20 * MS))["sent_ns"].to_pylist() == [10 * MS, 19 * MS]
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,49 @@ def test_requests_belong_to_the_window_by_their_send() -> None:
 def test_a_straddling_request_counts_by_its_share(span: tuple[float, float], share: float) -> None:
     """A request counts for the window by the share of its service time that lies inside."""
     assert samples.share_in(lanes([span]), Window(10 * MS, 20 * MS)).tolist() == [pytest.approx(share)]
+
+
+def test_the_window_of_an_open_loop_is_of_its_schedule() -> None:
+    """In an open loop the window is when every worker had requests due, whatever the lanes did and however late."""
+    early = [sample(sent, sent + 500, due_ms=due, lane=lane) for lane, (due, sent) in enumerate([(0, 1), (90, 200)])]
+    late = [sample(due, due + 1, due_ms=due, worker=1) for due in (10, 50, 120)]
+    rows = samples.table([*early, *late])
+    window = samples.window(rows, workers=2, lanes=128)
+    assert window == Window(10 * MS, 90 * MS)
+    assert samples.begun_in(rows, window)["due_ns"].to_pylist() == [10 * MS, 50 * MS]
+    assert samples.window(rows, workers=3, lanes=128) is None
+
+
+def test_a_request_that_was_due_in_the_window_counts_however_late_it_left() -> None:
+    """What left late is no less of the trial: else an overloaded server would seem quick."""
+    rows = samples.table([sample(due * 3, due * 3 + 1, due_ms=due) for due in range(0, 110, 10)])
+    window = samples.window(rows, workers=1, lanes=1)
+    assert window == Window(0, 100 * MS)
+    assert len(samples.begun_in(rows, window)) == 10
+    assert samples.achieved_rps(rows, window) == pytest.approx(10 / 0.270)  # the last of them left after 270 ms
+
+
+def test_an_idle_servers_open_loop_achieves_its_schedule() -> None:
+    """Where every request leaves when it is due, the achieved rate is the scheduled one."""
+    rows = samples.table([sample(due, due + 1, due_ms=due) for due in range(0, 110, 10)])
+    assert samples.achieved_rps(rows, samples.window(rows, workers=1, lanes=1)) == pytest.approx(100)
+
+
+def test_pacing_error_counts_from_a_free_lane() -> None:
+    """woke - max(due, lane free): waiting for the lane's last reply is the server's time, the rest the client's."""
+    seen = [
+        sample(11, 30, due_ms=10, woke_ns=10.5 * MS),  # its lane was free
+        sample(33, 40, due_ms=20, woke_ns=32 * MS),  # it was not until 30 ms
+        sample(21, 50, due_ms=21, woke_ns=21 * MS, lane=1),
+        sample(22, 23, due_ms=22, woke_ns=22 * MS, worker=1),
+    ]
+    rows = samples.with_lane_free(samples.table(list(reversed(seen))))
+    assert samples.pacing_error_ns(rows).tolist() == [0, 0, 2 * MS, 0.5 * MS]
+    assert samples.cap_hits(rows) == 1
+
+
+def test_a_closed_loop_has_no_pacing() -> None:
+    """Where nothing was due, neither pacing error nor cap hits are known."""
+    rows = samples.with_lane_free(lanes([(0, 1), (1, 2)]))
+    assert samples.pacing_error_ns(rows) is None
+    assert samples.cap_hits(rows) is None

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import MS, lanes, observed, sample, telemetry, trial, worker_facts
+from helpers import MS, OPEN, lanes, observed, record, sample, telemetry, trial, worker_facts
 
 from raybench import samples, stats
 
@@ -199,3 +199,35 @@ def test_the_images_to_send_are_not_the_servers_memory() -> None:
     memory = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0})
     assert trial(None, memory, label="local").memory.peak_mib == 502.0
     assert trial(None, memory, label="triton x1").memory.peak_mib == 512.0
+
+
+def test_an_open_loop_has_response_lag_and_pacing_error() -> None:
+    """In an open loop all that was due in the window is summed up, and the schedule's own rate stands beside."""
+    rows = samples.table([sample(due + 2, due + 7, due_ms=due, seq=due) for due in range(0, 110, 10)])
+    found = trial(rows, load={**record()["load"], **OPEN})
+    assert (found.response_ms.n, found.response_ms.mean, found.service_ms.mean, found.lag_ms.mean) == (10, 7, 5, 2)
+    assert found.pacing_error_ms.mean == 2
+    assert (found.scheduled_rps, found.achieved_rps, found.cap_hits) == (pytest.approx(100), pytest.approx(100), 0)
+
+
+def test_a_closed_loop_has_no_schedule() -> None:
+    """In a closed loop nothing is due: what compares with a schedule is null."""
+    found = trial(two_lanes())
+    assert (found.scheduled_rps, found.cap_hits, found.pacing_error_ms, found.response_ms) == (None, None, None, None)
+
+
+def test_a_trial_that_did_not_settle_is_unstable() -> None:
+    """A trial whose service time keeps growing is `unstable` with the reason, and keeps its numbers."""
+    ends = np.cumsum(np.linspace(20, 60, 500))
+    found = trial(lanes(list(zip([0, *ends[:-1]], ends, strict=True))))
+    assert found.status == "unstable"
+    assert "in its thirds" in found.reason
+    assert found.throughput.images_per_s > 0
+    assert trial(lanes([(i * 40, i * 40 + 40) for i in range(500)])).status == "ok"
+
+
+def test_an_unstable_trial_that_failed_keeps_its_own_reason() -> None:
+    """What became of a trial stands first: steadiness is asked of whole ones alone."""
+    ends = np.cumsum(np.linspace(20, 60, 500))
+    rows = lanes(list(zip([0, *ends[:-1]], ends, strict=True)))
+    assert trial(rows, status="degraded", reason="lost: worker 1").status == "degraded"

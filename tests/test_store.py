@@ -165,7 +165,7 @@ def test_a_trial_that_was_cut_off_is_a_row(tmp_path: Path) -> None:
         ("environment.json", "[]"),
         ("trials/r9.json", "{}"),
         ("trials/r9.json", "[]"),
-        ("trials/r9.json", '{"schema_version": 1, "id": "r9", "started": "2026"}'),
+        ("trials/r9.json", f'{{"schema_version": {store.SCHEMA_VERSION}, "id": "r9", "started": "2026"}}'),
         ("samples/r1-triton-x1-resnet50-no-opt.parquet", "no parquet"),
         ("telemetry/r1-triton-x1-resnet50-no-opt.parquet", None),
     ],

@@ -5,15 +5,18 @@ import hashlib
 import os
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import DEADLINE_S, fake_task, images, wait_until
+from helpers import DEADLINE_S, MS, fake_task, images, wait_until
 
 from raybench import samples
 from raybench.clients.base import ClientError
+from raybench.photos import jpegs
 from raybench.worker import Task, Worker
 
 
@@ -56,7 +59,7 @@ def test_lanes_are_in_flight_together() -> None:
     """Concurrency is requests in flight at once: two hanging requests overlap."""
     rows = ran(fake_task("hang_every=1", requests=2, concurrency=2, timeout=1.0))
     assert len(set(rows["lane"].to_pylist())) == 2
-    assert samples.window(rows, lanes=2) is not None
+    assert samples.window(rows, workers=1, lanes=2) is not None
 
 
 def test_stamps_are_in_order_and_nothing_is_due() -> None:
@@ -89,6 +92,31 @@ def test_warm_up_is_apart_from_what_is_measured() -> None:
     assert warm_up["phase"].to_pylist() == [samples.WARMUP] * 3
     assert measured["phase"].to_pylist() == [samples.MEASURED] * 4
     assert sorted(measured["seq"].to_pylist()) == [0, 1, 2, 3]
+
+
+def test_warm_up_goes_on_until_it_is_steady() -> None:
+    """Where no number is asked for, at least three windows are sent, and more while the server is still settling."""
+    steady = opened(fake_task("service_ms=20", requests=4, warmup=None, stability_percentage=50.0)).warm_up()
+    late = opened(fake_task("service_ms=20,stall_at=10,stall_ms=400", warmup=None, stability_percentage=50.0)).warm_up()
+    assert set(steady["phase"].to_pylist()) == {samples.WARMUP}
+    assert len(steady) >= 3 * 2
+    assert max(samples.service_ns(late)) >= 400 * MS
+    assert samples.service_ns(late)[-2:].max() < 200 * MS
+
+
+def test_a_warm_up_that_does_not_settle_ends() -> None:
+    """Warm-up is bounded: a server that never settles is measured all the same."""
+    worker = opened(fake_task("service_ms=5", warmup=None, warmup_timeout=0.3, stability_percentage=1e-6))
+    began = time.monotonic()
+    assert len(worker.warm_up()) >= 2
+    assert time.monotonic() - began < DEADLINE_S
+
+
+def test_the_warm_up_of_an_open_loop_is_no_burst() -> None:
+    """Warm-up of an open loop goes over one lane: all lanes at once would be a load that it may never bring."""
+    load = {"request_rate": (5.0,), "request_count": 4, "warmup_timeout": 0.2}
+    rows = opened(fake_task("service_ms=5", requests=None, warmup=None, **load)).warm_up()
+    assert set(rows["lane"].to_pylist()) == {0}
 
 
 def test_without_warm_up_nothing_is_sent_before_the_start() -> None:
@@ -210,3 +238,90 @@ def test_a_worker_says_where_it_is_and_what_it_used() -> None:
     assert (after["worker"], after["pid"]) == (0, os.getpid())
     assert after["cpu_s"] > before["cpu_s"]
     assert after["rss_mib"] > 1
+
+
+def open_loop(script: str, rate_rps: float, requests: int, *, lanes: int, worker: int = 0, **changes: Any) -> pa.Table:
+    """The samples of an open loop that begins when all lanes wait for it."""
+    load = {"request_rate": (rate_rps,), "max_in_flight": lanes, "request_count": requests, **changes}
+    task = fake_task(script, requests=None, request_distribution="constant", **load)
+    rows = list(opened(replace(task, worker=worker)).run(time.time() + 0.1))
+    return samples.with_lane_free(samples.merge(rows)).sort_by("due_ns")
+
+
+def test_an_open_loop_keeps_its_schedule() -> None:
+    """Requests are due at the asked rate from the start on, each once, and none leaves before it is due."""
+    rows = open_loop("service_ms=1", 200, 20, lanes=4)
+    assert np.diff(samples.ns(rows, "due_ns")).tolist() == [5 * MS] * 19
+    assert sorted(rows["seq"].to_pylist()) == list(range(20))
+    assert (samples.lag_ns(rows) >= 0).all()
+    assert (samples.pacing_error_ns(rows) >= 0).all()
+
+
+def test_the_workers_of_an_open_loop_share_its_schedule() -> None:
+    """Each worker sends its own part of the schedule, known from the seed alone: together they send all of it."""
+    parts = [open_loop("service_ms=0", 200, 20, lanes=4, workers=2, worker=worker) for worker in range(2)]
+    for rows in parts:
+        assert np.diff(samples.ns(rows, "due_ns")).tolist() == [10 * MS] * 9
+
+
+def test_a_stall_shows_in_response_and_not_in_service() -> None:
+    """A server that stands still makes every request due meanwhile late: no coordinated omission hides it.
+
+    Of 400 requests at 500/s, those due in the 400 ms of the stall wait for its end; the one lane is in flight once.
+    """
+    rows = open_loop("service_ms=0,stall_at=100,stall_ms=400", 500, 400, lanes=1)
+    response_ms, service_ms = samples.response_ns(rows) / MS, samples.service_ns(rows) / MS
+    assert (service_ms > 200).sum() == 1
+    assert response_ms.max() >= 400
+    for within_ms in (100, 200, 300):  # due so long after it began, and then so much less late
+        assert response_ms[99 + within_ms // 2] >= 400 - within_ms
+    assert samples.cap_hits(rows) >= 198
+
+
+def test_what_found_no_lane_free_is_counted() -> None:
+    """With two lanes of 50 ms and a request due each 20 ms, later ones find both lanes busy; with enough, none."""
+    full = open_loop("service_ms=50", 50, 12, lanes=2)
+    assert samples.cap_hits(full) >= 8
+    assert np.diff(samples.lag_ns(full))[4:].max() > 0
+    assert samples.cap_hits(open_loop("service_ms=50", 50, 12, lanes=12)) == 0
+
+
+def test_waiting_for_a_lane_is_no_pacing_error() -> None:
+    """How late the client was counts from when a lane was free: that a slow server kept them all is not its fault."""
+    rows = open_loop("service_ms=50", 100, 12, lanes=1)
+    assert samples.lag_ns(rows).max() >= 400 * MS
+    assert (samples.pacing_error_ns(rows) <= samples.lag_ns(rows)).all()
+    assert np.median(samples.pacing_error_ns(rows)) < 40 * MS
+
+
+def test_a_duration_ends_an_open_loop() -> None:
+    """Nothing leaves after the duration, even if it was due before: an overloaded server does not prolong the trial."""
+    rows = open_loop("service_ms=50", 100, None, lanes=1, duration=0.5)
+    begun = samples.ns(rows, "sent_ns") - samples.ns(rows, "due_ns")[0]
+    assert len(rows) < 20
+    assert begun.max() < 0.5e9 + 50 * MS
+
+
+def test_a_halt_ends_the_wait_for_what_is_due() -> None:
+    """A worker that is halted does not wait for a request that is due much later."""
+    task = fake_task("", requests=None, request_rate=(0.001,), request_count=2, request_distribution="constant")
+    worker = opened(task)
+    runner = threading.Thread(target=lambda: list(worker.run(time.time())), daemon=True)
+    runner.start()
+    worker.halt()
+    runner.join(DEADLINE_S)
+    assert not runner.is_alive()
+
+
+def test_jpegs_are_encoded_before_the_clock_starts() -> None:
+    """For predict_jpegs a request holds its images as JPEG files of the asked quality, and counts their bytes."""
+    photos = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    rows = {}
+    for quality in (30, 95):
+        worker = Worker(fake_task(requests=2, signature="predict_jpegs", jpeg_quality=quality))
+        worker.open()
+        worker.encode([photos])
+        rows[quality] = samples.merge(list(worker.run(time.time())))
+    files = jpegs(photos, 95)
+    assert rows[95]["sent_bytes"].to_pylist() == [files[:2].nbytes, files[2:].nbytes]
+    assert sum(rows[30]["sent_bytes"].to_pylist()) < sum(rows[95]["sent_bytes"].to_pylist())

@@ -14,20 +14,30 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--workers", type=int, help="Ray actors that send.  [4]"),
         click.option("--concurrency", type=int, help="Lanes per worker: requests in flight in each.  [1]"),
+        click.option(
+            "--request-rate", help="Open loop: requests a second, such as 50,100: each a cell.  [closed loop]"
+        ),
+        click.option("--request-distribution", help="poisson or constant gaps between due times.  [poisson]"),
+        click.option("--max-in-flight", type=int, help="Most requests in flight in an open loop.  [64 per worker]"),
         click.option("-s", "--server", multiple=True, help="triton, local or fake; repeatable.  [local, triton]"),
         click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
         click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
         click.option("-m", "--model", multiple=True, help="ARCHITECTURE-VARIANT; repeatable.  [efficientnetb0-no-opt]"),
         click.option("--mix", is_flag=True, default=None, help="Send round robin over the models in one trial."),
         click.option("--models", help="Folder with models.conf.  [models]"),
-        click.option("--signature", help="Signature to call.  [predict_images]"),
+        click.option("--signature", help="Signature to call; predict_jpegs takes JPEG files.  [predict_images]"),
         click.option("-b", "--batch-size", type=int, help="Images a request.  [8]"),
         click.option("--request-count", type=int, help="Requests of a trial, over all workers.  [100]"),
         click.option("--duration", type=float, help="Seconds of a trial, instead of a count."),
-        click.option("--warmup-request-count", type=int, help="Requests before the window.  [2 per lane]"),
+        click.option(
+            "--warmup-request-count", type=int, help="Exactly so many requests before the window.  [until steady]"
+        ),
+        click.option("--warmup-timeout", type=float, help="Seconds after which warm-up ends, steady or not.  [5]"),
+        click.option("--stability-percentage", type=float, help="How far apart steady windows lie, percent.  [10]"),
         click.option("--rounds", type=int, help="How often every cell is measured.  [1]"),
         click.option("--seed", type=int, help="Seed of images and order.  [0]"),
         click.option("--images", help="photos, noise, or a folder.  [photos]"),
+        click.option("--jpeg-quality", type=int, help="Of the files that predict_jpegs takes, up to 100.  [90]"),
         click.option("--timeout", type=float, help="Deadline of one request, seconds.  [60]"),
         click.option("--address", help="Ray cluster to join.  [one of our own]"),
         click.option("--server-bind", help="Address that servers we start listen on.  [127.0.0.1]"),
@@ -47,11 +57,8 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 def parse(flags: dict[str, Any]) -> dict[str, Any]:
     """Flags whose text holds several values, as values."""
     parsed = dict(flags)
-    if flags["instances"] is not None:
-        try:
-            parsed["instances"] = tuple(int(n) for n in flags["instances"].split(","))
-        except ValueError as error:
-            raise ConfigError(f"instances is {flags['instances']}; give numbers such as 1,2") from error
+    parsed["instances"] = _numbers(flags, "instances", int)
+    parsed["request_rate"] = _numbers(flags, "request_rate", float)
     pairs = [text.partition("=") for text in flags["url"]]
     if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
         raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")
@@ -59,3 +66,13 @@ def parse(flags: dict[str, Any]) -> dict[str, Any]:
     if len(parsed["url"]) < len(pairs):
         raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
     return parsed
+
+
+def _numbers(flags: dict[str, Any], name: str, kind: type) -> tuple[Any, ...] | None:
+    """The numbers of a flag such as 1,2; None where it is not given."""
+    if flags[name] is None:
+        return None
+    try:
+        return tuple(kind(number) for number in flags[name].split(","))
+    except ValueError as error:
+        raise ConfigError(f"{name.replace('_', '-')} is {flags[name]}; give numbers such as 1,2") from error

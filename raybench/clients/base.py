@@ -43,7 +43,7 @@ class Client(Protocol):
         """What answers; raises ClientError where nothing does, or the wrong thing."""
 
     def encode(self, batch: np.ndarray) -> Any:
-        """A request ready to send, from uint8 [n, h, w, 3]; off the clock."""
+        """A request ready to send, from uint8 [n, h, w, 3] or JPEG files, bytes [n] of dtype S; off the clock."""
 
     def send(self, request: Any, timeout_s: float) -> Reply:
         """One call, on the clock; never raises for what the server or the network does."""
@@ -56,4 +56,6 @@ class Client(Protocol):
 
 def size(request: Any) -> int:
     """The payload bytes of an encoded request."""
-    return int(request.nbytes) if isinstance(request, np.ndarray) else len(request)
+    if not isinstance(request, np.ndarray):
+        return len(request)
+    return sum(map(len, request)) if request.dtype.kind == "S" else int(request.nbytes)

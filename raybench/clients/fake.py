@@ -14,11 +14,13 @@ from raybench.clients.base import ClientError, Description, Reply
 @dataclass(frozen=True)
 class Script:
     """What the fake does: each reply takes `service_ms`; every `fail_every`-th is UNAVAILABLE, every `hang_every`-th
-    takes until the deadline; 0 is never."""
+    takes until the deadline; with number `stall_at` the server stands still for `stall_ms`. 0 is never."""
 
     service_ms: float = 1.0
     fail_every: int = 0
     hang_every: int = 0
+    stall_at: int = 0
+    stall_ms: float = 0.0
 
 
 class FakeClient:
@@ -27,6 +29,7 @@ class FakeClient:
     def __init__(self, script: str) -> None:
         self._script = read_script(script)
         self._numbers = count(1)
+        self._stalled_until_s = 0.0
 
     def describe(self) -> Description:
         return Description(server="fake", version=None, inputs=("images",), outputs=("count",))
@@ -37,6 +40,9 @@ class FakeClient:
     def send(self, request: bytes, timeout_s: float) -> Reply:
         number = next(self._numbers)
         script = self._script
+        if number == script.stall_at:
+            self._stalled_until_s = time.perf_counter() + script.stall_ms / 1e3
+        time.sleep(max(0.0, min(timeout_s, self._stalled_until_s - time.perf_counter())))
         if script.hang_every and number % script.hang_every == 0:
             time.sleep(timeout_s)
             return Reply(status="DEADLINE_EXCEEDED", error="scripted hang")
@@ -57,7 +63,7 @@ class FakeClient:
 
 def read_script(text: str) -> Script:
     """A script from `key=value,...`; raises ClientError for a key or value that it does not know."""
-    kinds = {"service_ms": float, "fail_every": int, "hang_every": int}
+    kinds = {"service_ms": float, "fail_every": int, "hang_every": int, "stall_at": int, "stall_ms": float}
     values: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")

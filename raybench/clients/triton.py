@@ -45,8 +45,11 @@ class TritonClient:
         )
 
     def encode(self, batch: np.ndarray) -> bytes:
-        """The demo's request: `model_name` and `signature` [1, 1], `images` [1, n, h, w, 3]."""
+        """The demo's request: `model_name` and `signature` [1, 1], `images` [1, n, h, w, 3] or `jpeg_images` [1, n]."""
         request = self._routed()
+        if batch.dtype.kind == "S":
+            _add(request, "jpeg_images", "BYTES", (1, *batch.shape), serialize_byte_tensor(batch).item())
+            return bytes(request.SerializeToString())
         _add(request, "images", "UINT8", (1, *batch.shape), np.ascontiguousarray(batch).tobytes())
         return bytes(request.SerializeToString())
 

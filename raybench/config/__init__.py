@@ -9,8 +9,8 @@ from raybench.config import checks, file
 from raybench.config.values import (
     ECHO,
     IMAGE_PX,
+    JPEGS,
     LARGEST_SEED,
-    LENGTHS,
     LOAD_KEYS,
     SERVER_KINDS,
     UI_KINDS,
@@ -18,6 +18,7 @@ from raybench.config.values import (
     Benchmark,
     ConfigError,
     ServerSpec,
+    alternatives,
     is_text,
     triton_model,
 )
@@ -25,6 +26,7 @@ from raybench.config.values import (
 __all__ = [
     "ECHO",
     "IMAGE_PX",
+    "JPEGS",
     "LARGEST_SEED",
     "LOAD_KEYS",
     "SERVER_KINDS",
@@ -48,7 +50,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
     if path and "name" not in values:
         values["name"] = path.stem
     given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
-    overridden = {*given, *(LENGTHS if set(given) & set(LENGTHS) else ())}
+    overridden = alternatives(given)
     values = {key: value for key, value in values.items() if key not in overridden}
     values["loads"] = tuple(
         {key: value for key, value in load.items() if key not in overridden} for load in values.get("loads", ())
@@ -57,8 +59,13 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
 
 
 def _with_defaults(benchmark: Benchmark) -> Benchmark:
-    """A trial has one length: 100 requests unless a count or a duration is given; a url names its server."""
+    """A trial is 100 requests long unless a count or a duration is given, in closed loop without a rate.
+
+    A url names its server.
+    """
     if benchmark.request_count is None and benchmark.duration is None:
         benchmark = replace(benchmark, request_count=100)
+    if benchmark.concurrency is None and not benchmark.request_rate:
+        benchmark = replace(benchmark, concurrency=1)
     added = tuple(kind for kind in benchmark.url if kind not in benchmark.server)
     return replace(benchmark, server=benchmark.server + added)

@@ -4,7 +4,18 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from raybench.config.values import ECHO, LARGEST_SEED, SERVER_KINDS, UI_KINDS, Benchmark, ConfigError, is_text, short
+from raybench.config.values import (
+    DISTRIBUTIONS,
+    ECHO,
+    JPEGS,
+    LARGEST_SEED,
+    SERVER_KINDS,
+    UI_KINDS,
+    Benchmark,
+    ConfigError,
+    is_text,
+    short,
+)
 
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -15,6 +26,8 @@ _MOST = {
     "workers": 10_000,
     "concurrency": 1_000,  # each lane is a thread of its worker
     "batch_size": 10_000,  # a message of protobuf holds 2 GiB
+    "max_in_flight": 10**6,
+    "jpeg_quality": 100,
     "rounds": 1_000,
     "request_count": 10**9,
     "warmup_request_count": 10**9,
@@ -22,6 +35,7 @@ _MOST = {
     "instances": 1_000,
 }
 _AT_LEAST_0 = ("warmup_request_count", "seed")
+_MOST_DUE = 10**7  # due times of a trial; each worker draws them all
 
 
 def checked(b: Benchmark) -> Benchmark:
@@ -30,6 +44,12 @@ def checked(b: Benchmark) -> Benchmark:
         _check_texts(variant)
         _check_servers(variant)
         _check_load(variant)
+        if variant.request_rate:
+            _check_open_loop(variant)
+    _check_open_loop_alone(b)
+    sends_jpegs = any(variant.signature == JPEGS for variant in b.variants)
+    is_default = b.jpeg_quality == Benchmark.jpeg_quality
+    _require(sends_jpegs or is_default, "jpeg_quality", b.jpeg_quality, f"it is of --signature {JPEGS}")
     return b
 
 
@@ -39,16 +59,22 @@ def _check_numbers(b: Benchmark) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             _require(number is None or number >= least, name, value, f"give {least} or more")
             _require(number is None or number <= most, name, value, f"give at most {most}")
-    for name in ("timeout", "duration"):
+    for name in ("timeout", "duration", "warmup_timeout"):
         seconds = getattr(b, name)
         most_s = f"give a time in seconds above 0, at most {_LONGEST_S}"
         _require(seconds is None or 0 < seconds <= _LONGEST_S, name, seconds, most_s)
+    percentage = b.stability_percentage
+    _require(0 < percentage <= 1e6, "stability_percentage", percentage, "give a percentage above 0, such as 10")
     is_tolerance = b.tolerance is None or 0 < b.tolerance < 1e9
     _require(is_tolerance, "tolerance", b.tolerance, "give a share above 0")
     _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
 
 
 def _check_texts(b: Benchmark) -> None:
+    distribution = b.request_distribution
+    _require(
+        distribution in DISTRIBUTIONS, "request_distribution", distribution, f"there are {', '.join(DISTRIBUTIONS)}"
+    )
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
     for name in ("name", "signature", "models", "images", "out", "address", "server_bind"):
         text = getattr(b, name)
@@ -73,6 +99,8 @@ def _check_servers(b: Benchmark) -> None:
         _require(bool(values), what, values, "name at least one")
         _require(len(set(values)) == len(values), what, values, "name each once")
     _require(ECHO not in b.model or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton")
+    takes_pixels = ECHO not in b.model or b.signature != JPEGS
+    _require(takes_pixels, "signature", b.signature, f"model {ECHO} takes pixels: use predict_images")
     for kind, url in b.url.items():
         _require(is_text(url) and len(url) <= _LONGEST_SHOWN, "url", f"{kind}={url}", "write KIND=HOST:PORT")
         is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
@@ -85,13 +113,40 @@ def _check_servers(b: Benchmark) -> None:
 def _check_load(b: Benchmark) -> None:
     is_one = b.request_count is None or b.duration is None
     _require(is_one, "duration", b.duration, "leave out request_count or duration")
-    in_flight = b.workers * b.concurrency
+    is_one = not b.request_rate or b.concurrency is None
+    _require(is_one, "request_rate", b.request_rate, "leave it out for a closed loop, or concurrency for an open one")
     _require(
-        b.request_count is None or b.request_count >= in_flight,
+        bool(b.request_rate) or b.request_count is None or b.request_count >= b.in_flight,
         "request_count",
         b.request_count,
-        f"{in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
+        f"{b.in_flight} requests are in flight ({b.workers} workers x {b.concurrency}); send at least as many",
     )
+
+
+def _check_open_loop(b: Benchmark) -> None:
+    rates, most = b.request_rate, _MOST["concurrency"] * b.workers
+    is_rate = all(0 < rate <= _MOST_DUE for rate in rates) and len(set(rates)) == len(rates)
+    _require(is_rate, "request_rate", rates, "give requests a second above 0, each rate once")
+    many = tuple(rate for rate in rates if b.duration and rate * b.duration > _MOST_DUE)
+    _require(not many, "request_rate", many, f"at most {_MOST_DUE} requests a trial: shorten duration")
+    _require(b.request_count is None or b.request_count <= _MOST_DUE, "request_count", b.request_count, "give fewer")
+    _require(
+        b.request_count is None or b.request_count >= b.workers,
+        "request_count",
+        b.request_count,
+        f"there are {b.workers} workers; send at least as many",
+    )
+    lanes = f"give at least one a worker ({b.workers}), and at most {_MOST['concurrency']} ({most})"
+    _require(b.workers <= b.in_flight <= most, "max_in_flight", b.in_flight, lanes)
+
+
+def _check_open_loop_alone(b: Benchmark) -> None:
+    """What only an open loop has is refused where no load is one."""
+    is_open = any(variant.request_rate for variant in b.variants)
+    remedy = "it is of an open loop: give request-rate too"
+    _require(is_open or b.max_in_flight is None, "max_in_flight", b.max_in_flight, remedy)
+    is_default = b.request_distribution == Benchmark.request_distribution
+    _require(is_open or is_default, "request_distribution", b.request_distribution, remedy)
 
 
 def _is_folder(path: str) -> bool:

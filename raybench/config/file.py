@@ -56,7 +56,7 @@ def _typed(where: str, name: str, value: Any) -> Any:
     """A YAML value in the type of its field; a single value stands for a list of one."""
     expected = str(get_type_hints(Benchmark)[name])
     if "tuple" in expected:
-        element = int if "int" in expected else str
+        element = next((kind for kind in (int, float) if kind.__name__ in expected), str)
         values = value if isinstance(value, list) else [value]
         return tuple(_scalar(where, name, element, each) for each in values)
     if "Mapping" in expected:

@@ -1,7 +1,7 @@
 """What one run does: frozen values."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
+JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
 LOAD_KEYS = (
-    "model", "signature", "workers", "concurrency", "batch_size", "request_count", "duration", "warmup_request_count",
-    "timeout",
+    "model", "signature", "workers", "concurrency", "request_rate", "request_distribution", "max_in_flight",
+    "batch_size", "request_count", "duration", "warmup_request_count", "warmup_timeout", "timeout",
 )  # fmt: skip
-LENGTHS = ("request_count", "duration")  # one flag overrides either of the YAML's
+ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a trial has one
+DISTRIBUTIONS = ("constant", "poisson")
+LANES = 64  # of a worker in an open loop, where nothing else is asked
 LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
 
 _repr = reprlib.Repr()
@@ -55,14 +58,20 @@ class Benchmark:
     signature: str = "predict_images"
     models: str = "models"
     workers: int = 4
-    concurrency: int = 1
+    concurrency: int | None = None
+    request_rate: tuple[float, ...] = ()
+    request_distribution: str = "poisson"
+    max_in_flight: int | None = None
     batch_size: int = 8
     request_count: int | None = None
     duration: float | None = None
     warmup_request_count: int | None = None
+    warmup_timeout: float = 5.0
+    stability_percentage: float = 10.0
     rounds: int = 1
     seed: int = 0
     images: str = "photos"
+    jpeg_quality: int = 90
     timeout: float = 60.0
     address: str | None = None
     server_bind: str = "127.0.0.1"
@@ -78,6 +87,13 @@ class Benchmark:
     def variants(self) -> tuple["Benchmark", ...]:
         """The benchmark once for each of its `loads`, with that load's values in place; itself where it has none."""
         return tuple(_with_load(self, load) for load in self.loads) or (self,)
+
+    @property
+    def in_flight(self) -> int:
+        """The most requests that are in flight at once, over all workers."""
+        if self.request_rate:
+            return self.max_in_flight or LANES * self.workers
+        return self.workers * (self.concurrency or 1)
 
     @property
     def most_workers(self) -> int:
@@ -108,9 +124,15 @@ def triton_model(model: str) -> str:
 
 
 def _with_load(benchmark: Benchmark, load: Mapping[str, Any]) -> Benchmark:
-    """The benchmark with a load's values; the load's length, where it has one, stands for either of the benchmark's."""
-    lengths = dict.fromkeys(LENGTHS) if set(load) & set(LENGTHS) else {}
-    return replace(benchmark, **{**lengths, **load, "loads": ()})
+    """The benchmark with a load's values; where it has a duration, a count of the benchmark is put aside, and so on."""
+    put_aside = {name: getattr(Benchmark, name) for name in alternatives(load)}
+    return replace(benchmark, **{**put_aside, **load, "loads": ()})
+
+
+def alternatives(names: Iterable[str]) -> set[str]:
+    """The names, and those that they stand in place of: a trial has one length and one kind of loop."""
+    given = set(names)
+    return given.union(*(pair for pair in ALTERNATIVES if given & set(pair)))
 
 
 def is_text(text: str) -> bool:

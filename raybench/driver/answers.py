@@ -11,6 +11,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from raybench import verify
 from raybench.config import ECHO, Benchmark
 from raybench.model_facts import describe_model
+from raybench.photos import jpegs
 from raybench.plan import Trial
 
 _TIMEOUT_S = 30.0
@@ -18,7 +19,7 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Sampled:
-    """One reply: its model, the first of its images (uint8 [n, h, w, 3]) and their outputs."""
+    """One reply: its model, the first of its images (uint8 [n, h, w, 3], or JPEG files) and their outputs."""
 
     model: str
     images: np.ndarray
@@ -27,7 +28,7 @@ class Sampled:
 
 def sample(actors: list[Any], lost: Collection[int], trial: Trial, shard_refs: list[list[Any]]) -> list[Sampled]:
     """What the workers that are left have kept, beside the images that they sent."""
-    batch_size, models = trial.cell.load.batch_size, trial.cell.models
+    batch_size, models, quality = trial.cell.load.batch_size, trial.cell.models, trial.cell.jpeg_quality
     sampled = []
     for worker, actor in enumerate(actors):
         if worker in lost:
@@ -39,6 +40,7 @@ def sample(actors: list[Any], lost: Collection[int], trial: Trial, shard_refs: l
         images = np.concatenate(ray.get(shard_refs[worker]))
         for payload, outputs in replies:
             batch = images[payload * batch_size : (payload + 1) * batch_size][: verify.IMAGES]
+            batch = jpegs(batch, quality) if quality else batch
             few = {name: array[: verify.IMAGES] for name, array in outputs.items()}
             sampled.append(Sampled(models[payload % len(models)], batch, few))
     return sampled

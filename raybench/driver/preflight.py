@@ -12,7 +12,7 @@ from raybench import images, store
 from raybench.clients import connect
 from raybench.clients.base import ClientError
 from raybench.clients.probe import GRPC, TLS, what_answers
-from raybench.config import ECHO, IMAGE_PX, VARIANTS, Benchmark, ConfigError, ServerSpec
+from raybench.config import ECHO, IMAGE_PX, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec
 from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.guardian import guarded
 from raybench.photos import photos_in
@@ -23,6 +23,7 @@ from raybench.servers.process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
 _WORKER_MIB = 60  # a worker's process, at the least
+_INPUTS = {JPEGS: "jpeg_images"}  # of every other signature: images
 _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
@@ -48,10 +49,17 @@ def image_count(benchmark: Benchmark) -> int:
 
 
 def _images_of(load: Benchmark) -> int:
-    requests = load.request_count or 16 * load.workers * load.concurrency
+    requests = load.request_count or _requests_within(load)
     per_worker = max(-(-requests // load.workers), len(load.model) if load.mix else 1)
     most = max(1, images.most_images(IMAGE_PX) // (load.workers * load.batch_size))
     return load.workers * min(per_worker, most) * load.batch_size
+
+
+def _requests_within(load: Benchmark) -> int:
+    """As many requests as a trial of some seconds may send; a guess in a closed loop, which sends as it can."""
+    if load.request_rate and load.duration:
+        return max(load.workers, int(max(load.request_rate) * load.duration))
+    return 16 * load.in_flight
 
 
 def _check_images(benchmark: Benchmark) -> None:
@@ -115,10 +123,10 @@ def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> No
         there = read_signatures(entry.base_path / str(versions[-1]))
     except ValueError:
         return  # the server says it better, and the others can still be measured
-    usable = [name for name, found in there.items() if list(found.inputs) == ["images"]]
+    usable = [name for name, found in there.items() if list(found.inputs) == [_INPUTS.get(name, "images")]]
     if signature not in usable:
         raise ConfigError(
-            f"signature is {signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes `images` alone"
+            f"signature is {signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes images alone"
         )
 
 

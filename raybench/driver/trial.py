@@ -102,7 +102,8 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
     """Workers that have warmed up; their actors end with the block."""
     load = trial.cell.load
     counts = shares(load.request_count, load.workers) if load.request_count else [None] * load.workers
-    warmups = shares(load.warmup_request_count, load.workers)
+    asked = load.warmup_request_count
+    warmups = [None] * load.workers if asked is None else shares(asked, load.workers)
     task = Task(
         worker=0,
         cell=trial.cell,
@@ -110,6 +111,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         models=str(run.benchmark.models_conf.parent.resolve()),  # a worker has a working directory of its own
         request_count=None,
         warmup_request_count=0,
+        seed=(run.benchmark.seed, trial.round),
     )
     actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and run.gpus else 0)
     actors = [
@@ -120,7 +122,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         descriptions = _all([each.open.remote() for each in actors], "open", _OPEN_TIMEOUT_S)
         encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
-        most_s = load.timeout_s * (max(warmups) // load.concurrency + 1) + 10
+        most_s = load.timeout_s * ((asked or 0) // load.workers + 3) + load.warmup_timeout_s + 10
         warmup = _all([each.warm_up.remote() for each in actors], "warm up", most_s)
         yield Crew(
             actors=actors,
@@ -220,12 +222,10 @@ def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, 
         "signature": cell.signature,
         "load": {
             **asdict(cell.load),
-            "in_flight": cell.load.in_flight,
-            "arrivals": "closed",
-            "offered_rps": None,
             "transport": "in process" if cell.server.kind in ("local", "fake") else "grpc",
         },
         "payload_source": benchmark.images,
+        "payload_encoding": cell.encoding,
     }
 
 

@@ -1,9 +1,11 @@
 """A Summary as a table for a terminal, or as Markdown."""
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -65,7 +67,26 @@ def _notes(summary: Summary) -> list[str]:
 def _title(summary: Summary) -> str:
     rounds = max((trial.round for trial in summary.trials), default=0)
     batches = ", ".join(map(str, _batches(summary)))
-    return f"{batches} images a request, closed loop, {rounds} round{'s' if rounds != 1 else ''}"
+    return f"{batches} images a request{_files(summary)}, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"
+
+
+def _files(summary: Summary) -> str:
+    """What stands for an image where it is not its pixels."""
+    found = {trial.payload.encoding: trial.payload.image_bytes for trial in summary.trials if trial.payload}
+    return "".join(f" ({name}, {size / 1e3:.3g} kB an image)" for name, size in found.items() if name != "uint8 NHWC")
+
+
+def _loops(summary: Summary) -> str:
+    """What the percentiles are of: service in a closed loop, response in an open one."""
+    arrivals = sorted({trial.load["arrivals"] for trial in summary.trials} - {"closed"})
+    if not arrivals:
+        return "closed loop"
+    mixed = len(arrivals) < len({trial.load["arrivals"] for trial in summary.trials})
+    return f"open loop ({', '.join(arrivals)} arrivals: response times){' and closed loop' if mixed else ''}"
+
+
+def _is_open(summary: Summary) -> bool:
+    return any(cell.offered_rps for cell in summary.cells)
 
 
 def _batches(summary: Summary) -> list[int]:
@@ -73,8 +94,10 @@ def _batches(summary: Summary) -> list[int]:
 
 
 def _columns(summary: Summary) -> tuple[str, ...]:
-    """The batch size has a column where it is not the same everywhere."""
-    return _COLUMNS if len(_batches(summary)) < 2 else (_COLUMNS[0], "batch", *_COLUMNS[1:])
+    """The batch size has a column where it is not the same everywhere, the rates where there is an open loop."""
+    batch = ("batch",) if len(_batches(summary)) > 1 else ()
+    rates = ("offered/s", "achieved/s") if _is_open(summary) else ()
+    return (_COLUMNS[0], *batch, *_COLUMNS[1:2], *rates, *_COLUMNS[2:])
 
 
 def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
@@ -83,7 +106,8 @@ def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
     return (
         cell.label if cell.status == "ok" else f"{cell.label}: {cell.status}",
         *([str(load["batch_size"])] if len(_batches(summary)) > 1 else []),
-        str(load["in_flight"]),
+        f"≤ {load['in_flight']}" if cell.offered_rps else str(load["in_flight"]),
+        *([_rate(cell.offered_rps), _interval(cell.achieved_rps, digits=1)] if _is_open(summary) else []),
         _interval(cell.images_per_s, digits=1),
         _ms(cell.p50_ms),
         _ms(cell.p90_ms),
@@ -108,6 +132,10 @@ def _interval(value: Interval | None, *, digits: int) -> str:
     if value.low is None or value.high is None:
         return f"{value.mean:.{digits}f}"
     return f"{value.mean:.{digits}f} ± {(value.high - value.low) / 2:.{digits}f}"
+
+
+def _rate(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.6g}"
 
 
 def _ms(value: float | None) -> str:
@@ -161,9 +189,13 @@ def _row_names(summary: Summary) -> dict[str, str]:
     counts = Counter(plain.values())
     loads = {trial.cell: trial.load for trial in summary.trials}
     return {
-        cell: name if counts[name] == 1 else f"{name} ({loads[cell]['in_flight']} x {loads[cell]['batch_size']})"
+        cell: name if counts[name] == 1 else f"{name} ({_load(loads[cell])} x {loads[cell]['batch_size']})"
         for cell, name in plain.items()
     }
+
+
+def _load(load: Mapping[str, Any]) -> str:
+    return f"{load['offered_rps']:.6g}/s" if load["offered_rps"] else str(load["in_flight"])
 
 
 def _excess(doubt: Doubt) -> float:

@@ -1,0 +1,80 @@
+"""Steady state: whether a load has settled, by windows that lie close together and by a trend; pure.
+
+The windows are perf_analyzer's rule: max / min of the last three within 1 + its --stability-percentage, in throughput
+and in latency.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WINDOWS = 3
+WINDOW_S = 5.0  # perf_analyzer's --measurement-interval
+_LEAST_REQUESTS = 50  # of a window: fewer scatter too much to be judged
+_BINS = 15
+_SIGNIFICANT_Z = 2.576  # 1 %, two-sided
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a load did in one window: requests per second, and their mean latency in ms."""
+
+    requests_per_s: float
+    mean_ms: float
+
+
+def is_steady(paces: Sequence[Pace], share: float) -> bool:
+    """Whether the last three windows lie within `share` of each other, in throughput and in latency."""
+    last = paces[-WINDOWS:]
+    rates, means = [pace.requests_per_s for pace in last], [pace.mean_ms for pace in last]
+    return len(last) == WINDOWS and _are_close(rates, share) and _are_close(means, share)
+
+
+def unsteady(
+    begun_ns: np.ndarray, latency_ns: np.ndarray, *, seconds: float, share: float, is_open: bool
+) -> str | None:
+    """Why the requests begun in a window of so many seconds were no steady state; None where they were.
+
+    None too where the window is too short, or has too few requests, to be judged. In an open loop the throughput is the
+    schedule's, and queues come and go as chance has it: a trend of the latency alone is judged.
+    """
+    if seconds < WINDOWS * WINDOW_S or len(begun_ns) < WINDOWS * _LEAST_REQUESTS:
+        return None
+    order = np.argsort(begun_ns)
+    at, taken_ms = (begun_ns[order] - begun_ns[order[0]]) / 1e9 / seconds, latency_ns[order] / 1e6
+    counts = _counts(at, WINDOWS)
+    rates, means = counts * WINDOWS / seconds, _means(at, taken_ms, WINDOWS)
+    if not is_open and not _are_close(rates, share):
+        return f"throughput did not settle: {_shown(rates)} requests/s in its thirds, over {share:.0%} apart"
+    if not is_open and not _are_close(means, share):
+        return f"latency did not settle: {_shown(means)} ms on average in its thirds, over {share:.0%} apart"
+    if _has_trend(_means(at, taken_ms, _BINS)) and not _are_close(means[[0, -1]], share / 2):
+        return f"latency had a trend: {_shown(means)} ms on average in its thirds"
+    return None
+
+
+def _are_close(values: Sequence[float] | np.ndarray, share: float) -> bool:
+    return min(values) > 0 and max(values) <= (1 + share) * min(values)
+
+
+def _counts(at: np.ndarray, parts: int) -> np.ndarray:
+    return np.histogram(at, bins=parts, range=(0.0, 1.0))[0]
+
+
+def _means(at: np.ndarray, values: np.ndarray, parts: int) -> np.ndarray:
+    """The mean of each part in which there are values."""
+    sums, counts = np.histogram(at, bins=parts, range=(0.0, 1.0), weights=values)[0], _counts(at, parts)
+    return np.asarray(sums[counts > 0] / counts[counts > 0])
+
+
+def _has_trend(values: np.ndarray) -> bool:
+    """Mann-Kendall's test (Mann 1945; Kendall 1975) on means of some seconds each: raw requests hang together."""
+    n = len(values)
+    score = int(np.sign(values[None, :] - values[:, None])[np.triu_indices(n, 1)].sum())
+    deviation = np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    return bool((abs(score) - 1) / deviation > _SIGNIFICANT_Z)
+
+
+def _shown(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)

@@ -174,7 +174,13 @@ def trusted(**changes: Any) -> stats.TrialSummary:
 
 def summary(*trials: store.Observed, folder: Path = Path("results/run")) -> Summary:
     """What a report is made of, from observed trials, on a host with four cores."""
-    run = {"name": "run", "started": "2026-01-01T00:00:00+00:00", "ended": None, "command": ["raybench", "run"]}
+    run = {
+        "name": "run",
+        "started": "2026-01-01T00:00:00+00:00",
+        "ended": None,
+        "command": ["raybench", "run"],
+        "baseline": None,
+    }
     return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials))
 
 

@@ -25,7 +25,7 @@ from helpers import MS, lanes, observed, record, results, sample, server_facts, 
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
 
-from raybench import checks, rounds, samples, stats, store
+from raybench import checks, rounds, samples, stats, store, verdicts
 from raybench.config import Benchmark
 from raybench.driver.trial import not_measured
 from raybench.plan import trials as planned
@@ -242,7 +242,7 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (checks.Doubt, "doubt"),
         (rounds.CellSummary, "cell"),
         (rounds.Interval, "interval"),
-        (rounds.Comparison, "comparison"),
+        (verdicts.Comparison, "comparison"),
     ],
 )
 def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:

@@ -15,7 +15,20 @@ BACKEND = ROOT / "triton_models"
 # Each layer may import its own and those before it.
 LAYERS = [
     {"config", "plain_yaml", "samples", "pacing", "saved_models", "photos", "model_facts", "guardian"},
-    {"plan", "stats", "rounds", "checks", "verify", "clients", "telemetry", "servers", "images", "export"},
+    {
+        "plan",
+        "stats",
+        "rounds",
+        "verdicts",
+        "checks",
+        "fairness",
+        "verify",
+        "clients",
+        "telemetry",
+        "servers",
+        "images",
+        "export",
+    },
     {"worker", "store", "report", "search"},
     {"driver", "doctor", "serve"},
     {"cli"},
@@ -28,7 +41,7 @@ HOMES = {
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = ["plan", "stats", "rounds", "checks", "samples", "pacing"]
+PURE = ["plan", "stats", "rounds", "verdicts", "checks", "fairness", "samples", "pacing"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
     *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),

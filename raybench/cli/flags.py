@@ -26,6 +26,7 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--duration", type=float, help="Seconds of a trial, instead of a count."),
         click.option("--warmup-request-count", type=int, help="Requests before the window.  [2 per lane]"),
         click.option("--rounds", type=int, help="How often every cell is measured.  [1]"),
+        click.option("--baseline", help="Server that the others are compared with.  [local, else the first]"),
         click.option("--seed", type=int, help="Seed of images and order.  [0]"),
         click.option("--images", help="photos, noise, or a folder.  [photos]"),
         click.option("--timeout", type=float, help="Deadline of one request, seconds.  [60]"),

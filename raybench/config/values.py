@@ -33,9 +33,12 @@ class ServerSpec:
     kind: str
     instances: int = 1
     url: str | None = None
+    number: int | None = None  # of scripted servers, where there are several
 
     @property
     def label(self) -> str:
+        if self.number:
+            return f"{self.kind} {self.number}"
         return f"triton x{self.instances}" if self.kind == "triton" and not self.url else self.kind
 
 
@@ -61,6 +64,7 @@ class Benchmark:
     duration: float | None = None
     warmup_request_count: int | None = None
     rounds: int = 1
+    baseline: str | None = None
     seed: int = 0
     images: str = "photos"
     timeout: float = 60.0
@@ -90,9 +94,12 @@ class Benchmark:
 
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
-        """The servers under test; each number of Triton instances is a server of its own."""
+        """The servers under test; each number of Triton instances, and each script of the fake, is one of its own."""
         specs = []
         for kind in self.server:
+            if kind == "fake":
+                specs += _scripted(self.url.get(kind))
+                continue
             counts = self.instances if kind == "triton" and kind not in self.url else (1,)
             specs += [ServerSpec(kind=kind, instances=n, url=self.url.get(kind)) for n in counts]
         return tuple(specs)
@@ -100,6 +107,13 @@ class Benchmark:
     @property
     def models_conf(self) -> Path:
         return Path(self.models) / "models.conf"
+
+
+def _scripted(url: str | None) -> list[ServerSpec]:
+    """The scripted servers of a url such as `service_ms=20; service_ms=22`; they are numbered where there are many."""
+    scripts = [script.strip() for script in url.split(";")] if url else [url]
+    numbers = range(1, len(scripts) + 1) if len(scripts) > 1 else [None]
+    return [ServerSpec(kind="fake", url=script, number=n) for script, n in zip(scripts, numbers, strict=True)]
 
 
 def triton_model(model: str) -> str:

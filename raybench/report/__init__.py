@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, rounds, stats, store
+from raybench import checks, rounds, stats, store, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Summary:
     environment: dict[str, Any]
     trials: tuple[stats.TrialSummary, ...]
     cells: tuple[rounds.CellSummary, ...]
-    comparisons: tuple[rounds.Comparison, ...]
+    comparisons: tuple[verdicts.Comparison, ...]
     verification: Mapping[str, Any] | None
 
 
@@ -31,7 +31,7 @@ def summarize(results: store.Results) -> Summary:
         environment=results.environment,
         trials=trials,
         cells=rounds.summarize_cells(trials),
-        comparisons=rounds.compare(trials),
+        comparisons=verdicts.compare(trials, results.run["baseline"]),
         verification=_verification(trials),
     )
 

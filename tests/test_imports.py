@@ -14,21 +14,10 @@ BACKEND = ROOT / "triton_models"
 
 # Each layer may import its own and those before it.
 LAYERS = [
-    {"config", "plain_yaml", "samples", "pacing", "saved_models", "photos", "model_facts", "guardian"},
-    {
-        "plan",
-        "stats",
-        "rounds",
-        "verdicts",
-        "checks",
-        "fairness",
-        "verify",
-        "clients",
-        "telemetry",
-        "servers",
-        "images",
-        "export",
-    },
+    {"config", "plain_yaml", "samples", "pacing", "saved_models", "tensorflow_facts", "photos", "model_facts"}
+    | {"guardian"},
+    {"plan", "stats", "rounds", "verdicts", "checks", "fairness"}
+    | {"verify", "clients", "telemetry", "servers", "images", "export"},
     {"worker", "store", "report", "search"},
     {"driver", "doctor", "serve"},
     {"cli"},
@@ -202,6 +191,7 @@ def test_the_backend_runs_without_raybench(path: Path) -> None:
     assert not {name for name in imported(path) if name.split(".")[0] == "raybench"}
 
 
-def test_the_backend_and_the_package_read_saved_models_alike() -> None:
-    """There is one reader of SavedModels: the package uses the backend's own file."""
-    assert (PACKAGE / "saved_models.py").resolve() == BACKEND / "saved_model" / "1" / "saved_models.py"
+def test_the_backend_and_the_package_read_alike() -> None:
+    """There is one reader of SavedModels, and one of TensorFlow's facts: the package uses the backend's own files."""
+    for name in ("saved_models.py", "tensorflow_facts.py"):
+        assert (PACKAGE / name).resolve() == BACKEND / "saved_model" / "1" / name

@@ -111,9 +111,10 @@ class Benchmark:
 
 def _scripted(url: str | None) -> list[ServerSpec]:
     """The scripted servers of a url such as `service_ms=20; service_ms=22`; they are numbered where there are many."""
-    scripts = [script.strip() for script in url.split(";")] if url else [url]
-    numbers = range(1, len(scripts) + 1) if len(scripts) > 1 else [None]
-    return [ServerSpec(kind="fake", url=script, number=n) for script, n in zip(scripts, numbers, strict=True)]
+    scripts = [script.strip() for script in (url or "").split(";") if script.strip()]
+    if len(scripts) < 2:
+        return [ServerSpec(kind="fake", url=url)]
+    return [ServerSpec(kind="fake", url=script, number=number) for number, script in enumerate(scripts, 1)]
 
 
 def triton_model(model: str) -> str:

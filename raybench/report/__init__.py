@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, rounds, stats, store, verdicts
+from raybench import checks, fairness, rounds, stats, store, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +24,15 @@ class Summary:
 def summarize(results: store.Results) -> Summary:
     """Derive every number and doubt from what was observed."""
     plain = (stats.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
-    trials = checks.with_doubts(plain)
+    baseline = results.run["baseline"]
+    trials = fairness.with_doubts(checks.with_doubts(plain), baseline)
     return Summary(
         schema_version=store.SCHEMA_VERSION,
         run=results.run,
         environment=results.environment,
         trials=trials,
         cells=rounds.summarize_cells(trials),
-        comparisons=verdicts.compare(trials, results.run["baseline"]),
+        comparisons=verdicts.compare(trials, baseline),
         verification=_verification(trials),
     )
 

@@ -1,6 +1,6 @@
-"""Rounds -> intervals, rows of the table and verdicts; rounds are the replicates, samples are never pooled; pure."""
+"""Rounds -> intervals and rows of the table; rounds are the replicates, samples are never pooled; pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,23 +40,6 @@ class CellSummary:
     trials: tuple[str, ...] = field(default_factory=tuple)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Throughput of a server over that of another on the same model, paired by round; no bounds with one round."""
-
-    model: str
-    base: str
-    server: str
-    batch_size: int
-    base_in_flight: int
-    in_flight: int
-    ratio: float
-    low: float | None
-    high: float | None
-    rounds: int
-    verdict: str | None
-
-
 def interval(values: Iterable[float]) -> Interval | None:
     """Mean and 95 % interval of independent replicates (rounds), Student's t with n − 1 degrees of freedom."""
     x = np.array(list(values), float)
@@ -75,76 +58,6 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
         by_cell.setdefault(trial.cell, []).append(trial)
     cells = [_cell(name, rounds) for name, rounds in by_cell.items()]
     return tuple(sorted(cells, key=lambda cell: (cell.model, cell.label, cell.offered_rps or 0)))
-
-
-def compare(trials: Iterable[TrialSummary], base: str = "local") -> tuple[Comparison, ...]:
-    """Every real server against `base`, or the first there is: the geometric mean of the ratios of each round.
-
-    Compared are cells of one model, signature and batch size, under the same load where the base has it; what it has
-    but once, as TensorFlow in process, stands against every load.
-    """
-    cells: dict[tuple[str, str, int], dict[str, dict[int, TrialSummary]]] = {}
-    for trial in filter(_is_comparable, trials):
-        alike = (trial.model["name"], trial.signature, trial.load["batch_size"])
-        cells.setdefault(alike, {}).setdefault(trial.cell, {})[trial.round] = trial
-    found = [_compared_alike(list(each.values()), base) for _, each in sorted(cells.items())]
-    return tuple(comparison for each in found for comparison in each)
-
-
-def _compared_alike(cells: list[Mapping[int, TrialSummary]], base: str) -> list[Comparison]:
-    ordered = sorted(cells, key=lambda rounds: (_any(rounds).label, _any(rounds).load["in_flight"]))
-    labels = [_any(rounds).label for rounds in ordered]
-    against = base if base in labels else labels[0]
-    bases = {_lanes(rounds): rounds for rounds, label in zip(ordered, labels, strict=True) if label == against}
-    only = next(iter(bases.values())) if len(bases) == 1 else None
-    others = [rounds for rounds, label in zip(ordered, labels, strict=True) if label != against]
-    pairs = ((bases.get(_lanes(ours), only), ours) for ours in others)
-    compared = (_compared(theirs, ours) for theirs, ours in pairs if theirs)
-    return [comparison for comparison in compared if comparison]
-
-
-def _any(rounds: Mapping[int, TrialSummary]) -> TrialSummary:
-    return next(iter(rounds.values()))
-
-
-def _lanes(rounds: Mapping[int, TrialSummary]) -> tuple[int, int]:
-    load = _any(rounds).load
-    return load["workers"], load["concurrency"]
-
-
-def _is_comparable(trial: TrialSummary) -> bool:
-    """Only whole trials of real servers without a failed request, in closed loop: an open one offers alike to all."""
-    is_whole = trial.status == "ok" and not trial.requests.failed and _images_per_s(trial) > 0
-    return is_whole and trial.server["kind"] != "fake" and trial.load["arrivals"] == "closed"
-
-
-def _images_per_s(trial: TrialSummary) -> float:
-    return trial.throughput.images_per_s if trial.throughput else 0.0
-
-
-def _compared(theirs: Mapping[int, TrialSummary], ours: Mapping[int, TrialSummary]) -> Comparison | None:
-    paired = [(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
-    logs = interval(np.log(_images_per_s(one) / _images_per_s(other)) for one, other in paired)
-    if logs is None:
-        return None
-    one, other = paired[0]
-    low, high = (None if v is None else float(np.exp(v)) for v in (logs.low, logs.high))
-    verdict = None
-    if low is not None and high is not None:
-        verdict = "faster" if low > 1 else "slower" if high < 1 else "no difference shown"
-    return Comparison(
-        model=one.model["name"],
-        base=other.label,
-        server=one.label,
-        batch_size=one.load["batch_size"],
-        base_in_flight=other.load["in_flight"],
-        in_flight=one.load["in_flight"],
-        ratio=float(np.exp(logs.mean)),
-        low=low,
-        high=high,
-        rounds=logs.rounds,
-        verdict=verdict,
-    )
 
 
 def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:

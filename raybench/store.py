@@ -82,6 +82,7 @@ def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -
     environment = {**_environment(), **facts}
     started = stamp.isoformat(timespec="seconds")
     run = {"name": benchmark.name, "started": started, "ended": None, "command": command, "resumed": []}
+    run |= {"baseline": benchmark.baseline}
     _write_json(folder / "environment.json", {"run": run, "environment": environment})
     return folder
 
@@ -157,7 +158,8 @@ def load(folder: Path) -> Results:
                 )
         records.sort(key=lambda record: (record["started"], record["id"]))
         trials = tuple(_observed(folder, record) for record in records) + _unfinished(folder)
-        return Results(folder=folder, run=about["run"], environment=about["environment"], trials=trials)
+        run = {"baseline": None, **about["run"]}  # which folders from before there was one lack
+        return Results(folder=folder, run=run, environment=about["environment"], trials=trials)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{folder}: is not a results folder that can be read: {error}") from error
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from raybench.plan import Cell
 from raybench.report import Summary, summarize
 from raybench.servers import facts
 from raybench.telemetry import recorder
+from raybench.telemetry.effective import Effective
 from raybench.worker import Task
 
 BACKEND = Path(__file__).parents[1] / "triton_models" / "saved_model" / "1"
@@ -99,7 +100,15 @@ def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node:
 def server_facts(kind: str) -> dict[str, Any]:
     """What is known of a server that runs: for triton what we started it with, for the others what they are."""
     started = {"launcher": "wheel", "url": "127.0.0.1:8001", "config": {"instances": 1, "models": "resnet50-no-opt"}}
-    return facts(ServerSpec(kind=kind)) | (started if kind == "triton" else {})
+    known = facts(ServerSpec(kind=kind)) | (started if kind == "triton" else {})
+    ran = {} if kind == "fake" else {"effective": effective(kind)}
+    return known | {"config": {**(known["config"] or {}), **ran} or None}
+
+
+def effective(kind: str) -> dict[str, Any]:
+    """What a server with one execution at a time says of itself."""
+    facts = {"tensorflow": "2.21.0", "inter_op_threads": 4, "intra_op_threads": 4, "precision": "float32", "xla": False}
+    return asdict(Effective(executions_at_once=1, merges=kind == "triton", response_cache=False, **facts))
 
 
 def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-opt", **changes: Any) -> dict[str, Any]:
@@ -183,7 +192,13 @@ def trusted(**changes: Any) -> stats.TrialSummary:
 
 def summary(*trials: store.Observed, folder: Path = Path("results/run")) -> Summary:
     """What a report is made of, from observed trials, on a host with four cores."""
-    run = {"name": "run", "started": "2026-01-01T00:00:00+00:00", "ended": None, "command": ["raybench", "run"]}
+    run = {
+        "name": "run",
+        "started": "2026-01-01T00:00:00+00:00",
+        "ended": None,
+        "command": ["raybench", "run"],
+        "baseline": None,
+    }
     return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials))
 
 

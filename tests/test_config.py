@@ -74,6 +74,31 @@ def test_each_number_of_instances_is_a_server_of_its_own() -> None:
     assert [server.label for server in servers] == ["local", "triton x1", "triton x2"]
 
 
+def test_each_script_of_the_fake_is_a_server_of_its_own() -> None:
+    """`fake=A; B` are two scripted servers with numbers for names; one alone is `fake`."""
+    two = load(None, {"server": ("fake",), "url": {"fake": "service_ms=1; service_ms=1"}})
+    assert [(server.label, server.url) for server in two.servers] == [
+        ("fake 1", "service_ms=1"),
+        ("fake 2", "service_ms=1"),
+    ]
+    one = load(None, {"url": {"fake": "service_ms=1"}, "server": ("fake",)})
+    assert [server.label for server in one.servers] == ["fake"]
+
+
+@pytest.mark.parametrize("baseline", ["triton", "triton x2", "local", None])
+def test_a_baseline_is_a_server_of_the_run(baseline: str | None) -> None:
+    """The baseline is a row's server or its kind."""
+    found = load(None, {"instances": (1, 2), "baseline": baseline})
+    assert found.baseline == baseline
+
+
+@pytest.mark.parametrize("baseline", ["tfserving", "triton x3", "", "Local"])
+def test_a_baseline_that_is_not_there_is_refused(baseline: str) -> None:
+    """Who asks to compare with a server that is not in the run is told which are."""
+    with pytest.raises(ConfigError, match=r"baseline is .*; the servers of this run are local, triton x1, triton x2"):
+        load(None, {"instances": (1, 2), "baseline": baseline})
+
+
 def test_a_url_names_its_server_and_has_no_instances() -> None:
     """A server that runs already is tested once, as it is, whether or not --server names it."""
     benchmark = load(None, {"server": ("local",), "url": {"triton": "h:1"}})

@@ -25,11 +25,12 @@ from helpers import MS, OPEN, lanes, observed, record, results, sample, server_f
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
 
-from raybench import checks, rounds, samples, stats, store
+from raybench import checks, fairness, rounds, samples, stats, store, verdicts
 from raybench.config import Benchmark
 from raybench.driver.trial import not_measured
 from raybench.plan import trials as planned
 from raybench.report import Summary, report, save
+from raybench.telemetry.effective import Effective
 
 ROOT = Path(__file__).parents[1]
 NOTHING = samples.merge([])
@@ -39,6 +40,8 @@ STATISTICS = {
     "success": 2,
     "fail": 0,
     "executions": 1,
+    "cache_hit": 0,
+    "cache_miss": 0,
     "queue_ns": MS,
     "compute_input_ns": MS,
     "compute_infer_ns": 3 * MS,
@@ -195,6 +198,8 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "status"), "failed"),
         (("trials", ROUNDS, "server", "kind"), "torchserve"),
         (("trials", ROUNDS, "server", "config"), {}),
+        (("trials", ROUNDS, "server", "config", "effective", "executions_at_once"), 0),
+        (("trials", ROUNDS, "server", "config", "instances"), {}),
         (("trials", ROUNDS, "load", "transport"), "pigeon"),
         (("trials", ROUNDS, "load", "request_count"), None),
         (("trials", ROUNDS, "load", "duration_s"), 3.0),
@@ -231,6 +236,8 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("comparisons", 0, "verdict"), "better"),
         (("comparisons", 0, "verdict"), None),
         (("comparisons", 0, "high"), None),
+        (("comparisons", 0, "detectable"), None),
+        (("comparisons", 0, "detectable"), 0.9),
         (("comparisons", 0, "rounds"), 1),
         (("comparisons", 0, "ratio"), 0),
     ],
@@ -251,9 +258,10 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (stats.Latency, "latency"),
         (stats.Memory, "memory"),
         (checks.Doubt, "doubt"),
+        (Effective, "effective"),
         (rounds.CellSummary, "cell"),
         (rounds.Interval, "interval"),
-        (rounds.Comparison, "comparison"),
+        (verdicts.Comparison, "comparison"),
     ],
 )
 def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:
@@ -269,7 +277,8 @@ def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:
 
 def test_doubts_have_the_codes_of_the_schema() -> None:
     """The schema lists the code of every doubt that there is, and no other."""
-    calls = [node for node in ast.walk(ast.parse(Path(checks.__file__).read_text())) if isinstance(node, ast.Call)]
+    sources = [Path(each.__file__).read_text() for each in (checks, fairness)]
+    calls = [node for text in sources for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     codes = [word.value for call in calls for word in call.keywords if word.arg == "code"]
     assert sorted(ast.literal_eval(code) for code in codes) == SCHEMA["$defs"]["doubt"]["properties"]["code"]["enum"]
 

@@ -14,8 +14,10 @@ BACKEND = ROOT / "triton_models"
 
 # Each layer may import its own and those before it.
 LAYERS = [
-    {"config", "plain_yaml", "samples", "pacing", "steady", "saved_models", "photos", "model_facts", "guardian"},
-    {"plan", "stats", "rounds", "checks", "verify", "clients", "telemetry", "servers", "images", "export"},
+    {"config", "plain_yaml", "samples", "pacing", "steady", "saved_models", "tensorflow_facts", "photos", "model_facts"}
+    | {"guardian"},
+    {"plan", "stats", "rounds", "verdicts", "checks", "fairness"}
+    | {"verify", "clients", "telemetry", "servers", "images", "export"},
     {"worker", "store", "report", "search"},
     {"driver", "doctor", "serve"},
     {"cli"},
@@ -28,21 +30,10 @@ HOMES = {
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = ["plan", "stats", "rounds", "checks", "samples", "pacing", "steady"]
+PURE = ["plan", "stats", "rounds", "verdicts", "checks", "fairness", "samples", "pacing", "steady"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
-    *(
-        "collections",
-        "dataclasses",
-        "functools",
-        "itertools",
-        "math",
-        "operator",
-        "random",
-        "statistics",
-        "string",
-        "typing",
-    ),
+    *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),
     *("numpy", "pyarrow", "scipy", "urllib"),
 }
 PURE_MODULES = {*PURE, "config"}  # for the values in config
@@ -200,6 +191,7 @@ def test_the_backend_runs_without_raybench(path: Path) -> None:
     assert not {name for name in imported(path) if name.split(".")[0] == "raybench"}
 
 
-def test_the_backend_and_the_package_read_saved_models_alike() -> None:
-    """There is one reader of SavedModels: the package uses the backend's own file."""
-    assert (PACKAGE / "saved_models.py").resolve() == BACKEND / "saved_model" / "1" / "saved_models.py"
+def test_the_backend_and_the_package_read_alike() -> None:
+    """There is one reader of SavedModels, and one of TensorFlow's facts: the package uses the backend's own files."""
+    for name in ("saved_models.py", "tensorflow_facts.py"):
+        assert (PACKAGE / name).resolve() == BACKEND / "saved_model" / "1" / name

@@ -98,6 +98,33 @@ def test_several_rounds_have_an_interval_and_a_verdict() -> None:
     assert row(text, "local")[3] == "100.0 ± 0.0"
 
 
+def rounds_of(**times_ms: list[float]) -> Summary:
+    """Servers whose requests took so long in each round."""
+    trials = [
+        observed(lanes([(i * ms, i * ms + ms) for i in range(5)]), label=label.replace("_", " "), round=number)
+        for label, each in times_ms.items()
+        for number, ms in enumerate(each, 1)
+    ]
+    return summary(*trials)
+
+
+@pytest.mark.parametrize("shown", [markdown, printed])
+def test_no_difference_says_what_would_have_been_seen(shown: Any) -> None:
+    """`no difference shown` stands beside the smallest difference that such rounds tell, of two rounds a factor."""
+    text = shown(rounds_of(local=[10, 10, 10], triton_x1=[10.1, 9.9, 10.05]))
+    assert "over 3 rounds: no difference shown; a difference of 3.5 % or more would have been seen" in text
+    text = shown(rounds_of(local=[10, 10], triton_x1=[12, 10]))
+    assert re.search(r"no difference shown; a factor of \d+\.\d or more would have been seen", text)
+
+
+def test_an_interval_that_leaves_1_out_may_be_chance_among_many() -> None:
+    """Where the interval alone would show a difference and the number of comparisons does not, the line says why."""
+    ties = {f"triton_x{n}": [10.0 + n / 10, 10.0, 10.0 - n / 10] for n in range(2, 12)}
+    text = markdown(rounds_of(local=[10, 10, 10], triton_x1=[10.6, 10.3, 10.4], **ties))
+    assert re.search(r"triton x1 / local .*: no difference shown among 11 comparisons; ", text)
+    assert text.count("among") == 1
+
+
 def test_every_doubt_has_a_letter_in_the_rows_that_it_is_about() -> None:
     """Each letter in a row leads to a line with the doubt's sentence, remedy and code; a row has only its own."""
     bad = observed(lanes([(0, 10), (10, 20)], status="UNAVAILABLE", error="x"))

@@ -4,7 +4,9 @@ import os
 import re
 import signal
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,6 +24,9 @@ from real_parts import (
 )
 
 from raybench.saved_models import ModelConfig, format_models_conf
+from raybench.servers import repository
+from raybench.servers import triton as servers_triton
+from raybench.servers.triton import TritonOptions, running_triton
 
 MODEL = "mobilenet-no-opt"
 
@@ -74,9 +79,76 @@ def test_running_server(triton: TritonUnderTest, ray_environment: dict[str, str]
     assert trial["payload"]["distinct"] >= 300
     assert trial["server_statistics"]["success"] == 40
     assert (
-        triton.statistics().inference_stats.success.count - before == 44 + 5
-    )  # 4 to warm up; 4 workers and the driver asked for the model
+        triton.statistics().inference_stats.success.count - before == 44 + 6
+    )  # 4 to warm up; 4 workers and the driver asked for the model, and the driver what computes there
     assert trial["model"]["sha256"] is None  # whose models a foreign server has is not known
+
+
+def test_what_runs_is_read_back(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A Triton by url and TensorFlow in process say what they run: executions at a time, versions, threads, XLA."""
+    run = raybench(
+        "run", "--workers", 2, "--url", f"triton={triton.url}", "-m", MODEL, "-b", 1, "--request-count", 8,
+        "--models", triton.models, "--no-verify", cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    ran = {trial["label"]: trial["server"]["config"]["effective"] for trial in run.summary["trials"]}
+    for found in ran.values():
+        assert found["executions_at_once"] == 1
+        assert found["tensorflow"] == version("tensorflow")
+        assert found["intra_op_threads"] == found["inter_op_threads"] == len(os.sched_getaffinity(0))
+        assert (found["response_cache"], found["xla"]) == (False, False)
+    assert (ran["triton"]["merges"], ran["local"]["merges"]) == (True, False)
+    assert (ran["triton"]["precision"], ran["local"]["precision"]) == (None, "float32")  # whose files are not ours
+    assert "unequal_servers" not in run.out
+
+
+@pytest.mark.slow
+def test_replies_from_a_cache_are_no_measurement(
+    models: Path, ray_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Triton answers from its response cache the trial has failed, says why, and stands in no comparison."""
+    command, configured = servers_triton._command, repository.configured
+
+    def with_cache(*given: Any) -> list[str]:
+        caches = given[0] / "caches"
+        return [*command(*given), f"--cache-directory={caches}", f"--cache-config=local,size={2**26}"]
+
+    def cached(*given: Any) -> Any:
+        config = configured(*given)
+        config.response_cache.enable = True
+        return config
+
+    monkeypatch.setattr(servers_triton, "_command", with_cache)
+    monkeypatch.setattr(repository, "configured", cached)
+    options = TritonOptions(models_conf=models / "models.conf", models=(MODEL,))
+    with running_triton(options) as running:
+        run = raybench(
+            "run", "--workers", 1, "--url", f"triton={running.grpc_url}", "-m", MODEL, "-b", 1, "--images", "noise",
+            "--request-count", 12, "--models", models, "--no-verify", cwd=tmp_path, env=ray_environment,
+        )  # fmt: skip
+    assert run.code == 1, run.err + run.out
+    trials = {trial["label"]: trial for trial in run.summary["trials"]}
+    assert trials["triton"]["status"] == "failed"
+    assert "Triton's response cache" in trials["triton"]["reason"]
+    assert trials["triton"]["server_statistics"]["cache_hit"] > 0
+    assert trials["triton"]["server"]["config"]["effective"]["response_cache"] is True
+    assert trials["local"]["status"] == "ok"
+    assert run.summary["comparisons"] == []
+
+
+@pytest.mark.slow
+def test_a_slowdown_is_found(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A server that takes a tenth longer is slower by the verdict of 8 rounds."""
+    run = raybench(
+        "run", "--workers", 1, "-s", "fake", "--url", "fake=service_ms=20; service_ms=22", "--rounds", 8,
+        "--baseline", "fake 1", "-b", 1, "--request-count", 20, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (found,) = run.summary["comparisons"]
+    assert (found["base"], found["server"], found["rounds"]) == ("fake 1", "fake 2", 8)
+    assert found["verdict"] == "slower"
+    assert found["low"] < 20 / 22 < found["high"] < 1
+    assert "fake 2 / fake 1" in run.out
 
 
 def test_failed_requests_are_rows(ray_environment: dict[str, str], tmp_path: Path) -> None:

@@ -185,10 +185,26 @@ def test_nothing_to_record_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 COUNTED = Statistics(
-    success=10, fail=1, executions=5, queue_ns=7, compute_input_ns=1, compute_infer_ns=9, compute_output_ns=2
+    success=10,
+    fail=1,
+    executions=5,
+    cache_hit=2,
+    cache_miss=8,
+    queue_ns=7,
+    compute_input_ns=1,
+    compute_infer_ns=9,
+    compute_output_ns=2,
 )
 LATER = Statistics(
-    success=30, fail=1, executions=9, queue_ns=8, compute_input_ns=3, compute_infer_ns=99, compute_output_ns=2
+    success=30,
+    fail=1,
+    executions=9,
+    cache_hit=2,
+    cache_miss=9,
+    queue_ns=8,
+    compute_input_ns=3,
+    compute_infer_ns=99,
+    compute_output_ns=2,
 )
 
 
@@ -196,6 +212,7 @@ def test_server_statistics_are_of_the_trial_alone() -> None:
     """Triton counts since it loaded the model; a trial reports the difference."""
     found = difference(COUNTED, LATER)
     assert (found["success"], found["fail"], found["executions"]) == (20, 0, 4)
+    assert (found["cache_hit"], found["cache_miss"]) == (0, 1)
     assert (found["queue_ns"], found["compute_infer_ns"]) == (1, 90)
 
 

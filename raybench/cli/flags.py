@@ -35,6 +35,7 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--warmup-timeout", type=float, help="Seconds after which warm-up ends, steady or not.  [5]"),
         click.option("--stability-percentage", type=float, help="How far apart steady windows lie, percent.  [10]"),
         click.option("--rounds", type=int, help="How often every cell is measured.  [1]"),
+        click.option("--baseline", help="Server that the others are compared with.  [local, else the first]"),
         click.option("--seed", type=int, help="Seed of images and order.  [0]"),
         click.option("--images", help="photos, noise, or a folder.  [photos]"),
         click.option("--jpeg-quality", type=int, help="Of the files that predict_jpegs takes, up to 100.  [90]"),

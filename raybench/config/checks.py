@@ -43,6 +43,7 @@ def checked(b: Benchmark) -> Benchmark:
         _check_numbers(variant)
         _check_texts(variant)
         _check_servers(variant)
+        _check_baseline(variant)
         _check_load(variant)
         if variant.request_rate:
             _check_open_loop(variant)
@@ -108,6 +109,12 @@ def _check_servers(b: Benchmark) -> None:
     _require("local" not in b.url, "url", b.url.get("local"), "local is TensorFlow in the worker, it has no url")
     remedy = "a server by url runs as it is: leave out one"
     _require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
+
+
+def _check_baseline(b: Benchmark) -> None:
+    labels = list(dict.fromkeys(server.label for server in b.servers))
+    is_there = b.baseline is None or b.baseline in (*labels, *b.server)
+    _require(is_there, "baseline", b.baseline, f"the servers of this run are {', '.join(labels)}: name one of them")
 
 
 def _check_load(b: Benchmark) -> None:

@@ -36,9 +36,12 @@ class ServerSpec:
     kind: str
     instances: int = 1
     url: str | None = None
+    number: int | None = None  # of scripted servers, where there are several
 
     @property
     def label(self) -> str:
+        if self.number:
+            return f"{self.kind} {self.number}"
         return f"triton x{self.instances}" if self.kind == "triton" and not self.url else self.kind
 
 
@@ -69,6 +72,7 @@ class Benchmark:
     warmup_timeout: float = 5.0
     stability_percentage: float = 10.0
     rounds: int = 1
+    baseline: str | None = None
     seed: int = 0
     images: str = "photos"
     jpeg_quality: int = 90
@@ -106,9 +110,12 @@ class Benchmark:
 
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
-        """The servers under test; each number of Triton instances is a server of its own."""
+        """The servers under test; each number of Triton instances, and each script of the fake, is one of its own."""
         specs = []
         for kind in self.server:
+            if kind == "fake":
+                specs += _scripted(self.url.get(kind))
+                continue
             counts = self.instances if kind == "triton" and kind not in self.url else (1,)
             specs += [ServerSpec(kind=kind, instances=n, url=self.url.get(kind)) for n in counts]
         return tuple(specs)
@@ -116,6 +123,14 @@ class Benchmark:
     @property
     def models_conf(self) -> Path:
         return Path(self.models) / "models.conf"
+
+
+def _scripted(url: str | None) -> list[ServerSpec]:
+    """The scripted servers of a url such as `service_ms=20; service_ms=22`; they are numbered where there are many."""
+    scripts = [script.strip() for script in (url or "").split(";") if script.strip()]
+    if len(scripts) < 2:
+        return [ServerSpec(kind="fake", url=url)]
+    return [ServerSpec(kind="fake", url=script, number=number) for number, script in enumerate(scripts, 1)]
 
 
 def triton_model(model: str) -> str:

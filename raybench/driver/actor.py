@@ -1,5 +1,6 @@
 """The Ray actor around a Worker."""
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import pyarrow as pa
 import ray
 
 from raybench.clients.base import Description
+from raybench.tensorflow_facts import tensorflow_facts
 from raybench.worker import Payloads, Task, Worker
 
 
@@ -41,6 +43,10 @@ class _Worker:
     @ray.method(concurrency_group="control")
     def facts(self) -> dict[str, Any]:
         return self._worker.facts()
+
+    def tensorflow(self) -> dict[str, str | int]:
+        """What it computes with, where the endpoint is TensorFlow in this process."""
+        return tensorflow_facts(sys.modules["tensorflow"])
 
     def replies(self) -> list[tuple[int, dict[str, Any]]]:
         return self._worker.replies()

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from raybench.clients.base import ClientError
 from raybench.config import Benchmark, triton_model
 from raybench.driver.actor import WorkerActor
 from raybench.driver.answers import Sampled, sample, verified
+from raybench.driver.effective import with_effective
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
 from raybench.model_facts import describe_model
@@ -69,6 +70,7 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
     }
     try:
         with _crew(trial, run, server, shard_refs) as crew:
+            record["server"] = with_effective(trial, server, record["model"], crew.actors[0])
             store.announce(run.folder, {**record, "workers": crew.facts})
             before = _statistics(trial, server)
             with recorder.recording(_pid_here(trial, server, crew)) as telemetry_rows:
@@ -79,7 +81,7 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
                     record |= _facts(crew, gathered, before, _statistics(trial, server))
                     gathered.tables.insert(0, crew.warmup)
             answers = sample(crew.actors, gathered.lost, trial, shard_refs)
-        status, reason = _outcome(trial, gathered, server)
+        status, reason = _outcome(trial, gathered, server, record["server_statistics"])
         record["verification"] = verified(trial, run.benchmark, answers, run.reference)
     except (ClientError, ServerError, RayError, GetTimeoutError) as error:
         status, reason = "failed", _sentence(error)
@@ -164,10 +166,17 @@ def _send(trial: Trial, crew: Crew, gathered: Gathered, progress: Progress) -> N
         raise
 
 
-def _outcome(trial: Trial, gathered: Gathered, server: Running) -> tuple[str, str | None]:
+def _outcome(
+    trial: Trial, gathered: Gathered, server: Running, statistics: Mapping[str, int] | None
+) -> tuple[str, str | None]:
     """A trial's status and the reason where it is not ok."""
     if failure := server.failure():
         return "failed", failure
+    if hits := (statistics or {}).get("cache_hit"):
+        return "failed", (
+            f"{hits} requests were answered from Triton's response cache, and not by the model; "
+            f"take response_cache out of the model's config.pbtxt, or start Triton without --cache-config"
+        )
     if gathered.lost:
         named = "; ".join(f"worker {number} {why}" for number, why in sorted(gathered.lost.items()))
         return ("failed" if len(gathered.lost) == trial.cell.load.workers else "degraded"), f"lost: {named}"

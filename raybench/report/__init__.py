@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, rounds, stats, store
+from raybench import checks, fairness, rounds, stats, store, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +17,22 @@ class Summary:
     environment: dict[str, Any]
     trials: tuple[stats.TrialSummary, ...]
     cells: tuple[rounds.CellSummary, ...]
-    comparisons: tuple[rounds.Comparison, ...]
+    comparisons: tuple[verdicts.Comparison, ...]
     verification: Mapping[str, Any] | None
 
 
 def summarize(results: store.Results) -> Summary:
     """Derive every number and doubt from what was observed."""
     plain = (stats.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
-    trials = checks.with_doubts(plain)
+    baseline = results.run["baseline"]
+    trials = fairness.with_doubts(checks.with_doubts(plain), baseline)
     return Summary(
         schema_version=store.SCHEMA_VERSION,
         run=results.run,
         environment=results.environment,
         trials=trials,
         cells=rounds.summarize_cells(trials),
-        comparisons=rounds.compare(trials),
+        comparisons=verdicts.compare(trials, baseline),
         verification=_verification(trials),
     )
 

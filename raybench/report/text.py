@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -15,7 +16,8 @@ from rich.table import Table
 
 from raybench.checks import Doubt
 from raybench.report import Summary
-from raybench.rounds import CellSummary, Comparison, Interval
+from raybench.rounds import CellSummary, Interval
+from raybench.verdicts import Comparison
 
 _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
 _DASH = "–"
@@ -57,8 +59,9 @@ def markdown(summary: Summary) -> str:
 
 
 def _notes(summary: Summary) -> list[str]:
+    judged = sum(each.verdict is not None for each in summary.comparisons)
     return [
-        *(_comparison(each) for each in summary.comparisons),
+        *(_comparison(each, judged) for each in summary.comparisons),
         *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
         *_doubts(summary),
     ]
@@ -153,12 +156,24 @@ def _memory(cell: CellSummary) -> str:
     return _number(cell.memory_peak_mib, digits=0)
 
 
-def _comparison(c: Comparison) -> str:
+def _comparison(c: Comparison, judged: int) -> str:
     in_flight = f"in flight {c.in_flight} against {c.base_in_flight}"
     ratio = f"{c.server} / {c.base} on {c.model}, batch {c.batch_size}, {in_flight}: {c.ratio:.2f} times the images/s"
-    if c.low is None or c.high is None:
+    if c.low is None or c.high is None or c.detectable is None:
         return f"{ratio} (one round: no interval, no verdict)"
-    return f"{ratio}, 95 % interval {c.low:.2f}-{c.high:.2f} over {c.rounds} rounds: {c.verdict}"
+    found = f"{ratio}, 95 % interval {c.low:.2f}-{c.high:.2f} over {c.rounds} rounds: {c.verdict}"
+    if c.verdict != "no difference shown":
+        return found
+    among = f" among {judged} comparisons" if not c.low <= 1 <= c.high else ""
+    return f"{found}{among}; {_difference(c.detectable)} or more would have been seen"
+
+
+def _difference(ratio: float) -> str:
+    """Of two servers that differ by this ratio, rounded up: what is claimed is never less than what was found."""
+    if ratio >= 2:
+        return f"a factor of {ceil(10 * ratio) / 10:.1f}"
+    percent = 100 * (ratio - 1)
+    return f"a difference of {ceil(percent) if percent > 10 else ceil(10 * percent) / 10:g} %"
 
 
 def _doubts(summary: Summary) -> list[str]:

@@ -1,7 +1,10 @@
-"""Triton's own statistics, read outside the timed path."""
+"""What Triton says of itself, read outside the timed path: its statistics, its configuration."""
 
+import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
@@ -16,6 +19,8 @@ class Statistics:
     success: int
     fail: int
     executions: int
+    cache_hit: int
+    cache_miss: int
     queue_ns: int
     compute_input_ns: int
     compute_infer_ns: int
@@ -36,6 +41,8 @@ def read(url: str, model: str) -> Statistics | None:
         success=infer.success.count,
         fail=infer.fail.count,
         executions=stats.execution_count,
+        cache_hit=infer.cache_hit.count,
+        cache_miss=infer.cache_miss.count,
         queue_ns=infer.queue.ns,
         compute_input_ns=infer.compute_input.ns,
         compute_infer_ns=infer.compute_infer.ns,
@@ -50,3 +57,28 @@ def difference(before: Statistics | None, after: Statistics | None) -> dict[str,
     old, new = asdict(before), asdict(after)
     delta = {key: new[key] - old[key] for key in new}
     return delta if all(value >= 0 for value in delta.values()) else None
+
+
+def read_config(url: str, model: str) -> Any:
+    """The complete ModelConfig message of a model as Triton runs it; None where Triton does not give it."""
+    with triton_grpc.InferenceServerClient(url) as client:
+        try:
+            return client.get_model_config(model, client_timeout=_TIMEOUT_S).config
+        except InferenceServerException:
+            return None
+
+
+def read_about(url: str, model: str, signature: str) -> dict[str, Any]:
+    """What raybench's python backend says about a model in it; nothing where another backend answers."""
+    routing = {"model_name": model, "signature": signature}
+    inputs = [
+        triton_grpc.InferInput(name, (1, 1), "BYTES").set_data_from_numpy(np.array([[text.encode()]], object))
+        for name, text in routing.items()
+    ]
+    wanted = [triton_grpc.InferRequestedOutput("about")]
+    with triton_grpc.InferenceServerClient(url) as client:
+        try:
+            text = client.infer("saved_model", inputs, outputs=wanted, client_timeout=_TIMEOUT_S).as_numpy("about")
+        except InferenceServerException:
+            return {}
+    return {} if text is None else dict(json.loads(text[0]))  # a response cache answers without outputs

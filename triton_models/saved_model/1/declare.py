@@ -6,7 +6,7 @@ from typing import Any
 from saved_models import Signature, TensorSpec
 
 _TRITON_TYPES = {"BYTES": "TYPE_STRING"}
-_RESERVED = {"model_name", "signature"}
+_RESERVED = {"model_name", "signature", "about"}
 
 
 def union(config: dict[str, Any], signatures: Iterable[tuple[str, Signature]]) -> dict[str, str]:
@@ -34,7 +34,7 @@ def union(config: dict[str, Any], signatures: Iterable[tuple[str, Signature]]) -
 def _contradiction(declared: dict[str, dict[str, Any]], specs: dict[str, TensorSpec]) -> str | None:
     for name, spec in specs.items():
         if name in _RESERVED:
-            return f"its tensor {name!r} has a name that routing uses"
+            return f"its tensor {name!r} has a name that the backend itself uses"
         if spec.shape is None:
             return f"its tensor {name!r} has no fixed rank, and Triton needs one"
         if name not in declared:

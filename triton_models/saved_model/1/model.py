@@ -2,7 +2,8 @@
 
 A request names its model and signature, by the inputs `model_name` and `signature` or by request parameters `model`,
 `signature` and `version`, and brings that signature's inputs, each with a leading element of 1. Requests of one
-execute() that ask for the same thing share one TensorFlow call; each is answered, or refused, alone.
+execute() that ask for the same thing share one TensorFlow call; each is answered, or refused, alone. One that asks for
+output `about` alone, and brings no inputs, is told what computes here, and how, as JSON.
 """
 
 import json
@@ -23,7 +24,9 @@ if int(np.__version__.split(".")[0]) >= 2:
 from declare import union
 from merging import Call, Scratch, merged
 from saved_models import ModelConfig, Signature, read_models_conf, read_signatures
+from tensorflow_facts import tensorflow_facts
 
+_ABOUT = "about"
 _LONGEST_LISTING, _LONGEST_ERROR = 1000, 2000  # gRPC refuses long error messages
 _NUMPY_NAMES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool", "BYTES": "object"}
 
@@ -67,7 +70,10 @@ class TritonPythonModel:
         calls = []
         for position, request in enumerate(requests):
             try:
-                calls.append(self._read(position, request))
+                if list(request.requested_output_names()) == [_ABOUT]:
+                    responses[position] = self._about(request)
+                else:
+                    calls.append(self._read(position, request))
             except Refusal as refusal:
                 responses[position] = _refused(refusal)
             except Exception as error:  # whatever a request does, it must not reach its neighbours
@@ -101,8 +107,8 @@ class TritonPythonModel:
                     function(**{name: self._tf.zeros(shape, self._tf.as_dtype(_numpy_name(spec.datatype)))})
 
     def _read(self, position: int, request: Any) -> Call:
-        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        key = self._route(arrays, json.loads(request.parameters() or "{}"))
+        arrays = _arrays(request)
+        key = self._route(arrays, _parameters(request))
         spec = self._signatures[key]
         where = f"{key[0]}/{key[2]}"
         for name in sorted(set(spec.inputs) - set(arrays)):
@@ -114,6 +120,12 @@ class TritonPythonModel:
         outputs = self._outputs(where, spec, frozenset(request.requested_output_names()))
         inputs = {name: _unwrapped(where, name, arrays[name], spec) for name in spec.inputs}
         return Call(position=position, key=key, inputs=inputs, outputs=outputs)
+
+    def _about(self, request: Any) -> Any:
+        key = self._route(_arrays(request), _parameters(request))
+        merges = self._max_images > 1 and key in self._merges
+        facts = {**tensorflow_facts(self._tf), "merges": merges, "xla": _is_compiled(self._functions[key])}
+        return pb_utils.InferenceResponse([pb_utils.Tensor(_ABOUT, np.array([json.dumps(facts).encode()], object))])
 
     def _outputs(self, where: str, spec: Signature, asked: frozenset[str]) -> frozenset[str]:
         """The outputs to answer; a request that names none asks, in Triton's words, for all that are declared."""
@@ -208,6 +220,14 @@ def _signatures_in(models: list[ModelConfig]) -> list[tuple[str, Signature]]:
         for version in model.versions()
         for name, signature in read_signatures(model.base_path / str(version)).items()
     ]
+
+
+def _arrays(request: Any) -> dict[str, np.ndarray]:
+    return {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+
+
+def _parameters(request: Any) -> dict[str, Any]:
+    return dict(json.loads(request.parameters() or "{}"))
 
 
 def _parameter(config: dict[str, Any], key: str) -> str:

@@ -1,0 +1,33 @@
+"""What the server of a trial really runs, as it says itself."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import ray
+
+from raybench.config import triton_model
+from raybench.plan import Trial
+from raybench.servers import Running
+from raybench.telemetry import triton
+from raybench.telemetry.effective import Effective, of_local, of_triton
+
+_TIMEOUT_S = 30.0
+
+
+def with_effective(trial: Trial, server: Running, model: Mapping[str, Any], actor: Any) -> dict[str, Any]:
+    """The server's facts with `effective` in its config; the scripted server computes nothing and has none."""
+    found = _effective(trial, server, model, actor)
+    if found is None:
+        return server.facts
+    return {**server.facts, "config": {**(server.facts["config"] or {}), "effective": asdict(found)}}
+
+
+def _effective(trial: Trial, server: Running, model: Mapping[str, Any], actor: Any) -> Effective | None:
+    kind, name = trial.cell.server.kind, trial.cell.models[0]
+    if kind == "triton":
+        about = triton.read_about(server.url, name, trial.cell.signature)
+        return of_triton(triton.read_config(server.url, triton_model(name)), about, model)
+    if kind == "local":
+        return of_local(ray.get(actor.tensorflow.remote(), timeout=_TIMEOUT_S), model)
+    return None

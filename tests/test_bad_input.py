@@ -129,7 +129,7 @@ YAML = {
 }  # fmt: skip
 
 FLAGS = {
-    "unknown server kind": run("-s torchserve", "server is torchserve", "triton, local, fake"),
+    "unknown server kind": run("-s torchserve", "server is torchserve", "triton, tfserving, local, fake"),
     "unknown flag": run("--wrokers 4", "--wrokers", "--workers"),
     "unknown command": Row("rum", ["'rum'", "run"]),
     "unknown flag of the program": Row("--verbos", ["--verbos", "--version"]),

@@ -14,7 +14,9 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         click.option("--workers", type=int, help="Ray actors that send.  [4]"),
         click.option("--concurrency", type=int, help="Lanes per worker: requests in flight in each.  [1]"),
-        click.option("-s", "--server", multiple=True, help="triton, local or fake; repeatable.  [local, triton]"),
+        click.option(
+            "-s", "--server", multiple=True, help="triton, tfserving, local or fake; repeatable.  [local, triton]"
+        ),
         click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
         click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
         click.option("-m", "--model", multiple=True, help="ARCHITECTURE-VARIANT; repeatable.  [efficientnetb0-no-opt]"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-SERVER_KINDS = ("triton", "local", "fake")
+SERVER_KINDS = ("triton", "tfserving", "local", "fake")
+_STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as processes of their own
 UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
@@ -35,8 +36,13 @@ class ServerSpec:
     url: str | None = None
 
     @property
+    def is_ours(self) -> bool:
+        """Whether raybench starts it, as a process of its own."""
+        return self.kind in _STARTED_KINDS and not self.url
+
+    @property
     def label(self) -> str:
-        return f"triton x{self.instances}" if self.kind == "triton" and not self.url else self.kind
+        return f"triton x{self.instances}" if self.kind == "triton" and self.is_ours else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def check(benchmark: Benchmark, progress: Progress) -> None:
     for server in benchmark.servers:
         _check_machine(server, benchmark)
         _check_url(server, benchmark)
-    if any(server.kind in ("local", "triton") and not server.url for server in benchmark.servers):
+    if any(server.kind == "local" or server.is_ours for server in benchmark.servers):
         _export_missing(benchmark, progress)
         for entry in _models_there(benchmark):
             for signature in {each.signature for each in benchmark.variants if entry.name in each.model}:
@@ -88,7 +88,7 @@ def _check_address(address: str | None) -> None:
 def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
     if reason := unfit(server):
         raise ConfigError(f"server is {server.kind}; {reason}")
-    if server.kind == "triton" and not server.url:
+    if server.is_ours:
         check_bind(benchmark.server_bind)
 
 
@@ -96,9 +96,17 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
     """Ask a server that runs already whether it is one, and has the models and the signature."""
     if server.url is None:
         return
-    for model, signature in {(model, load.signature) for load in benchmark.variants for model in load.model}:
+    asked = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
+    for model, signature, batch_size in sorted(asked):
         try:
-            client = connect(server, url=server.url, model=model, signature=signature, models=benchmark.models)
+            client = connect(
+                server,
+                url=server.url,
+                model=model,
+                signature=signature,
+                batch_size=batch_size,
+                models=benchmark.models,
+            )
             with closing(client):
                 client.describe()
         except ClientError as error:

@@ -57,6 +57,7 @@ class Crew:
     warmup: pa.Table
     facts: list[dict[str, Any]]
     server_version: str | None
+    model_version: int | None
 
 
 def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) -> Observed:
@@ -69,6 +70,8 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
     }
     try:
         with _crew(trial, run, server, shard_refs) as crew:
+            if crew.model_version is not None:
+                record["model"] |= {"version": crew.model_version}
             store.announce(run.folder, {**record, "workers": crew.facts})
             before = _statistics(trial, server)
             with recorder.recording(_pid_here(trial, server, crew)) as telemetry_rows:
@@ -129,6 +132,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
             warmup=samples.merge(warmup),
             facts=ray.get([each.facts.remote() for each in actors], timeout=_HALT_TIMEOUT_S),
             server_version=descriptions[0].version,
+            model_version=descriptions[0].model_version if len(trial.cell.models) == 1 else None,
         )
     finally:
         for each in actors:
@@ -235,7 +239,7 @@ def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
     is_here = worker["node"] == socket.gethostname()
     if trial.cell.server.kind == "local":
         return int(worker["pid"]) if is_here else None
-    return server.process.pid if server.process else None
+    return server.pid
 
 
 def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +14,15 @@ from raybench.servers.process import ServerUnavailable
 BINARY = "tensorflow_model_server"
 TF_SERVING_VERSION = "2.20.0"  # of the image, as in docker/.env
 _ASK_S = 20.0
-_INSIDE = Path("/raybench")  # where a container sees what is here
-_GRPC_PORT, _REST_PORT = 8500, 8501  # inside a container
+_MOUNTED = Path("/raybench")  # below it a container sees what is here
+_INSIDE = (8500, 8501)  # a container's own ports, gRPC and REST
+# As Triton's backend does; without it all memory of a GPU is taken at once.
+ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+_CONTAINED = (
+    "--rm", "--init",  # as process 1 it would not heed the SIGTERM that docker run passes on
+    "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true",
+    *(f"--env={name}={value}" for name, value in ENVIRONMENT.items()),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,37 +39,26 @@ class ModelServer:
 
     def seen(self, path: Path) -> Path:
         """A path of ours as the server sees it."""
-        return _INSIDE / str(path).lstrip("/") if self.container else path
+        return _MOUNTED / str(path).lstrip("/") if self.container else path
 
     def models(self, models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
         return tuple(replace(model, base_path=self.seen(model.base_path)) for model in models)
 
-    def command(self, flags: dict[str, str], *, bind: str, grpc: int, rest: int, read: list[Path]) -> list[str]:
-        """The command line with these flags, whose files in `read` a container may read."""
-        ports = {"port": grpc, "rest_api_port": rest}
+    def command(self, flags: Mapping[str, str], bind: str, ports: tuple[int, int], read: Iterable[Path]) -> list[str]:
+        """The command line with these flags, for gRPC and REST on `ports`; a container may read the paths in `read`."""
         if self.container is None:
-            return [BINARY, *_as_words({**flags, **ports})]
-        publish = [f"--publish={_bracketed(bind)}:{port}:{inside}" for port, inside in
-                   ((grpc, _GRPC_PORT), (rest, _REST_PORT))]  # fmt: skip
-        mounts = [f"--mount=type=bind,readonly,source={path},target={self.seen(path)}" for path in read]
-        gpus = ["--gpus=all"] if _has_gpu() else []
-        # --init: as process 1 it would not heed SIGTERM, which docker run passes on.
-        docker = ["docker", "run", "--rm", "--init", f"--name={self.container}", f"--user={os.getuid()}:{os.getgid()}"]
-        hardened = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true"]
-        growth = [f"--env={name}={value}" for name, value in ENVIRONMENT.items()]
-        inside = _as_words({**flags, "port": _GRPC_PORT, "rest_api_port": _REST_PORT})
-        return [
-            *docker, *hardened, *gpus, *growth, *publish, *mounts, f"--entrypoint={BINARY}", _image(), *inside,
-        ]  # fmt: skip
+            return [BINARY, *_words(flags, ports)]
+        published = [
+            f"--publish={_bracketed(bind)}:{port}:{inside}" for port, inside in zip(ports, _INSIDE, strict=True)
+        ]
+        mounted = [f"--mount=type=bind,readonly,source={path},target={self.seen(path)}" for path in read]
+        named = [f"--name={self.container}", f"--user={os.getuid()}:{os.getgid()}", f"--entrypoint={BINARY}"]
+        return ["docker", "run", *_CONTAINED, *_gpus(), *named, *published, *mounted, _image(), *_words(flags, _INSIDE)]
 
     def remove(self) -> None:
         """End the container that a killed `docker run` leaves behind."""
         if self.container:
             _answered(["docker", "rm", "--force", self.container])
-
-
-# As Triton's backend does; without it all memory of a GPU is taken at once.
-ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 
 
 def is_on_path() -> bool:
@@ -98,16 +95,17 @@ def _answered(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:
     return done.stdout + done.stderr if done.returncode in codes else None
 
 
-def _as_words(flags: dict[str, object]) -> list[str]:
-    return [f"--{name}={value}" for name, value in flags.items()]
+def _words(flags: Mapping[str, str], ports: tuple[int, int]) -> list[str]:
+    grpc, rest = ports
+    return [f"--{name}={value}" for name, value in {**flags, "port": grpc, "rest_api_port": rest}.items()]
 
 
 def _image() -> str:
-    return f"tensorflow/serving:{TF_SERVING_VERSION}{'-gpu' if _has_gpu() else ''}"
+    return f"tensorflow/serving:{TF_SERVING_VERSION}{'-gpu' if _gpus() else ''}"
 
 
-def _has_gpu() -> bool:
-    return shutil.which("nvidia-smi") is not None
+def _gpus() -> list[str]:
+    return ["--gpus=all"] if shutil.which("nvidia-smi") else []
 
 
 def _bracketed(host: str) -> str:

@@ -38,7 +38,7 @@ _ANSWER_S = 2.0
 _METRICS = "/monitoring/prometheus/metrics"
 _MONITORING = f'prometheus_config {{ enable: true path: "{_METRICS}" }}\n'
 # "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{name: a version: 1} due to ...}"
-_REASON = re.compile(r"(Failed to start server\. Error: .*|unknown argument: .*)")
+_REASON = re.compile(r"(Failed to start server\. Error:|unknown argument:) (.*)")
 _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the latter from 2.18 on
 
 
@@ -114,7 +114,7 @@ def running_tfserving(options: TfServingOptions) -> Iterator[RunningTfServing]:
         grpc_port, rest_port = free_ports(2)
         grpc_port = options.grpc_port or grpc_port
         flags, read = _flags(server, options, models, folder), _read(folder, models, options)
-        command = server.command(flags, bind=options.bind, grpc=grpc_port, rest=rest_port, read=read)
+        command = server.command(flags, options.bind, (grpc_port, rest_port), read)
         environment = {**os.environ, **model_server.ENVIRONMENT}
         process = ServerProcess(command, env=environment, folder=folder, reason=_REASON, sweep="")
         url = endpoint(options.bind, grpc_port)

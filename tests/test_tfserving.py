@@ -107,7 +107,8 @@ def test_a_refusal_keeps_its_status_and_sentence(case: str, client: TfServingCli
 def test_a_deadline_is_a_status(client: TfServingClient) -> None:
     """A request that is not answered in time is DEADLINE_EXCEEDED."""
     reply = client.send(client.encode(IMAGES), 1e-4)
-    assert (reply.status, reply.error) == ("DEADLINE_EXCEEDED", "Deadline Exceeded")
+    assert reply.status == "DEADLINE_EXCEEDED"
+    assert "Deadline Exceeded" in (reply.error or "")
 
 
 def test_a_prediction_is_the_models_own(client: TfServingClient) -> None:

@@ -213,7 +213,6 @@ def official_messages() -> dict[str, Any]:
         model_pb2,
         predict_pb2,
     )
-    from tensorflow_serving.util import status_pb2
 
     modules = [
         tensor_pb2, tensor_shape_pb2, meta_graph_pb2, get_model_metadata_pb2, get_model_status_pb2,
@@ -221,7 +220,7 @@ def official_messages() -> dict[str, Any]:
     ]  # fmt: skip
     found = {name: message for each in modules for name, message in each.DESCRIPTOR.message_types_by_name.items()}
     found["Version"] = found["ModelVersionStatus"]
-    found["Status"] = status_pb2.StatusProto.DESCRIPTOR
+    found["Status"] = found["Version"].fields_by_name["status"].message_type
     return found
 
 
@@ -244,7 +243,9 @@ def test_field_numbers_are_the_official_ones() -> None:
         for field in message.fields:
             same = theirs.fields_by_name[field.name]
             assert field.number == same.number, field.full_name
-            assert field.name in SAME_WIRE or (field.type, field.label) == (same.type, same.label), field.full_name
+            assert field.name in SAME_WIRE or (field.type, field.is_repeated) == (same.type, same.is_repeated), (
+                field.full_name
+            )
     states = {
         name: value.number
         for name, value in there["ModelVersionStatus"].enum_types_by_name["State"].values_by_name.items()
@@ -258,12 +259,14 @@ def test_methods_are_the_official_ones() -> None:
 
     from raybench.clients import tfserving
 
-    for path, module in ((tfserving._PREDICTION, prediction_service_pb2), (tfserving._MODEL, model_service_pb2)):
+    called = [
+        (tfserving._PREDICTION, prediction_service_pb2, {"Predict", "GetModelMetadata"}),
+        (tfserving._MODEL, model_service_pb2, {"GetModelStatus", "HandleReloadConfigRequest"}),
+    ]
+    for path, module, methods in called:
         (service,) = module.DESCRIPTOR.services_by_name.values()
         assert path == f"/{service.full_name}"
-        assert {"Predict", "GetModelMetadata"} <= service.methods_by_name.keys() or {
-            "GetModelStatus", "HandleReloadConfigRequest",
-        } <= service.methods_by_name.keys()  # fmt: skip
+        assert methods <= set(service.methods_by_name)
 
 
 ARRAYS = {

@@ -57,7 +57,7 @@ class Version:
     def __init__(self, folder: Path) -> None:
         proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         self.definitions = proto.meta_graphs[0].signature_def
-        self.is_xla = any("_XlaMustCompile" in f.attr for f in proto.meta_graphs[0].graph_def.library.function)
+        self.is_xla = any(f.attr["_XlaMustCompile"].b for f in proto.meta_graphs[0].graph_def.library.function)
         self._loaded = tf.saved_model.load(str(folder))
         self.functions = self._loaded.signatures
 

@@ -1,6 +1,7 @@
 """What a Triton that we start is given to serve."""
 
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -8,6 +9,7 @@ from raybench.saved_models import ModelConfig, format_models_conf, read_models_c
 from raybench.servers.models import resolved
 from raybench.servers.process import ServerError
 from raybench.servers.repository import TritonOptions, configured
+from raybench.servers.triton import running_triton
 
 
 def options(folder: Path, *names: str, asked: tuple[str, ...] | None = None) -> TritonOptions:
@@ -64,3 +66,11 @@ def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
     paths = [Path(each.parameters["models_conf"].string_value) for each in (first, second)]
     assert paths[0] != paths[1]
     assert all([model.name for model in read_models_conf(path)] == ["a"] for path in paths)
+
+
+def test_triton_listens_where_it_is_asked() -> None:
+    """An IPv6 address reaches Triton's three servers in the form that each takes, and the urls are usable."""
+    with running_triton(TritonOptions(models_conf=Path(), models=(), bind="::1")) as triton:
+        assert all("[::1]:" in url for url in triton.urls.values())
+        with urlopen(triton.metrics_url, timeout=10) as page:
+            assert page.status == 200

@@ -28,12 +28,12 @@ def unary(call: Any, request: bytes, timeout_s: float) -> Reply:
     return Reply(status="OK", body=body, received_bytes=len(body))
 
 
-def ask(channel: grpc.Channel, path: str, request: Any, answer: Any, timeout_s: float = DESCRIBE_TIMEOUT_S) -> Any:
+def ask(channel: grpc.Channel, path: str, request: Any, answer: Any, timeout_s: float | None = None) -> Any:
     """One call with messages, off the clock; raises grpc.RpcError."""
     call = channel.unary_unary(
         path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
     )
-    return call(request, timeout=timeout_s)
+    return call(request, timeout=timeout_s or DESCRIBE_TIMEOUT_S)
 
 
 def stranger(error: Any, url: str, name: str) -> str | None:

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from raybench.clients.base import ClientError, Description, Reply
-from raybench.clients.channel import DESCRIBE_TIMEOUT_S, ask, open_channel, stranger, unary
+from raybench.clients.channel import ask, open_channel, stranger, unary
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensors import UINT8, array, put
 from raybench.config import IMAGE_PX
@@ -94,7 +94,7 @@ class TfServingClient:
         return signatures[name]
 
 
-def states(channel: grpc.Channel, model: str, timeout_s: float = DESCRIBE_TIMEOUT_S) -> dict[int, Any]:
+def states(channel: grpc.Channel, model: str, timeout_s: float | None = None) -> dict[int, Any]:
     """The versions of a model that TensorFlow Serving knows, with their state; raises grpc.RpcError."""
     request = pb.GetModelStatusRequest(model_spec={"name": model})
     answer = ask(channel, f"{_MODEL}/GetModelStatus", request, pb.GetModelStatusResponse, timeout_s)

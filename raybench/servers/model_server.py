@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from raybench.saved_models import ModelConfig
-from raybench.servers.process import ServerUnavailable
+from raybench.servers.process import ServerUnavailable, bracketed
 
 BINARY = "tensorflow_model_server"
 TF_SERVING_VERSION = "2.20.0"  # of the image, as in docker/.env
@@ -49,7 +49,7 @@ class ModelServer:
         if self.container is None:
             return [BINARY, *_words(flags, ports)]
         published = [
-            f"--publish={_bracketed(bind)}:{port}:{inside}" for port, inside in zip(ports, _INSIDE, strict=True)
+            f"--publish={bracketed(bind)}:{port}:{inside}" for port, inside in zip(ports, _INSIDE, strict=True)
         ]
         mounted = [f"--mount=type=bind,readonly,source={path},target={self.seen(path)}" for path in read]
         named = [f"--name={self.container}", f"--user={os.getuid()}:{os.getgid()}", f"--entrypoint={BINARY}"]
@@ -106,7 +106,3 @@ def _image() -> str:
 
 def _gpus() -> list[str]:
     return ["--gpus=all"] if shutil.which("nvidia-smi") else []
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -133,7 +133,11 @@ def require_free(bind: str, port: int) -> None:
 def endpoint(bind: str, port: int) -> str:
     """HOST:PORT by which this machine reaches a server that listens on `bind`; IPv6 in brackets (RFC 3986, 3.2.2)."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{bracketed(host)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def free_ports(count: int) -> list[int]:

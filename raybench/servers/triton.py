@@ -21,6 +21,7 @@ from raybench.servers.models import resolved
 from raybench.servers.process import (
     ServerError,
     ServerProcess,
+    bracketed,
     check_bind,
     endpoint,
     free_ports,
@@ -161,17 +162,18 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
 def _command(
     tritonserver: Path, backends: Path, repository: Path, bind: str, grpc: int, http: int, metrics: int
 ) -> list[str]:
+    http_bind = f"ipv6:{bind}" if ":" in bind else bind  # as evhtp_bind_socket of libevhtp wants it
     return [
         str(tritonserver / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
         "--load-model=*",
-        f"--grpc-address={bind}",
+        f"--grpc-address={bracketed(bind)}",
         f"--grpc-port={grpc}",
-        f"--http-address={bind}",
+        f"--http-address={http_bind}",
         f"--http-port={http}",
-        f"--metrics-address={bind}",
+        f"--metrics-address={http_bind}",
         f"--metrics-port={metrics}",
         "--metrics-interval-ms=500",
         f"--backend-config=python,shm-default-byte-size={_SHM_BYTES}",

@@ -1,35 +1,49 @@
-"""A Triton in the foreground: says where it answers, reads models.conf again at SIGHUP, ends at Ctrl-C."""
+"""A server in the foreground: says where it answers, reads models.conf again at SIGHUP, ends at Ctrl-C."""
 
 import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from typing import Protocol
 
 from raybench.saved_models import ModelConfig
 from raybench.servers import ServerError
-from raybench.servers.triton import RunningTriton, TritonOptions, running_triton
+from raybench.servers.process import ServerProcess
 
 Say = Callable[[str], None]
 _POLL_S = 0.2
 
 
-def serve(options: TritonOptions, *, say: Say, complain: Say) -> None:
-    """Serve until Ctrl-C; raises ServerError where Triton does not start, or ends by itself."""
+class Served(Protocol):
+    """A server of ours: its process, where it answers, and how it reads its models again."""
+
+    @property
+    def process(self) -> ServerProcess: ...
+
+    @property
+    def urls(self) -> dict[str, str]: ...
+
+    def reload(self) -> tuple[ModelConfig, ...]:
+        """The models that it serves from now on; raises ServerError where the old ones stay."""
+
+
+def serve(starting: AbstractContextManager[Served], *, name: str, say: Say, complain: Say) -> None:
+    """Serve until Ctrl-C; raises ServerError where the server does not start, or ends by itself."""
     hangups = _hangups()
-    with suppress(KeyboardInterrupt), running_triton(options) as triton:
-        say(f"grpc     {triton.grpc_url}\nhttp     {triton.http_url}\nmetrics  {triton.metrics_url}\nready")
-        while triton.process.exit_code is None:
+    with suppress(KeyboardInterrupt), starting as server:
+        say("\n".join([*(f"{what:<8} {url}" for what, url in server.urls.items()), "ready"]))
+        while server.process.exit_code is None:
             if hangups:
                 hangups.clear()
-                _reload(triton, say, complain)
+                _reload(server, say, complain)
             time.sleep(_POLL_S)
-        raise ServerError(f"Triton ended with {triton.process.exit_code}:\n{triton.process.tail()}")
+        raise ServerError(f"{name} ended with {server.process.exit_code}:\n{server.process.tail()}")
 
 
-def _reload(triton: RunningTriton, say: Say, complain: Say) -> None:
+def _reload(server: Served, say: Say, complain: Say) -> None:
     try:
-        models = triton.reload()
+        models = server.reload()
     except ServerError as error:
         complain(f"not reloaded: {error}; the old models go on serving")
     else:

@@ -69,7 +69,14 @@ class Worker:
         cell = self._task.cell
         self._anchor_ns = time.time_ns() - time.perf_counter_ns()
         self._clients = [
-            connect(cell.server, url=self._task.url, model=model, signature=cell.signature, models=self._task.models)
+            connect(
+                cell.server,
+                url=self._task.url,
+                model=model,
+                signature=cell.signature,
+                batch_size=cell.load.batch_size,
+                models=self._task.models,
+            )
             for model in cell.models
         ]
         descriptions = [client.describe() for client in self._clients]

@@ -3,13 +3,16 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_parts import BIN, TritonUnderTest, add_tiny_models
+from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, wait_for_line
 
+from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.servers.process import free_ports
 from raybench.servers.triton import TritonOptions, running_triton
 
 _RAY_TIMEOUT_S = 90
@@ -31,6 +34,25 @@ def triton(models: Path) -> Iterator[TritonUnderTest]:
     """A real Triton that serves everything in `models`."""
     with running_triton(TritonOptions(models_conf=models / "models.conf")) as running:
         yield TritonUnderTest(running.grpc_url, models, running.process, running.http_url)
+
+
+@pytest.fixture(scope="session")
+def tfs_double(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a double answers as TensorFlow Serving does without XLA: `models`, and `tiny-xla` which needs it."""
+    folder = tmp_path_factory.mktemp("double")
+    export_xla(folder / "tiny-xla" / "1")
+    served = {model.name: model for model in read_models_conf(models / "models.conf") if model.name != "clash"}
+    tiny = ModelConfig(name="tiny-xla", base_path=folder / "tiny-xla")
+    (folder / "models.conf").write_text(format_models_conf((*served.values(), tiny)))
+    (port,) = free_ports(1)
+    command = [sys.executable, DOUBLE, f"--model_config_file={folder / 'models.conf'}", f"--port={port}"]
+    double = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for_line(double, "the double answers")
+        yield f"127.0.0.1:{port}"
+    finally:
+        double.terminate()
+        double.wait(timeout=20)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,30 @@ def add_tiny_models(folder: Path) -> None:
     )
     conf = folder / "models.conf"
     conf.write_text(format_models_conf((*read_models_conf(conf), *tiny), relative_to=folder))
+
+
+def export_xla(folder: Path) -> None:
+    """A tiny SavedModel that XLA compiles: `means` of images per channel."""
+    import tensorflow as tf
+
+    class Xla(tf.Module):
+        @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+        def means(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"means": tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2])}
+
+    module = Xla()
+    tf.saved_model.save(module, str(folder), signatures={"means": module.means})
+
+
+DOUBLE = Path(__file__).parent / "tfs_double" / "server.py"
+
+
+def add_stand_in(folder: Path) -> dict[str, str]:
+    """An environment whose PATH has a `tensorflow_model_server` that is the double of tests/tfs_double."""
+    command = folder / "tensorflow_model_server"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} {DOUBLE} "$@"\n')
+    command.chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ YAML = {
 }  # fmt: skip
 
 FLAGS = {
-    "unknown server kind": run("-s torchserve", "server is torchserve", "triton, local, fake"),
+    "unknown server kind": run("-s torchserve", "server is torchserve", "triton, tfserving, local, fake"),
     "unknown flag": run("--wrokers 4", "--wrokers", "--workers"),
     "unknown command": Row("rum", ["'rum'", "run"]),
     "unknown flag of the program": Row("--verbos", ["--verbos", "--version"]),
@@ -264,6 +264,8 @@ OTHERS = {
     "serve no instances": Row(f"{SERVE} --instances 0", ["--instances", "0", "1<=x"]),
     "serve at no port": Row(f"{SERVE} --port 70000", ["--port", "70000", "65535"]),
     "serve with NUL": Row(["serve", "triton", "--models", "a\0"], ["--models", "'a\\x00'", "printed"]),
+    "serve TF Serving without models.conf": Row("serve tfserving --models absent", ["absent/models.conf", "No such"]),
+    "serve with no batching file": Row("serve tfserving --batching-file absent", ["--batching-file", "'absent'"]),
     "serve another": Row("serve torchserve", ["'torchserve'"]),
     "export an unknown architecture": Row("export resnet51", ["'resnet51'", "resnet50"]),
     "export an unknown variant": Row("export resnet50 --variants fp8", ["'fp8'", "no-opt, xla-amp"]),
@@ -305,6 +307,11 @@ URLS = {
     "an unknown signature of Triton": listener(
         "triton", "'predict'", "predict_images",
         flags="run --url triton={port} -s triton -m mobilenet-no-opt --signature predict"),
+    "TF Serving at a closed port": listener(
+        "closed", "url tfserving=127.0.0.1:", "no TF Serving answers", "refused", "name the gRPC port",
+        flags="run -s tfserving --url tfserving=127.0.0.1:{port}"),
+    "TF Serving at Triton": listener("triton", "url tfserving=", "that is not TF Serving", "name the gRPC port",
+                                     flags="run -s tfserving --url tfserving={port}"),
     "Ray at a closed port": listener("closed", "address is 127.0.0.1:", "no Ray answers", "refused", "ray start",
                                      flags="run -s fake --address 127.0.0.1:{port}"),
     "Ray at an HTTP server": listener("http", "address is ray://127.0.0.1:", "no Ray answers", "HTTP", "ray start",
@@ -332,7 +339,8 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("raybench.driver.connected", starts)
     monkeypatch.setattr("raybench.servers.triton.ServerProcess", starts)
-    monkeypatch.setattr("raybench.clients.triton._DESCRIBE_TIMEOUT_S", 3.0)
+    monkeypatch.setattr("raybench.servers.tfserving.ServerProcess", starts)
+    monkeypatch.setattr("raybench.clients.channel.DESCRIBE_TIMEOUT_S", 3.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=FREE_BYTES, total=FREE_BYTES))
     monkeypatch.setattr(cli, "heed_interrupts", lambda: None)
 

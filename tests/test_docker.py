@@ -20,25 +20,16 @@ from docker_parts import DOCKER, DOCKERFILES, ROOT, copies, instructions, pins, 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from real_parts import BIN, TritonUnderTest
+from tfs_double import flags as known_flags
 
 from raybench.saved_models import format_models_conf, read_models_conf
 from raybench.servers import triton as launcher
 from raybench.servers import wheel
+from raybench.servers.model_server import TF_SERVING_VERSION
 from raybench.servers.process import ServerProcess, free_ports, wait_until
 
 TRITON, TF_SERVING = ("triton_server", "triton_server_cpu"), ("tf_serving_server", "tf_serving_server_cpu")
 RAY = ("ray_head", "ray_worker")
-# tensorflow_serving/model_servers/main.cc at tag 2.20.0, those of use here
-TF_SERVING_FLAGS = {
-    "port", "grpc_socket_path", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms", "enable_batching",
-    "batching_parameters_file", "enable_per_model_batching_parameters", "model_config_file",
-    "model_config_file_poll_wait_seconds", "num_load_threads", "max_num_load_retries", "load_retry_interval_micros",
-    "file_system_poll_wait_seconds", "tensorflow_session_parallelism", "tensorflow_session_config_file",
-    "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism", "per_process_gpu_memory_fraction",
-    "grpc_channel_arguments", "grpc_max_threads", "enable_model_warmup", "monitoring_config_file",
-    "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "enable_grpc_healthcheck_service",
-    "enable_serialization_as_tensor_content",
-}  # fmt: skip
 
 
 def flags(words: list[str]) -> dict[str, list[str]]:
@@ -72,6 +63,7 @@ def test_versions_are_those_of_the_lock() -> None:
     assert ours["TRITON_VERSION"] == pinned["tritonclient"]
     assert Version(ours["NUMPY_VERSION"]).major < 2
     assert Version(ours["TF_SERVING_VERSION"]) >= Version("2.18")  # before it, no XLA on a GPU
+    assert ours["TF_SERVING_VERSION"] == TF_SERVING_VERSION  # which raybench starts by itself where there is Docker
 
 
 def test_ray_nodes_have_a_python_that_raybench_takes() -> None:
@@ -218,7 +210,7 @@ def test_tf_serving_has_xla_and_grows() -> None:
     """TF Serving gets flags of its release alone, XLA on, its metrics, and GPU memory as it needs it."""
     service = services()["tf_serving_server"]
     given = flags(service["command"])
-    assert given.keys() <= TF_SERVING_FLAGS
+    assert given.keys() <= known_flags.KNOWN
     assert given["xla_gpu_compilation_enabled"] == given["xla_cpu_compilation_enabled"] == ["true"]
     assert service["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     (mounted,) = [v for v in service["volumes"] if v["target"] == "/opt/raybench"]

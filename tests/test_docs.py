@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 from readme import BLOCKS, README, ROOT, Line, lines, prepare
-from real_parts import BIN, raybench, wait_for_line
+from real_parts import BIN, add_stand_in, raybench, wait_for_line
 
 from raybench import config
 from raybench.cli import main
@@ -29,13 +29,18 @@ def path_of(line: Line) -> tuple[str, ...]:
 
 
 def is_slow(line: Line) -> bool:
-    """Whether it exports, or starts a Triton of its own."""
+    """Whether it exports, or starts a server of its own."""
     is_quick = any(word in ("--url", "fake", "--dry-run") or word.endswith(".yaml") for word in line.words)
     return line.words[1] in ("export", "serve") or (line.words[1] == "run" and not is_quick)
 
 
 def timed(lines: list[Line]) -> list[Any]:
     return [pytest.param(line, id=str(line), marks=[pytest.mark.slow] * is_slow(line)) for line in lines]
+
+
+def environment(line: Line, plain: dict[str, str], folder: Path) -> dict[str, str]:
+    """Where a command starts TensorFlow Serving, a double stands in for it."""
+    return {**plain, **add_stand_in(folder)} if "tfserving" in line.words else plain
 
 
 def feasible(line: Line, request: pytest.FixtureRequest) -> list[str]:
@@ -188,7 +193,8 @@ def test_readme_commands_work(
 ) -> None:
     """Every command of the README does what it says, where its folder has what it names."""
     prepare(tmp_path, line, models)
-    run = raybench(*feasible(line, request), cwd=tmp_path, env=ray_environment, timeout_s=550)
+    env = environment(line, ray_environment, tmp_path)
+    run = raybench(*feasible(line, request), cwd=tmp_path, env=env, timeout_s=550)
     assert run.code in CODES.get(line.words[1], {0}), run.err + run.out
     if line.words[1] == "run":
         assert {trial["status"] for trial in run.summary["trials"]} == {"ok"}
@@ -199,7 +205,8 @@ def test_readme_servers_start(line: Line, models: Path, tmp_path: Path, request:
     """Every server of the README starts, says so, and ends in order."""
     prepare(tmp_path, line, models)
     command = [BIN / "raybench", *feasible(line, request)]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    env = environment(line, dict(os.environ), tmp_path)
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True)
     try:
         wait_for_line(process, "ready")
     finally:

@@ -31,8 +31,8 @@ from raybench.servers import wheel
 
 TOPICS = {
     "system", "Python", "shared library", "glibc", "numpy", "packages", "Ray", "TensorFlow", "Triton's wheel",
-    "tritonserver", "python backend", "GPU", "Docker", "cores", "memory", "/dev/shm", "ports", "port 8265",
-    "port 8001", "folder",
+    "tritonserver", "python backend", "GPU", "Docker", "TF Serving", "cores", "memory", "/dev/shm", "ports",
+    "port 8265", "port 8001", "folder",
 }  # fmt: skip
 # What these programs said on real machines, the GPU's one an H100.
 VERSION_TABLE = (
@@ -187,6 +187,7 @@ def test_what_prevents_the_main_job(what: str, words: list[str], change: Change,
         ("Docker", ["none", "wheel"], answering(docker=None)),
         ("Docker", ["Cannot connect to the Docker daemon", "start the daemon"], answering(docker=NO_DAEMON)),
         ("Docker", ["hangs"], answering(docker=HANGS)),
+        ("TF Serving", ["rows are skipped", "PATH", "Docker", "--url"], answering(docker=NO_DAEMON)),
         ("cores", ["1.5 of this host's", "at most 1 worker "], here("cores", 1.5)),
         ("memory", ["4.5 GiB", "export", "needs 5"], here("available_mib", 4_600.0)),
         ("/dev/shm", ["4000 MiB free of 5000", "temporary"], here("shared_memory", SharedMemory(5_000, 4_000))),

@@ -27,6 +27,7 @@ HOMES = {
     "ray": ["driver/", "images.py"],
     "click": ["cli/"],
     "tritonclient": ["clients/triton.py", "servers/repository.py", "servers/triton.py", "telemetry/"],
+    "grpc": ["clients/", "servers/tfserving.py"],
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
@@ -49,8 +50,10 @@ FREE = {
     "raybench.cli": {"ray", "tensorflow", "keras", "pandas", "pyarrow", "scipy", "grpc", "tritonclient"},
     "raybench.worker": {"ray", "tensorflow", "keras"},
     "raybench.clients.triton": {"ray", "tensorflow", "keras"},
+    "raybench.clients.tfserving": {"ray", "tensorflow", "keras", "tensorflow_serving"},
     "raybench.driver": {"tensorflow", "keras"},
     "raybench.servers.triton": {"ray", "tensorflow", "keras"},
+    "raybench.servers.tfserving": {"ray", "tensorflow", "keras", "tensorflow_serving"},
     "raybench.report.text": {"ray", "tensorflow", "keras"},
     "raybench.doctor": {"ray", "tensorflow", "keras"},
     "raybench.store": {"ray", "tensorflow", "keras"},

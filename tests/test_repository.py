@@ -1,12 +1,15 @@
 """What a Triton that we start is given to serve."""
 
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.servers.models import resolved
 from raybench.servers.process import ServerError
-from raybench.servers.repository import TritonOptions, configured, resolved
+from raybench.servers.repository import TritonOptions, configured
+from raybench.servers.triton import running_triton
 
 
 def options(folder: Path, *names: str, asked: tuple[str, ...] | None = None) -> TritonOptions:
@@ -19,10 +22,14 @@ def options(folder: Path, *names: str, asked: tuple[str, ...] | None = None) -> 
     return TritonOptions(models_conf=folder / "models.conf", models=asked)
 
 
+def served(options: TritonOptions) -> tuple[ModelConfig, ...]:
+    return resolved(options.models_conf, options.models)
+
+
 def test_what_is_asked_for_is_resolved(tmp_path: Path) -> None:
     """The models asked for, or all, with the versions that are there now."""
-    assert [model.name for model in resolved(options(tmp_path, "a", "b"))] == ["a", "b"]
-    (model,) = resolved(options(tmp_path, "a", "b", asked=("b",)))
+    assert [model.name for model in served(options(tmp_path, "a", "b"))] == ["a", "b"]
+    (model,) = served(options(tmp_path, "a", "b", asked=("b",)))
     assert (model.name, model.policy, model.specific) == ("b", "specific", (1, 2))
 
 
@@ -38,7 +45,7 @@ def test_what_cannot_be_served_is_refused(
 ) -> None:
     """A models.conf without a model, or without one that was asked for, is one sentence with what there is."""
     with pytest.raises(ServerError, match=sentence):
-        resolved(options(tmp_path, *names, asked=asked))
+        served(options(tmp_path, *names, asked=asked))
 
 
 def test_a_version_that_is_missing_is_refused(tmp_path: Path) -> None:
@@ -46,16 +53,24 @@ def test_a_version_that_is_missing_is_refused(tmp_path: Path) -> None:
     asked = options(tmp_path, "a")
     (tmp_path / "model").rename(tmp_path / "away")
     with pytest.raises(ServerError, match=r"model a: .*model has no version folder"):
-        resolved(asked)
+        served(asked)
 
 
 def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
     """Triton takes a config on a reload for all there is, and ignores one that it has seen."""
     asked = options(tmp_path, "a")
-    first, second = (configured(asked, resolved(asked), tmp_path) for _ in range(2))
+    first, second = (configured(asked, served(asked), tmp_path) for _ in range(2))
     assert {each.name for each in first.input} >= {"model_name", "signature", "images"}
     assert first.HasField("dynamic_batching")
     assert set(first.parameters) == {"models_conf", "models", "warm_up", "merge_max_images", "merge_xla"}
     paths = [Path(each.parameters["models_conf"].string_value) for each in (first, second)]
     assert paths[0] != paths[1]
     assert all([model.name for model in read_models_conf(path)] == ["a"] for path in paths)
+
+
+def test_triton_listens_where_it_is_asked() -> None:
+    """An IPv6 address reaches Triton's three servers in the form that each takes, and the urls are usable."""
+    with running_triton(TritonOptions(models_conf=Path(), models=(), bind="::1")) as triton:
+        assert all("[::1]:" in url for url in triton.urls.values())
+        with urlopen(triton.metrics_url, timeout=10) as page:
+            assert page.status == 200

@@ -403,7 +403,7 @@ def test_port_of_another_is_refused(triton: TritonUnderTest, models: Path, tmp_p
     """`serve` never says ready for a server that somebody else runs on its port."""
     port = triton.url.rpartition(":")[2]
     served = raybench("serve", "triton", "--models", models, "--port", port, cwd=tmp_path, env=dict(os.environ))
-    assert served.code == 1
+    assert served.code == 2
     assert "ready" not in served.out
     assert f"port is {port}" in served.err
 

@@ -1,6 +1,6 @@
 """What the commands share: wrong input is one sentence, an interrupt is 130."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from raybench import config
 from raybench.cli.interrupts import INTERRUPTED
+from raybench.config import ServerSpec
 
 _PIPE_WIDTH = 110
 
@@ -69,10 +70,10 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
-def warn_of_bind(address: str) -> None:
-    if address not in ("127.0.0.1", "localhost", "::1"):
-        click.echo(
-            f"warning: the server listens on {address}; this Triton (2.51) predates known security fixes, "
-            f"so let only hosts that you trust reach it",
-            err=True,
-        )
+def warn_of_exposure(servers: Iterable[ServerSpec], bind: str) -> None:
+    """A line on stderr for each kind of server that we start where others than this host could reach it."""
+    from raybench.servers import exposure
+
+    for sentence in dict.fromkeys(exposure(server, bind) for server in servers):
+        if sentence:
+            click.echo(f"warning: {sentence}", err=True)

@@ -19,7 +19,9 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--request-distribution", help="poisson or constant gaps between due times.  [poisson]"),
         click.option("--max-in-flight", type=int, help="Most requests in flight in an open loop.  [64 per worker]"),
-        click.option("-s", "--server", multiple=True, help="triton, local or fake; repeatable.  [local, triton]"),
+        click.option(
+            "-s", "--server", multiple=True, help="triton, tfserving, local or fake; repeatable.  [local, triton]"
+        ),
         click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
         click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
         click.option("-m", "--model", multiple=True, help="ARCHITECTURE-VARIANT; repeatable.  [efficientnetb0-no-opt]"),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raybench import config, plan
-from raybench.cli.base import WrongInput, terminal, warn_of_bind
+from raybench.cli.base import WrongInput, terminal, warn_of_exposure
 from raybench.cli.flags import benchmark_flags, parse
 from raybench.cli.interrupts import INTERRUPTED
 from raybench.cli.report import print_summary
@@ -74,7 +74,7 @@ def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
 
     def begun(folder: Path) -> None:
         folders.append(folder)
-        warn_of_bind(benchmark.server_bind)
+        warn_of_exposure(benchmark.servers, benchmark.server_bind)
 
     try:
         with progress(benchmark.ui, console) as shown:

@@ -4,12 +4,16 @@ from raybench.clients.base import Client
 from raybench.config import ServerSpec
 
 
-def connect(server: ServerSpec, *, url: str, model: str, signature: str, models: str) -> Client:
+def connect(server: ServerSpec, *, url: str, model: str, signature: str, batch_size: int, models: str) -> Client:
     """The client of a server's kind; a kind's module is imported only where it is used."""
     if server.kind == "triton":
         from raybench.clients.triton import TritonClient
 
         return TritonClient(url, model=model, signature=signature)
+    if server.kind == "tfserving":
+        from raybench.clients.tfserving import TfServingClient
+
+        return TfServingClient(url, model=model, signature=signature, batch_size=batch_size)
     if server.kind == "local":
         from raybench.clients.local import LocalClient
 

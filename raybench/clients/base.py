@@ -28,6 +28,7 @@ class Description:
 
     server: str
     version: str | None
+    model_version: int | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 

@@ -11,16 +11,10 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
 
 from raybench.clients.base import ClientError, Description, Reply
-from raybench.clients.probe import what_answers
-from raybench.config import triton_model
+from raybench.clients.channel import DESCRIBE_TIMEOUT_S, ask, open_channel, stranger, unary
+from raybench.config import JPEGS, input_name, triton_model
 
 _SERVICE = "/inference.GRPCInferenceService"
-_DESCRIBE_TIMEOUT_S = 10.0
-_CHANNEL = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # else all channels of a process share one connection
-)
 
 
 class TritonClient:
@@ -30,7 +24,7 @@ class TritonClient:
         self._url = url
         self._triton_model = triton_model(model)
         self._routing = {"model_name": model, "signature": signature}
-        self._channel = grpc.insecure_channel(url, options=_CHANNEL)
+        self._channel = open_channel(url)
         self._infer = self._channel.unary_unary(f"{_SERVICE}/ModelInfer")
 
     def describe(self) -> Description:
@@ -48,17 +42,13 @@ class TritonClient:
         """The demo's request: `model_name` and `signature` [1, 1], `images` [1, n, h, w, 3] or `jpeg_images` [1, n]."""
         request = self._routed()
         if batch.dtype.kind == "S":
-            _add(request, "jpeg_images", "BYTES", (1, *batch.shape), serialize_byte_tensor(batch).item())
+            _add(request, input_name(JPEGS), "BYTES", (1, *batch.shape), serialize_byte_tensor(batch).item())
             return bytes(request.SerializeToString())
         _add(request, "images", "UINT8", (1, *batch.shape), np.ascontiguousarray(batch).tobytes())
         return bytes(request.SerializeToString())
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
-        try:
-            body = self._infer(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            return Reply(status=error.code().name, error=error.details())
-        return Reply(status="OK", body=body, received_bytes=len(body))
+        return unary(self._infer, request, timeout_s)
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         response = service_pb2.ModelInferResponse.FromString(reply.body)
@@ -78,29 +68,18 @@ class TritonClient:
 
     def _check_routing(self) -> None:
         """A request without images computes nothing: it is refused for that, or for a name that is not there."""
-        reply = self.send(bytes(self._routed().SerializeToString()), _DESCRIBE_TIMEOUT_S)
+        reply = self.send(bytes(self._routed().SerializeToString()), DESCRIBE_TIMEOUT_S)
         if reply.status == "NOT_FOUND":
             raise ClientError(f"url triton={self._url}: {reply.error}")
 
     def _ask(self, method: str, request: Any) -> Any:
-        call = self._channel.unary_unary(
-            f"{_SERVICE}/{method}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=getattr(service_pb2, f"{method}Response").FromString,
-        )
+        answer = getattr(service_pb2, f"{method}Response")
         try:
-            return call(request, timeout=_DESCRIBE_TIMEOUT_S)
+            return ask(self._channel, f"{_SERVICE}/{method}", request, answer)
         except grpc.RpcError as error:
-            raise ClientError(f"url triton={self._url}; {self._why(error)}") from error
-
-    def _why(self, error: Any) -> str:
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return f"no Triton answers: there is {what_answers(self._url)}; name the gRPC port of one that runs"
-        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-            return "a gRPC server answers that is not Triton; name the gRPC port of one"
-        return (
-            f"this Triton says {error.code().name}: {error.details()}; raybench calls its model {self._triton_model!r}"
-        )
+            said = f"this Triton says {error.code().name}: {error.details()}"
+            ours = f"{said}; raybench calls its model {self._triton_model!r}"
+            raise ClientError(f"url triton={self._url}; {stranger(error, self._url, 'Triton') or ours}") from error
 
 
 def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> None:

@@ -19,6 +19,7 @@ from raybench.config.values import (
     ConfigError,
     ServerSpec,
     alternatives,
+    input_name,
     is_text,
     triton_model,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Benchmark",
     "ConfigError",
     "ServerSpec",
+    "input_name",
     "is_text",
     "load",
     "triton_model",

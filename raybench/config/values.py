@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-SERVER_KINDS = ("triton", "local", "fake")
+SERVER_KINDS = ("triton", "tfserving", "local", "fake")
+_STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as processes of their own
 UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
@@ -39,10 +40,15 @@ class ServerSpec:
     number: int | None = None  # of scripted servers, where there are several
 
     @property
+    def is_ours(self) -> bool:
+        """Whether raybench starts it, as a process of its own."""
+        return self.kind in _STARTED_KINDS and not self.url
+
+    @property
     def label(self) -> str:
         if self.number:
             return f"{self.kind} {self.number}"
-        return f"triton x{self.instances}" if self.kind == "triton" and not self.url else self.kind
+        return f"triton x{self.instances}" if self.kind == "triton" and self.is_ours else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +154,11 @@ def alternatives(names: Iterable[str]) -> set[str]:
     """The names, and those that they stand in place of: a trial has one length and one kind of loop."""
     given = set(names)
     return given.union(*(pair for pair in ALTERNATIVES if given & set(pair)))
+
+
+def input_name(signature: str) -> str:
+    """The one input of a signature that raybench calls."""
+    return "jpeg_images" if signature == JPEGS else "images"
 
 
 def is_text(text: str) -> bool:

@@ -16,7 +16,7 @@ from rich.text import Text
 from raybench.doctor import findings, machine, programs
 from raybench.doctor.findings import FAILS, NOTE, WORKS, Finding, Package
 from raybench.doctor.programs import Question
-from raybench.servers import wheel
+from raybench.servers import model_server, wheel
 
 _DASHBOARD_PORT = 8265  # Ray's default
 _SERVE_PORT = 8001  # raybench serve's
@@ -91,6 +91,7 @@ def _programs(required: Mapping[str, Package]) -> tuple[Finding, ...]:
         findings.python_stub(answers.get("stub"), pytriton),
         findings.gpu(answers["nvidia-smi"]),
         findings.docker(answers["docker"]),
+        findings.tf_serving(answers["docker"], is_on_path=model_server.is_on_path()),
     )
 
 

@@ -146,6 +146,15 @@ def docker(answer: Answer | None) -> Finding:
     return _note("Docker", said, "start the daemon if you want it; the main job does without")
 
 
+def tf_serving(docker: Answer | None, *, is_on_path: bool) -> Finding:
+    if is_on_path:
+        return _works("TF Serving", "tensorflow_model_server is on PATH")
+    if docker and docker.code == 0:
+        return _works("TF Serving", "Docker's image, which is fetched at first use")
+    remedy = "put tensorflow_model_server on PATH, start Docker, or name one by --url tfserving=HOST:PORT"
+    return _note("TF Serving", "none: its rows are skipped; the main job does without", remedy)
+
+
 def cores(usable: float, of_host: int) -> Finding:
     said = f"{usable:g} of this host's {of_host}"
     if usable >= _WORKERS:

@@ -1,5 +1,6 @@
 """What the server of a trial really runs, as it says itself."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +11,7 @@ from raybench.config import triton_model
 from raybench.plan import Trial
 from raybench.servers import Running
 from raybench.telemetry import triton
-from raybench.telemetry.effective import Effective, of_local, of_triton
+from raybench.telemetry.effective import Effective, of_local, of_tfserving, of_triton
 
 _TIMEOUT_S = 30.0
 
@@ -30,4 +31,6 @@ def _effective(trial: Trial, server: Running, model: Mapping[str, Any], actor: A
         return of_triton(triton.read_config(server.url, triton_model(name)), about, model)
     if kind == "local":
         return of_local(ray.get(actor.tensorflow.remote(), timeout=_TIMEOUT_S), model)
+    if kind == "tfserving":
+        return of_tfserving(server.facts["config"], model, cpus=os.cpu_count() or 1)
     return None

@@ -12,7 +12,7 @@ from raybench import images, store
 from raybench.clients import connect
 from raybench.clients.base import ClientError
 from raybench.clients.probe import GRPC, TLS, what_answers
-from raybench.config import ECHO, IMAGE_PX, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec
+from raybench.config import ECHO, IMAGE_PX, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
 from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.guardian import guarded
 from raybench.photos import photos_in
@@ -23,7 +23,6 @@ from raybench.servers.process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
 _WORKER_MIB = 60  # a worker's process, at the least
-_INPUTS = {JPEGS: "jpeg_images"}  # of every other signature: images
 _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
@@ -36,7 +35,7 @@ def check(benchmark: Benchmark, progress: Progress) -> None:
     for server in benchmark.servers:
         _check_machine(server, benchmark)
         _check_url(server, benchmark)
-    if any(server.kind in ("local", "triton") and not server.url for server in benchmark.servers):
+    if any(server.kind == "local" or server.is_ours for server in benchmark.servers):
         _export_missing(benchmark, progress)
         for entry in _models_there(benchmark):
             for signature in {each.signature for each in benchmark.variants if entry.name in each.model}:
@@ -96,7 +95,7 @@ def _check_address(address: str | None) -> None:
 def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
     if reason := unfit(server):
         raise ConfigError(f"server is {server.kind}; {reason}")
-    if server.kind == "triton" and not server.url:
+    if server.is_ours:
         check_bind(benchmark.server_bind)
 
 
@@ -104,9 +103,17 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
     """Ask a server that runs already whether it is one, and has the models and the signature."""
     if server.url is None:
         return
-    for model, signature in {(model, load.signature) for load in benchmark.variants for model in load.model}:
+    asked = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
+    for model, signature, batch_size in sorted(asked):
         try:
-            client = connect(server, url=server.url, model=model, signature=signature, models=benchmark.models)
+            client = connect(
+                server,
+                url=server.url,
+                model=model,
+                signature=signature,
+                batch_size=batch_size,
+                models=benchmark.models,
+            )
             with closing(client):
                 client.describe()
         except ClientError as error:
@@ -123,7 +130,7 @@ def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> No
         there = read_signatures(entry.base_path / str(versions[-1]))
     except ValueError:
         return  # the server says it better, and the others can still be measured
-    usable = [name for name, found in there.items() if list(found.inputs) == [_INPUTS.get(name, "images")]]
+    usable = [name for name, found in there.items() if list(found.inputs) == [input_name(name)]]
     if signature not in usable:
         raise ConfigError(
             f"signature is {signature}; model {entry.name} has {', '.join(usable) or 'none'} that takes images alone"

@@ -58,6 +58,7 @@ class Crew:
     warmup: pa.Table
     facts: list[dict[str, Any]]
     server_version: str | None
+    model_version: int | None
 
 
 def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) -> Observed:
@@ -70,6 +71,8 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
     }
     try:
         with _crew(trial, run, server, shard_refs) as crew:
+            if crew.model_version is not None:
+                record["model"] |= {"version": crew.model_version}
             record["server"] = with_effective(trial, server, record["model"], crew.actors[0])
             store.announce(run.folder, {**record, "workers": crew.facts})
             before = _statistics(trial, server)
@@ -133,6 +136,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
             warmup=samples.merge(warmup),
             facts=ray.get([each.facts.remote() for each in actors], timeout=_HALT_TIMEOUT_S),
             server_version=descriptions[0].version,
+            model_version=descriptions[0].model_version if len(trial.cell.models) == 1 else None,
         )
     finally:
         for each in actors:
@@ -244,7 +248,7 @@ def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
     is_here = worker["node"] == socket.gethostname()
     if trial.cell.server.kind == "local":
         return int(worker["pid"]) if is_here else None
-    return server.process.pid if server.process else None
+    return server.pid
 
 
 def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:

@@ -6,22 +6,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raybench.config import ECHO, IMAGE_PX, Benchmark, ServerSpec
-from raybench.servers import wheel
+from raybench.servers import model_server, wheel
 from raybench.servers.process import ServerError, ServerProcess, ServerUnavailable
 
-__all__ = ["Running", "ServerError", "ServerUnavailable", "facts", "running", "unfit"]
+__all__ = ["Running", "ServerError", "ServerUnavailable", "exposure", "facts", "running", "unfit"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Running:
     """A server that can be loaded: where, what it is, and, where it is ours, its process, parts and whether it answers.
 
-    `parts` are the pids and names of its processes when it was ready.
+    `pid` is the root of the process tree whose memory is the server's, where that is on this host; `parts` are the pids
+    and names of its processes when it was ready.
     """
 
     url: str
     facts: dict[str, Any]
     process: ServerProcess | None = None
+    pid: int | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
 
@@ -39,12 +43,11 @@ class Running:
 
 def facts(server: ServerSpec) -> dict[str, Any]:
     """What is known of a server before it runs; None is not known yet, or not ours to know."""
-    is_ours = server.kind == "triton" and not server.url
     return {
         "kind": server.kind,
         "launcher": "url" if server.url and server.kind != "fake" else None,
         "version": None,
-        "instances": server.instances if is_ours else None,
+        "instances": server.instances if server.kind == "triton" and server.is_ours else None,
         "url": server.url,
         "config": None,
     }
@@ -55,9 +58,21 @@ def unfit(server: ServerSpec) -> str | None:
 
     A server that is merely not installed is skipped with its reason instead: the others can still be measured.
     """
-    is_ours = server.kind == "triton" and not server.url
-    obstacle = wheel.unfit() if is_ours and wheel.installed() else None
+    is_wheel = server.kind == "triton" and server.is_ours and wheel.installed()
+    obstacle = wheel.unfit() if is_wheel else None
     return str(obstacle) if obstacle else None
+
+
+def exposure(server: ServerSpec, bind: str) -> str | None:
+    """Who but this host can reach a server that we start, as a sentence; None where nobody can."""
+    trust = "let only hosts that you trust reach it"
+    is_binary = server.kind == "tfserving" and model_server.is_on_path()
+    if server.is_ours and is_binary:
+        return f"{model_server.BINARY} has no flag for an address and listens on all of this machine's: {trust}"
+    if not server.is_ours or bind in _LOOPBACK:
+        return None
+    old = "; this Triton (2.51) predates known security fixes, so" if server.kind == "triton" else ":"
+    return f"the server listens on {bind}{old} {trust}"
 
 
 @contextmanager
@@ -66,9 +81,22 @@ def running(server: ServerSpec, benchmark: Benchmark) -> Iterator[Running]:
 
     Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
     """
-    if server.kind != "triton" or server.url:
+    if not server.is_ours:
         yield Running(url=server.url or "", facts=facts(server))
         return
+    with _triton(server, benchmark) if server.kind == "triton" else _tfserving(benchmark) as ours:
+        known = {"launcher": ours.launcher, "version": ours.version, "url": ours.grpc_url, "config": ours.config}
+        yield Running(
+            url=ours.grpc_url,
+            facts=facts(server) | known,
+            process=ours.process,
+            pid=ours.pid,
+            parts=ours.process.processes(),
+            is_ready=ours.is_ready,
+        )
+
+
+def _triton(server: ServerSpec, benchmark: Benchmark) -> Any:
     from raybench.servers.triton import TritonOptions, running_triton
 
     shapes = {(load.signature, "images", (load.batch_size, IMAGE_PX, IMAGE_PX, 3)) for load in benchmark.variants}
@@ -79,17 +107,17 @@ def running(server: ServerSpec, benchmark: Benchmark) -> Iterator[Running]:
         warm_up=tuple(sorted(shapes)),
         bind=benchmark.server_bind,
     )
-    with running_triton(options) as triton:
-        known = {
-            "launcher": triton.launcher,
-            "version": triton.version,
-            "url": triton.grpc_url,
-            "config": triton.config,
-        }
-        yield Running(
-            url=triton.grpc_url,
-            facts=facts(server) | known,
-            process=triton.process,
-            parts=triton.process.processes(),
-            is_ready=triton.is_ready,
-        )
+    return running_triton(options)
+
+
+def _tfserving(benchmark: Benchmark) -> Any:
+    from raybench.servers.tfserving import TfServingOptions, running_tfserving
+
+    shapes = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
+    options = TfServingOptions(
+        models_conf=benchmark.models_conf,
+        models=benchmark.all_models,
+        warm_up=tuple(sorted(shapes)),
+        bind=benchmark.server_bind,
+    )
+    return running_tfserving(options)

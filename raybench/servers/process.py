@@ -117,6 +117,29 @@ def check_bind(address: str) -> None:
         ) from error
 
 
+def require_free(bind: str, port: int) -> None:
+    """Raise ConfigError where a port (0: any) cannot be had: a server of another would answer there."""
+    family, kind, _, _, where = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+        except OSError as error:
+            raise ConfigError(
+                f"port is {port}; {endpoint(bind, port)} cannot be had ({error.strerror}); name another"
+            ) from error
+
+
+def endpoint(bind: str, port: int) -> str:
+    """HOST:PORT by which this machine reaches a server that listens on `bind`; IPv6 in brackets (RFC 3986, 3.2.2)."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+    return f"{bracketed(host)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def free_ports(count: int) -> list[int]:
     """Ports on loopback that nothing listens on now."""
     sockets = [socket.socket() for _ in range(count)]

@@ -2,15 +2,15 @@
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
-from raybench.servers.process import ServerError
+from raybench.saved_models import ModelConfig, format_models_conf
+from raybench.servers.models import resolved
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
             shutil.copytree(shipped / model, repository / model, ignore=shutil.ignore_patterns("__pycache__"))
     if options.models == ():
         return repository
-    models = resolved(options)
+    models = resolved(options.models_conf, options.models)
     (repository / "saved_model" / "config.pbtxt").write_text(
         text_format.MessageToString(configured(options, models, folder))
     )
@@ -50,25 +50,6 @@ def configured(options: TritonOptions, models: tuple[ModelConfig, ...], folder: 
     for key, value in parameters(options, _write_models_conf(models, folder)).items():
         config.parameters[key].string_value = value
     return config
-
-
-def resolved(options: TritonOptions) -> tuple[ModelConfig, ...]:
-    """The models to serve, as models.conf and its folders have them now, with the versions that are there.
-
-    Raises ServerError, one sentence, where models.conf is broken, a model is not in it, or has no version to serve.
-    """
-    try:
-        there = {model.name: model for model in read_models_conf(options.models_conf)}
-        asked = [there[name] for name in (there if options.models is None else options.models)]
-        models = tuple(replace(model, policy="specific", specific=model.versions()) for model in asked)
-    except KeyError as error:
-        known = ", ".join(there) or "none"
-        raise ServerError(f"model is {error.args[0]}; {options.models_conf} has {known}: name those") from error
-    except ValueError as error:
-        raise ServerError(str(error)) from error
-    if not models:
-        raise ServerError(f"models is {options.models_conf.parent}; its models.conf has no models: export some")
-    return models
 
 
 def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,15 @@ from tritonclient.utils import InferenceServerException
 from raybench.config import ConfigError
 from raybench.saved_models import ModelConfig
 from raybench.servers import repository, wheel
+from raybench.servers.models import resolved
 from raybench.servers.process import (
     ServerError,
     ServerProcess,
+    bracketed,
     check_bind,
+    endpoint,
     free_ports,
+    require_free,
     scratch_folder,
     wait_until,
 )
@@ -56,12 +59,21 @@ class RunningTriton:
     options: TritonOptions
     folder: Path
 
+    @property
+    def pid(self) -> int | None:
+        """Whose process tree's memory is Triton's."""
+        return self.process.pid
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {"grpc": self.grpc_url, "http": self.http_url, "metrics": self.metrics_url}
+
     def reload(self) -> tuple[ModelConfig, ...]:
         """Load what models.conf and its SavedModels say now, while the old models answer until the new ones are ready.
 
         Returns the models now served; raises ServerError, one sentence, where the old ones stay.
         """
-        models = repository.resolved(self.options)
+        models = resolved(self.options.models_conf, self.options.models)
         config = repository.configured(self.options, models, self.folder)
         with triton_grpc.InferenceServerClient(self.grpc_url) as client:
             try:
@@ -74,10 +86,11 @@ class RunningTriton:
 def check(options: TritonOptions) -> None:
     """Raise ConfigError for what no Triton here could serve, before one is started."""
     check_bind(options.bind)
+    require_free(options.bind, options.grpc_port)
     if wheel.installed() and (obstacle := wheel.unfit()):
         raise ConfigError(f"server is triton; {obstacle}")
     try:
-        repository.resolved(options)
+        resolved(options.models_conf, options.models)
     except ServerError as error:
         raise ConfigError(str(error)) from error
 
@@ -95,22 +108,20 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
         grpc_port, http_port, metrics_port = free_ports(3)
         if options.grpc_port:
             grpc_port = options.grpc_port
-            _require_free(options.bind, grpc_port)
         command = _command(tritonserver, backends, models, options.bind, grpc_port, http_port, metrics_port)
         regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{grpc_port}*"
         process = ServerProcess(
             command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions
         )
-        host = "127.0.0.1" if options.bind == "0.0.0.0" else options.bind
         try:
-            client = triton_grpc.InferenceServerClient(f"{host}:{grpc_port}")
+            client = triton_grpc.InferenceServerClient(endpoint(options.bind, grpc_port))
             is_ready = partial(_is_ready, client)
             wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S)
             server_version = self_check(client, process)
             yield RunningTriton(
-                grpc_url=f"{host}:{grpc_port}",
-                http_url=f"http://{host}:{http_port}",
-                metrics_url=f"http://{host}:{metrics_port}/metrics",
+                grpc_url=endpoint(options.bind, grpc_port),
+                http_url=f"http://{endpoint(options.bind, http_port)}",
+                metrics_url=f"http://{endpoint(options.bind, metrics_port)}/metrics",
                 version=server_version,
                 config=_config(options),
                 launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
@@ -156,31 +167,21 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
     return server_version
 
 
-def _require_free(bind: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((bind, port))
-        except OSError as error:
-            raise ServerError(
-                f"port is {port}; {bind}:{port} cannot be had ({error.strerror}); name another"
-            ) from error
-
-
 def _command(
     tritonserver: Path, backends: Path, repository: Path, bind: str, grpc: int, http: int, metrics: int
 ) -> list[str]:
+    http_bind = f"ipv6:{bind}" if ":" in bind else bind  # as evhtp_bind_socket of libevhtp wants it
     return [
         str(tritonserver / "bin" / "tritonserver"),
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         "--model-control-mode=explicit",
         "--load-model=*",
-        f"--grpc-address={bind}",
+        f"--grpc-address={bracketed(bind)}",
         f"--grpc-port={grpc}",
-        f"--http-address={bind}",
+        f"--http-address={http_bind}",
         f"--http-port={http}",
-        f"--metrics-address={bind}",
+        f"--metrics-address={http_bind}",
         f"--metrics-port={metrics}",
         "--metrics-interval-ms=500",
         f"--backend-config=python,shm-default-byte-size={_SHM_BYTES}",

@@ -88,6 +88,15 @@ def read_models_conf(path: Path) -> tuple[ModelConfig, ...]:
 
 def format_models_conf(models: tuple[ModelConfig, ...], relative_to: Path | None = None) -> str:
     """models.conf as text; with `relative_to`, base paths below that folder are written relative to it."""
+    return str(text_format.MessageToString(_models_conf(models, relative_to)))
+
+
+def serialize_models_conf(models: tuple[ModelConfig, ...]) -> bytes:
+    """models.conf as a serialized ModelServerConfig."""
+    return bytes(_models_conf(models, None).SerializeToString())
+
+
+def _models_conf(models: tuple[ModelConfig, ...], relative_to: Path | None) -> Any:
     config = _message("ModelServerConfig")
     for model in models:
         inside = relative_to is not None and model.base_path.is_relative_to(relative_to)
@@ -101,7 +110,7 @@ def format_models_conf(models: tuple[ModelConfig, ...], relative_to: Path | None
             entry.model_version_policy.specific.versions.extend(model.specific)
         elif model.latest != 1:
             entry.model_version_policy.latest.num_versions = model.latest
-    return text_format.MessageToString(config)
+    return config
 
 
 def add_model(text: str, name: str, base_path: str) -> str:

@@ -1,0 +1,1 @@
+"""Messages of our own, compiled by `make proto`."""

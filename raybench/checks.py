@@ -31,11 +31,13 @@ def doubts(trial: TrialSummary, *, rounds: int) -> tuple[Doubt, ...]:
     return tuple(doubt for doubt in (*found, _one_round(rounds)) if doubt)
 
 
-def with_doubts(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
-    """The trials, each with its doubts."""
+def with_doubts(trials: Iterable[TrialSummary], *, leave_out: frozenset[str] = frozenset()) -> tuple[TrialSummary, ...]:
+    """The trials, each with its doubts but for the codes to leave out."""
     all_trials = tuple(trials)
     rounds = {trial.cell: sum(other.cell == trial.cell for other in all_trials) for trial in all_trials}
-    return tuple(replace(t, doubts=doubts(t, rounds=rounds[t.cell])) for t in all_trials)
+    found = (doubts(trial, rounds=rounds[trial.cell]) for trial in all_trials)
+    kept = (tuple(doubt for doubt in each if doubt.code not in leave_out) for each in found)
+    return tuple(replace(trial, doubts=each) for trial, each in zip(all_trials, kept, strict=True))
 
 
 def _few_samples(trial: TrialSummary) -> Doubt | None:

@@ -104,6 +104,18 @@ def trials(benchmark: Benchmark) -> tuple[Trial, ...]:
     return tuple(planned)
 
 
+def series(benchmark: Benchmark) -> tuple[Trial, ...]:
+    """A trial of each server and model, in the order in which they were named: a search goes through them in turn."""
+    firsts: dict[tuple[ServerSpec, tuple[str, ...]], Trial] = {}
+    for trial in trials(benchmark):
+        firsts.setdefault((trial.cell.server, trial.cell.models), trial)
+    return tuple(sorted(firsts.values(), key=lambda trial: benchmark.servers.index(trial.cell.server)))
+
+
+def is_of_series(trial: Trial, first: Trial) -> bool:
+    return (trial.cell.server, trial.cell.models) == (first.cell.server, first.cell.models)
+
+
 def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
     """Cells that must run one after the other: all of a server that we start, each alone where a url names it."""
     return [[cell] for cell in cells] if server.url else [cells]

@@ -21,10 +21,11 @@ import yaml
 
 from raybench import samples
 from raybench.config import Benchmark, ConfigError
+from raybench.search import Goal, goal
 from raybench.telemetry import recorder
 
 SCHEMA_VERSION = 2
-_RUNNING = "running.json"
+_RUNNING, _SEARCH = "running.json", "search.json"
 _PROBE_BYTES = 2**20  # a run needs a little more than nothing
 _PACKAGES = ("raybench", "ray", "tensorflow", "keras", "tritonclient", "nvidia-pytriton", "grpcio", "numpy", "pyarrow")
 
@@ -50,6 +51,7 @@ class Results:
     run: dict[str, Any]
     environment: dict[str, Any]
     trials: tuple[Observed, ...]
+    goal: Goal | None = None
 
 
 def check_out(benchmark: Benchmark) -> None:
@@ -65,10 +67,10 @@ def check_out(benchmark: Benchmark) -> None:
         ) from error
 
 
-def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -> Path:
+def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any], search: Goal | None = None) -> Path:
     """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises StoreError.
 
-    `facts` are what else is known of the environment, such as the Ray cluster.
+    `facts` are what else is known of the environment, such as the Ray cluster; `search` is kept in search.json.
     """
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
@@ -79,6 +81,8 @@ def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any]) -
         for load in benchmark.loads
     ]
     _write(folder / "benchmark.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
+    if search:
+        _write_json(folder / _SEARCH, asdict(search))
     environment = {**_environment(), **facts}
     started = stamp.isoformat(timespec="seconds")
     run = {"name": benchmark.name, "started": started, "ended": None, "command": command, "resumed": []}
@@ -97,8 +101,11 @@ def finished(folder: Path) -> frozenset[str]:
         there = json.loads((folder / "environment.json").read_text())["environment"]
         records = [json.loads(path.read_text()) for path in (folder / "trials").glob("*.json")]
         ended = frozenset(record["id"] for record in records if record["status"] != "interrupted")
+        is_search = (folder / _SEARCH).exists()
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"resume is {folder}; it is not a results folder that can be read: {error}") from error
+    if is_search:
+        raise ConfigError(f"resume is {folder}; that was a search: start it anew")
     here = _environment()
     for key in ("host", "python", "packages"):
         if here[key] != there.get(key):
@@ -159,9 +166,15 @@ def load(folder: Path) -> Results:
         records.sort(key=lambda record: (record["started"], record["id"]))
         trials = tuple(_observed(folder, record) for record in records) + _unfinished(folder)
         run = {"baseline": None, **about["run"]}  # which folders from before there was one lack
-        return Results(folder=folder, run=run, environment=about["environment"], trials=trials)
+        return Results(folder=folder, run=run, environment=about["environment"], trials=trials, goal=_goal(folder))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{folder}: is not a results folder that can be read: {error}") from error
+
+
+def _goal(folder: Path) -> Goal | None:
+    """What was searched for; None where it was a plain run."""
+    path = folder / _SEARCH
+    return goal(json.loads(path.read_text())) if path.exists() else None
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:

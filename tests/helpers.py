@@ -16,6 +16,7 @@ from raybench import checks, plan, samples, saved_models, stats, store
 from raybench.config import Benchmark, ServerSpec
 from raybench.plan import Cell
 from raybench.report import Summary, summarize
+from raybench.search import Goal
 from raybench.servers import facts
 from raybench.telemetry import recorder
 from raybench.telemetry.effective import Effective
@@ -190,8 +191,8 @@ def trusted(**changes: Any) -> stats.TrialSummary:
     return replace(plain, **changes)
 
 
-def summary(*trials: store.Observed, folder: Path = Path("results/run")) -> Summary:
-    """What a report is made of, from observed trials, on a host with four cores."""
+def summary(*trials: store.Observed, folder: Path = Path("results/run"), goal: Goal | None = None) -> Summary:
+    """What a report is made of, from observed trials, on a host with four cores; of a search with its goal."""
     run = {
         "name": "run",
         "started": "2026-01-01T00:00:00+00:00",
@@ -199,13 +200,13 @@ def summary(*trials: store.Observed, folder: Path = Path("results/run")) -> Summ
         "command": ["raybench", "run"],
         "baseline": None,
     }
-    return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials))
+    return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials, goal=goal))
 
 
-def results(out: Path, *trials: store.Observed) -> Path:
+def results(out: Path, *trials: store.Observed, goal: Goal | None = None) -> Path:
     """A results folder in `out` with these trials, as a run that has ended leaves it but for its summary."""
     benchmark, environment = Benchmark(out=str(out)), {"ray_cluster": RAY_CLUSTER, "unreadable_images": ()}
-    folder = store.create(benchmark, ["raybench", "run"], facts=environment)
+    folder = store.create(benchmark, ["raybench", "run"], facts=environment, search=goal)
     for each in trials:
         store.save(folder, each)
     store.finish(folder)

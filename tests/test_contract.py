@@ -25,7 +25,7 @@ from helpers import MS, OPEN, lanes, observed, record, results, sample, server_f
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
 
-from raybench import checks, fairness, rounds, samples, stats, store, verdicts
+from raybench import checks, fairness, rounds, samples, search, stats, store, verdicts
 from raybench.config import Benchmark
 from raybench.driver.trial import not_measured
 from raybench.plan import trials as planned
@@ -88,6 +88,10 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
     ),
     "rounds that failed": (observed(), observed(NOTHING, round=2, status="failed", reason="it ended", workers=[])),
 }
+GOALS = {
+    "latency": search.Goal(kind=search.LATENCY, variable="workers", steps=(1, 2), percentile="p50", limit_ms=1e4),
+    "until_oom": search.Goal(kind=search.OOM, variable="workers", steps=(1, 2)),
+}
 UNITS = {
     *("count", "requests", "images", "id", "bytes", "MiB", "s", "ms", "ns", "requests/s", "images/s", "ratio", "share"),
     *("nice", "percent"),
@@ -97,9 +101,9 @@ SUFFIXES = {"requests_per_s": "requests/s", "images_per_s": "images/s", "_rps": 
 SUFFIXES |= {"_mib": "MiB", "_ms": "ms", "_ns": "ns", "_s": "s"}
 
 
-def derived(out: Path, *trials: store.Observed) -> dict[str, Any]:
+def derived(out: Path, *trials: store.Observed, goal: search.Goal | None = None) -> dict[str, Any]:
     """summary.json as `raybench report` writes it."""
-    folder = results(out, *trials)
+    folder = results(out, *trials, goal=goal)
     save(folder, report(folder))
     return dict(json.loads((folder / "summary.json").read_text()))
 
@@ -114,8 +118,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         observed(due, round=5, label="triton x1", verification=VERIFIED, load=AT_RATE),
     ]
     trials = [*CASES["rounds"], *rest]
-    summary = derived(tmp_path_factory.mktemp("whole"), *trials)
-    return {**summary, "trials": summary["trials"][-3:], "cells": summary["cells"][:1]}
+    summary = derived(tmp_path_factory.mktemp("whole"), *trials, goal=GOALS["latency"])
+    found = [{**each, "points": each["points"][:1]} for each in summary["search"][:1]]
+    return {**summary, "trials": summary["trials"][-3:], "cells": summary["cells"][:1], "search": found}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -140,6 +145,16 @@ def test_a_real_run_keeps_the_contract(
     assert run.folder
     save(run.folder, report(run.folder))
     assert run.summary == summary
+
+
+@pytest.mark.parametrize("goal", GOALS)
+@pytest.mark.parametrize("case", CASES)
+def test_every_search_is_as_the_schema_has_it(case: str, goal: str, tmp_path: Path) -> None:
+    """Whatever became of the trials of a search, its summary.json keeps the contract, and each trial is a point."""
+    summary = derived(tmp_path, *CASES[case], goal=GOALS[goal])
+    assert violations(summary) == []
+    points = [point["trial"] for found in summary["search"] for point in found["points"]]
+    assert sorted(points) == sorted(trial["id"] for trial in summary["trials"])
 
 
 def test_a_run_that_was_killed_keeps_the_contract(tmp_path: Path) -> None:
@@ -240,6 +255,10 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("comparisons", 0, "detectable"), 0.9),
         (("comparisons", 0, "rounds"), 1),
         (("comparisons", 0, "ratio"), 0),
+        (("search", 0, "kind"), "luck"),
+        (("search", 0, "variable"), "weather"),
+        (("search", 0, "feasible_max"), 0),
+        (("search", 0, "points", 0, "verdict"), "perhaps"),
     ],
 )
 def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any, whole: dict[str, Any]) -> None:
@@ -262,6 +281,8 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (rounds.CellSummary, "cell"),
         (rounds.Interval, "interval"),
         (verdicts.Comparison, "comparison"),
+        (search.Found, "search"),
+        (search.Point, "point"),
     ],
 )
 def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:

@@ -1,11 +1,13 @@
 """The server that is none: scripted times and faults."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
 
-from raybench.clients.base import ClientError
+from raybench.clients.base import ClientError, Reply
 from raybench.clients.fake import FakeClient, Script, read_script
 
 
@@ -17,6 +19,7 @@ from raybench.clients.fake import FakeClient, Script, read_script
         ("service_ms=5,fail_every=10", Script(service_ms=5.0, fail_every=10)),
         ("hang_every=3,", Script(hang_every=3)),
         ("stall_at=9,stall_ms=50", Script(stall_at=9, stall_ms=50.0)),
+        ("at_once=1,oom_above=5", Script(at_once=1, oom_above=5)),
     ],
 )
 def test_a_script_is_read(text: str, script: Script) -> None:
@@ -48,6 +51,38 @@ def test_a_hanging_request_ends_at_the_deadline() -> None:
     """A scripted hang is answered by the deadline's status, and the next request is served again."""
     client = FakeClient("service_ms=0,hang_every=2")
     assert [client.send(b"x", 0.01).status for _ in range(4)] == ["OK", "DEADLINE_EXCEEDED"] * 2
+
+
+def sent_at_once(client: FakeClient, count: int) -> list[Reply]:
+    together = Barrier(count)
+
+    def send(_: int) -> Reply:
+        together.wait()
+        return client.send(b"x", 5.0)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(send, range(count)))
+
+
+def test_memory_runs_out_above_a_number_in_flight() -> None:
+    """What comes while the scripted number is in flight is refused at once; afterwards there is room again."""
+    client = FakeClient("service_ms=300,oom_above=3")
+    for count, refused in ((3, 0), (5, 2), (3, 0)):
+        statuses = [reply.status for reply in sent_at_once(client, count)]
+        assert statuses.count("RESOURCE_EXHAUSTED") == refused
+        assert statuses.count("OK") == count - refused
+
+
+def test_requests_wait_for_their_turn() -> None:
+    """A server that serves one at a time takes as long as all of them, and a turn that does not come is a deadline."""
+    client = FakeClient("service_ms=20,at_once=1")
+    began = time.perf_counter()
+    assert {reply.status for reply in sent_at_once(client, 5)} == {"OK"}
+    assert time.perf_counter() - began >= 0.1
+    client = FakeClient("service_ms=300,at_once=1")
+    with ThreadPoolExecutor(2) as pool:
+        statuses = [reply.status for reply in pool.map(client.send, [b"x", b"x"], [1.0, 0.01])]
+    assert statuses == ["OK", "DEADLINE_EXCEEDED"]
 
 
 def test_a_stall_holds_what_comes_until_its_end() -> None:

@@ -31,7 +31,7 @@ HOMES = {
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = ["plan", "stats", "rounds", "verdicts", "checks", "fairness", "samples", "pacing", "steady"]
+PURE = ["plan", "stats", "rounds", "verdicts", "checks", "fairness", "samples", "pacing", "steady", "search"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
     *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),

@@ -8,6 +8,7 @@ from raybench.cli.export import export
 from raybench.cli.interrupts import heed_interrupts
 from raybench.cli.report import report
 from raybench.cli.run import run
+from raybench.cli.search import search
 from raybench.cli.serve import serve
 
 
@@ -23,5 +24,5 @@ def main() -> None:
     heed_interrupts()
 
 
-for command in (run, report, export, serve, doctor):
+for command in (run, search, report, export, serve, doctor):
     main.add_command(command)

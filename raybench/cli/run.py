@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from raybench import config, plan
-from raybench.cli.base import WrongInput, terminal, warn_of_exposure
+from raybench.cli.base import WrongInput
 from raybench.cli.flags import benchmark_flags, parse
-from raybench.cli.interrupts import INTERRUPTED
-from raybench.cli.report import print_summary
+from raybench.cli.measured import measured
 from raybench.config import Benchmark, ConfigError
 
 
@@ -40,7 +39,7 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     if dry_run:
-        _show_plan(trials, loaded)
+        show_plan(trials, loaded)
         return
     sys.exit(_run_and_report(loaded, resume))
 
@@ -53,7 +52,7 @@ def _resumed(folder: Path, benchmark: Path | None, flags: dict[str, Any]) -> Ben
     return config.load(folder / "benchmark.yaml", {})
 
 
-def _show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
+def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
     from raybench.store import seconds_per_request
 
     for trial in trials:
@@ -65,31 +64,11 @@ def _show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
 
 def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
     from raybench import driver
-    from raybench.report.live import progress
-    from raybench.store import StoreError
 
-    console = terminal()
-    status = 0
-    folders: list[Path] = []
-
-    def begun(folder: Path) -> None:
-        folders.append(folder)
-        warn_of_exposure(benchmark.servers, benchmark.server_bind)
-
-    try:
-        with progress(benchmark.ui, console) as shown:
-            driver.run(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
-    except ConfigError as error:
-        raise WrongInput(str(error)) from error
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except (driver.RunError, StoreError) as error:
-        click.echo(f"Error: {error}", err=True)
-        status = 1
-    if not folders:
-        return status
-    summary = print_summary(console, folders[0])
-    return status or exit_code(summary, benchmark)
+    status, summary = measured(
+        benchmark, lambda shown, begun: driver.run(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
+    )
+    return status or (exit_code(summary, benchmark) if summary else 0)
 
 
 def exit_code(summary: Any, benchmark: Benchmark) -> int:

@@ -1,26 +1,34 @@
 """A server that is none: scripted times and faults, no model; shown as `fake` wherever it appears."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from heapq import heapreplace
 from itertools import count
 from math import inf
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import numpy as np
 
 from raybench.clients.base import ClientError, Description, Reply
 
+_NO_LIMIT = 10**9
+
 
 @dataclass(frozen=True)
 class Script:
     """What the fake does: each reply takes `service_ms`; every `fail_every`-th is UNAVAILABLE, every `hang_every`-th
-    takes until the deadline; with number `stall_at` the server stands still for `stall_ms`. 0 is never."""
+    takes until the deadline; with number `stall_at` the server stands still for `stall_ms`. It serves `at_once`
+    requests at a time, the others wait, and refuses with RESOURCE_EXHAUSTED what comes while `oom_above` are in flight
+    already. 0 is never, or without a limit. Each worker has a fake of its own, and its limits to itself."""
 
     service_ms: float = 1.0
     fail_every: int = 0
     hang_every: int = 0
     stall_at: int = 0
     stall_ms: float = 0.0
+    at_once: int = 0
+    oom_above: int = 0
 
 
 class FakeClient:
@@ -30,6 +38,8 @@ class FakeClient:
         self._script = read_script(script)
         self._numbers = count(1)
         self._stalled_until_s = 0.0
+        self._queue, self._free_at_s = Lock(), [0.0] * self._script.at_once
+        self._memory = BoundedSemaphore(self._script.oom_above or _NO_LIMIT)
 
     def describe(self) -> Description:
         return Description(server="fake", version=None, inputs=("images",), outputs=("count",))
@@ -38,6 +48,32 @@ class FakeClient:
         return batch.tobytes()
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
+        if not self._memory.acquire(blocking=False):
+            return Reply(status="RESOURCE_EXHAUSTED", error="scripted: out of memory")
+        try:
+            return self._wait_and_serve(request, timeout_s)
+        finally:
+            self._memory.release()
+
+    def _wait_and_serve(self, request: bytes, timeout_s: float) -> Reply:
+        wait_s = self._wait_s(timeout_s)
+        time.sleep(min(wait_s, timeout_s))
+        if wait_s > timeout_s:
+            return Reply(status="DEADLINE_EXCEEDED", error="scripted: its turn did not come")
+        return self._serve(request, timeout_s - wait_s)
+
+    def _wait_s(self, timeout_s: float) -> float:
+        """How long until a place is free: first come, first served; it is taken unless that is after the deadline."""
+        if not self._free_at_s:
+            return 0.0
+        with self._queue:
+            now_s = time.perf_counter()
+            begin_s = max(now_s, self._free_at_s[0])
+            if begin_s - now_s <= timeout_s:
+                heapreplace(self._free_at_s, begin_s + self._script.service_ms / 1e3)
+            return begin_s - now_s
+
+    def _serve(self, request: bytes, timeout_s: float) -> Reply:
         number = next(self._numbers)
         script = self._script
         if number == script.stall_at:
@@ -63,7 +99,7 @@ class FakeClient:
 
 def read_script(text: str) -> Script:
     """A script from `key=value,...`; raises ClientError for a key or value that it does not know."""
-    kinds = {"service_ms": float, "fail_every": int, "hang_every": int, "stall_at": int, "stall_ms": float}
+    kinds = {name: type(value) for name, value in asdict(Script()).items()}
     values: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         key, _, value = part.partition("=")

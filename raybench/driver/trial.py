@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -39,13 +39,14 @@ _MARGIN_S = 30.0
 
 @dataclass(frozen=True)
 class Run:
-    """What all trials of a run share."""
+    """What all trials of a run share; `is_enough` says of what a trial has measured so far whether it may end."""
 
     benchmark: Benchmark
     folder: Path
     gpus: int
     progress: Progress
     reference: Reference
+    is_enough: Callable[[list[pa.Table]], bool] = lambda _: False
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,14 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
             before = _statistics(trial, server)
             with recorder.recording(_pid_here(trial, server, crew)) as telemetry_rows:
                 try:
-                    _send(trial, crew, gathered, run.progress)
+                    _send(trial, crew, gathered, run)
                 finally:
                     telemetry = telemetry_rows.table()
                     record |= _facts(crew, gathered, before, _statistics(trial, server))
                     gathered.tables.insert(0, crew.warmup)
             answers = sample(crew.actors, gathered.lost, trial, shard_refs)
-        status, reason = _outcome(trial, gathered, server, record["server_statistics"])
+        record["server_ended"] = server.failure()
+        status, reason = _outcome(trial, gathered, record["server_ended"], record["server_statistics"])
         record["verification"] = verified(trial, run.benchmark, answers, run.reference)
     except (ClientError, ServerError, RayError, GetTimeoutError) as error:
         status, reason = "failed", _sentence(error)
@@ -152,29 +154,35 @@ def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
     return list(ray.get(refs))
 
 
-def _send(trial: Trial, crew: Crew, gathered: Gathered, progress: Progress) -> None:
-    """Open the gate and gather; on an interrupt, halt the workers and keep what they have."""
+def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
+    """Open the gate and gather; when it is enough, and on an interrupt, halt the workers and keep what they have."""
     silence_s = trial.cell.load.timeout_s + _MARGIN_S
     times = start_times(crew.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
 
     def on_chunk(chunk: pa.Table) -> None:
-        progress.advance(len(chunk), len(chunk) - len(samples.succeeded(chunk)))
+        run.progress.advance(len(chunk), len(chunk) - len(samples.succeeded(chunk)))
+        if run.is_enough(gathered.tables):
+            _halt(crew)
 
     try:
         gather(streams, gathered, on_chunk, silence_s=silence_s)
     except KeyboardInterrupt:
-        for actor in crew.actors:
-            actor.halt.remote()
+        _halt(crew)
         gather(streams, gathered, on_chunk, silence_s=silence_s)
         raise
 
 
+def _halt(crew: Crew) -> None:
+    for actor in crew.actors:
+        actor.halt.remote()
+
+
 def _outcome(
-    trial: Trial, gathered: Gathered, server: Running, statistics: Mapping[str, int] | None
+    trial: Trial, gathered: Gathered, failure: str | None, statistics: Mapping[str, int] | None
 ) -> tuple[str, str | None]:
-    """A trial's status and the reason where it is not ok."""
-    if failure := server.failure():
+    """A trial's status and the reason where it is not ok; `failure` is the server's."""
+    if failure:
         return "failed", failure
     if hits := (statistics or {}).get("cache_hit"):
         return "failed", (

@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, fairness, rounds, stats, store, verdicts
+from raybench import checks, fairness, rounds, search, stats, store, verdicts
+
+# A search has no --rounds, it measures again what decides; and its points are as long as its percentile needs.
+_NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +22,15 @@ class Summary:
     cells: tuple[rounds.CellSummary, ...]
     comparisons: tuple[verdicts.Comparison, ...]
     verification: Mapping[str, Any] | None
+    search: tuple[search.Found, ...] | None
 
 
 def summarize(results: store.Results) -> Summary:
     """Derive every number and doubt from what was observed."""
     plain = (stats.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
     baseline = results.run["baseline"]
-    trials = fairness.with_doubts(checks.with_doubts(plain), baseline)
+    doubted = checks.with_doubts(plain, leave_out=_NOT_OF_A_SEARCH if results.goal else frozenset())
+    trials = fairness.with_doubts(doubted, baseline)
     return Summary(
         schema_version=store.SCHEMA_VERSION,
         run=results.run,
@@ -34,7 +39,19 @@ def summarize(results: store.Results) -> Summary:
         cells=rounds.summarize_cells(trials),
         comparisons=verdicts.compare(trials, baseline),
         verification=_verification(trials),
+        search=_search(results, trials),
     )
+
+
+def _search(results: store.Results, trials: tuple[stats.TrialSummary, ...]) -> tuple[search.Found, ...] | None:
+    """What each server and model was found to hold, from the trials alone; None where nothing was searched for."""
+    if results.goal is None:
+        return None
+    points: dict[tuple[str, str], list[search.Point]] = {}
+    for trial, seen in zip(trials, results.trials, strict=True):
+        series = points.setdefault((trial.label, trial.model["name"]), [])
+        series.append(search.point(results.goal, trial, seen.record, seen.samples))
+    return tuple(search.found(results.goal, *names, tried) for names, tried in points.items())
 
 
 def _verification(trials: tuple[stats.TrialSummary, ...]) -> Mapping[str, Any] | None:

@@ -29,7 +29,7 @@ class Progress:
         """A step that takes a while begins."""
 
     def begin(self, trials: int) -> None:
-        """So many trials follow."""
+        """So many trials follow; a search does not know how many."""
 
     def start(self, trial: Trial) -> None:
         """A trial begins."""
@@ -61,7 +61,8 @@ class PlainProgress(Progress):
     def start(self, trial: Trial) -> None:
         self._numbers = (self._numbers[0] + 1, self._numbers[1])
         self._trial, self._done, self._failed, self._said = trial, 0, 0, time.monotonic()
-        self.step(f"trial {self._numbers[0]}/{self._numbers[1]}: {_name(trial)}")
+        of = f"/{self._numbers[1]}" if self._numbers[1] else ""
+        self.step(f"trial {self._numbers[0]}{of}: {_name(trial)}")
 
     def advance(self, requests: int, failed: int) -> None:
         self._done, self._failed = self._done + requests, self._failed + failed
@@ -107,7 +108,7 @@ class LiveProgress(Progress):
 
     def start(self, trial: Trial) -> None:
         self._numbers = (self._numbers[0] + 1, self._numbers[1])
-        self.step(f"trial {self._numbers[0]} of {self._numbers[1]}")
+        self.step(f"trial {self._numbers[0]}" + (f" of {self._numbers[1]}" if self._numbers[1] else ""))
         self._bar = self._bars.add_task(escape(_name(trial)), total=_total(trial), note="warming up")
         self._total, self._done, self._failed = _total(trial), 0, 0
         self._first = 0.0
@@ -134,7 +135,7 @@ def progress(kind: str, console: Console) -> Progress:
 
 
 def _name(trial: Trial) -> str:
-    return f"{trial.cell.server.label} {trial.cell.model}, round {trial.round}"
+    return f"{trial.cell.server.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
 
 
 def _total(trial: Trial) -> int | None:

@@ -1,7 +1,7 @@
 """A Summary as a table for a terminal, or as Markdown."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from math import ceil
 from pathlib import Path
@@ -15,8 +15,9 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from raybench.checks import Doubt
-from raybench.report import Summary
+from raybench.report import Summary, curves
 from raybench.rounds import CellSummary, Interval
+from raybench.search import Found
 from raybench.verdicts import Comparison
 
 _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
@@ -37,9 +38,20 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
         for cell in cells:
             table.add_row(*(escape(value) for value in _row(cell, summary)))
         _print_whole(console, table)
+    for found in summary.search or ():
+        _print_whole(console, _curve(found))
     for line in _notes(summary):
         console.print(escape(line), highlight=False, soft_wrap=not wrap)
     console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
+
+
+def _curve(found: Found) -> Table:
+    table = Table(title=curves.title(found), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in curves.columns(found):
+        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
+    for row in curves.rows(found):
+        table.add_row(*row)
+    return table
 
 
 def _print_whole(console: Console, table: Table) -> None:
@@ -54,13 +66,22 @@ def markdown(summary: Summary) -> str:
     rules = ("---" if name in ("server", "doubts") else "---:" for name in columns)
     rows: list[tuple[str, ...]] = [("model", *columns), ("---", *rules)]
     rows += [(cell.model, *_row(cell, summary)) for cell in summary.cells]
-    lines = [f"**{summary.run['name']}: {_title(summary)}**", "", *("| " + " | ".join(row) + " |" for row in rows), ""]
+    lines = [f"**{summary.run['name']}: {_title(summary)}**", "", *map(_markdown_row, rows), ""]
+    for found in summary.search or ():
+        names = curves.columns(found)
+        curve = [names, ("---:",) * (len(names) - 1) + ("---",), *curves.rows(found)]
+        lines += [f"**{curves.title(found)}**", "", *map(_markdown_row, curve), ""]
     return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"
+
+
+def _markdown_row(row: Iterable[str]) -> str:
+    return "| " + " | ".join(row) + " |"
 
 
 def _notes(summary: Summary) -> list[str]:
     judged = sum(each.verdict is not None for each in summary.comparisons)
     return [
+        *map(curves.headline, summary.search or ()),
         *(_comparison(each, judged) for each in summary.comparisons),
         *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
         *_doubts(summary),

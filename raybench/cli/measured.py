@@ -1,0 +1,39 @@
+"""What run and search have in common: measure with progress, then report what is on disk, however it ended."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raybench.cli.base import WrongInput, terminal, warn_of_exposure
+from raybench.cli.interrupts import INTERRUPTED
+from raybench.cli.report import print_summary
+from raybench.config import Benchmark, ConfigError
+
+
+def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]], None]) -> tuple[int, Any | None]:
+    """Call `drive(progress, on_folder)` and print the report; the exit code so far, and the summary if there is one."""
+    from raybench import driver
+    from raybench.report.live import progress
+    from raybench.store import StoreError
+
+    console = terminal()
+    status = 0
+    folders: list[Path] = []
+
+    def begun(folder: Path) -> None:
+        folders.append(folder)
+        warn_of_exposure(benchmark.servers, benchmark.server_bind)
+
+    try:
+        with progress(benchmark.ui, console) as shown:
+            drive(shown, begun)
+    except ConfigError as error:
+        raise WrongInput(str(error)) from error
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except (driver.RunError, StoreError) as error:
+        click.echo(f"Error: {error}", err=True)
+        status = 1
+    return status, print_summary(console, folders[0]) if folders else None

@@ -1,0 +1,95 @@
+"""What a run and a search rest on: a Ray, the images, a results folder, and a server that is started anew."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray.exceptions import RayError
+
+from raybench import images, store
+from raybench.config import IMAGE_PX, Benchmark, ConfigError
+from raybench.driver import preflight
+from raybench.driver.cluster import Cluster, connected
+from raybench.driver.trial import Run
+from raybench.report.live import Progress
+from raybench.store import Observed, StoreError
+from raybench.verify import Reference
+
+_LONGEST_ERROR = 500
+_MOST_NAMED = 5
+
+
+class RunError(Exception):
+    """A run that cannot go on, though nothing is wrong with its configuration: one sentence."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that the trials of a run share, and their images."""
+
+    shared: Run
+    pictures: images.Images
+
+
+@contextmanager
+def staged(benchmark: Benchmark, progress: Progress, open_folder: Callable[[dict[str, Any]], Path]) -> Iterator[Stage]:
+    """Check what can be known before, start or join Ray, read the images, and open the results folder.
+
+    `open_folder` is called with facts about the environment. Raises ConfigError before any server starts, and RunError
+    where Ray fails inside the block.
+    """
+    preflight.check(benchmark, progress)
+    progress.step("starting Ray")
+    with connected(benchmark) as cluster:
+        progress.say(_dashboard(cluster))
+        try:
+            yield from _opened(benchmark, cluster, progress, open_folder)
+        except RayError as error:
+            raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
+
+
+def _opened(
+    benchmark: Benchmark, cluster: Cluster, progress: Progress, open_folder: Callable[[dict[str, Any]], Path]
+) -> Iterator[Stage]:
+    progress.step(f"reading images ({benchmark.images})")
+    pictures = _images(benchmark)
+    if pictures.unreadable:
+        progress.say(_skipped(pictures.unreadable))
+    folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
+    reference = Reference(benchmark.models_conf.parent.resolve())
+    shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress, reference=reference)
+    try:
+        yield Stage(shared, pictures)
+    finally:
+        with suppress(StoreError):  # a full disk has been told by then
+            store.finish(folder)
+
+
+def keep(trials: Iterable[Observed], shared: Run) -> None:
+    """Write each trial before the next begins; an interrupt is raised after the trial that it cut short is written."""
+    for observed in trials:
+        store.save(shared.folder, observed)
+        shared.progress.end(observed.record)
+        if observed.record["status"] == "interrupted":
+            raise KeyboardInterrupt
+
+
+def _images(benchmark: Benchmark) -> images.Images:
+    """The one dataset of the run."""
+    try:
+        return images.load(benchmark.images, preflight.image_count(benchmark), size_px=IMAGE_PX, seed=benchmark.seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _skipped(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"skipped {len(names)} unreadable images: {', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def _dashboard(cluster: Cluster) -> str:
+    if cluster.dashboard_url is None:
+        return "Ray dashboard: this cluster has none"
+    return f"Ray dashboard: {cluster.dashboard_url} (it asks for the token that `ray get-auth-token` prints)"

@@ -1,0 +1,185 @@
+"""`raybench search` end to end, as a user types it: `fake` with scripted limits, a real Triton out of memory."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from contract import violations
+from real_parts import BIN, eventually, newest_results, raybench, running_parts, wait_for_line
+
+from raybench.cli import main
+
+MODEL = "mobilenet-no-opt"
+MEMORY_BYTES = 2_000_000_000  # of private memory: enough for a batch of 64, not for one of 160
+
+
+def summary_in(cwd: Path) -> dict[str, Any]:
+    folder = newest_results(cwd)
+    assert folder is not None
+    return dict(json.loads((folder / "summary.json").read_text()))
+
+
+def points(found: dict[str, Any]) -> list[tuple[float, str]]:
+    return [(point["value"], point["verdict"]) for point in found["points"]]
+
+
+def test_until_oom(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """The last load that the server has memory for is found and confirmed; what broke it is said; the folder tells all.
+
+    Each point is a trial of one results folder, from which `raybench report` derives the same.
+    """
+    run = raybench(
+        "search", "-s", "fake", "--url", "fake=service_ms=20,oom_above=2", "--until-oom", "--workers", 1,
+        "--concurrency", "1,3", "-b", 1, "--images", "noise", "--request-count", 20, "--warmup-request-count", 0,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (found,) = run.summary["search"]
+    assert points(found) == [(1, "held"), (3, "broke"), (2, "held"), (2, "held"), (3, "broke")]
+    assert (found["feasible_max"], found["first_breach"], found["is_over"]) == (2, 3, True)
+    sentence = "memory holds up to 2 lanes a worker, and not at 3: RESOURCE_EXHAUSTED: scripted: out of memory"
+    assert sentence in run.out
+    assert len(run.summary["trials"]) == 5
+    assert run.folder is not None
+    again = raybench("report", run.folder, "--format", "markdown", cwd=tmp_path, env=ray_environment)
+    assert sentence in again.out
+    assert "| 2 | 2 | 20 | 0 |" in again.out
+    resumed = raybench("run", "--resume", run.folder, cwd=tmp_path, env=ray_environment)
+    assert (resumed.code, resumed.err.count("that was a search")) == (2, 1)
+
+
+@pytest.mark.slow
+def test_within_a_latency(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """With one request served at a time latency rises with the load: the highest load within the limit is found."""
+    run = raybench(
+        "search", "-s", "fake", "--url", "fake=service_ms=40,at_once=1", "--latency-threshold", "p50<100ms",
+        "--workers", 1, "--concurrency-range", "1:4", "-b", 1, "--images", "noise", "--request-count", 20,
+        "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (found,) = run.summary["search"]
+    assert (found["feasible_max"], found["first_breach"], found["threshold"]) == (2, 3, "p50<100ms")
+    assert 10 < found["goodput_rps"] < 26
+    assert "p50<100ms holds up to 2 lanes a worker" in run.out
+    slowest = max(found["points"], key=lambda point: point["latency_ms"])
+    assert slowest["verdict"] == "broke"
+
+
+@pytest.mark.slow
+def test_a_rate_within_a_latency(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """In an open loop the highest rate is found below what the server can serve, and hopeless points end early."""
+    run = raybench(
+        "search", "-s", "fake", "--url", "fake=service_ms=10,at_once=1", "--latency-threshold", "p90<80ms",
+        "--workers", 1, "--request-rate-range", "20:640", "-b", 1, "--images", "noise", "--request-count", 400,
+        "--request-distribution", "constant", "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (found,) = run.summary["search"]
+    assert 40 <= found["feasible_max"] < found["first_breach"] <= 125
+    assert found["first_breach"] <= 1.05 * found["feasible_max"]
+    worst = max(found["points"], key=lambda point: point["value"])
+    assert worst["verdict"] == "broke"
+    assert worst["requests"] < 400
+
+
+def test_dry_run(tmp_path: Path) -> None:
+    """--dry-run prints the steps of the search and measures nothing."""
+    run = raybench(
+        "search", "-s", "fake", "--latency-threshold", "p99<1s", "--request-rate-range", "5:15", "--dry-run",
+        cwd=tmp_path, env=dict(os.environ),
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    assert sorted(line.split("poisson")[1].split("-")[0] for line in run.out.splitlines()[:-1]) == ["10", "15", "5"]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "give either --until-oom or --latency-threshold"),
+        (["--until-oom", "--latency-threshold", "p99<1s"], "give either --until-oom or --latency-threshold"),
+        (["--until-oom"], "give exactly one of --workers, --concurrency and --batch-size"),
+        (["--until-oom", "--workers", "1,2", "-b", "1,2"], "give exactly one of"),
+        (["--until-oom", "--workers", "2,1"], "workers is 2, 1; give each number once, in rising order"),
+        (["--until-oom", "--workers", "1,x"], "workers is 1,x; give a whole number"),
+        (["--until-oom", "--workers", "0,1"], "workers is 0; give 1 or more"),
+        (["--until-oom", "--workers", "1,2", "--rounds", "3"], "rounds is given; a search repeats what decides"),
+        (["--until-oom", "--workers", "1,2", "--request-rate", "5"], "request-rate is given; a search sets"),
+        (["--until-oom", "--workers", "1,2", "-s", "local"], "server is local; it has one worker"),
+        (["--latency-threshold", "p99<1s"], "give one of --request-rate-range and --concurrency-range"),
+        (["--latency-threshold", "p99<1s", "--workers", "1,2", "--concurrency-range", "1:2"], "and no list"),
+        (["--latency-threshold", "fast", "--concurrency-range", "1:2"], "latency-threshold is fast; write such as"),
+        (["--latency-threshold", "p99<1s", "--concurrency-range", "2:1"], "concurrency-range is 2:1; write such as"),
+        (["--latency-threshold", "p99<1s", "--concurrency-range", "1:2.5"], "concurrency-range is 1:2.5; write"),
+        (["--latency-threshold", "p99<1s", "--request-rate-range", "1:inf"], "request-rate-range is 1:inf; write"),
+        (
+            ["--latency-threshold", "p99<1s", "--request-rate-range", "1:2", "--concurrency", "2"],
+            "concurrency is 2; it is of a closed loop",
+        ),
+        (
+            ["--latency-threshold", "p99<1s", "--concurrency-range", "1:2", "--request-count", "100"],
+            "request-count is 100; p99<1000ms needs 368 requests",
+        ),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(flags: list[str], said: str, tmp_path: Path) -> None:
+    """What is no search is told in one sentence, exit 2, before anything starts."""
+    server = [] if "-s" in flags else ["-s", "fake"]
+    result = CliRunner().invoke(main, ["search", *server, "--out", str(tmp_path), *flags])
+    assert result.exit_code == 2
+    assert said in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_loads_of_a_yaml_are_refused(tmp_path: Path) -> None:
+    """A search has one load, that it varies itself."""
+    (tmp_path / "b.yaml").write_text("server: fake\nloads: [{workers: 1}]\n")
+    result = CliRunner().invoke(main, ["search", str(tmp_path / "b.yaml"), "--until-oom", "--workers", "1,2"])
+    assert (result.exit_code, "loads is given" in result.output) == (2, True)
+
+
+def test_an_interrupted_search_keeps_its_points(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Ctrl-C ends a search in order with 130; what was measured is kept, and it says that it has no answer."""
+    command = [
+        BIN / "raybench", "search", "-s", "fake", "--url", "fake=service_ms=20", "--until-oom", "--workers", "1",
+        "--concurrency", "1,2", "-b", "1", "--images", "noise", "--duration", "30", "--warmup-request-count", "0",
+        "--ui", "plain",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    wait_for_line(process, "requests, 0 failed")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the search ended before its answer; nothing has held yet" in out
+    summary = summary_in(tmp_path)
+    assert violations(summary) == []
+    (found,) = summary["search"]
+    assert [point["verdict"] for point in found["points"]] == ["unknown"]
+    assert found["points"][0]["requests"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_triton_out_of_memory(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A real Triton whose memory is limited dies of a batch: it is started anew, and the last batch that held found."""
+    before = running_parts()
+    limited = ["prlimit", f"--data={MEMORY_BYTES}"]
+    command = [
+        *limited, BIN / "raybench", "search", "-s", "triton", "--until-oom", "--workers", "1", "-b", "64,160",
+        "-m", MODEL, "--models", models, "--images", "noise", "--request-count", "2", "--warmup-request-count", "0",
+        "--no-verify",
+    ]  # fmt: skip
+    run = subprocess.run(command, cwd=tmp_path, env=ray_environment, capture_output=True, text=True, timeout=560)
+    assert run.returncode == 0, run.stderr + run.stdout
+    (found,) = summary_in(tmp_path)["search"]
+    assert found["is_over"]
+    assert 64 <= found["feasible_max"] < found["first_breach"] <= 160
+    assert found["first_breach"] <= 1.05 * found["feasible_max"]
+    assert "a part of the server ended: triton_python_backend_stub" in run.stdout
+    assert eventually(lambda: running_parts() <= before)

@@ -1,0 +1,222 @@
+"""The strategy of a search: what is measured next, what a trial says, and what was found."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from helpers import OPEN, lanes, observed, record, sample, trial
+
+from raybench import samples, search
+from raybench.config import Benchmark, ConfigError
+from raybench.search import BROKE, HELD, LATENCY, OOM, UNKNOWN, Goal, Point
+
+UP_TO_8 = Goal(kind=OOM, variable="workers", steps=(1, 2, 4, 8))
+P90 = Goal(kind=LATENCY, variable="request_rate", steps=(10, 20, 40, 80), percentile="p90", limit_ms=50.0)
+REFUSED = {"status": "RESOURCE_EXHAUSTED", "error": "OOM when allocating tensor"}
+
+
+def tried(value: float, verdict: str, round: int = 1) -> Point:
+    counts = {"requests": 1, "failed": 0, "latency_ms": None, "images_per_s": None, "goodput_rps": None}
+    return Point(trial=f"r{round}-{value}", value=value, round=round, verdict=verdict, reason=None, **counts)
+
+
+def climbed(goal: Goal, holds: Callable[[float, int], bool]) -> list[Point]:
+    """All points of a search of a server that holds what `holds(value, round)` says."""
+    points: list[Point] = []
+    while (value := search.next_value(goal, points)) is not None:
+        round = 1 + sum(point.value == value for point in points)
+        points.append(tried(value, HELD if holds(value, round) else BROKE, round))
+        assert len(points) < 100
+    return points
+
+
+def values(points: list[Point]) -> list[float]:
+    return [point.value for point in points]
+
+
+def judged(goal: Goal, rows: pa.Table | None = None, **changes: Any) -> Point:
+    changes.setdefault("load", record()["load"] | {"offered_rps": 10.0})
+    seen = observed(rows, **changes)
+    return search.point(goal, trial(rows, **changes), seen.record, seen.samples)
+
+
+@pytest.mark.parametrize("most", range(1, 9))
+def test_the_last_load_that_holds_is_found(most: int) -> None:
+    """Whatever a server holds, the search ends at it, with both sides of the boundary measured twice."""
+    points = climbed(UP_TO_8, lambda value, _: value <= most)
+    assert search.boundary(UP_TO_8, points) == (most, most + 1 if most < 8 else None)
+    assert values(points).count(most) == 2
+    assert values(points).count(most + 1) == (2 if most < 8 else 0)
+
+
+def test_steps_come_in_order_and_the_gap_is_halved() -> None:
+    """No step above the first that did not hold is tried: it would only be worse."""
+    assert values(climbed(UP_TO_8, lambda value, _: value <= 2)) == [1, 2, 4, 3, 2, 3]
+
+
+def test_a_first_step_that_does_not_hold_ends_the_search() -> None:
+    """Where not even the first step holds nothing does, and that is confirmed once."""
+    points = climbed(UP_TO_8, lambda *_: False)
+    assert values(points) == [1, 1]
+    assert search.boundary(UP_TO_8, points) == (None, 1)
+
+
+def test_memory_that_ran_out_once_is_no_load_that_holds() -> None:
+    """A value that held and then did not is above the boundary: the search goes on below it."""
+    points = climbed(UP_TO_8, lambda value, round: value < 4 or (value == 4 and round == 1))
+    assert search.boundary(UP_TO_8, points) == (3, 4)
+
+
+def test_rates_are_searched_to_5_percent() -> None:
+    """Where values are no whole numbers the gap is halved until it is at most 5 %."""
+    points = climbed(P90, lambda value, _: value <= 33)
+    held, broke = search.boundary(P90, points)
+    assert held <= 33 < broke <= 1.05 * held  # type: ignore[operator]
+
+
+def test_large_numbers_are_searched_to_5_percent() -> None:
+    """Whole numbers too are known well enough at 5 %: every point costs a trial."""
+    goal = Goal(kind=OOM, variable="batch_size", steps=(1, 1000))
+    points = climbed(goal, lambda value, _: value <= 700)
+    held, broke = search.boundary(goal, points)
+    assert held <= 700 < broke <= 1.05 * held  # type: ignore[operator]
+    assert all(value == int(value) for value in values(points))
+
+
+def test_the_majority_of_three_decides_about_latency() -> None:
+    """One slow trial is chance, and one fast one too: two of three decide, and a third is measured only for that."""
+    odd = {(20.0, 2): False, (40.0, 1): True, (40.0, 2): False, (40.0, 3): False, (80.0, 1): False}
+    points = climbed(P90, lambda value, round: odd.get((value, round), value <= 20))
+    held, broke = search.boundary(P90, points)
+    assert held == 20
+    assert values(points).count(20) == 3
+    assert values(points).count(broke) == 2  # type: ignore[arg-type]
+    assert values(points).count(40) == 1 or values(points).count(40) == 3
+
+
+def test_what_says_nothing_ends_the_search() -> None:
+    """A point that could not be judged is no boundary: the search ends, and says that it has no answer."""
+    points = [tried(1, HELD), tried(2, UNKNOWN)]
+    assert search.next_value(UP_TO_8, points) is None
+    found = search.found(UP_TO_8, "fake", "m", points)
+    assert (found.is_over, found.feasible_max, found.first_breach) == (False, 1, None)
+
+
+def test_a_search_that_was_cut_short_is_not_over() -> None:
+    """Points that leave something to try have not come to an answer."""
+    assert not search.found(UP_TO_8, "fake", "m", [tried(1, HELD)]).is_over
+    assert search.found(UP_TO_8, "fake", "m", climbed(UP_TO_8, lambda *_: True)).is_over
+
+
+def test_an_answer_out_of_memory_breaks() -> None:
+    """One refusal for memory is enough, and the point keeps the server's status and sentence."""
+    rows = samples.table([*(sample(i, i + 1, seq=i) for i in range(9)), sample(9, 10, seq=9, **REFUSED)])
+    assert (judged(UP_TO_8, rows).verdict, judged(UP_TO_8).verdict) == (BROKE, HELD)
+    assert judged(UP_TO_8, rows).reason == "RESOURCE_EXHAUSTED: OOM when allocating tensor"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OOM when allocating tensor with shape[100,56,56,256]",
+        "Operation received an exception:Status: 1, message: could not create a primitive",
+        "std::bad_alloc",
+        "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+    ],
+)
+def test_memory_is_known_by_its_words(error: str) -> None:
+    """A server may give another status than RESOURCE_EXHAUSTED: what TensorFlow, oneDNN, C++ and CUDA say counts."""
+    rows = samples.table([sample(0, 1, status="INTERNAL", error=error)])
+    assert judged(UP_TO_8, rows, status="failed", reason="no request succeeded").reason == f"INTERNAL: {error}"
+    other = samples.table([sample(0, 1, status="INTERNAL", error="Status: 12, no such kernel")])
+    assert judged(UP_TO_8, other, status="failed", reason="no request succeeded").verdict == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({"status": "failed", "reason": "std::bad_alloc"}, BROKE, "std::bad_alloc"),
+        ({"status": "failed", "reason": "it died; it said last:\nx", "server_ended": "it died"}, BROKE, "it died"),
+        ({"status": "failed", "reason": "no such model"}, UNKNOWN, "failed: no such model"),
+        ({"status": "skipped", "reason": "not here"}, UNKNOWN, "skipped: not here"),
+        ({"status": "degraded", "reason": "lost"}, UNKNOWN, "degraded: lost"),
+        ({"status": "interrupted", "reason": "from outside"}, UNKNOWN, "interrupted: from outside"),
+    ],
+)
+def test_what_a_failed_trial_says(changes: dict[str, Any], verdict: str, reason: str) -> None:
+    """Memory and a server that ended are what a search looks for; any other failure is no boundary."""
+    point = judged(UP_TO_8, samples.merge([]), workers=[], **changes)
+    assert (point.verdict, point.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize(("slow", "verdict"), [(0, HELD), (4, HELD), (5, BROKE)])
+def test_latency_is_judged_by_its_percentile(slow: int, verdict: str) -> None:
+    """Of 40 requests 4 may miss a p90; the point has the percentile and what met the limit."""
+    rows = lanes([(i * 100, i * 100 + (60 if i < slow else 10)) for i in range(40)])
+    point = judged(P90, rows)
+    assert point.verdict == verdict
+    assert point.latency_ms == (60 if slow > 4 else 10)
+    assert point.goodput_rps == pytest.approx((40 - slow) / 3.91)
+
+
+def test_a_failed_request_is_slower_than_any() -> None:
+    """A server that refuses quickly keeps no threshold."""
+    rows = samples.table(
+        [sample(i, i + 1, seq=i, **({"status": "UNAVAILABLE", "error": "x"} if i < 5 else {})) for i in range(40)]
+    )
+    point = judged(P90, rows)
+    assert (point.verdict, point.latency_ms) == (BROKE, None)
+    assert "5 of them failed" in str(point.reason)
+
+
+def test_an_open_loop_is_judged_by_response() -> None:
+    """What waited for a lane waited: response counts, not service."""
+    late = samples.table([sample(i * 10 + 60, i * 10 + 61, seq=i, due_ms=i * 10) for i in range(40)])
+    assert judged(P90, late, load=record()["load"] | OPEN).verdict == BROKE
+    assert judged(P90, lanes([(i * 10 + 60, i * 10 + 61) for i in range(40)])).verdict == HELD
+
+
+def test_too_few_requests_hold_nothing() -> None:
+    """A percentile that the sample cannot support is no promise, though a breach may be seen in it."""
+    assert judged(P90, lanes([(i, i + 1) for i in range(20)])).verdict == UNKNOWN
+    assert judged(P90, lanes([(i * 100, i * 100 + 60) for i in range(20)])).verdict == BROKE
+
+
+@pytest.mark.parametrize(("slow", "of", "hopeless"), [(0, 40, False), (8, 40, False), (9, 40, True), (3, 3, True)])
+def test_a_breach_is_known_before_the_end(slow: int, of: int, hopeless: bool) -> None:
+    """A trial may end when more requests are slow than chance would have with a percentile within the limit."""
+    rows = lanes([(i * 100, i * 100 + (60 if i < slow else 10)) for i in range(of)])
+    assert search.is_hopeless(P90, [rows]) is hopeless
+    assert not search.is_hopeless(UP_TO_8, [rows])
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [("p99<100ms", ("p99", 100)), ("p99.9<0.5s", ("p99_9", 500)), (" p50 < 2 ms", ("p50", 2))],
+)
+def test_a_threshold_is_read(text: str, parsed: tuple[str, float]) -> None:
+    """A threshold is a percentile and a time with its unit."""
+    assert search.threshold(text) == parsed
+    goal = Goal(kind=LATENCY, variable="concurrency", steps=(1,), percentile=parsed[0], limit_ms=parsed[1])
+    assert search.threshold(str(goal.threshold)) == parsed
+
+
+@pytest.mark.parametrize("text", ["", "p99", "p42<1ms", "p99<100", "p99<-1ms", "p99<nanms", "p99>1ms", "mean<1ms"])
+def test_a_wrong_threshold_is_refused(text: str) -> None:
+    """What is no threshold is refused with an example and the percentiles that there are."""
+    with pytest.raises(ConfigError, match=r"write such as p99<100ms, of p50, p90"):
+        search.threshold(text)
+
+
+def test_doublings_end_at_the_high_end() -> None:
+    """The steps of a range double from its low end, and its high end is one of them."""
+    assert search.doublings(5, 50) == (5, 10, 20, 40, 50)
+    assert search.doublings(2, 8) == (2, 4, 8)
+
+
+def test_a_step_is_a_load() -> None:
+    """A step of a search is a benchmark of its own: a rate opens the loop, and workers stay whole numbers."""
+    assert search.at(Benchmark(concurrency=2), "request_rate", 7.5).request_rate == (7.5,)
+    assert search.at(Benchmark(concurrency=2), "request_rate", 7.5).concurrency is None
+    assert search.at(Benchmark(), "batch_size", 12.0).batch_size == 12

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from raybench.config import SHARED_MEMORY
 from raybench.stats import PERCENTILES, TrialSummary, samples_needed
 
 _UNEVEN = 1.25
 _DISTINCT_SHARE = 0.5
 _PACING_SHARE = 0.05  # of the service p99
 _RATE_SHARE = 0.99
+_CEILING_SHARE = 0.67
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,21 @@ def _cap_hit(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def _near_ceiling(trial: TrialSummary) -> Doubt | None:
+    """What the client and the transport alone allow was nearly reached: the server might do more."""
+    if trial.headroom is None or trial.ceiling is None or 1 / trial.headroom <= _CEILING_SHARE:
+        return None
+    shared = "" if trial.load["transport"] == SHARED_MEMORY else ", or --shared-memory system on the server's host"
+    return Doubt(
+        code="near_ceiling",
+        sentence=f"{1 / trial.headroom:.0%} of the {trial.ceiling.images_per_s:.4g} images/s that the same client gets "
+        "from a model that does nothing: it may be the client that was measured",
+        remedy=f"use more workers or hosts{shared}",
+        value=1 / trial.headroom,
+        limit=_CEILING_SHARE,
+    )
+
+
 def _one_round(rounds: int) -> Doubt | None:
     if rounds > 1:
         return None
@@ -275,4 +292,5 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _late_client,
     _under_rate,
     _cap_hit,
+    _near_ceiling,
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from raybench.checks import Doubt
+from raybench.config import IN_PROCESS
 from raybench.stats import TrialSummary
 from raybench.verdicts import pairs
 
@@ -36,7 +37,7 @@ def unequal(server: TrialSummary, base: TrialSummary) -> Doubt | None:
     are_known = ours is not None and theirs is not None and not _are_chosen(server, base)
     is_busier = are_known and ours != theirs
     busier = [f"runs {_counted(ours)} against {theirs} of {base.label}"] if is_busier else []
-    others = [f"has {text}" for text in _differences(server, base)]
+    others = [f"has {text}" for text in _differences(server, base)] + _transports(server, base)
     if not busier + others:
         return None
     return Doubt(
@@ -70,6 +71,14 @@ def _differences(server: TrialSummary, base: TrialSummary) -> list[str]:
         for key, text in _ALIKE.items()
         if ours.get(key) is not None and theirs.get(key) is not None and ours[key] != theirs[key]
     ]
+
+
+def _transports(server: TrialSummary, base: TrialSummary) -> list[str]:
+    """Memory against a network; that a server in process has neither is what it is compared for."""
+    ours, theirs = server.load["transport"], base.load["transport"]
+    if ours == theirs or IN_PROCESS in (ours, theirs):
+        return []
+    return [f"is reached by {ours} against {theirs} of {base.label}"]
 
 
 def _effective(trial: TrialSummary) -> dict[str, Any]:

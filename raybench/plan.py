@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from urllib.parse import quote
 
-from raybench.config import JPEGS, Benchmark, ConfigError, ServerSpec
+from raybench.config import JPEGS, SHARED_MEMORY, Benchmark, ConfigError, ServerSpec, labelled
 
 _START_S, _TRIAL_S = 12.0, 5.0  # of Ray or a server; of the workers of a trial: as seen on two cores
 
@@ -32,6 +32,7 @@ class Load:
     warmup_timeout_s: float
     stability_percentage: float
     timeout_s: float
+    transport: str
 
     @property
     def lanes(self) -> list[int]:
@@ -40,11 +41,12 @@ class Load:
 
     @property
     def name(self) -> str:
-        """Such as w4-c1-b8, or w4-poisson200-m256-b8."""
+        """Such as w4-c1-b8, or w4-poisson200-m256-b8-shm."""
         loop = f"c{self.concurrency}"
         if self.offered_rps:
             loop = f"{self.arrivals}{self.offered_rps:.12g}-m{self.in_flight}"
-        return f"w{self.workers}-{loop}-b{self.batch_size}"
+        shared = "-shm" if self.transport == SHARED_MEMORY else ""
+        return f"w{self.workers}-{loop}-b{self.batch_size}{shared}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,11 @@ class Cell:
     @property
     def model(self) -> str:
         return "+".join(self.models)
+
+    @property
+    def label(self) -> str:
+        """The server's name in the table."""
+        return labelled(self.server, self.load.transport)
 
     @property
     def encoding(self) -> str:
@@ -156,6 +163,7 @@ def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...], rate: float
         warmup_timeout_s=b.warmup_timeout,
         stability_percentage=b.stability_percentage,
         timeout_s=b.timeout,
+        transport=b.transport(server),
     )
     quality = b.jpeg_quality if b.signature == JPEGS else None
     return Cell(server=server, models=models, signature=b.signature, jpeg_quality=quality, load=load)

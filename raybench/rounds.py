@@ -37,6 +37,7 @@ class CellSummary:
     p99_ms: float | None
     memory_peak_mib: float | None
     gpu_peak_mib: float | None
+    headroom: float | None
     trials: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -80,6 +81,7 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
         p99_ms=_mean(each.p99 for each in latencies),
         memory_peak_mib=_most(trial.memory.peak_mib for trial in rounds),
         gpu_peak_mib=_most(trial.memory.gpu_peak_mib for trial in rounds),
+        headroom=min((trial.headroom for trial in good if trial.headroom is not None), default=None),
         trials=tuple(trial.id for trial in rounds),
     )
 

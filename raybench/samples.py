@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-WARMUP, MEASURED = "warmup", "measured"
+WARMUP, MEASURED, CEILING = "warmup", "measured", "ceiling"  # the last: of a model that does nothing
 OK, UNAVAILABLE = "OK", "UNAVAILABLE"  # gRPC's names
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 
@@ -78,7 +78,16 @@ def on_one_clock(samples: pa.Table, offsets_ns: Mapping[int, int]) -> pa.Table:
 
 
 def measured(samples: pa.Table) -> pa.Table:
-    return samples.filter(pc.equal(samples["phase"].cast(pa.string()), MEASURED))
+    return _of_phase(samples, MEASURED)
+
+
+def ceiling(samples: pa.Table) -> pa.Table:
+    """The requests to a model that does nothing."""
+    return _of_phase(samples, CEILING)
+
+
+def _of_phase(samples: pa.Table, phase: str) -> pa.Table:
+    return samples.filter(pc.equal(samples["phase"].cast(pa.string()), phase))
 
 
 def succeeded(samples: pa.Table) -> pa.Table:

@@ -99,7 +99,8 @@ class TrialSummary:
     response_ms: Latency | None
     lag_ms: Latency | None
     pacing_error_ms: Latency | None
-    ceiling: float | None
+    ceiling: Throughput | None
+    headroom: float | None
     memory: Memory
     server_time_ms: Mapping[str, float] | None
     server_statistics: Mapping[str, int] | None
@@ -116,6 +117,7 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
     window = samples.window(measured, workers=record["load"]["workers"], lanes=record["load"]["in_flight"])
     begun = samples.begun_in(measured, window) if window else measured.slice(0, 0)
     inside = samples.succeeded(begun)
+    throughput, ceiling = _throughput(measured, window), _ceiling(rows)
     return TrialSummary(
         **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
         **{key: record[key] for key in ("signature", "load")},
@@ -125,7 +127,7 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         requests=_requests(measured),
         job_s=_job_s(measured),
         window_s=window.seconds if window else None,
-        throughput=_throughput(measured, window),
+        throughput=throughput,
         scheduled_rps=_scheduled_rps(begun, window),
         achieved_rps=samples.achieved_rps(measured, window) if window else None,
         cap_hits=samples.cap_hits(measured),
@@ -133,7 +135,8 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         response_ms=latency(samples.response_ns(inside)),
         lag_ms=latency(samples.lag_ns(inside)),
         pacing_error_ms=latency(samples.pacing_error_ns(inside)),
-        ceiling=None,
+        ceiling=ceiling,
+        headroom=_headroom(ceiling, throughput),
         memory=_memory(telemetry, beside_mib=_beside_mib(record, workers)),
         server_time_ms=_server_time(record.get("server_statistics")),
         server_statistics=record.get("server_statistics"),
@@ -179,6 +182,19 @@ def _throughput(measured: pa.Table, window: samples.Window | None) -> Throughput
     share = samples.share_in(good, window)
     images = float((share * good["images"].to_numpy()).sum())
     return Throughput(requests_per_s=float(share.sum() / window.seconds), images_per_s=images / window.seconds)
+
+
+def _ceiling(rows: pa.Table) -> Throughput | None:
+    """What the same client reaches against a model that does nothing; None where nothing was asked or answered."""
+    empty = samples.ceiling(rows)
+    found = _throughput(empty, samples.window(empty, workers=1, lanes=1))
+    return found if found and found.requests_per_s else None
+
+
+def _headroom(ceiling: Throughput | None, throughput: Throughput | None) -> float | None:
+    if ceiling is None or throughput is None or not throughput.requests_per_s:
+        return None
+    return ceiling.requests_per_s / throughput.requests_per_s
 
 
 def _status(record: Mapping[str, Any], inside: pa.Table, window: samples.Window | None) -> dict[str, Any]:

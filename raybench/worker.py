@@ -9,25 +9,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 import pyarrow as pa
 
 from raybench import pacing
-from raybench.clients import connect
-from raybench.clients.base import ClientError, Description, Reply, size
+from raybench.clients import connect, connect_echo, shared_region
+from raybench.clients.base import Client, ClientError, Description, Reply, size
 from raybench.photos import jpegs
 from raybench.plan import Cell
-from raybench.samples import MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
+from raybench.samples import CEILING, MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
 from raybench.steady import Pace, is_steady
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
 _UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
 _WARMUP_WINDOW_S = 0.3
+_CEILING_S = 1.5
+_CEILING_LANES = 4  # of a worker in an open loop: more say no more of what it can do
+_CEILING_BYTES = 2**25  # of copies of requests
 _SPIN_S = 2e-4  # sleep alone wakes 0.1-0.4 ms late; the last stretch is spun
 
 
@@ -42,6 +46,7 @@ class Task:
     request_count: int | None
     warmup_request_count: int | None  # None: until steady
     seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
+    region: str | None = None  # name of the shared memory that holds its images; None: they are in the requests
 
 
 @dataclass(frozen=True)
@@ -54,28 +59,38 @@ class Payloads:
     held_mib: float  # by which encoding made the worker's process grow
 
 
+class _Request(NamedTuple):
+    """What is sent to a model: by which client, its bytes, and how many there are with those in shared memory."""
+
+    send: Callable[[Any, float], Reply]
+    request: Any
+    size: int
+
+
 class Worker:
-    """Used in the order open, encode, warm_up, run, close."""
+    """Used in the order open, encode, warm_up, run, calibrate, close."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._stop = threading.Event()
         self._kept: dict[int, Reply] = {}
         self._samples: deque[Sample] = deque()  # lanes append while run() takes from the front
-        self._requests: list[tuple[Callable[[Any, float], Reply], Any]] = []  # whose model it is for, and its bytes
+        self._requests: list[_Request] = []
 
     def open(self) -> Description:
         """Connect and ask what answers; raises ClientError."""
-        cell = self._task.cell
+        task, cell = self._task, self._task.cell
         self._anchor_ns = time.time_ns() - time.perf_counter_ns()
+        self._region = shared_region(task.url, task.region) if task.region else None
         self._clients = [
             connect(
                 cell.server,
-                url=self._task.url,
+                url=task.url,
                 model=model,
                 signature=cell.signature,
                 batch_size=cell.load.batch_size,
-                models=self._task.models,
+                models=task.models,
+                region=self._region,
             )
             for model in cell.models
         ]
@@ -99,12 +114,14 @@ class Worker:
         quality = self._task.cell.jpeg_quality
         payloads = jpegs(sent, quality) if quality else sent
         turns = zip(np.split(payloads, batches), cycle(self._clients), strict=False)
-        self._requests = [(client.send, client.encode(batch)) for batch, client in turns]
+        self._requests = [self._encoded(client, batch) for batch, client in turns]
+        if self._region:
+            self._region.register()
         hashes = tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent)
         return Payloads(
             requests=len(self._requests),
             image_hashes=hashes,
-            request_bytes=size(self._requests[0][1]),
+            request_bytes=self._requests[0].size,
             held_mib=(psutil.Process().memory_info().rss - before_bytes) / 2**20,
         )
 
@@ -117,7 +134,7 @@ class Worker:
             self._send_on_lanes(WARMUP, self._task.warmup_request_count)
             return self._drain()
         load, windows, paces = self._task.cell.load, list[pa.Table](), list[Pace]()
-        until_s, requests = time.monotonic() + load.warmup_timeout_s, 2 * self._warmup_lanes()
+        until_s, requests = time.monotonic() + load.warmup_timeout_s, 2 * self._lanes(WARMUP)
         while time.monotonic() < until_s and not is_steady(paces, load.stability_percentage / 100):
             began_s = time.monotonic()
             self._send_on_lanes(WARMUP, requests)
@@ -152,6 +169,21 @@ class Worker:
         sender.result()
         yield self._drain()
 
+    def calibrate(self) -> pa.Table:
+        """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
+        measured, lanes = self._requests, self._lanes(CEILING)
+        self._stop.clear()
+        with closing(connect_echo(self._task.url)) as echo:
+            few = measured[: max(1, _CEILING_BYTES // len(measured[0].request))]
+            self._requests = [each._replace(send=echo.send, request=echo.readdressed(each.request)) for each in few]
+            try:
+                self._send_on_lanes(WARMUP, 2 * lanes)
+                self._drain()
+                self._send_on_lanes(CEILING, None, deadline_ns=time.perf_counter_ns() + int(_CEILING_S * 1e9))
+            finally:
+                self._requests = measured
+        return self._drain()
+
     def replies(self) -> list[tuple[int, dict[str, np.ndarray]]]:
         """Some answers to the measured requests, the first and the last ones kept: payload number, outputs by name."""
         chosen = dict([*list(self._kept.items())[:1], *list(self._kept.items())[-1:]])
@@ -179,11 +211,21 @@ class Worker:
     def close(self) -> None:
         for client in self._clients:
             client.close()
+        if self._region:
+            self._region.close()
 
-    def _warmup_lanes(self) -> int:
-        """In an open loop one: all that may be in flight at once is no load that it brings."""
+    def _encoded(self, client: Client, batch: np.ndarray) -> _Request:
+        before = self._region.size if self._region else 0
+        request = client.encode(batch)
+        placed = self._region.size - before if self._region else 0
+        return _Request(client.send, request, size(request) + placed)
+
+    def _lanes(self, phase: str) -> int:
+        """In an open loop one to warm up, and few to calibrate: all that may be in flight is no load that it brings."""
         load = self._task.cell.load
-        return 1 if load.offered_rps else load.lanes[self._task.worker]
+        most = {WARMUP: 1, CEILING: _CEILING_LANES} if load.offered_rps else {}
+        lanes = load.lanes[self._task.worker]
+        return min(lanes, most.get(phase, lanes))
 
     def _due_ns(self, start_ns: int) -> list[int] | None:
         """When this worker's requests are due; None in a closed loop."""
@@ -199,9 +241,7 @@ class Worker:
     def _send_on_lanes(
         self, phase: str, total: int | None, *, deadline_ns: int | None = None, due_ns: list[int] | None = None
     ) -> None:
-        load = self._task.cell.load
-        lanes = self._warmup_lanes() if phase == WARMUP else load.lanes[self._task.worker]
-        lanes = lanes if total is None else min(lanes, total)
+        lanes = self._lanes(phase) if total is None else min(self._lanes(phase), total)
         numbers = count(lanes)  # after its first request a lane takes what is next: a slow one holds nothing back
         with ThreadPoolExecutor(max(lanes, 1)) as pool:
             sending = [
@@ -230,7 +270,7 @@ class Worker:
             if self._stop.is_set() or (deadline_ns is not None and woke >= deadline_ns):
                 return
             payload = seq % len(requests)
-            send, request = requests[payload]
+            send, request, sent_bytes = requests[payload]
             sent = now()
             reply = send(request, timeout_s)
             done = now()
@@ -246,7 +286,7 @@ class Worker:
                     sent_ns=anchor + sent,
                     done_ns=anchor + done,
                     images=task.cell.load.batch_size,
-                    sent_bytes=size(request),
+                    sent_bytes=sent_bytes,
                     received_bytes=reply.received_bytes,
                     status=reply.status,
                     error=reply.error,

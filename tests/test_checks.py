@@ -11,6 +11,11 @@ from raybench import checks, samples, stats
 PAYLOAD = trusted().payload
 
 
+def ceiling(headroom: float) -> dict:
+    """What a trial has whose client could do so many times as much."""
+    return {"ceiling": stats.Throughput(requests_per_s=100.0, images_per_s=100.0), "headroom": headroom}
+
+
 def late(share: int) -> stats.Latency | None:
     """A pacing error whose p99 is so many hundredths of the service p99 of a trusted trial."""
     return stats.latency(np.arange(1, 10_001) * MS * share / 100)
@@ -49,6 +54,7 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"scheduled_rps": 100.0, "achieved_rps": 98.9},
         ),
         ("cap_hit", {"cap_hits": 0}, {"cap_hits": 1}),
+        ("near_ceiling", ceiling(1 / 0.67), ceiling(1 / 0.671)),
         (
             "few_samples",
             {"service_ms": stats.latency(np.arange(3688) * MS)},
@@ -81,6 +87,7 @@ def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
         {"pacing_error_ms": late(50)},
         {"scheduled_rps": 100.0, "achieved_rps": 50.0},
         {"cap_hits": 7},
+        ceiling(1.2),
     ],
 )
 def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
@@ -150,3 +157,13 @@ def test_rounds_are_counted_per_cell() -> None:
     trials = [trusted(cell="a", round=1), trusted(cell="b", round=1), trusted(cell="a", round=2)]
     found = checks.with_doubts(trials)
     assert [{doubt.code for doubt in each.doubts} for each in found] == [set(), {"one_round"}, set()]
+
+
+@pytest.mark.parametrize(("transport", "is_advised"), [("grpc", True), ("shared memory", False)])
+def test_who_is_near_the_ceiling_is_told_how_to_raise_it(transport: str, is_advised: bool) -> None:
+    """The remedy for a client that is the limit is more of it, and shared memory where there is none yet."""
+    load = {**trusted().load, "transport": transport}
+    (doubt,) = checks.doubts(trusted(load=load, **ceiling(1.25)), rounds=2)
+    assert "80% of the 100 images/s" in doubt.sentence
+    assert "more workers or hosts" in doubt.remedy
+    assert ("--shared-memory system" in doubt.remedy) is is_advised

@@ -92,6 +92,14 @@ def test_a_baseline_is_a_server_of_the_run(baseline: str | None) -> None:
     assert found.baseline == baseline
 
 
+def test_a_baseline_may_be_over_shared_memory() -> None:
+    """A row's server is named as in the table, where shared memory stands with it."""
+    shared = {"server": ("triton",), "shared_memory": "system", "baseline": "triton x1 (shared memory)"}
+    assert load(None, shared).baseline == shared["baseline"]
+    with pytest.raises(ConfigError, match=r"the servers of this run are triton x1 \(shared memory\): name one"):
+        load(None, {**shared, "baseline": "triton x1"})
+
+
 @pytest.mark.parametrize("baseline", ["tfserving", "triton x3", "", "Local"])
 def test_a_baseline_that_is_not_there_is_refused(baseline: str) -> None:
     """Who asks to compare with a server that is not in the run is told which are."""

@@ -60,6 +60,8 @@ WRONG = {**COMPARED, "difference": 0.5, "spread": 0.0, "has_power": False}
 DIFFERS = {"agrees": False, "reason": None, "models": [WRONG]}
 STEADY = [(i, i + 1) for i in range(4000)]
 
+EMPTY = samples.merge([lanes(STEADY[:40]), lanes(STEADY[50:90], phase=samples.CEILING)])
+
 CASES: dict[str, tuple[store.Observed, ...]] = {
     "no trial": (),
     "one round": (observed(label="local", load=IN_PROCESS), observed()),
@@ -78,6 +80,8 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
     ),
     "open loop that failed": (observed(NOTHING, load=AT_RATE, status="failed", reason="it ended", workers=[]),),
     "statistics": (observed(server_statistics=STATISTICS),),
+    "calibrated": (observed(EMPTY),),
+    "calibrated in vain": (observed(samples.ceiling(EMPTY), status="failed", reason="no request was sent"),),
     "verified": (observed(verification=VERIFIED),),
     "answers differ": (observed(verification=DIFFERS),),
     "not verified": (observed(verification={"agrees": None, "reason": "there is no such model", "models": []}),),
@@ -232,6 +236,8 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "window_s"), None),
         (("trials", ROUNDS, "throughput"), None),
         (("trials", ROUNDS, "achieved_rps"), None),
+        (("trials", ROUNDS, "headroom"), 0),
+        (("cells", 0, "headroom"), 0),
         (("trials", ROUNDS, "requests", "attempted"), 0),
         (("trials", ROUNDS, "requests", "failed"), None),
         (("trials", ROUNDS, "requests", "errors"), None),

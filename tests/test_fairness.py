@@ -82,6 +82,17 @@ def test_other_differences_are_doubted(changes: dict[str, Any], said: str) -> No
     assert (doubt.value, doubt.limit) == (None, None)
 
 
+def test_memory_against_a_network_is_doubted() -> None:
+    """Servers that are reached by different ways are doubted; in process, which is no way, is what it is."""
+    grpc, local = running("triton x1"), running("local", in_flight=1)
+    shared = replace(running("triton x2"), load={**record()["load"], "transport": "shared memory", "in_flight": 4})
+    inside = replace(local, load={**local.load, "transport": "in process"})
+    doubt = fairness.unequal(shared, grpc)
+    assert doubt.sentence == "triton x2 is reached by shared memory against grpc of triton x1"
+    assert fairness.unequal(shared, inside) is None
+    assert fairness.unequal(grpc, inside) is None
+
+
 def test_the_doubt_stands_with_the_row_that_is_compared() -> None:
     """The baseline is not doubted for what another does; nor is who is compared with nobody."""
     other = running("triton x1", tensorflow="2.13.0")

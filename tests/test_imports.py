@@ -26,7 +26,13 @@ LAYERS = [
 HOMES = {
     "ray": ["driver/", "images.py"],
     "click": ["cli/"],
-    "tritonclient": ["clients/triton.py", "servers/repository.py", "servers/triton.py", "telemetry/"],
+    "tritonclient": [
+        "clients/shared_memory.py",
+        "clients/triton.py",
+        "servers/repository.py",
+        "servers/triton.py",
+        "telemetry/",
+    ],
     "grpc": ["clients/", "servers/tfserving.py"],
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],

@@ -161,3 +161,16 @@ def test_an_estimate_is_made_of_what_is_known() -> None:
     timed = trials(Benchmark(server=("fake",), request_count=None, duration=60.0))
     assert estimate(timed, {})[0] > 60
     assert estimate(timed, {})[1] == set()
+
+
+def test_shared_memory_is_a_cell_of_its_own() -> None:
+    """What goes over shared memory has a name of its own, in files and in the table; servers without are one cell."""
+    loads = ({"shared_memory": "none"}, {"shared_memory": "system"})
+    planned = trials(Benchmark(server=("triton", "local"), loads=loads, request_count=8))
+    found = {each.cell.label: (each.cell.load.transport, each.cell.id.endswith("-b8-shm")) for each in planned}
+    assert len(planned) == 3
+    assert found == {
+        "local": ("in process", False),
+        "triton x1": ("grpc", False),
+        "triton x1 (shared memory)": ("shared memory", True),
+    }

@@ -31,6 +31,12 @@ def row(text: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def calibrated(each_ms: float, **changes: Any) -> store.Observed:
+    """A trial whose client could have done a request in `each_ms`; it took 10."""
+    empty = [(500 + i * each_ms, 500 + (i + 1) * each_ms) for i in range(40)]
+    return observed(samples.merge([lanes(STEADY), lanes(empty, phase=samples.CEILING)]), **changes)
+
+
 def skipped() -> store.Observed:
     rows = samples.merge([])
     return observed(rows, status="skipped", reason="no [bold]tritonserver[/bold] here", workers=[])
@@ -231,3 +237,22 @@ def test_files_are_told_with_their_size() -> None:
     rows = samples.table([sample(i, i + 1, images=2, sent_bytes=50_000) for i in range(40)])
     assert "(jpeg q90, 25 kB an image)" in markdown(summary(observed(rows, payload_encoding="jpeg q90")))
     assert "an image)" not in markdown(summary(observed(rows)))
+
+
+def test_the_headroom_is_in_the_row() -> None:
+    """How many times as much the client could do stands in each row where it was measured, at the worst of its rounds;
+    there is no such column where nobody looked."""
+    rounds = calibrated(0.1), calibrated(0.2, round=2)
+    text = markdown(summary(observed(label="local"), *rounds))
+    at = [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")].index("headroom")
+    assert row(text, "triton x1")[at] == "50x"
+    assert row(text, "local")[at] == DASH
+    assert "headroom" in printed(summary(*rounds))
+    assert "headroom" not in markdown(summary(observed()))
+
+
+def test_a_narrow_terminal_has_every_column_whole() -> None:
+    """A table that is wider than the terminal is wrapped by it, and never cut by us."""
+    shown = summary(observed(label="local"), calibrated(0.1, label="triton x1 (shared memory)"))
+    assert "…" not in printed(shown, width=60)
+    assert re.search(r"triton x1 \(shared memory\) .* 100x ", printed(shown, width=60))

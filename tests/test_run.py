@@ -56,6 +56,7 @@ def test_main_job(models: Path, tmp_path: Path) -> None:
         assert trial["memory"]["peak_mib"] > 100
         assert trial["memory"]["gpu_peak_mib"] is None
     assert trials["triton"]["server"]["version"] == "2.51.0"
+    assert (trials["triton"]["headroom"] > 1, trials["local"]["headroom"]) == (True, None)
     assert len({worker["pid"] for worker in trials["triton"]["workers"]}) == 4
     assert {comparison["server"] for comparison in run.summary["comparisons"]} == {"triton x1"}
     assert eventually(lambda: running_parts() <= before)

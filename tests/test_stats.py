@@ -231,3 +231,28 @@ def test_an_unstable_trial_that_failed_keeps_its_own_reason() -> None:
     ends = np.cumsum(np.linspace(20, 60, 500))
     rows = lanes(list(zip([0, *ends[:-1]], ends, strict=True)))
     assert trial(rows, status="degraded", reason="lost: worker 1").status == "degraded"
+
+
+def calibrated(each_ms: float, status: str = "OK") -> pa.Table:
+    """Two lanes of 10 requests of 10 ms with 8 images, after which both sent 40 to a model that does nothing."""
+    empty = [(200 + i * each_ms, 200 + (i + 1) * each_ms) for i in range(40)]
+    rows = lanes(*[[(i * 10, i * 10 + 10) for i in range(10)]] * 2, images=8)
+    return samples.merge([rows, lanes(empty, empty, images=8, phase=samples.CEILING, status=status)])
+
+
+def test_the_ceiling_is_what_a_model_that_does_nothing_allows() -> None:
+    """Throughput of the calibration is the ceiling, over that of the trial the headroom; no other number has it."""
+    found, plain = trial(calibrated(2.0), load=TWO_LANES), trial(samples.measured(calibrated(2.0)), load=TWO_LANES)
+    assert found.ceiling == stats.Throughput(requests_per_s=pytest.approx(1000), images_per_s=pytest.approx(8000))
+    assert found.headroom == pytest.approx(5)
+    assert (plain.ceiling, plain.headroom) == (None, None)
+    assert (found.throughput, found.service_ms, found.requests) == (plain.throughput, plain.service_ms, plain.requests)
+    assert found.payload == plain.payload
+
+
+def test_a_ceiling_without_an_answer_is_none() -> None:
+    """A calibration in which every request failed says nothing of the client."""
+    assert trial(calibrated(2.0, status="INTERNAL"), load=TWO_LANES).ceiling is None
+
+
+TWO_LANES = {**record()["load"], "in_flight": 2, "concurrency": 2, "batch_size": 8}

@@ -41,6 +41,7 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--seed", type=int, help="Seed of images and order.  [0]"),
         click.option("--images", help="photos, noise, or a folder.  [photos]"),
         click.option("--jpeg-quality", type=int, help="Of the files that predict_jpegs takes, up to 100.  [90]"),
+        click.option("--shared-memory", help="system: images reach a Triton on this host without the network.  [none]"),
         click.option("--timeout", type=float, help="Deadline of one request, seconds.  [60]"),
         click.option("--address", help="Ray cluster to join.  [one of our own]"),
         click.option("--server-bind", help="Address that servers we start listen on.  [127.0.0.1]"),
@@ -49,6 +50,11 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--ui", type=click.Choice(config.UI_KINDS), help="Live bars, plain lines or none.  [live]"),
         click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
         click.option("--verify/--no-verify", default=None, help="Compare sampled answers with TensorFlow's.  [on]"),
+        click.option(
+            "--calibrate/--no-calibrate",
+            default=None,
+            help="Send the same load to a model that does nothing: what the client can do.  [where we start Triton]",
+        ),
         click.option("--tolerance", type=float, help="Largest difference of an answer.  [by precision: 1e-4 or 2e-2]"),
         click.option("--strict", is_flag=True, default=None, help="Exit 3 where a trial is degraded or unstable."),
     ]

@@ -1,15 +1,30 @@
 """Clients of the servers under test, by kind."""
 
+from typing import TYPE_CHECKING
+
 from raybench.clients.base import Client
-from raybench.config import ServerSpec
+from raybench.config import ECHO, ServerSpec
+
+if TYPE_CHECKING:
+    from raybench.clients.shared_memory import Region
+    from raybench.clients.triton import TritonClient
 
 
-def connect(server: ServerSpec, *, url: str, model: str, signature: str, batch_size: int, models: str) -> Client:
+def connect(
+    server: ServerSpec,
+    *,
+    url: str,
+    model: str,
+    signature: str,
+    batch_size: int,
+    models: str,
+    region: "Region | None" = None,
+) -> Client:
     """The client of a server's kind; a kind's module is imported only where it is used."""
     if server.kind == "triton":
         from raybench.clients.triton import TritonClient
 
-        return TritonClient(url, model=model, signature=signature)
+        return TritonClient(url, model=model, signature=signature, region=region)
     if server.kind == "tfserving":
         from raybench.clients.tfserving import TfServingClient
 
@@ -23,3 +38,17 @@ def connect(server: ServerSpec, *, url: str, model: str, signature: str, batch_s
 
         return FakeClient(url)
     raise ValueError(f"no client for server kind {server.kind!r}")
+
+
+def connect_echo(url: str) -> "TritonClient":
+    """The client of the model that does nothing, in the Triton at a url."""
+    from raybench.clients.triton import TritonClient
+
+    return TritonClient(url, model=ECHO, signature="")
+
+
+def shared_region(url: str, name: str) -> "Region":
+    """Shared memory that the Triton at a url is to read."""
+    from raybench.clients.shared_memory import Region
+
+    return Region(url, name)

@@ -22,6 +22,18 @@ def what_answers(url: str) -> str:
         return f"nothing to connect to ({getattr(error, 'strerror', None) or error})"
 
 
+def is_here(url: str) -> bool:
+    """Whether HOST:PORT is this host: an address can be bound on the host that has it alone."""
+    host, _, _ = url.rpartition(":")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
 def _first_words(connection: socket.socket) -> bytes:
     """What it says by itself or to an HTTP request; nothing where it is silent or hangs up."""
     with suppress(OSError):

@@ -12,16 +12,20 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, 
 
 from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.channel import DESCRIBE_TIMEOUT_S, ask, open_channel, stranger, unary
+from raybench.clients.shared_memory import Region
 from raybench.config import JPEGS, input_name, triton_model
 
 _SERVICE = "/inference.GRPCInferenceService"
 
 
 class TritonClient:
-    """One model and signature behind Triton's `saved_model`, on a channel of its own; lanes may share it."""
+    """One model and signature behind Triton's `saved_model`, on a channel of its own; lanes may share it.
 
-    def __init__(self, url: str, *, model: str, signature: str) -> None:
-        self._url = url
+    With a region images go there, to be registered before the first request is sent.
+    """
+
+    def __init__(self, url: str, *, model: str, signature: str, region: Region | None = None) -> None:
+        self._url, self._region = url, region
         self._triton_model = triton_model(model)
         self._routing = {"model_name": model, "signature": signature}
         self._channel = open_channel(url)
@@ -42,10 +46,15 @@ class TritonClient:
         """The demo's request: `model_name` and `signature` [1, 1], `images` [1, n, h, w, 3] or `jpeg_images` [1, n]."""
         request = self._routed()
         if batch.dtype.kind == "S":
-            _add(request, input_name(JPEGS), "BYTES", (1, *batch.shape), serialize_byte_tensor(batch).item())
-            return bytes(request.SerializeToString())
-        _add(request, "images", "UINT8", (1, *batch.shape), np.ascontiguousarray(batch).tobytes())
+            raw, name = serialize_byte_tensor(batch).item(), input_name(JPEGS)
+            self._add_payload(request, name, "BYTES", (1, *batch.shape), raw)
+        else:
+            self._add_payload(request, "images", "UINT8", (1, *batch.shape), np.ascontiguousarray(batch).tobytes())
         return bytes(request.SerializeToString())
+
+    def readdressed(self, request: bytes) -> bytes:
+        """A request of another model, asked of this one: of a scalar that is there twice protobuf takes the last."""
+        return request + bytes(service_pb2.ModelInferRequest(model_name=self._triton_model).SerializeToString())
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
         return unary(self._infer, request, timeout_s)
@@ -65,6 +74,16 @@ class TritonClient:
         for name, value in self._routing.items():
             _add(request, name, "BYTES", (1, 1), serialize_byte_tensor(np.array([value.encode()], object)).item())
         return request
+
+    def _add_payload(self, request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> None:
+        """Into the request, or into shared memory with where it lies there: Triton's extension_shared_memory.md."""
+        if self._region is None:
+            _add(request, name, datatype, shape, raw)
+            return
+        where = request.inputs.add(name=name, datatype=datatype, shape=shape).parameters
+        where["shared_memory_region"].string_param = self._region.name
+        where["shared_memory_offset"].int64_param = self._region.add(raw)
+        where["shared_memory_byte_size"].int64_param = len(raw)
 
     def _check_routing(self) -> None:
         """A request without images computes nothing: it is refused for that, or for a name that is not there."""

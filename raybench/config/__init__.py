@@ -9,10 +9,12 @@ from raybench.config import checks, file
 from raybench.config.values import (
     ECHO,
     IMAGE_PX,
+    IN_PROCESS,
     JPEGS,
     LARGEST_SEED,
     LOAD_KEYS,
     SERVER_KINDS,
+    SHARED_MEMORY,
     UI_KINDS,
     VARIANTS,
     Benchmark,
@@ -21,16 +23,19 @@ from raybench.config.values import (
     alternatives,
     input_name,
     is_text,
+    labelled,
     triton_model,
 )
 
 __all__ = [
     "ECHO",
     "IMAGE_PX",
+    "IN_PROCESS",
     "JPEGS",
     "LARGEST_SEED",
     "LOAD_KEYS",
     "SERVER_KINDS",
+    "SHARED_MEMORY",
     "UI_KINDS",
     "VARIANTS",
     "Benchmark",
@@ -38,6 +43,7 @@ __all__ = [
     "ServerSpec",
     "input_name",
     "is_text",
+    "labelled",
     "load",
     "triton_model",
 ]

@@ -10,6 +10,7 @@ from raybench.config.values import (
     JPEGS,
     LARGEST_SEED,
     SERVER_KINDS,
+    SHARED_MEMORY_KINDS,
     UI_KINDS,
     Benchmark,
     ConfigError,
@@ -43,10 +44,10 @@ def checked(b: Benchmark) -> Benchmark:
         _check_numbers(variant)
         _check_texts(variant)
         _check_servers(variant)
-        _check_baseline(variant)
         _check_load(variant)
         if variant.request_rate:
             _check_open_loop(variant)
+    _check_baseline(b)
     _check_open_loop_alone(b)
     sends_jpegs = any(variant.signature == JPEGS for variant in b.variants)
     is_default = b.jpeg_quality == Benchmark.jpeg_quality
@@ -77,6 +78,8 @@ def _check_texts(b: Benchmark) -> None:
         distribution in DISTRIBUTIONS, "request_distribution", distribution, f"there are {', '.join(DISTRIBUTIONS)}"
     )
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
+    shared, kinds = b.shared_memory, ", ".join(SHARED_MEMORY_KINDS)
+    _require(shared in SHARED_MEMORY_KINDS, "shared_memory", shared, f"there are {kinds}")
     for name in ("name", "signature", "models", "images", "out", "address", "server_bind"):
         text = getattr(b, name)
         _require(text is None or is_text(text), name, text, "give text without line breaks and control characters")
@@ -100,19 +103,20 @@ def _check_servers(b: Benchmark) -> None:
         _require(bool(values), what, values, "name at least one")
         _require(len(set(values)) == len(values), what, values, "name each once")
     _require(ECHO not in b.model or set(b.server) <= {"triton", "fake"}, "model", ECHO, "only Triton has it: -s triton")
-    takes_pixels = ECHO not in b.model or b.signature != JPEGS
-    _require(takes_pixels, "signature", b.signature, f"model {ECHO} takes pixels: use predict_images")
     for kind, url in b.url.items():
         _require(is_text(url) and len(url) <= _LONGEST_SHOWN, "url", f"{kind}={url}", "write KIND=HOST:PORT")
         is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
         _require(is_address, "url", f"{kind}={url}", "write KIND=HOST:PORT")
     _require("local" not in b.url, "url", b.url.get("local"), "local is TensorFlow in the worker, it has no url")
+    has_triton, needs_triton = "triton" in b.server, "it is of server triton: add -s triton, or leave it out"
+    _require(has_triton or b.shared_memory == "none", "shared_memory", b.shared_memory, needs_triton)
+    _require(has_triton or not b.calibrate, "calibrate", "true", needs_triton)
     remedy = "a server by url runs as it is: leave out one"
     _require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
 
 
 def _check_baseline(b: Benchmark) -> None:
-    labels = list(dict.fromkeys(server.label for server in b.servers))
+    labels = b.labels
     is_there = b.baseline is None or b.baseline in (*labels, *b.server)
     _require(is_there, "baseline", b.baseline, f"the servers of this run are {', '.join(labels)}: name one of them")
 

@@ -15,10 +15,12 @@ ECHO = "echo"  # Triton's model that does nothing: what the client and the trans
 JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
 LOAD_KEYS = (
     "model", "signature", "workers", "concurrency", "request_rate", "request_distribution", "max_in_flight",
-    "batch_size", "request_count", "duration", "warmup_request_count", "warmup_timeout", "timeout",
+    "batch_size", "request_count", "duration", "warmup_request_count", "warmup_timeout", "timeout", "shared_memory",
 )  # fmt: skip
 ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a trial has one
 DISTRIBUTIONS = ("constant", "poisson")
+SHARED_MEMORY_KINDS = ("none", "system")
+IN_PROCESS, GRPC, SHARED_MEMORY = "in process", "grpc", "shared memory"  # how requests travel
 LANES = 64  # of a worker in an open loop, where nothing else is asked
 LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
 
@@ -71,6 +73,7 @@ class Benchmark:
     request_rate: tuple[float, ...] = ()
     request_distribution: str = "poisson"
     max_in_flight: int | None = None
+    shared_memory: str = "none"
     batch_size: int = 8
     request_count: int | None = None
     duration: float | None = None
@@ -90,6 +93,7 @@ class Benchmark:
     strict: bool = False
     max_error_rate: float = 0.0
     verify: bool = True
+    calibrate: bool | None = None  # where we start Triton
     tolerance: float | None = None
     loads: tuple[Mapping[str, Any], ...] = ()
 
@@ -126,6 +130,18 @@ class Benchmark:
             specs += [ServerSpec(kind=kind, instances=n, url=self.url.get(kind)) for n in counts]
         return tuple(specs)
 
+    def transport(self, server: ServerSpec) -> str:
+        """How requests travel to a server."""
+        if server.kind in ("local", "fake"):
+            return IN_PROCESS
+        return SHARED_MEMORY if server.kind == "triton" and self.shared_memory == "system" else GRPC
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the servers in the table, each once."""
+        pairs = ((server, variant) for server in self.servers for variant in self.variants)
+        return tuple(dict.fromkeys(labelled(server, variant.transport(server)) for server, variant in pairs))
+
     @property
     def models_conf(self) -> Path:
         return Path(self.models) / "models.conf"
@@ -142,6 +158,11 @@ def _scripted(url: str | None) -> list[ServerSpec]:
 def triton_model(model: str) -> str:
     """Which model of Triton answers for a model of ours: all SavedModels live behind one."""
     return ECHO if model == ECHO else "saved_model"
+
+
+def labelled(server: ServerSpec, transport: str) -> str:
+    """A server's name in the table; what is not the network is told with it."""
+    return f"{server.label} ({transport})" if transport == SHARED_MEMORY else server.label
 
 
 def _with_load(benchmark: Benchmark, load: Mapping[str, Any]) -> Benchmark:

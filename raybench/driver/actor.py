@@ -48,6 +48,9 @@ class _Worker:
         """What it computes with, where the endpoint is TensorFlow in this process."""
         return tensorflow_facts(sys.modules["tensorflow"])
 
+    def calibrate(self) -> pa.Table:
+        return self._worker.calibrate()
+
     def replies(self) -> list[tuple[int, dict[str, Any]]]:
         return self._worker.replies()
 

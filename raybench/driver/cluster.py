@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def _initialized(address: str | None, benchmark: Benchmark) -> Iterator[Cluster]
             gpus=int(resources.get("GPU", 0)),
         )
         _check_cpus(cluster, benchmark)
+        _check_hosts(benchmark)
         yield cluster
     finally:
         ray.shutdown()
@@ -88,4 +90,14 @@ def _check_cpus(cluster: Cluster, benchmark: Benchmark) -> None:
         raise ConfigError(
             f"workers is {benchmark.most_workers}, and the Ray cluster has {free} free CPUs of {cluster.cpus}; "
             f"ask for at most {free} or add nodes"
+        )
+
+
+def _check_hosts(benchmark: Benchmark) -> None:
+    """Shared memory is of one host: workers must not land on others."""
+    elsewhere = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]} - {socket.gethostname()}
+    if elsewhere and any(load.shared_memory == "system" for load in benchmark.variants):
+        raise ConfigError(
+            f"shared-memory is system; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "
+            f"whose workers cannot reach this host's memory: leave it out, or --address"
         )

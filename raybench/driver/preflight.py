@@ -1,6 +1,7 @@
 """What can be known before any server starts or load is sent: models, signatures, urls, this machine, the disk."""
 
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -9,10 +10,10 @@ from pathlib import Path
 import psutil
 
 from raybench import images, store
-from raybench.clients import connect
+from raybench.clients import connect, shared_memory
 from raybench.clients.base import ClientError
-from raybench.clients.probe import GRPC, TLS, what_answers
-from raybench.config import ECHO, IMAGE_PX, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
+from raybench.clients.probe import GRPC, TLS, is_here, what_answers
+from raybench.config import ECHO, IMAGE_PX, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
 from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.guardian import guarded
 from raybench.photos import photos_in
@@ -31,6 +32,7 @@ def check(benchmark: Benchmark, progress: Progress) -> None:
     store.check_out(benchmark)
     _check_images(benchmark)
     _check_memory(benchmark)
+    _check_shared_memory(benchmark)
     _check_address(address_of(benchmark))
     for server in benchmark.servers:
         _check_machine(server, benchmark)
@@ -104,6 +106,8 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
     if server.url is None:
         return
     asked = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
+    if benchmark.calibrate and server.kind == "triton":
+        asked.add((ECHO, benchmark.signature, benchmark.batch_size))
     for model, signature, batch_size in sorted(asked):
         try:
             client = connect(
@@ -118,6 +122,28 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
                 client.describe()
         except ClientError as error:
             raise ConfigError(str(error)) from error
+
+
+def _check_shared_memory(benchmark: Benchmark) -> None:
+    """Refuse a Triton on another host, and payloads for which the host's shared memory has no room."""
+    shared = [load for load in benchmark.variants if load.shared_memory == "system"]
+    if not shared:
+        return
+    url = benchmark.url.get("triton")
+    if url and not is_here(url):
+        raise ConfigError(f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run there")
+    needed_mib = max(_images_of(load) * _bytes_at_most(load) for load in shared) / 2**20
+    there_mib = shutil.disk_usage(shared_memory.FOLDER).free / 2**20 if shared_memory.FOLDER.is_dir() else 0.0
+    if needed_mib > there_mib:
+        raise ConfigError(
+            f"shared-memory is system; the images take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
+            f"{there_mib:.0f} MiB free: send fewer images a request or fewer requests, or enlarge it (--shm-size)"
+        )
+
+
+def _bytes_at_most(load: Benchmark) -> int:
+    """Of an image in a request; how small its JPEG file will be is not known yet."""
+    return 0 if load.signature == JPEGS else IMAGE_PX * IMAGE_PX * 3
 
 
 def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> None:

@@ -15,8 +15,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from raybench import samples, store
+from raybench.clients import shared_memory
 from raybench.clients.base import ClientError
-from raybench.config import Benchmark, triton_model
+from raybench.config import ECHO, SHARED_MEMORY, Benchmark, triton_model
 from raybench.driver.actor import WorkerActor
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
@@ -34,6 +35,7 @@ from raybench.worker import Payloads, Task
 _OPEN_TIMEOUT_S = 300.0  # TensorFlow imports and loads in here
 _ENCODE_TIMEOUT_S = 300.0
 _HALT_TIMEOUT_S = 5.0
+_CALIBRATE_TIMEOUT_S = 30.0
 _MARGIN_S = 30.0
 
 
@@ -85,6 +87,8 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
                     record |= _facts(crew, gathered, before, _statistics(trial, server))
                     gathered.tables.insert(0, crew.warmup)
             answers = sample(crew.actors, gathered.lost, trial, shard_refs)
+            if _is_calibrated(trial, run.benchmark, server) and not gathered.lost:
+                gathered.tables += _ceiling(trial, crew, run.progress)
         record["server_ended"] = server.failure()
         status, reason = _outcome(trial, gathered, record["server_ended"], record["server_statistics"])
         record["verification"] = verified(trial, run.benchmark, answers, run.reference)
@@ -120,12 +124,16 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         warmup_request_count=0,
         seed=(run.benchmark.seed, trial.round),
     )
+    shared = load.transport == SHARED_MEMORY
+    regions = shared_memory.names(server.url, load.workers) if shared else [None] * load.workers
     actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and run.gpus else 0)
     actors = [
-        actor.remote(replace(task, worker=i, request_count=counts[i], warmup_request_count=warmups[i]))
-        for i in range(load.workers)
+        actor.remote(replace(task, worker=i, request_count=counts[i], warmup_request_count=warmups[i], region=region))
+        for i, region in enumerate(regions)
     ]
     try:
+        if shared:
+            shared_memory.unregister_orphans(server.url)
         descriptions = _all([each.open.remote() for each in actors], "open", _OPEN_TIMEOUT_S)
         encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
@@ -143,6 +151,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
     finally:
         for each in actors:
             ray.kill(each)
+        shared_memory.unregister(server.url, filter(None, regions))
 
 
 def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
@@ -176,6 +185,23 @@ def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
 def _halt(crew: Crew) -> None:
     for actor in crew.actors:
         actor.halt.remote()
+
+
+def _is_calibrated(trial: Trial, benchmark: Benchmark, server: Running) -> bool:
+    """Against Triton, which has a model that does nothing; unless that is what was measured."""
+    if trial.cell.server.kind != "triton" or ECHO in trial.cell.models or server.failure():
+        return False
+    return server.process is not None if benchmark.calibrate is None else benchmark.calibrate
+
+
+def _ceiling(trial: Trial, crew: Crew, progress: Progress) -> list[pa.Table]:
+    """What the same workers reach against a model that does nothing; nothing where one of them does not answer."""
+    progress.step(f"calibrating the client of {trial.cell.label}")
+    most_s = 2 * trial.cell.load.timeout_s + _CALIBRATE_TIMEOUT_S
+    try:
+        return _all([each.calibrate.remote() for each in crew.actors], "calibrate", most_s)
+    except (ClientError, RayError):
+        return []
 
 
 def _outcome(
@@ -237,14 +263,11 @@ def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, 
         "id": trial.id,
         "cell": cell.id,
         "round": trial.round,
-        "label": cell.server.label,
+        "label": cell.label,
         "server": server.facts,
         "model": describe_model(benchmark.models_conf, cell.model) if is_known else unknown,
         "signature": cell.signature,
-        "load": {
-            **asdict(cell.load),
-            "transport": "in process" if cell.server.kind in ("local", "fake") else "grpc",
-        },
+        "load": asdict(cell.load),
         "payload_source": benchmark.images,
         "payload_encoding": cell.encoding,
     }

@@ -135,7 +135,7 @@ def progress(kind: str, console: Console) -> Progress:
 
 
 def _name(trial: Trial) -> str:
-    return f"{trial.cell.server.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
+    return f"{trial.cell.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
 
 
 def _total(trial: Trial) -> int | None:

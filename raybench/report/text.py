@@ -57,7 +57,9 @@ def _curve(found: Found) -> Table:
 def _print_whole(console: Console, table: Table) -> None:
     """A table is never cropped: where the terminal is narrower, the terminal wraps its lines."""
     width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
-    console.print(table, width=max(width, console.width), crop=False, no_wrap=True, overflow="ignore", soft_wrap=True)
+    there, console.width = console.width, max(width, console.width)  # print(width=) goes up to the console's own alone
+    console.print(table, crop=False, no_wrap=True, overflow="ignore", soft_wrap=True)
+    console.width = there
 
 
 def markdown(summary: Summary) -> str:
@@ -113,15 +115,26 @@ def _is_open(summary: Summary) -> bool:
     return any(cell.offered_rps for cell in summary.cells)
 
 
+def _has_headroom(summary: Summary) -> bool:
+    return any(cell.headroom for cell in summary.cells)
+
+
+def _headroom(cell: CellSummary) -> str:
+    """Two significant digits say whether it is enough."""
+    return _DASH if cell.headroom is None else f"{float(f'{cell.headroom:.2g}'):g}x"
+
+
 def _batches(summary: Summary) -> list[int]:
     return sorted({trial.load["batch_size"] for trial in summary.trials})
 
 
 def _columns(summary: Summary) -> tuple[str, ...]:
-    """The batch size has a column where it is not the same everywhere, the rates where there is an open loop."""
+    """The batch size has a column where it is not the same everywhere, the rates where there is an open loop, and how
+    many times as much the client could do where that was measured."""
     batch = ("batch",) if len(_batches(summary)) > 1 else ()
     rates = ("offered/s", "achieved/s") if _is_open(summary) else ()
-    return (_COLUMNS[0], *batch, *_COLUMNS[1:2], *rates, *_COLUMNS[2:])
+    headroom = ("headroom",) if _has_headroom(summary) else ()
+    return (_COLUMNS[0], *batch, *_COLUMNS[1:2], *rates, *_COLUMNS[2:3], *headroom, *_COLUMNS[3:])
 
 
 def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
@@ -133,6 +146,7 @@ def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
         f"≤ {load['in_flight']}" if cell.offered_rps else str(load["in_flight"]),
         *([_rate(cell.offered_rps), _interval(cell.achieved_rps, digits=1)] if _is_open(summary) else []),
         _interval(cell.images_per_s, digits=1),
+        *([_headroom(cell)] if _has_headroom(summary) else []),
         _ms(cell.p50_ms),
         _ms(cell.p90_ms),
         _ms(cell.p99_ms),

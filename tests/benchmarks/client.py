@@ -1,12 +1,14 @@
 """Is the client what is measured? `raybench run` against a bare grpcio loop and perf_analyzer, on a model that does
 nothing.
 
-    python tests/benchmarks/client.py [--perf-analyzer CMD] [--rounds 5] [--seconds 3] [--images 1,16,100]
+    python tests/benchmarks/client.py [--shared-memory] [--perf-analyzer CMD] [--rounds 5] [--seconds 3] \
+        [--images 1,16,100]
 
 All load the model `echo` of one real Triton with requests of so many images of 224x224x3, one after the other and in
 shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what Python can do
-at best. With 4 in flight requests/s are compared, with 1 in flight the p50; medians over the rounds, the client's CPU
-seconds per request beside them (perf_analyzer's include its start). Prints Markdown tables.
+at best. With --shared-memory these two have the images there, perf_analyzer in its requests as ever. With 4 in flight
+requests/s are compared, with 1 in flight the p50; medians over the rounds, the client's CPU seconds per request beside
+them (perf_analyzer's include its start). Prints Markdown tables.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from statistics import median
 import grpc
 import numpy as np
 
+from raybench.clients.shared_memory import Region, names
 from raybench.clients.triton import TritonClient
 from raybench.config import ECHO, IMAGE_PX
 from raybench.servers.triton import TritonOptions, running_triton
@@ -49,10 +52,11 @@ class Measured:
     cpu_ms: float  # of the client, per request
 
 
-def by_raybench(url: str, images: int, in_flight: int, seconds: float) -> Measured:
+def by_raybench(memory: str, url: str, images: int, in_flight: int, seconds: float) -> Measured:
     with tempfile.TemporaryDirectory() as out:
         command = [RAYBENCH, "run", "-s", "triton", "--url", f"triton={url}", "-m", ECHO, "-b", str(images)]
         command += ["--workers", "1", "--concurrency", str(in_flight), "--duration", str(seconds), "--images", "noise"]
+        command += ["--shared-memory", memory]
         subprocess.run([*command, "--out", out, "--ui", "none"], check=True, timeout=TIMEOUT_S, capture_output=True)
         (folder,) = Path(out).iterdir()
         (trial,) = json.loads((folder / "summary.json").read_text())["trials"]
@@ -61,9 +65,9 @@ def by_raybench(url: str, images: int, in_flight: int, seconds: float) -> Measur
     return Measured(trial["throughput"]["requests_per_s"], trial["service_ms"]["p50"], cpu_s * 1e3)
 
 
-def by_bare_loop(url: str, images: int, in_flight: int, seconds: float) -> Measured:
+def by_bare_loop(memory: str, url: str, images: int, in_flight: int, seconds: float) -> Measured:
     """Runs in a process of its own, as every client here does."""
-    command = [sys.executable, __file__, "--bare", url, str(images), str(in_flight), str(seconds)]
+    command = [sys.executable, __file__, "--bare", memory, url, str(images), str(in_flight), str(seconds)]
     done = subprocess.run(command, check=True, timeout=TIMEOUT_S, capture_output=True, text=True)
     return Measured(*json.loads(done.stdout))
 
@@ -83,13 +87,16 @@ def by_perf_analyzer(command: list[str], url: str, images: int, in_flight: int, 
     return Measured(rate, p50_us / 1e3, cpu_s / requests * 1e3)
 
 
-def bare_loop(url: str, images: int, in_flight: int, seconds: float) -> Measured:
+def bare_loop(memory: str, url: str, images: int, in_flight: int, seconds: float) -> Measured:
     """So many threads on one channel, each sending the next request when its reply is in; warm-up apart."""
     channel = grpc.insecure_channel(url, options=[("grpc.max_send_message_length", -1)])
     call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     shape = (images, IMAGE_PX, IMAGE_PX, 3)
-    encode = TritonClient(url, model=ECHO, signature="predict_images").encode
+    region = Region(url, names(url, 1)[0]) if memory == "system" else None
+    encode = TritonClient(url, model=ECHO, signature="predict_images", region=region).encode
     payloads = [encode(np.random.default_rng(i).integers(0, 256, shape, np.uint8)) for i in range(PAYLOADS)]
+    if region:
+        region.register()
     for _ in range(2 * in_flight):
         call(payloads[0], timeout=60)
     times_s: list[float] = []
@@ -109,6 +116,8 @@ def bare_loop(url: str, images: int, in_flight: int, seconds: float) -> Measured
     for each in lanes:
         each.join()
     elapsed_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
+    if region:
+        region.close()
     return Measured(len(times_s) / elapsed_s, median(times_s) * 1e3, cpu_s / len(times_s) * 1e3)
 
 
@@ -142,17 +151,19 @@ def table(
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--shared-memory", action="store_const", const="system", default="none")
     parser.add_argument("--perf-analyzer", metavar="CMD", help="the peer's command line, if it is to be compared")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--images", default="1,16,100")
-    parser.add_argument("--bare", nargs=4, metavar=("URL", "IMAGES", "IN_FLIGHT", "SECONDS"), help=argparse.SUPPRESS)
+    parser.add_argument("--bare", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
-        url, images, in_flight, seconds = options.bare
-        print(json.dumps(astuple(bare_loop(url, int(images), int(in_flight), float(seconds)))))
+        memory, url, images, in_flight, seconds = options.bare
+        print(json.dumps(astuple(bare_loop(memory, url, int(images), int(in_flight), float(seconds)))))
         return
-    clients: Clients = {"raybench": by_raybench, "bare loop": by_bare_loop}
+    memory = options.shared_memory
+    clients: Clients = {"raybench": partial(by_raybench, memory), "bare loop": partial(by_bare_loop, memory)}
     if options.perf_analyzer:
         clients["perf_analyzer"] = partial(by_perf_analyzer, shlex.split(options.perf_analyzer))
     sizes = [int(size) for size in options.images.split(",")]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+INPUTS = ("images", "jpeg_images")
+
 
 class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -16,7 +18,11 @@ class TritonPythonModel:
 
 
 def _answer(request: Any) -> Any:
-    images = pb_utils.get_input_tensor_by_name(request, "images").as_numpy()[0]
+    tensor = next((there for name in INPUTS if (there := pb_utils.get_input_tensor_by_name(request, name))), None)
+    if tensor is None:
+        code = pb_utils.TritonError.INVALID_ARG
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError("give images or jpeg_images", code))
+    images = tensor.as_numpy()[0]
     if list(request.requested_output_names()) == ["checksum"]:
         answer = pb_utils.Tensor("checksum", np.array([_checksum(images)], np.int64))
     else:

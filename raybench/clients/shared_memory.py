@@ -1,0 +1,112 @@
+"""System shared memory (POSIX): a worker's payloads where a Triton on its host reads them itself.
+
+Requests then carry the name of a region, an offset and a size in place of images.
+"""
+
+import os
+import re
+import socket
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from raybench.clients.base import ClientError
+
+FOLDER = Path("/dev/shm")  # where the names of shm_open lie: shm_overview(7)
+_TIMEOUT_S = 10.0
+_OWNER = re.compile(r"raybench-(\d+)-\d+-(.*)-[0-9a-f]{8}-\d+")
+
+
+class Region:
+    """One worker's payloads, one after the other, for one Triton.
+
+    The file has no name but while Triton maps it: whoever is killed, nothing stays in /dev/shm. What Triton has mapped
+    it keeps until `close`, or until `unregister` by another, or its own end.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url, self._name = url, name
+        self.size = 0
+        with _placing():
+            self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def add(self, payload: bytes) -> int:
+        """Append a payload; returns its offset, bytes."""
+        offset, left = self.size, memoryview(payload)
+        with _placing():
+            while left:
+                left = left[os.write(self._file, left) :]
+        self.size += len(payload)
+        return offset
+
+    def register(self) -> None:
+        """Have Triton map what was added; to be called once, after the last payload and before the first request."""
+        with InferenceServerClient(self._url) as client, _named(self._file, self._name):
+            try:
+                client.register_system_shared_memory(self._name, f"/{self._name}", self.size, client_timeout=_TIMEOUT_S)
+            except InferenceServerException as error:
+                raise ClientError(
+                    f"shared-memory is system; Triton at {self._url} cannot map what a worker wrote "
+                    f"({error.message()}): it must run on the worker's host, with the same user and /dev/shm"
+                ) from error
+
+    def close(self) -> None:
+        os.close(self._file)
+        unregister(self._url, [self._name])
+
+
+def names(url: str, workers: int) -> list[str]:
+    """A region's name for each worker of a trial, which no other trial, run or host has.
+
+    A Triton that this process started has a guardian that sweeps up what begins with the pid and the port.
+    """
+    port, token = url.rpartition(":")[2], uuid.uuid4().hex[:8]
+    return [f"raybench-{os.getpid()}-{port}-{socket.gethostname()}-{token}-{worker}" for worker in range(workers)]
+
+
+def unregister(url: str, regions: Iterable[str]) -> None:
+    """Have Triton forget regions by name, known or not; all at once would take those of others along."""
+    with InferenceServerClient(url) as client, suppress(InferenceServerException):
+        for name in regions:
+            client.unregister_system_shared_memory(name, client_timeout=_TIMEOUT_S)
+
+
+def unregister_orphans(url: str) -> None:
+    """Have Triton forget the regions of runs of this host that were killed: they hold memory until it ends."""
+    with InferenceServerClient(url) as client, suppress(InferenceServerException):
+        known = client.get_system_shared_memory_status(client_timeout=_TIMEOUT_S).regions
+        unregister(url, [name for name in known if _is_orphan(name)])
+
+
+def _is_orphan(name: str) -> bool:
+    found = _OWNER.fullmatch(name)
+    return found is not None and found[2] == socket.gethostname() and not psutil.pid_exists(int(found[1]))
+
+
+@contextmanager
+def _named(file: int, name: str) -> Iterator[None]:
+    """A file without a name has one, in the block alone; /proc/self/fd is the way of linkat(2) to do it."""
+    path = FOLDER / name
+    with _placing():
+        os.link(f"/proc/self/fd/{file}", path, src_dir_fd=file, follow_symlinks=True)  # else Python links the symlink
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _placing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ClientError(f"shared-memory is system; {FOLDER} cannot be used: {error.strerror}") from error

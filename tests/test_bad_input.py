@@ -341,7 +341,7 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("raybench.driver.connected", starts)
+    monkeypatch.setattr("raybench.driver.stage.connected", starts)
     monkeypatch.setattr("raybench.servers.triton.ServerProcess", starts)
     monkeypatch.setattr("raybench.servers.tfserving.ServerProcess", starts)
     monkeypatch.setattr("raybench.clients.channel.DESCRIBE_TIMEOUT_S", 3.0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.special import bdtr
 
 from raybench import samples
@@ -215,8 +216,8 @@ def _times_ms(measured: pa.Table) -> np.ndarray:
     """Response of each request, in closed loop service; a failed one is slower than any limit; float [n]."""
     response_ns = samples.response_ns(measured)
     times = (samples.service_ns(measured) if response_ns is None else response_ns) / 1e6
-    is_ok = np.array([status == samples.OK for status in measured["status"].to_pylist()], bool)
-    return np.where(is_ok, times, np.inf)
+    is_ok = pc.equal(measured["status"].cast(pa.string()), samples.OK)
+    return np.where(is_ok.to_numpy(), times, np.inf)
 
 
 def _percentile_ms(goal: Goal, times_ms: np.ndarray | None) -> float | None:

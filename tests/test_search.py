@@ -95,6 +95,15 @@ def test_the_majority_of_three_decides_about_latency() -> None:
     assert values(points).count(40) == 1 or values(points).count(40) == 3
 
 
+def test_a_third_measurement_decides_before_anything_else_is_tried() -> None:
+    """Where a value held and did not, the search goes neither up nor down until that is decided."""
+    odd = {(40.0, 1): False, (40.0, 2): True, (40.0, 3): False}
+    points = climbed(P90, lambda value, round: odd.get((value, round), value < 40))
+    assert values(points).count(40) == 3
+    assert search.boundary(P90, points)[1] == 40
+    assert 80 not in values(points)
+
+
 def test_what_says_nothing_ends_the_search() -> None:
     """A point that could not be judged is no boundary: the search ends, and says that it has no answer."""
     points = [tried(1, HELD), tried(2, UNKNOWN)]

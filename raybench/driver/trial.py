@@ -151,7 +151,8 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
     finally:
         for each in actors:
             ray.kill(each)
-        shared_memory.unregister(server.url, filter(None, regions))
+        if shared:
+            shared_memory.unregister(server.url, filter(None, regions))
 
 
 def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:

@@ -28,6 +28,7 @@ def points(found: dict[str, Any]) -> list[tuple[float, str]]:
     return [(point["value"], point["verdict"]) for point in found["points"]]
 
 
+@pytest.mark.slow
 def test_until_oom(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """The last load that the server has memory for is found and confirmed; what broke it is said; the folder tells all.
 
@@ -144,6 +145,7 @@ def test_the_loads_of_a_yaml_are_refused(tmp_path: Path) -> None:
     assert (result.exit_code, "loads is given" in result.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_keeps_its_points(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Ctrl-C ends a search in order with 130; what was measured is kept, and it says that it has no answer."""
     command = [

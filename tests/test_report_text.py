@@ -121,6 +121,8 @@ def test_no_difference_says_what_would_have_been_seen(shown: Any) -> None:
     assert "over 3 rounds: no difference shown; a difference of 3.5 % or more would have been seen" in text
     text = shown(rounds_of(local=[10, 10], triton_x1=[12, 10]))
     assert re.search(r"no difference shown; a factor of \d+\.\d or more would have been seen", text)
+    text = shown(rounds_of(local=[10, 10], triton_x1=[12, 6]))
+    assert "no difference shown; even a factor of 100 could have gone unseen" in text
 
 
 def test_an_interval_that_leaves_1_out_may_be_chance_among_many() -> None:

@@ -23,6 +23,7 @@ from raybench.verdicts import Comparison
 _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
 _DASH = "–"
 _WIDEST = 500
+_HOPELESS = 100  # a larger factor says no more
 
 
 def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool = False) -> None:
@@ -200,7 +201,13 @@ def _comparison(c: Comparison, judged: int) -> str:
     if c.verdict != "no difference shown":
         return found
     among = f" among {judged} comparisons" if not c.low <= 1 <= c.high else ""
-    return f"{found}{among}; {_difference(c.detectable)} or more would have been seen"
+    return f"{found}{among}; {_seen(c.detectable)}"
+
+
+def _seen(detectable: float) -> str:
+    if detectable >= _HOPELESS:
+        return f"even a factor of {_HOPELESS} could have gone unseen"
+    return f"{_difference(detectable)} or more would have been seen"
 
 
 def _difference(ratio: float) -> str:

@@ -18,7 +18,7 @@ LAYERS = [
     | {"guardian"},
     {"plan", "stats", "rounds", "verdicts", "checks", "fairness"}
     | {"verify", "clients", "telemetry", "servers", "images", "export"},
-    {"worker", "store", "report", "search"},
+    {"worker", "store", "report", "search", "judge"},
     {"driver", "doctor", "serve"},
     {"cli"},
     {"__main__"},
@@ -37,7 +37,7 @@ HOMES = {
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = ["plan", "stats", "rounds", "verdicts", "checks", "fairness", "samples", "pacing", "steady", "search"]
+PURE = ["plan", "stats", "rounds", "verdicts", "checks", "fairness", "samples", "pacing", "steady", "search", "judge"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
     *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),

@@ -31,7 +31,9 @@ def test_the_differences_that_would_be_seen(rounds: int) -> None:
 
 def test_what_many_comparisons_would_show_by_chance() -> None:
     """The page's reason for Holm's procedure is the chance of an error among its example."""
-    (count, percent) = map(int, re.search(r"compares (\d+) equal servers.*?up to (\d+) of 100", METHOD, re.S).groups())
+    (count, percent) = map(
+        int, re.search(r"compares (\d+) equal\s+servers.*?up to (\d+) of 100", METHOD, re.S).groups()
+    )
     assert percent == round(100 * (1 - stats.CONFIDENCE**count))
 
 

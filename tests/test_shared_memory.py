@@ -178,7 +178,6 @@ def test_kills_leave_no_shared_memory(triton: TritonUnderTest, ray_environment: 
     assert (code, summary["trials"][0]["status"]) == (0, "degraded"), out
     assert regions(triton.url) == mapped
     assert names(triton.url) == []
-    time.sleep(1.1)  # the name of a results folder has its second
     with started(*command, "--duration", 30, cwd=tmp_path, env=ray_environment) as process:
         process.kill()
         process.wait(timeout=10)

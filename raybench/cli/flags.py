@@ -9,11 +9,14 @@ from raybench import config
 from raybench.config import ConfigError
 
 
-def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags of a benchmark; None where one is not given, so that the YAML's value stands."""
+def benchmark_flags(command: Callable[..., Any], number: type = int) -> Callable[..., Any]:
+    """The flags of a benchmark; None where one is not given, so that the YAML's value stands.
+
+    `number` is the type of --workers, --concurrency and --batch-size: a search takes lists of them, as text.
+    """
     options = [
-        click.option("--workers", type=int, help="Ray actors that send.  [4]"),
-        click.option("--concurrency", type=int, help="Lanes per worker: requests in flight in each.  [1]"),
+        click.option("--workers", type=number, help="Ray actors that send.  [4]"),
+        click.option("--concurrency", type=number, help="Lanes per worker: requests in flight in each.  [1]"),
         click.option(
             "--request-rate", help="Open loop: requests a second, such as 50,100: each a cell.  [closed loop]"
         ),
@@ -28,7 +31,7 @@ def benchmark_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--mix", is_flag=True, default=None, help="Send round robin over the models in one trial."),
         click.option("--models", help="Folder with models.conf.  [models]"),
         click.option("--signature", help="Signature to call; predict_jpegs takes JPEG files.  [predict_images]"),
-        click.option("-b", "--batch-size", type=int, help="Images a request.  [8]"),
+        click.option("-b", "--batch-size", type=number, help="Images a request.  [8]"),
         click.option("--request-count", type=int, help="Requests of a trial, over all workers.  [100]"),
         click.option("--duration", type=float, help="Seconds of a trial, instead of a count."),
         click.option(

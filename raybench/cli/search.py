@@ -1,6 +1,7 @@
 """raybench search: the highest load that a server holds."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,18 @@ if TYPE_CHECKING:
 
 _LISTS = ("workers", "concurrency", "batch_size")
 _RANGES = {"request_rate_range": "request_rate", "concurrency_range": "concurrency"}
+_REFUSED = {
+    "request_rate": "a search sets the load itself: leave it out, or give --request-rate-range",
+    "rounds": "a search repeats what decides: leave it out",
+    "loads": "a search sets the load itself: leave them out",
+}
 _LEAST_REQUESTS = 100
 _WINDOWS = 2  # a trial has twice the requests that its percentile needs: some lie outside of the window
 
 
 @click.command()
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@benchmark_flags
+@partial(benchmark_flags, number=str)
 @click.option("--until-oom", is_flag=True, help="Climb a list until memory runs out: find the last load that held.")
 @click.option("--latency-threshold", metavar="EXPR", help="Find the highest load that keeps it, such as p99<100ms.")
 @click.option("--request-rate-range", metavar="LO:HI", help="Requests a second to search, in an open loop.")
@@ -61,44 +67,42 @@ def search(
     sys.exit(_search_and_report(loaded, goal))
 
 
-for _option in search.params:
-    if _option.name in _LISTS:
-        _option.type = click.STRING
-
-
 def _goal(until_oom: bool, threshold: str | None, flags: dict[str, Any], ranges: dict[str, str]) -> "Goal":
-    """What is searched for, by the flags; those that say so are taken out of `flags`."""
-    from raybench.search import LATENCY, OOM, Goal, doublings
-    from raybench.search import threshold as parsed
-
+    """What is searched for, by the flags; lists are taken out of `flags`, whose other counts become numbers."""
     lists = {name: _numbers(name, flags.pop(name)) for name in _LISTS if "," in (flags[name] or "")}
     for name in _LISTS:
         flags[name] = _numbers(name, flags[name])[0] if flags.get(name) else None
     if until_oom == (threshold is not None):
         raise ConfigError("a search is for one thing: give either --until-oom or --latency-threshold")
-    if until_oom:
-        if ranges or len(lists) != 1:
-            raise ConfigError(
-                "--until-oom climbs a list: give exactly one of --workers, --concurrency and --batch-size "
-                "as one, such as 1,2,4"
-            )
-        ((variable, steps),) = lists.items()
-        if list(steps) != sorted(set(steps)):
-            raise ConfigError(
-                f"{_word(variable)} is {', '.join(map(str, steps))}; give each number once, in rising order"
-            )
-        return Goal(kind=OOM, variable=variable, steps=steps)
+    return _oom_goal(lists, ranges) if threshold is None else _latency_goal(threshold, lists, ranges)
+
+
+def _oom_goal(lists: dict[str, tuple[int, ...]], ranges: dict[str, str]) -> "Goal":
+    from raybench.search import OOM, Goal
+
+    if ranges or len(lists) != 1:
+        raise ConfigError(
+            "--until-oom climbs a list: give exactly one of --workers, --concurrency and --batch-size "
+            "as one, such as 1,2,4"
+        )
+    ((variable, steps),) = lists.items()
+    if list(steps) != sorted(set(steps)):
+        raise ConfigError(f"{_word(variable)} is {', '.join(map(str, steps))}; give each number once, in rising order")
+    return Goal(kind=OOM, variable=variable, steps=steps)
+
+
+def _latency_goal(text: str, lists: dict[str, tuple[int, ...]], ranges: dict[str, str]) -> "Goal":
+    from raybench.search import LATENCY, Goal, doublings, threshold
+
     if lists or len(ranges) != 1:
         raise ConfigError(
             "--latency-threshold searches a range: give one of --request-rate-range and --concurrency-range, "
             "and no list"
         )
-    ((name, text),) = ranges.items()
-    percentile, limit_ms = parsed(threshold or "")
-    low, high = _range(name, text)
-    return Goal(
-        kind=LATENCY, variable=_RANGES[name], steps=doublings(low, high), percentile=percentile, limit_ms=limit_ms
-    )
+    ((name, bounds),) = ranges.items()
+    percentile, limit_ms = threshold(text)
+    steps = doublings(*_range(name, bounds))
+    return Goal(kind=LATENCY, variable=_RANGES[name], steps=steps, percentile=percentile, limit_ms=limit_ms)
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
@@ -142,13 +146,6 @@ def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchm
     loaded = config.load(path, {**given, "loads": loads})
     _check_length(goal, loaded)
     return loaded
-
-
-_REFUSED = {
-    "request_rate": "a search sets the load itself: leave it out, or give --request-rate-range",
-    "rounds": "a search repeats what decides: leave it out",
-    "loads": "a search sets the load itself: leave them out",
-}
 
 
 def _needed(goal: "Goal") -> int:

@@ -12,9 +12,8 @@ from typing import Any
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use the prepared environment as it is
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault(
-    "RAY_worker_niceness", "0"
-)  # at Ray's own 15 workers wait for the server whenever cores are scarce
+# At Ray's own 15 workers wait for the server whenever cores are scarce.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 

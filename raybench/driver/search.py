@@ -10,9 +10,10 @@ from raybench import images, plan, store
 from raybench.config import Benchmark
 from raybench.driver.stage import Stage, keep, staged
 from raybench.driver.trial import Run, measure, not_measured
+from raybench.judge import is_hopeless, point
 from raybench.plan import Trial
 from raybench.report.live import Progress
-from raybench.search import BROKE, OOM, Goal, Point, at, is_hopeless, next_value, point
+from raybench.search import BROKE, OOM, Goal, Point, at, next_value
 from raybench.servers import Running, ServerError, ServerUnavailable, running
 from raybench.stats import summarize_trial
 from raybench.store import Observed

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, fairness, rounds, search, stats, store, verdicts
+from raybench import checks, fairness, judge, rounds, search, stats, store, verdicts
 
 # A search has no --rounds, it measures again what decides; and its points are as long as its percentile needs.
 _NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples"})
@@ -50,7 +50,7 @@ def _search(results: store.Results, trials: tuple[stats.TrialSummary, ...]) -> t
     points: dict[tuple[str, str], list[search.Point]] = {}
     for trial, seen in zip(trials, results.trials, strict=True):
         series = points.setdefault((trial.label, trial.model["name"]), [])
-        series.append(search.point(results.goal, trial, seen.record, seen.samples))
+        series.append(judge.point(results.goal, trial, seen.record, seen.samples))
     return tuple(search.found(results.goal, *names, tried) for names, tried in points.items())
 
 

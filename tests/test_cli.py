@@ -47,7 +47,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, out: Path, *trials: store.Observed, en
         if end:
             raise end
 
-    monkeypatch.setattr("raybench.driver.run", run)
+    monkeypatch.setattr("raybench.driver.run.run", run)
 
 
 def test_help_names_every_command() -> None:

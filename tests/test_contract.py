@@ -133,6 +133,7 @@ def test_every_summary_is_as_the_schema_has_it(case: str, tmp_path: Path) -> Non
     assert violations(derived(tmp_path, *CASES[case])) == []
 
 
+@pytest.mark.slow
 def test_a_real_run_keeps_the_contract(
     triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path
 ) -> None:

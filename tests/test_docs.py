@@ -29,9 +29,8 @@ def path_of(line: Line) -> tuple[str, ...]:
 
 
 def is_slow(line: Line) -> bool:
-    """Whether it exports, or starts a server of its own."""
-    is_quick = any(word in ("--url", "fake", "--dry-run") or word.endswith(".yaml") for word in line.words)
-    return line.words[1] in ("export", "serve") or (line.words[1] == "run" and not is_quick)
+    """Whether it exports, serves or measures."""
+    return line.words[1] in ("export", "serve") or (line.words[1] == "run" and "--dry-run" not in line.words)
 
 
 def timed(lines: list[Line]) -> list[Any]:

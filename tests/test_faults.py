@@ -65,6 +65,7 @@ def last_sent_ns(folder: Path, trial: str, worker: int) -> int:
     return int(pc.max(rows.filter(pc.equal(rows["worker"], worker))["done_ns"]).as_py())
 
 
+@pytest.mark.slow
 def test_killed_worker_degrades_its_trial(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A worker that is killed makes the trial degraded; nothing older than a second of its samples is lost."""
     arguments = ("--workers", 3, "-s", "fake", "--url", "fake=service_ms=5", "--duration", 10, "--strict")

@@ -77,7 +77,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         photos_in(tmp_path)
 
 
-@pytest.mark.parametrize("source", ["noise", "folder"])
+@pytest.mark.parametrize("source", [pytest.param("noise", marks=pytest.mark.slow), "folder"])
 def test_images_of_a_run_differ(source: str, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Two pictures in a folder, or seeded noise, become as many different images as are sent."""
     folder = tmp_path / "pictures"
@@ -94,6 +94,7 @@ def test_images_of_a_run_differ(source: str, ray_environment: dict[str, str], tm
     assert payload["images"] == payload["distinct"] == 80
 
 
+@pytest.mark.slow
 def test_files_that_are_no_images(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Among good images the corrupt ones are named, counted and skipped; unusual ones that decode are sent."""
     folder = tmp_path / "pictures"

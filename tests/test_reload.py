@@ -73,6 +73,7 @@ def test_a_reload_serves_what_changed(triton: RunningTriton, folder: Path) -> No
     assert factors(triton.grpc_url) == {"other": 5.0}
 
 
+@pytest.mark.slow
 def test_readme_reloads_a_triton_of_others(triton: RunningTriton, folder: Path) -> None:
     """What the README says about a Triton that raybench did not start works as it stands."""
     (program,) = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -81,6 +82,7 @@ def test_readme_reloads_a_triton_of_others(triton: RunningTriton, folder: Path) 
     assert set(factors(triton.grpc_url).values()) == {6.0}
 
 
+@pytest.mark.slow
 def test_a_reload_that_fails_changes_nothing(
     triton: RunningTriton, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_reload_that_fails_changes_nothing(
     index.with_suffix(".away").rename(index)
 
 
+@pytest.mark.slow
 def test_hangup_reloads_what_is_served(folder: Path) -> None:
     """SIGHUP reloads `raybench serve triton`, whose old models stay where that fails; a closed terminal ends it."""
     enter(folder, "scale")

@@ -85,6 +85,7 @@ def test_running_server(triton: TritonUnderTest, ray_environment: dict[str, str]
     assert trial["model"]["sha256"] is None  # whose models a foreign server has is not known
 
 
+@pytest.mark.slow
 def test_what_runs_is_read_back(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A Triton by url and TensorFlow in process say what they run: executions at a time, versions, threads, XLA."""
     run = raybench(
@@ -185,6 +186,7 @@ def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
         assert "cap_hit" in {doubt["code"] for doubt in trial["doubts"]}
 
 
+@pytest.mark.slow
 def test_jpegs(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Batches of JPEG files go to Triton and to TensorFlow in process, and the answers are those of TensorFlow."""
     run = raybench(
@@ -212,6 +214,7 @@ def test_hanging_server_ends(ray_environment: dict[str, str], tmp_path: Path) ->
     assert run.summary["trials"][0]["requests"]["errors"] == {"DEADLINE_EXCEEDED": 4}
 
 
+@pytest.mark.slow
 def test_failed_server_is_a_row(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A server that does not start is a failed row with Triton's own reason; the other servers are measured; exit 1."""
     broken = tmp_path / "models"
@@ -230,6 +233,7 @@ def test_failed_server_is_a_row(ray_environment: dict[str, str], tmp_path: Path)
     assert trials["triton"]["throughput"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_keeps_what_was_measured(
     how: signal.Signals, ray_environment: dict[str, str], tmp_path: Path
@@ -274,6 +278,7 @@ def test_dry_run_touches_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """--resume measures what is left of a run that was killed: no finished trial again, and the table is whole."""
     (tmp_path / "many.yaml").write_text(
@@ -335,6 +340,7 @@ def test_answers_are_held_against_tensorflows(
     assert "answers differ from TensorFlow's" in run.out
 
 
+@pytest.mark.slow
 def test_mixed_models_take_turns(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """--mix sends round robin over the models in one trial: every model answers its share."""
     models = ("-m", "efficientnetb0-no-opt", "-m", MODEL, "--mix")

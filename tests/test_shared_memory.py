@@ -135,6 +135,7 @@ def test_the_ceiling_is_of_the_same_requests(signature: str, shared: str, triton
     worker.close()
 
 
+@pytest.mark.slow
 def test_run_over_shared_memory(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A run has its shared memory in rows of their own, answers that agree, and leaves /dev/shm and Triton as they
     were; a comparison with the network is doubted."""

@@ -14,7 +14,7 @@ from raybench.config import Benchmark, ConfigError
 
 def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]], None]) -> tuple[int, Any | None]:
     """Call `drive(progress, on_folder)` and print the report; the exit code so far, and the summary if there is one."""
-    from raybench import driver
+    from raybench.driver.stage import RunError
     from raybench.report.live import progress
     from raybench.store import StoreError
 
@@ -33,7 +33,7 @@ def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]]
         raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (driver.RunError, StoreError) as error:
+    except (RunError, StoreError) as error:
         click.echo(f"Error: {error}", err=True)
         status = 1
     return status, print_summary(console, folders[0]) if folders else None

@@ -63,10 +63,10 @@ def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
 
 
 def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
-    from raybench import driver
+    from raybench.driver.run import run as drive
 
     status, summary = measured(
-        benchmark, lambda shown, begun: driver.run(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
+        benchmark, lambda shown, begun: drive(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
     )
     return status or (exit_code(summary, benchmark) if summary else 0)
 

@@ -168,11 +168,9 @@ def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
 
 
 def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
-    from raybench import driver
+    from raybench.driver.search import search as drive
 
-    status, summary = measured(
-        benchmark, lambda shown, begun: driver.search(benchmark, goal, shown, sys.argv, on_folder=begun)
-    )
+    status, summary = measured(benchmark, lambda shown, begun: drive(benchmark, goal, shown, sys.argv, on_folder=begun))
     return status or (exit_code(summary) if summary else 0)
 
 

@@ -1,0 +1,62 @@
+"""A run, from the first server to the last sample."""
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from raybench import images, plan, store
+from raybench.config import Benchmark
+from raybench.driver.stage import keep, staged
+from raybench.driver.trial import Run, measure, not_measured
+from raybench.plan import Trial
+from raybench.report.live import Progress
+from raybench.servers import ServerError, ServerUnavailable, running
+from raybench.store import Observed
+
+
+def run(
+    benchmark: Benchmark,
+    progress: Progress,
+    command: list[str],
+    on_folder: Callable[[Path], object],
+    resume: Path | None = None,
+) -> None:
+    """Measure every trial of a benchmark; each is on disk, in the folder told to `on_folder`, before the next begins.
+
+    With `resume`, the results folder of a run that was cut off, its finished trials are not measured again.
+
+    Raises ConfigError before any server starts or load is sent, RunError or StoreError where the run cannot go on, and
+    KeyboardInterrupt after the trial that an interrupt cut short has been written.
+    """
+    finished = store.finished(resume) if resume else frozenset()
+
+    def open_folder(facts: dict[str, Any]) -> Path:
+        folder = store.resume(resume, command) if resume else store.create(benchmark, command, facts=facts)
+        on_folder(folder)
+        return folder
+
+    with staged(benchmark, progress, open_folder) as stage:
+        trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
+        shards = {n: images.shards(stage.pictures, n) for n in {trial.cell.load.workers for trial in trials}}
+        progress.begin(len(trials))
+        for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
+            keep(_measure_on_one_server(list(group), stage.shared, shards), stage.shared)
+
+
+def _measure_on_one_server(trials: list[Trial], shared: Run, shards: dict[int, Any]) -> Iterator[Observed]:
+    """The trials of one server in one round, with the server running around them; one that fails is started anew."""
+    left = list(trials)
+    try:
+        while left:
+            shared.progress.step(f"starting {left[0].cell.server.label}")
+            with running(left[0].cell.server, shared.benchmark) as server:
+                while left and server.failure() is None:
+                    trial = left.pop(0)
+                    shared.progress.start(trial)
+                    yield measure(trial, shared, server, shards[trial.cell.load.workers])
+    except ServerError as error:
+        status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
+        for trial in left:
+            shared.progress.start(trial)
+            yield not_measured(trial, shared.benchmark, status=status, reason=str(error))

@@ -1,16 +1,15 @@
 """The seam between a worker and what it loads: one request out, one reply back, failures as values."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from raybench.samples import OK
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What became of one request; `body` is the answer as it came, undecoded."""
+class Reply(NamedTuple):
+    """What became of one request; `body` is the answer as it came, undecoded. A tuple, as a Sample is."""
 
     status: str  # OK or a gRPC status name
     body: Any = None

@@ -1,10 +1,8 @@
 """Bad input: one sentence with the field, the value and the remedy, exit 2, before anything starts or is written."""
 
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +14,7 @@ from typing import Any, NoReturn
 
 import grpc
 import pytest
+from certificates import Authority
 from click.testing import CliRunner
 from helpers import IMAGES, LOGITS, entry, listed, saved_model
 from real_parts import raybench, small_disk
@@ -498,13 +497,9 @@ def banner(client: socket.socket, ended: threading.Event) -> None:
 
 
 def tls(folder: Path) -> Talk:
-    """A real handshake where a certificate can be made, else the alert that ends one."""
-    if shutil.which("openssl") is None:
-        return says(b"\x15\x03\x01\x00\x02\x02\x46")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-keyout", "key", "-out", "certificate"], cwd=folder, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate", folder / "key")
+    signed = Authority(folder).signed("server", "localhost")
+    context.load_cert_chain(signed.certificate, signed.key)
 
     def talk(client: socket.socket, _: threading.Event) -> None:
         with suppress(ssl.SSLError), context.wrap_socket(client, server_side=True) as secured:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from raybench import pacing
 from raybench.clients import connect, connect_echo, shared_region
+from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import Client, ClientError, Description, Reply, size
 from raybench.photos import jpegs
 from raybench.plan import Cell
@@ -77,11 +78,11 @@ class Worker:
         self._samples: deque[Sample] = deque()  # lanes append while run() takes from the front
         self._requests: list[_Request] = []
 
-    def open(self) -> Description:
-        """Connect and ask what answers; raises ClientError."""
-        task, cell = self._task, self._task.cell
+    def open(self, access: Access = PLAIN) -> Description:
+        """Connect, with what opens the server, and ask what answers; raises ClientError."""
+        task, cell, self._access = self._task, self._task.cell, access
         self._anchor_ns = time.time_ns() - time.perf_counter_ns()
-        self._region = shared_region(task.url, task.region) if task.region else None
+        self._region = shared_region(task.url, task.region, access) if task.region else None
         self._clients = [
             connect(
                 cell.server,
@@ -91,6 +92,7 @@ class Worker:
                 batch_size=cell.load.batch_size,
                 models=task.models,
                 region=self._region,
+                access=access,
             )
             for model in cell.models
         ]
@@ -173,7 +175,7 @@ class Worker:
         """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
         measured, lanes = self._requests, self._lanes(CEILING)
         self._stop.clear()
-        with closing(connect_echo(self._task.url)) as echo:
+        with closing(connect_echo(self._task.url, self._access)) as echo:
             few = measured[: max(1, _CEILING_BYTES // len(measured[0].request))]
             self._requests = [each._replace(send=echo.send, request=echo.readdressed(each.request)) for each in few]
             try:

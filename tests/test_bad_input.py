@@ -70,6 +70,7 @@ def tiny(policy: str = "", base_path: str = "tiny") -> str:
 
 
 TWO = ("two", [IMAGES, ("boxes", 1, (-1, 4))], [LOGITS])
+BY_URL = "-s triton --url triton=127.0.0.1:1"
 NO_TRITON = ("url triton=127.0.0.1:", "no Triton answers", "name the gRPC port")
 SERVE = "serve triton --models given"
 TINY = "run -s local --models given -m tiny"
@@ -86,6 +87,8 @@ YAML = {
     "text in a list of numbers": yaml("instances: [1, two]", "line 1", "instances is 'two'", "a whole number"),
     "a url for the mapping of urls": yaml("url: 127.0.0.1:8001", "url is '127.0.0.1:8001'", "{triton: HOST:PORT}"),
     "an empty list": wrong_value("model: []", "model is ", "at least one"),
+    "headers that are no mapping": yaml("header: [a]", "line 1", "header", "{authorization: Bearer $TOKEN}"),
+    "a key that gRPC does not take": wrong_value("header: {a b: c}", "header has a key", "letters, digits"),
     "no url": wrong_value("url: {triton: ''}", "url is triton=", "KIND=HOST:PORT"),
     "an open bracket": yaml("workers: [", "line 1", "while parsing a flow node", "'<stream end>'"),
     "a list for a number": yaml("workers: [1, 2]", "line 1", "workers is [1, 2]", "a whole number"),
@@ -187,6 +190,35 @@ FLAGS = {
     "more in flight than requests": run("--request-count 3", "request-count is 3", "4 workers x 1", "at least"),
     "instances of a server by url": run("--url triton=h:1 --instances 2", "instances is 2", "leave out one"),
     "a url of TensorFlow in process": run("--url local=h:1", "url is h:1", "no url"),
+    "a certificate without its key": run(f"{BY_URL} --tls-ca system --tls-cert c", "tls-cert is c", "give tls-key too"),
+    "a key without its certificate": run(f"{BY_URL} --tls-ca system --tls-key k", "tls-key is k", "give tls-cert too"),
+    "a certificate without an authority": run(f"{BY_URL} --tls-cert c --tls-key k", "tls-cert is c", "tls-ca"),
+    "a name without an authority": run(f"{BY_URL} --tls-server-name h", "tls-server-name is h", "tls-ca", "system"),
+    "a name that no host has": run(f"{BY_URL} --tls-ca system --tls-server-name a:b", "tls-server-name is a:b", "host"),
+    "TLS to a server of ours": run("-s local -s triton --tls-ca system", "tls-ca is system", "starts triton", "--url"),
+    "TLS to none": run("-s local -s fake --tls-ca system", "tls-ca is system", "a server that runs already", "--url"),
+    "an authority that is not there": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "No such file", "name a PEM file"),
+    "an authority that is a folder": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "it is no file", "name a PEM file",
+                                         files={"ca": Path.mkdir}),
+    "a long authority": run(f"{BY_URL} --tls-ca {LONG}", "tls-ca is xxx", "File name too long", "name a PEM file"),
+    "an authority that is none": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "no certificate", "name a PEM file",
+                                     files={"ca": "hello"}),
+    "an authority that is broken": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "cannot be used", "name PEM files",
+                                       files={"ca": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}),
+    "a locked key": run(f"{BY_URL} --tls-ca system --tls-cert c --tls-key k", "tls-key is k", "encrypted", "name one",
+                        files={"c": "-----BEGIN CERTIFICATE-----", "k": "-----BEGIN ENCRYPTED PRIVATE KEY-----"}),
+    "a header to a server of ours": run("-s triton -H x-tenant=demo", "header x-tenant", "starts triton", "--url"),
+    "a header to none": run("-s fake -H x-tenant=demo", "header x-tenant", "a server that runs already", "--url"),
+    "a header with capitals": run(f"{BY_URL} -H Authorization=$T", "header Authorization", "write authorization"),
+    "a header of gRPC": run(f"{BY_URL} -H grpc-timeout=1S", "header grpc-timeout", "gRPC's own"),
+    "a header that gRPC drops": run(f"{BY_URL} -H user-agent=me", "header user-agent", "gRPC's own"),
+    "a binary header": run(f"{BY_URL} -H trace-bin=1", "header trace-bin", "-bin"),
+    "a header twice": run(f"{BY_URL} -H a=1 -H a=2", "header a is given twice", "once"),
+    "a header without a value": run(f"{BY_URL} -H authorization", "header is not KEY=VALUE", "-H 'authorization="),
+    "a header without a variable's name": run(f"{BY_URL} -H x=5$", "header x", "$NAME", "$$"),
+    "a header that is not ASCII": run(f"{BY_URL} -H x=ä", "header x", "printable ASCII"),
+    "a header of no variable": run(f"{BY_URL} -H authorization=$RAYBENCH_NONE", "header authorization",
+                                   "RAYBENCH_NONE, which is not set", "export it"),
     "a server twice": run("-s fake -s fake", "server is fake, fake", "once"),
     "a url twice": run("--url triton=h:1 --url triton=h:2", "triton=h:1, triton=h:2", "once"),
     "echo for TensorFlow": run("-m echo -s local", "model is echo", "-s triton"),
@@ -298,7 +330,7 @@ URLS = {
     "a host that cannot be": run("-s triton --url triton=a..b:1", "url triton=a..b:1", "nothing to connect to"),
     "a closed port": listener("closed", *NO_TRITON, "Connection refused"),
     "HTTP/1": listener("http", *NO_TRITON, "an HTTP server, not a gRPC one"),
-    "TLS": listener("tls", *NO_TRITON, "wants TLS"),
+    "TLS": listener("tls", "url triton=127.0.0.1:", "no Triton answers", "wants TLS", "--tls-ca"),
     "SSH": listener("ssh", *NO_TRITON, "'SSH-2.0-none'"),
     "silence": listener("silence", *NO_TRITON, "says nothing"),
     "hanging up": listener("hanging up", *NO_TRITON, "says nothing"),
@@ -377,6 +409,43 @@ def test_bad_input(row: Row, request: pytest.FixtureRequest, tmp_path: Path) -> 
         arguments = row.arguments.split() if isinstance(row.arguments, str) else row.arguments
         line = refusal([argument.replace("{port}", port) for argument in arguments])
     assert [part for part in row.said if part not in line] == [], line
+
+
+SECRET = "5Ecr3t"
+SPILLS = [
+    ["-H", f"authorization=Bearer {SECRET}"],
+    ["-H", f"authorization={SECRET}"],
+    ["-H", f"authorization: Bearer {SECRET}"],
+    ["-H", f"authorization:{SECRET}=="],
+    ["-H", f"Authorization={SECRET}"],
+    ["-H", f"{SECRET}=="],
+    ["-H", f"Bearer {SECRET}=="],
+    ["-H", f"x-api-key={SECRET}"],
+    ["-H", f"cookie=id={SECRET}"],
+    ["-H", f"x-user=Basic {SECRET}"],
+    ["-H", f"authorization=Bearer {SECRET}$HOME"],
+    ["-H", f"x-user={SECRET}$"],
+    ["-H", f"grpc-x={SECRET}"],
+    ["-H", "authorization=Bearer", SECRET],  # a variable without quotes
+]
+
+
+@pytest.mark.parametrize("flags", SPILLS, ids=" ".join)
+def test_a_secret_on_the_command_line_is_refused_unseen(flags: list[str]) -> None:
+    """A header's value that may be a secret is refused, for the results would keep it; and the refusal hides it."""
+    line = refusal(["run", *BY_URL.split(), *flags])
+    assert "header" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("text", [f"{{authorization: {SECRET}}}", f"Bearer {SECRET}", f"[{SECRET}]", "{x-user: 57351}"])
+def test_a_secret_in_a_yaml_is_refused_unseen(text: str) -> None:
+    """So is one in a YAML."""
+    Path("nightly.yaml").write_text(f"url: {{triton: 'h:1'}}\nserver: triton\nheader: {text}\n")
+    line = refusal(["run", "nightly.yaml"])
+    assert "header" in line
+    assert SECRET not in line
+    assert "57351" not in line
 
 
 @pytest.mark.parametrize("command", ["run -s fake -s triton", "serve triton --models given"])

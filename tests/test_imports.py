@@ -27,13 +27,12 @@ HOMES = {
     "ray": ["driver/", "images.py"],
     "click": ["cli/"],
     "tritonclient": [
-        "clients/shared_memory.py",
+        "clients/kserve.py",
         "clients/triton.py",
         "servers/repository.py",
         "servers/triton.py",
-        "telemetry/",
     ],
-    "grpc": ["clients/", "servers/tfserving.py"],
+    "grpc": ["clients/"],
     "keras": ["export.py"],
     "tensorflow": ["export.py", "clients/local.py"],
 }

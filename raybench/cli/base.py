@@ -9,7 +9,7 @@ from rich.console import Console
 
 from raybench import config
 from raybench.cli.interrupts import INTERRUPTED
-from raybench.config import ServerSpec
+from raybench.config import Benchmark, ServerSpec
 
 _PIPE_WIDTH = 110
 
@@ -74,6 +74,16 @@ def warn_of_exposure(servers: Iterable[ServerSpec], bind: str) -> None:
     """A line on stderr for each kind of server that we start where others than this host could reach it."""
     from raybench.servers import exposure
 
-    for sentence in dict.fromkeys(exposure(server, bind) for server in servers):
-        if sentence:
-            click.echo(f"warning: {sentence}", err=True)
+    _warn(exposure(server, bind) for server in servers)
+
+
+def warn_of_listeners(benchmark: Benchmark) -> None:
+    """A line on stderr for each server by url whose headers others than it could read."""
+    from raybench.servers import overheard
+
+    _warn(overheard(server, benchmark) for server in benchmark.servers)
+
+
+def _warn(sentences: Iterable[str | None]) -> None:
+    for sentence in filter(None, dict.fromkeys(sentences)):
+        click.echo(f"warning: {sentence}", err=True)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from raybench import config
-from raybench.config import ConfigError
+from raybench.config import ConfigError, credentials
 
 
 def benchmark_flags(command: Callable[..., Any], number: type = int) -> Callable[..., Any]:
@@ -26,6 +26,16 @@ def benchmark_flags(command: Callable[..., Any], number: type = int) -> Callable
             "-s", "--server", multiple=True, help="triton, tfserving, local or fake; repeatable.  [local, triton]"
         ),
         click.option("--url", multiple=True, help="KIND=HOST:PORT of a server that runs already; repeatable."),
+        click.option("--tls-ca", help="PEM file of who signed for the servers by url, or system: TLS.  [plain text]"),
+        click.option("--tls-cert", help="PEM file with our certificate, for a server that asks for one."),
+        click.option("--tls-key", help="PEM file with the key of --tls-cert."),
+        click.option("--tls-server-name", help="Host that the server's certificate names.  [that of the url]"),
+        click.option(
+            "-H",
+            "--header",
+            multiple=True,
+            help="KEY=VALUE for every call to a server by url, where $NAME is an environment variable; repeatable.",
+        ),
         click.option("--instances", help="Triton instances, such as 1,2: each a server of its own.  [1]"),
         click.option("-m", "--model", multiple=True, help="ARCHITECTURE-VARIANT; repeatable.  [efficientnetb0-no-opt]"),
         click.option("--mix", is_flag=True, default=None, help="Send round robin over the models in one trial."),
@@ -77,6 +87,7 @@ def parse(flags: dict[str, Any]) -> dict[str, Any]:
     parsed["url"] = {kind: url for kind, _, url in pairs}
     if len(parsed["url"]) < len(pairs):
         raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
+    parsed["header"] = credentials.headers(flags["header"])
     return parsed
 
 

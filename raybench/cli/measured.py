@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from raybench.cli.base import WrongInput, terminal, warn_of_exposure
+from raybench.cli.base import WrongInput, terminal, warn_of_exposure, warn_of_listeners
 from raybench.cli.interrupts import INTERRUPTED
 from raybench.cli.report import print_summary
 from raybench.config import Benchmark, ConfigError
@@ -25,6 +25,7 @@ def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]]
     def begun(folder: Path) -> None:
         folders.append(folder)
         warn_of_exposure(benchmark.servers, benchmark.server_bind)
+        warn_of_listeners(benchmark)
 
     try:
         with progress(benchmark.ui, console) as shown:

@@ -1,13 +1,17 @@
 """Clients of the servers under test, by kind."""
 
+import os
 from typing import TYPE_CHECKING
 
+from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import Client
 from raybench.config import ECHO, ServerSpec
 
 if TYPE_CHECKING:
     from raybench.clients.shared_memory import Region
     from raybench.clients.triton import TritonClient
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it logs each failed handshake, which a sentence tells
 
 
 def connect(
@@ -19,16 +23,17 @@ def connect(
     batch_size: int,
     models: str,
     region: "Region | None" = None,
+    access: Access = PLAIN,
 ) -> Client:
     """The client of a server's kind; a kind's module is imported only where it is used."""
     if server.kind == "triton":
         from raybench.clients.triton import TritonClient
 
-        return TritonClient(url, model=model, signature=signature, region=region)
+        return TritonClient(url, model=model, signature=signature, region=region, access=access)
     if server.kind == "tfserving":
         from raybench.clients.tfserving import TfServingClient
 
-        return TfServingClient(url, model=model, signature=signature, batch_size=batch_size)
+        return TfServingClient(url, model=model, signature=signature, batch_size=batch_size, access=access)
     if server.kind == "local":
         from raybench.clients.local import LocalClient
 
@@ -40,15 +45,15 @@ def connect(
     raise ValueError(f"no client for server kind {server.kind!r}")
 
 
-def connect_echo(url: str) -> "TritonClient":
+def connect_echo(url: str, access: Access = PLAIN) -> "TritonClient":
     """The client of the model that does nothing, in the Triton at a url."""
     from raybench.clients.triton import TritonClient
 
-    return TritonClient(url, model=ECHO, signature="")
+    return TritonClient(url, model=ECHO, signature="", access=access)
 
 
-def shared_region(url: str, name: str) -> "Region":
+def shared_region(url: str, name: str, access: Access = PLAIN) -> "Region":
     """Shared memory that the Triton at a url is to read."""
     from raybench.clients.shared_memory import Region
 
-    return Region(url, name)
+    return Region(url, name, access)

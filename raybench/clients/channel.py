@@ -1,11 +1,13 @@
 """A gRPC channel of a worker's own: bytes out, bytes in, failures as values."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import Reply
-from raybench.clients.probe import what_answers
+from raybench.clients.probe import obstacle
 
 DESCRIBE_TIMEOUT_S = 10.0
 _OPTIONS = (
@@ -15,31 +17,64 @@ _OPTIONS = (
 )
 
 
-def open_channel(url: str) -> grpc.Channel:
-    return grpc.insecure_channel(url, options=_OPTIONS)
+class CallError(Exception):
+    """A call that failed: gRPC's status, and what was said of it, without our secrets."""
+
+    def __init__(self, status: str, said: str | None) -> None:
+        super().__init__(status, said)
+        self.status, self.said = status, said
 
 
-def unary(call: Any, request: bytes, timeout_s: float) -> Reply:
-    """One call of a method that takes and gives bytes; never raises for what the server or the network does."""
-    try:
-        body = call(request, timeout=timeout_s)
-    except grpc.RpcError as error:
-        return Reply(status=error.code().name, error=error.details())
-    return Reply(status="OK", body=body, received_bytes=len(body))
+class Channel:
+    """One connection to a server; with every call go the headers that open it."""
+
+    def __init__(self, url: str, access: Access = PLAIN) -> None:
+        self._url, self._access = url, access
+        self._headers = access.headers or None
+        self._grpc = _opened(url, access)
+
+    def method(self, path: str) -> Callable[[bytes, float], Reply]:
+        """A method that takes and gives bytes, with a deadline in seconds; it never raises for what the server or the
+        network does."""
+        call, headers = self._grpc.unary_unary(path), self._headers
+
+        def send(request: bytes, timeout_s: float) -> Reply:
+            try:
+                body = call(request, timeout=timeout_s, metadata=headers)
+            except grpc.RpcError as error:
+                return Reply(status=error.code().name, error=self._access.redacted(error.details()))
+            return Reply(status="OK", body=body, received_bytes=len(body))
+
+        return send
+
+    def ask(self, path: str, request: Any, answer: Any, timeout_s: float | None = None) -> Any:
+        """One call with messages, off the clock; raises CallError."""
+        call = self._grpc.unary_unary(
+            path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+        )
+        try:
+            return call(request, timeout=timeout_s or DESCRIBE_TIMEOUT_S, metadata=self._headers)
+        except grpc.RpcError as error:
+            raise CallError(error.code().name, self._access.redacted(error.details())) from None  # it has our secrets
+
+    def stranger(self, error: CallError, name: str) -> str | None:
+        """Why a failed call met no server of this name that lets us in, and the remedy; None where it met one."""
+        if error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            return f"no {name} answers: {obstacle(self._url, self._access.tls)}"
+        if error.status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            return f"it lets nobody in without the right headers ({error.status}: {error.said}): give them by -H"
+        if error.status == "UNIMPLEMENTED":
+            return f"a gRPC server answers that is not {name}; name the gRPC port of one"
+        return None
+
+    def close(self) -> None:
+        self._grpc.close()
 
 
-def ask(channel: grpc.Channel, path: str, request: Any, answer: Any, timeout_s: float | None = None) -> Any:
-    """One call with messages, off the clock; raises grpc.RpcError."""
-    call = channel.unary_unary(
-        path, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
-    )
-    return call(request, timeout=timeout_s or DESCRIBE_TIMEOUT_S)
-
-
-def stranger(error: Any, url: str, name: str) -> str | None:
-    """Why a failed call met no server of this name, and the remedy; None where it met one."""
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return f"no {name} answers: there is {what_answers(url)}; name the gRPC port of one that runs"
-    if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-        return f"a gRPC server answers that is not {name}; name the gRPC port of one"
-    return None
+def _opened(url: str, access: Access) -> grpc.Channel:
+    if access.tls is None:
+        return grpc.insecure_channel(url, options=_OPTIONS)
+    tls = access.tls
+    credentials = grpc.ssl_channel_credentials(tls.authorities(), tls.key, tls.certificate)
+    named = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
+    return grpc.secure_channel(url, credentials, options=(*_OPTIONS, *named))

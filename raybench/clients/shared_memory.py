@@ -8,17 +8,17 @@ import re
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from tritonclient.grpc import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
+from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
+from raybench.clients.channel import CallError, Channel
+from raybench.clients.kserve import ask
 
 FOLDER = Path("/dev/shm")  # where the names of shm_open lie: shm_overview(7)
-_TIMEOUT_S = 10.0
 _OWNER = re.compile(r"raybench-(\d+)-\d+-(.*)-[0-9a-f]{8}-\d+")
 
 
@@ -29,8 +29,8 @@ class Region:
     it keeps until `close`, or until `unregister` by another, or its own end.
     """
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url, self._name = url, name
+    def __init__(self, url: str, name: str, access: Access = PLAIN) -> None:
+        self._url, self._name, self._access = url, name, access
         self.size = 0
         with _placing():
             self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -50,18 +50,18 @@ class Region:
 
     def register(self) -> None:
         """Have Triton map what was added; to be called once, after the last payload and before the first request."""
-        with InferenceServerClient(self._url) as client, _named(self._file, self._name):
+        with closing(Channel(self._url, self._access)) as channel, _named(self._file, self._name):
             try:
-                client.register_system_shared_memory(self._name, f"/{self._name}", self.size, client_timeout=_TIMEOUT_S)
-            except InferenceServerException as error:
+                ask(channel, "SystemSharedMemoryRegister", name=self._name, key=f"/{self._name}", byte_size=self.size)
+            except CallError as error:
                 raise ClientError(
                     f"shared-memory is system; Triton at {self._url} cannot map what a worker wrote "
-                    f"({error.message()}): it must run on the worker's host, with the same user and /dev/shm"
+                    f"({error.said}): it must run on the worker's host, with the same user and /dev/shm"
                 ) from error
 
     def close(self) -> None:
         os.close(self._file)
-        unregister(self._url, [self._name])
+        unregister(self._url, [self._name], self._access)
 
 
 def names(url: str, workers: int) -> list[str]:
@@ -73,18 +73,18 @@ def names(url: str, workers: int) -> list[str]:
     return [f"raybench-{os.getpid()}-{port}-{socket.gethostname()}-{token}-{worker}" for worker in range(workers)]
 
 
-def unregister(url: str, regions: Iterable[str]) -> None:
+def unregister(url: str, regions: Iterable[str], access: Access = PLAIN) -> None:
     """Have Triton forget regions by name, known or not; all at once would take those of others along."""
-    with InferenceServerClient(url) as client, suppress(InferenceServerException):
+    with closing(Channel(url, access)) as channel, suppress(CallError):
         for name in regions:
-            client.unregister_system_shared_memory(name, client_timeout=_TIMEOUT_S)
+            ask(channel, "SystemSharedMemoryUnregister", name=name)
 
 
-def unregister_orphans(url: str) -> None:
+def unregister_orphans(url: str, access: Access = PLAIN) -> None:
     """Have Triton forget the regions of runs of this host that were killed: they hold memory until it ends."""
-    with InferenceServerClient(url) as client, suppress(InferenceServerException):
-        known = client.get_system_shared_memory_status(client_timeout=_TIMEOUT_S).regions
-        unregister(url, [name for name in known if _is_orphan(name)])
+    with closing(Channel(url, access)) as channel, suppress(CallError):
+        known = ask(channel, "SystemSharedMemoryStatus").regions
+        unregister(url, [name for name in known if _is_orphan(name)], access)
 
 
 def _is_orphan(name: str) -> bool:

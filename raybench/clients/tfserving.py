@@ -7,11 +7,11 @@ and model_service.proto.
 from collections.abc import Mapping
 from typing import Any
 
-import grpc
 import numpy as np
 
+from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError, Description, Reply
-from raybench.clients.channel import ask, open_channel, stranger, unary
+from raybench.clients.channel import CallError, Channel
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensors import STRING, UINT8, array, put
 from raybench.config import IMAGE_PX, JPEGS, input_name
@@ -25,21 +25,21 @@ _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 class TfServingClient:
     """One model and signature behind TensorFlow Serving, on a channel of its own; lanes may share it."""
 
-    def __init__(self, url: str, *, model: str, signature: str, batch_size: int) -> None:
+    def __init__(self, url: str, *, model: str, signature: str, batch_size: int, access: Access = PLAIN) -> None:
         self._url = url
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
         self._input = input_name(signature)
         self._dtype = STRING if signature == JPEGS else UINT8
         self._shape: tuple[int, ...] = (batch_size,) if signature == JPEGS else (batch_size, IMAGE_PX, IMAGE_PX, 3)
-        self._channel = open_channel(url)
-        self._predict = self._channel.unary_unary(f"{_PREDICTION}/Predict")
+        self._channel = Channel(url, access)
+        self._predict = self._channel.method(f"{_PREDICTION}/Predict")
 
     def describe(self) -> Description:
         """What answers; raises ClientError, which lists what there is, where a request of ours would be refused."""
         try:
             versions = states(self._channel, self._spec.name)
             signatures = self._signatures()
-        except grpc.RpcError as error:
+        except CallError as error:
             raise ClientError(f"url tfserving={self._url}; {self._why(error)}") from error
         available = [version for version, state in versions.items() if state.state == _AVAILABLE]
         if not available:
@@ -60,7 +60,7 @@ class TfServingClient:
         return bytes(request.SerializeToString())
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
-        return unary(self._predict, request, timeout_s)
+        return self._predict(request, timeout_s)
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         response = pb.PredictResponse.FromString(reply.body)
@@ -69,14 +69,14 @@ class TfServingClient:
     def close(self) -> None:
         self._channel.close()
 
-    def _why(self, error: Any) -> str:
-        said = f"this TF Serving says {error.code().name}: {error.details()}; name a model of its models.conf by -m"
-        return stranger(error, self._url, "TF Serving") or said
+    def _why(self, error: CallError) -> str:
+        said = f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf by -m"
+        return self._channel.stranger(error, "TF Serving") or said
 
     def _signatures(self) -> Mapping[str, Any]:
         request = pb.GetModelMetadataRequest(model_spec={"name": self._spec.name}, metadata_field=["signature_def"])
         path = f"{_PREDICTION}/GetModelMetadata"
-        answer = ask(self._channel, path, request, pb.GetModelMetadataResponse)
+        answer = self._channel.ask(path, request, pb.GetModelMetadataResponse)
         found = pb.SignatureDefMap.FromString(answer.metadata["signature_def"].value).signature_def
         return {name: found[name] for name in sorted(found) if name != _INIT}
 
@@ -96,25 +96,25 @@ class TfServingClient:
         return signatures[name]
 
 
-def states(channel: grpc.Channel, model: str, timeout_s: float | None = None) -> dict[int, Any]:
-    """The versions of a model that TensorFlow Serving knows, with their state; raises grpc.RpcError."""
+def states(channel: Channel, model: str, timeout_s: float | None = None) -> dict[int, Any]:
+    """The versions of a model that TensorFlow Serving knows, with their state; raises CallError."""
     request = pb.GetModelStatusRequest(model_spec={"name": model})
-    answer = ask(channel, f"{_MODEL}/GetModelStatus", request, pb.GetModelStatusResponse, timeout_s)
+    answer = channel.ask(f"{_MODEL}/GetModelStatus", request, pb.GetModelStatusResponse, timeout_s)
     return {each.version: each for each in answer.model_version_status}
 
 
-def is_available(channel: grpc.Channel, model: str, timeout_s: float) -> bool:
+def is_available(channel: Channel, model: str, timeout_s: float) -> bool:
     """Whether TensorFlow Serving answers, and would answer a request for a model."""
     try:
         return any(each.state == _AVAILABLE for each in states(channel, model, timeout_s).values())
-    except grpc.RpcError:
+    except CallError:
         return False
 
 
-def reload(channel: grpc.Channel, models_conf: bytes, timeout_s: float) -> None:
-    """Have it serve a serialized ModelServerConfig, and nothing else; raises grpc.RpcError."""
+def reload(channel: Channel, models_conf: bytes, timeout_s: float) -> None:
+    """Have it serve a serialized ModelServerConfig, and nothing else; raises CallError."""
     request = pb.ReloadConfigRequest(config=models_conf)
-    ask(channel, f"{_MODEL}/HandleReloadConfigRequest", request, pb.ReloadConfigResponse, timeout_s)
+    channel.ask(f"{_MODEL}/HandleReloadConfigRequest", request, pb.ReloadConfigResponse, timeout_s)
 
 
 def _takes(info: Any, dtype: int, shape: tuple[int, ...]) -> bool:

@@ -5,17 +5,16 @@ The bytes are KServe v2 ModelInferRequest messages (inference.GRPCInferenceServi
 
 from typing import Any
 
-import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
 
+from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError, Description, Reply
-from raybench.clients.channel import DESCRIBE_TIMEOUT_S, ask, open_channel, stranger, unary
+from raybench.clients.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
+from raybench.clients.kserve import INFER, ask
 from raybench.clients.shared_memory import Region
 from raybench.config import JPEGS, input_name, triton_model
-
-_SERVICE = "/inference.GRPCInferenceService"
 
 
 class TritonClient:
@@ -24,16 +23,18 @@ class TritonClient:
     With a region images go there, to be registered before the first request is sent.
     """
 
-    def __init__(self, url: str, *, model: str, signature: str, region: Region | None = None) -> None:
+    def __init__(
+        self, url: str, *, model: str, signature: str, region: Region | None = None, access: Access = PLAIN
+    ) -> None:
         self._url, self._region = url, region
         self._triton_model = triton_model(model)
         self._routing = {"model_name": model, "signature": signature}
-        self._channel = open_channel(url)
-        self._infer = self._channel.unary_unary(f"{_SERVICE}/ModelInfer")
+        self._channel = Channel(url, access)
+        self._infer = self._channel.method(INFER)
 
     def describe(self) -> Description:
-        server = self._ask("ServerMetadata", service_pb2.ServerMetadataRequest())
-        metadata = self._ask("ModelMetadata", service_pb2.ModelMetadataRequest(name=self._triton_model))
+        server = self._ask("ServerMetadata")
+        metadata = self._ask("ModelMetadata", name=self._triton_model)
         self._check_routing()
         return Description(
             server=server.name,
@@ -57,7 +58,7 @@ class TritonClient:
         return request + bytes(service_pb2.ModelInferRequest(model_name=self._triton_model).SerializeToString())
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
-        return unary(self._infer, request, timeout_s)
+        return self._infer(request, timeout_s)
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         response = service_pb2.ModelInferResponse.FromString(reply.body)
@@ -65,6 +66,14 @@ class TritonClient:
             tensor.name: _array(tensor, raw)
             for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
         }
+
+    def about(self) -> str | None:
+        """What raybench's python backend says of the model, as JSON; None where another backend answers."""
+        request = self._routed()
+        request.outputs.add(name="about")
+        reply = self.send(bytes(request.SerializeToString()), DESCRIBE_TIMEOUT_S)
+        said = self.decode(reply) if reply.is_ok else {}
+        return said["about"][0] if "about" in said else None
 
     def close(self) -> None:
         self._channel.close()
@@ -91,14 +100,12 @@ class TritonClient:
         if reply.status == "NOT_FOUND":
             raise ClientError(f"url triton={self._url}: {reply.error}")
 
-    def _ask(self, method: str, request: Any) -> Any:
-        answer = getattr(service_pb2, f"{method}Response")
+    def _ask(self, method: str, **fields: Any) -> Any:
         try:
-            return ask(self._channel, f"{_SERVICE}/{method}", request, answer)
-        except grpc.RpcError as error:
-            said = f"this Triton says {error.code().name}: {error.details()}"
-            ours = f"{said}; raybench calls its model {self._triton_model!r}"
-            raise ClientError(f"url triton={self._url}; {stranger(error, self._url, 'Triton') or ours}") from error
+            return ask(self._channel, method, **fields)
+        except CallError as error:
+            said = f"this Triton says {error.status}: {error.said}; raybench calls its model {self._triton_model!r}"
+            raise ClientError(f"url triton={self._url}; {self._channel.stranger(error, 'Triton') or said}") from error
 
 
 def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+from raybench.config import credentials
 from raybench.config.values import (
     DISTRIBUTIONS,
     ECHO,
@@ -47,6 +48,7 @@ def checked(b: Benchmark) -> Benchmark:
         _check_load(variant)
         if variant.request_rate:
             _check_open_loop(variant)
+    credentials.check(b)
     _check_baseline(b)
     _check_open_loop_alone(b)
     sends_jpegs = any(variant.signature == JPEGS for variant in b.variants)
@@ -80,7 +82,8 @@ def _check_texts(b: Benchmark) -> None:
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
     shared, kinds = b.shared_memory, ", ".join(SHARED_MEMORY_KINDS)
     _require(shared in SHARED_MEMORY_KINDS, "shared_memory", shared, f"there are {kinds}")
-    for name in ("name", "signature", "models", "images", "out", "address", "server_bind"):
+    files = ("tls_ca", "tls_cert", "tls_key")
+    for name in ("name", "signature", "models", "images", "out", "address", "server_bind", *files, "tls_server_name"):
         text = getattr(b, name)
         _require(text is None or is_text(text), name, text, "give text without line breaks and control characters")
     for name in ("name", "signature"):

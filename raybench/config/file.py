@@ -60,14 +60,25 @@ def _typed(where: str, name: str, value: Any) -> Any:
         values = value if isinstance(value, list) else [value]
         return tuple(_scalar(where, name, element, each) for each in values)
     if "Mapping" in expected:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: {name} is {short(value)}; write 'url: {{triton: HOST:PORT}}'")
-        return {_scalar(where, name, str, key): _scalar(where, name, str, each) for key, each in value.items()}
+        return _headers(where, value) if name == "header" else _urls(where, name, value)
     if value is None and "None" in expected:
         return None
     kinds = {"bool": bool, "int": int, "float": float}
     kind = next((kinds[word] for word in kinds if word in expected), str)
     return _scalar(where, name, kind, value)
+
+
+def _urls(where: str, name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: {name} is {short(value)}; write 'url: {{triton: HOST:PORT}}'")
+    return {_scalar(where, name, str, key): _scalar(where, name, str, each) for key, each in value.items()}
+
+
+def _headers(where: str, value: Any) -> dict[str, str]:
+    """What may be a secret is not shown."""
+    if isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair):
+        return value
+    raise ConfigError(f"{where}: header holds no texts by key; write 'header: {{authorization: Bearer $TOKEN}}'")
 
 
 def _scalar(where: str, name: str, kind: type, value: Any) -> Any:

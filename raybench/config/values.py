@@ -20,7 +20,12 @@ LOAD_KEYS = (
 ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a trial has one
 DISTRIBUTIONS = ("constant", "poisson")
 SHARED_MEMORY_KINDS = ("none", "system")
-IN_PROCESS, GRPC, SHARED_MEMORY = "in process", "grpc", "shared memory"  # how requests travel
+IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
+    "in process",
+    "grpc",
+    "grpc over TLS",
+    "shared memory",
+)  # how requests travel
 LANES = 64  # of a worker in an open loop, where nothing else is asked
 LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
 
@@ -63,6 +68,11 @@ class Benchmark:
     name: str = "run"
     server: tuple[str, ...] = ("local", "triton")
     url: Mapping[str, str] = field(default_factory=dict)
+    tls_ca: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_server_name: str | None = None
+    header: Mapping[str, str] = field(default_factory=dict)  # values name variables of the environment
     instances: tuple[int, ...] = (1,)
     model: tuple[str, ...] = ("efficientnetb0-no-opt",)
     mix: bool = False
@@ -134,7 +144,9 @@ class Benchmark:
         """How requests travel to a server."""
         if server.kind in ("local", "fake"):
             return IN_PROCESS
-        return SHARED_MEMORY if server.kind == "triton" and self.shared_memory == "system" else GRPC
+        if server.kind == "triton" and self.shared_memory == "system":
+            return SHARED_MEMORY
+        return GRPC_TLS if self.tls_ca else GRPC
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from raybench.clients.access import Access
 from raybench.clients.base import Description
 from raybench.tensorflow_facts import tensorflow_facts
 from raybench.worker import Payloads, Task, Worker
@@ -19,8 +20,8 @@ class _Worker:
     def __init__(self, task: Task) -> None:
         self._worker = Worker(task)
 
-    def open(self) -> Description:
-        return self._worker.open()
+    def open(self, access: Access) -> Description:
+        return self._worker.open(access)
 
     def encode(self, blocks: list[Any]) -> Payloads:
         return self._worker.encode(ray.get(blocks))

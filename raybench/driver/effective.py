@@ -27,8 +27,8 @@ def with_effective(trial: Trial, server: Running, model: Mapping[str, Any], acto
 def _effective(trial: Trial, server: Running, model: Mapping[str, Any], actor: Any) -> Effective | None:
     kind, name = trial.cell.server.kind, trial.cell.models[0]
     if kind == "triton":
-        about = triton.read_about(server.url, name, trial.cell.signature)
-        return of_triton(triton.read_config(server.url, triton_model(name)), about, model)
+        about = triton.read_about(server.url, name, trial.cell.signature, server.access)
+        return of_triton(triton.read_config(server.url, triton_model(name), server.access), about, model)
     if kind == "local":
         return of_local(ray.get(actor.tensorflow.remote(), timeout=_TIMEOUT_S), model)
     if kind == "tfserving":

@@ -11,6 +11,7 @@ import psutil
 
 from raybench import images, store
 from raybench.clients import connect, shared_memory
+from raybench.clients.access import Access
 from raybench.clients.base import ClientError
 from raybench.clients.probe import GRPC, TLS, is_here, what_answers
 from raybench.config import ECHO, IMAGE_PX, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
@@ -27,8 +28,11 @@ _WORKER_MIB = 60  # a worker's process, at the least
 _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
-def check(benchmark: Benchmark, progress: Progress) -> None:
-    """Raise ConfigError for what cannot work; export the asked models that models.conf lacks."""
+def check(benchmark: Benchmark, access: Access, progress: Progress) -> None:
+    """Raise ConfigError for what cannot work; export the asked models that models.conf lacks.
+
+    `access` opens the servers by url.
+    """
     store.check_out(benchmark)
     _check_images(benchmark)
     _check_memory(benchmark)
@@ -36,7 +40,7 @@ def check(benchmark: Benchmark, progress: Progress) -> None:
     _check_address(address_of(benchmark))
     for server in benchmark.servers:
         _check_machine(server, benchmark)
-        _check_url(server, benchmark)
+        _check_url(server, benchmark, access)
     if any(server.kind == "local" or server.is_ours for server in benchmark.servers):
         _export_missing(benchmark, progress)
         for entry in _models_there(benchmark):
@@ -101,7 +105,7 @@ def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
         check_bind(benchmark.server_bind)
 
 
-def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
+def _check_url(server: ServerSpec, benchmark: Benchmark, access: Access) -> None:
     """Ask a server that runs already whether it is one, and has the models and the signature."""
     if server.url is None:
         return
@@ -117,6 +121,7 @@ def _check_url(server: ServerSpec, benchmark: Benchmark) -> None:
                 signature=signature,
                 batch_size=batch_size,
                 models=benchmark.models,
+                access=access,
             )
             with closing(client):
                 client.describe()

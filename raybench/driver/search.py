@@ -49,7 +49,7 @@ class _Climb:
         while (trial := self._next()) is not None:
             self._stage.shared.progress.step(f"starting {trial.cell.server.label}")
             try:
-                with running(trial.cell.server, self._started_for()) as server:
+                with running(trial.cell.server, self._started_for(), self._stage.shared.access) as server:
                     yield from self._on_one_server(server)
             except ServerError as error:
                 status = "skipped" if isinstance(error, ServerUnavailable) else "failed"

@@ -9,6 +9,7 @@ from typing import Any
 from ray.exceptions import RayError
 
 from raybench import images, store
+from raybench.clients.access import Access, read_access
 from raybench.config import IMAGE_PX, Benchmark, ConfigError
 from raybench.driver import preflight
 from raybench.driver.cluster import Cluster, connected
@@ -40,18 +41,23 @@ def staged(benchmark: Benchmark, progress: Progress, open_folder: Callable[[dict
     `open_folder` is called with facts about the environment. Raises ConfigError before any server starts, and RunError
     where Ray fails inside the block.
     """
-    preflight.check(benchmark, progress)
+    access = read_access(benchmark)
+    preflight.check(benchmark, access, progress)
     progress.step("starting Ray")
     with connected(benchmark) as cluster:
         progress.say(_dashboard(cluster))
         try:
-            yield from _opened(benchmark, cluster, progress, open_folder)
+            yield from _opened(benchmark, access, cluster, progress, open_folder)
         except RayError as error:
             raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
 
 
 def _opened(
-    benchmark: Benchmark, cluster: Cluster, progress: Progress, open_folder: Callable[[dict[str, Any]], Path]
+    benchmark: Benchmark,
+    access: Access,
+    cluster: Cluster,
+    progress: Progress,
+    open_folder: Callable[[dict[str, Any]], Path],
 ) -> Iterator[Stage]:
     progress.step(f"reading images ({benchmark.images})")
     pictures = _images(benchmark)
@@ -59,7 +65,14 @@ def _opened(
         progress.say(_skipped(pictures.unreadable))
     folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
     reference = Reference(benchmark.models_conf.parent.resolve())
-    shared = Run(benchmark=benchmark, folder=folder, gpus=cluster.gpus, progress=progress, reference=reference)
+    shared = Run(
+        benchmark=benchmark,
+        folder=folder,
+        gpus=cluster.gpus,
+        progress=progress,
+        reference=reference,
+        access=access,
+    )
     try:
         yield Stage(shared, pictures)
     finally:

@@ -16,6 +16,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from raybench import samples, store
 from raybench.clients import shared_memory
+from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
 from raybench.config import ECHO, SHARED_MEMORY, Benchmark, triton_model
 from raybench.driver.actor import WorkerActor
@@ -41,13 +42,15 @@ _MARGIN_S = 30.0
 
 @dataclass(frozen=True)
 class Run:
-    """What all trials of a run share; `is_enough` says of what a trial has measured so far whether it may end."""
+    """What all trials of a run share, with what opens the servers by url; `is_enough` says of what a trial has measured
+    so far whether it may end."""
 
     benchmark: Benchmark
     folder: Path
     gpus: int
     progress: Progress
     reference: Reference
+    access: Access = PLAIN
     is_enough: Callable[[list[pa.Table]], bool] = lambda _: False
 
 
@@ -133,8 +136,8 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
     ]
     try:
         if shared:
-            shared_memory.unregister_orphans(server.url)
-        descriptions = _all([each.open.remote() for each in actors], "open", _OPEN_TIMEOUT_S)
+            shared_memory.unregister_orphans(server.url, server.access)
+        descriptions = _all([each.open.remote(server.access) for each in actors], "open", _OPEN_TIMEOUT_S)
         encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
         most_s = load.timeout_s * ((asked or 0) // load.workers + 3) + load.warmup_timeout_s + 10
@@ -152,7 +155,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         for each in actors:
             ray.kill(each)
         if shared:
-            shared_memory.unregister(server.url, filter(None, regions))
+            shared_memory.unregister(server.url, filter(None, regions), server.access)
 
 
 def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
@@ -284,8 +287,9 @@ def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
 
 
 def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:
-    cell = trial.cell
-    return triton.read(server.url, triton_model(cell.models[0])) if cell.server.kind == "triton" else None
+    if trial.cell.server.kind != "triton":
+        return None
+    return triton.read(server.url, triton_model(trial.cell.models[0]), server.access)
 
 
 def _sentence(error: Exception) -> str:

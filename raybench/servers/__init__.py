@@ -5,18 +5,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from raybench.config import ECHO, IMAGE_PX, Benchmark, ServerSpec
+from raybench.clients.access import PLAIN, Access
+from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ServerSpec
 from raybench.servers import model_server, wheel
 from raybench.servers.process import ServerError, ServerProcess, ServerUnavailable
 
-__all__ = ["Running", "ServerError", "ServerUnavailable", "exposure", "facts", "running", "unfit"]
+__all__ = ["Running", "ServerError", "ServerUnavailable", "exposure", "facts", "overheard", "running", "unfit"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that can be loaded: where, what it is, and, where it is ours, its process, parts and whether it answers.
+    """A server that can be loaded: where, what it is, what opens it, and, where it is ours, its process, parts and
+    whether it answers.
 
     `pid` is the root of the process tree whose memory is the server's, where that is on this host; `parts` are the pids
     and names of its processes when it was ready.
@@ -28,6 +30,7 @@ class Running:
     pid: int | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
+    access: Access = PLAIN
 
     def failure(self) -> str | None:
         """Why a server of ours can no longer be loaded, with its last lines; None where it can."""
@@ -75,14 +78,24 @@ def exposure(server: ServerSpec, bind: str) -> str | None:
     return f"the server listens on {bind}{old} {trust}"
 
 
+def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
+    """Who could read the headers that a server is sent, as a sentence; None where nobody on the way can."""
+    if benchmark.transport(server) == IN_PROCESS or benchmark.tls_ca or not benchmark.header:
+        return None
+    host = (server.url or "").rpartition(":")[0].strip("[]")
+    if host in _LOOPBACK:
+        return None
+    return f"headers go to {server.url} in plain text: let nobody listen who is not to know them, or give --tls-ca"
+
+
 @contextmanager
-def running(server: ServerSpec, benchmark: Benchmark) -> Iterator[Running]:
-    """The server under test, started unless a url names it; stopped on the way out.
+def running(server: ServerSpec, benchmark: Benchmark, access: Access = PLAIN) -> Iterator[Running]:
+    """The server under test, started unless a url names it, which `access` opens; stopped on the way out.
 
     Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
     """
     if not server.is_ours:
-        yield Running(url=server.url or "", facts=facts(server))
+        yield Running(url=server.url or "", facts=facts(server), access=access)
         return
     with _triton(server, benchmark) if server.kind == "triton" else _tfserving(benchmark) as ours:
         known = {"launcher": ours.launcher, "version": ours.version, "url": ours.grpc_url, "config": ours.config}

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import grpc
 import numpy as np
 
 from raybench.clients import tfserving
-from raybench.clients.channel import open_channel
+from raybench.clients.channel import CallError, Channel
 from raybench.clients.tfserving import TfServingClient
 from raybench.config import IMAGE_PX, JPEGS, ConfigError
 from raybench.photos import jpegs
@@ -86,11 +85,11 @@ class RunningTfServing:
         Returns the models now served; raises ServerError, one sentence, where it refuses.
         """
         models = resolved(self.options.models_conf, self.options.models)
-        with closing(open_channel(self.grpc_url)) as channel:
+        with closing(Channel(self.grpc_url)) as channel:
             try:
                 tfserving.reload(channel, serialize_models_conf(self.server.models(models)), RELOAD_S)
-            except grpc.RpcError as error:
-                raise ServerError(f"TF Serving cannot load the models: {error.details()}") from error
+            except CallError as error:
+                raise ServerError(f"TF Serving cannot load the models: {error.said}") from error
         return models
 
 
@@ -121,7 +120,7 @@ def running_tfserving(options: TfServingOptions) -> Iterator[RunningTfServing]:
         process = ServerProcess(command, env=environment, folder=folder, reason=_REASON, sweep="")
         url = endpoint(options.bind, grpc_port)
         try:
-            with closing(open_channel(url)) as channel:
+            with closing(Channel(url)) as channel:
                 is_ready = partial(_are_available, channel, models)
                 wait_until(is_ready, process, what="TF Serving", timeout_s=START_TIMEOUT_S)
                 _warm_up(url, options, process)
@@ -176,7 +175,7 @@ def _config(server: ModelServer, options: TfServingOptions, models: tuple[ModelC
     return {**names, **_settings(server), **batching, "gpu_allocator": "growth"}
 
 
-def _are_available(channel: grpc.Channel, models: tuple[ModelConfig, ...]) -> bool:
+def _are_available(channel: Channel, models: tuple[ModelConfig, ...]) -> bool:
     return all(tfserving.is_available(channel, model.name, _ANSWER_S) for model in models)
 
 

@@ -1,14 +1,14 @@
 """What Triton says of itself, read outside the timed path: its statistics, its configuration."""
 
 import json
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import tritonclient.grpc as triton_grpc
-from tritonclient.utils import InferenceServerException
-
-_TIMEOUT_S = 10.0
+from raybench.clients.access import PLAIN, Access
+from raybench.clients.channel import CallError, Channel
+from raybench.clients.kserve import ask
+from raybench.clients.triton import TritonClient
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,13 @@ class Statistics:
     compute_output_ns: int
 
 
-def read(url: str, model: str) -> Statistics | None:
+def read(url: str, model: str, access: Access = PLAIN) -> Statistics | None:
     """ModelStatistics over gRPC; None where Triton does not give them."""
-    client = triton_grpc.InferenceServerClient(url)
-    try:
-        stats = client.get_inference_statistics(model, client_timeout=_TIMEOUT_S).model_stats[0]
-    except (InferenceServerException, IndexError):
-        return None
-    finally:
-        client.close()
+    with closing(Channel(url, access)) as channel:
+        try:
+            stats = ask(channel, "ModelStatistics", name=model).model_stats[0]
+        except (CallError, IndexError):
+            return None
     infer = stats.inference_stats
     return Statistics(
         success=infer.success.count,
@@ -59,26 +57,17 @@ def difference(before: Statistics | None, after: Statistics | None) -> dict[str,
     return delta if all(value >= 0 for value in delta.values()) else None
 
 
-def read_config(url: str, model: str) -> Any:
+def read_config(url: str, model: str, access: Access = PLAIN) -> Any:
     """The complete ModelConfig message of a model as Triton runs it; None where Triton does not give it."""
-    with triton_grpc.InferenceServerClient(url) as client:
+    with closing(Channel(url, access)) as channel:
         try:
-            return client.get_model_config(model, client_timeout=_TIMEOUT_S).config
-        except InferenceServerException:
+            return ask(channel, "ModelConfig", name=model).config
+        except CallError:
             return None
 
 
-def read_about(url: str, model: str, signature: str) -> dict[str, Any]:
+def read_about(url: str, model: str, signature: str, access: Access = PLAIN) -> dict[str, Any]:
     """What raybench's python backend says about a model in it; nothing where another backend answers."""
-    routing = {"model_name": model, "signature": signature}
-    inputs = [
-        triton_grpc.InferInput(name, (1, 1), "BYTES").set_data_from_numpy(np.array([[text.encode()]], object))
-        for name, text in routing.items()
-    ]
-    wanted = [triton_grpc.InferRequestedOutput("about")]
-    with triton_grpc.InferenceServerClient(url) as client:
-        try:
-            text = client.infer("saved_model", inputs, outputs=wanted, client_timeout=_TIMEOUT_S).as_numpy("about")
-        except InferenceServerException:
-            return {}
-    return {} if text is None else dict(json.loads(text[0]))  # a response cache answers without outputs
+    with closing(TritonClient(url, model=model, signature=signature, access=access)) as client:
+        text = client.about()
+    return {} if text is None else dict(json.loads(text))

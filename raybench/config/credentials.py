@@ -1,0 +1,89 @@
+"""TLS and headers for servers that run already: how they may be given. No value of a header is ever shown."""
+
+import re
+from collections.abc import Iterable, Mapping
+from string import Template
+
+from raybench.config.values import IN_PROCESS, Benchmark, ConfigError, is_text
+
+SYSTEM = "system"  # in place of a file: the authorities that a worker's host trusts
+_EXAMPLE = "-H 'authorization=Bearer $TOKEN', in single quotes"
+_KEY = re.compile(r"[0-9A-Za-z_.-]+")  # gRPC over HTTP/2 (PROTOCOL-HTTP2.md), Header-Name; there without capitals
+_DROPPED = ("content-length", "content-type", "te", "user-agent")  # gRPC sends its own, or none, without a word
+_SECRET_KEY = re.compile(r"auth|cookie|credential|jwt|key|pass|secret|session|token")
+_SECRET_VALUE = re.compile(r"(apikey|basic|bearer|digest|token)\s", re.IGNORECASE)
+_SCHEME_AND_VARIABLE = re.compile(r"([A-Za-z]+ )?\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
+_HOST = re.compile(r"[\w.-]+", re.ASCII)
+
+
+def headers(texts: Iterable[str]) -> dict[str, str]:
+    """Keys and values of flags such as `authorization=Bearer $TOKEN`; raises ConfigError without showing a value."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        if not value.strip("=") or not _KEY.fullmatch(key):
+            raise ConfigError(f"header is not KEY=VALUE; write such as {_EXAMPLE}")
+        if key in found:
+            raise ConfigError(f"header {key} is given twice; give it once")
+        found[key] = value
+    check_headers(found)
+    return found
+
+
+def check_headers(found: Mapping[str, str]) -> None:
+    """Raise ConfigError for a key that gRPC would refuse, and for a secret that is not left in the environment."""
+    for key, value in found.items():
+        if not _KEY.fullmatch(key):
+            raise ConfigError("header has a key that gRPC does not take; use letters, digits, '.', '_' and '-'")
+        if wrong := _wrong_key(key) or _wrong_value(key, value):
+            raise ConfigError(f"header {key} {wrong}")
+
+
+def check(b: Benchmark) -> None:
+    """Raise ConfigError where a part is missing, or where a server of this run could not use it."""
+    check_headers(b.header)
+    parts = {"tls-ca": b.tls_ca, "tls-cert": b.tls_cert, "tls-key": b.tls_key, "tls-server-name": b.tls_server_name}
+    given = {name: value for name, value in parts.items() if value is not None}
+    for one, other in (("tls-cert", "tls-key"), ("tls-key", "tls-cert")):
+        if one in given and other not in given:
+            raise ConfigError(f"{one} is {given[one]}; give {other} too: a certificate goes with its key")
+    if given and "tls-ca" not in given:
+        name, value = next(iter(given.items()))
+        raise ConfigError(f"{name} is {value}; tls-ca turns TLS on: give its file too, or {SYSTEM}")
+    if not _HOST.fullmatch(b.tls_server_name or "none"):
+        raise ConfigError(f"tls-server-name is {b.tls_server_name}; give a host as the server's certificate has it")
+    for said in [
+        *(f"{name} is {value}" for name, value in given.items()),
+        *(f"header {key} is given" for key in b.header),
+    ]:
+        _check_servers(b, said)
+
+
+def _wrong_key(key: str) -> str | None:
+    if key != key.lower():
+        return f"has capitals, which gRPC does not take; write {key.lower()}"
+    if key.startswith("grpc-") or key in _DROPPED:
+        return "is gRPC's own; leave it out"
+    if key.endswith("-bin"):
+        return "is binary by its name, which is not supported; give one that does not end in -bin"
+    return None
+
+
+def _wrong_value(key: str, value: str) -> str | None:
+    """A literal would be kept in the results, with the command; so a secret is one variable, after its scheme."""
+    is_secret = _SECRET_KEY.search(key) or _SECRET_VALUE.match(value)
+    if is_secret and not _SCHEME_AND_VARIABLE.fullmatch(value):
+        return f"may be a secret, and results keep what is written here; put it into a variable: {_EXAMPLE}"
+    if not Template(value).is_valid():
+        return "has a $ without the name of a variable; write $NAME or ${NAME}, and $$ for a dollar"
+    if not (is_text(value) and value.isascii()):
+        return "has a value that gRPC does not take; give printable ASCII"
+    return None
+
+
+def _check_servers(b: Benchmark, said: str) -> None:
+    """Those that raybench starts speak plain text, on this host."""
+    if ours := [server.kind for server in b.servers if server.is_ours]:
+        raise ConfigError(f"{said}; raybench starts {ours[0]} itself, in plain text: give its --url, or leave out one")
+    if all(b.transport(server) == IN_PROCESS for server in b.servers):
+        raise ConfigError(f"{said}; it is of a server that runs already: give one by --url, or leave it out")

@@ -62,8 +62,7 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
 
 
 def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
-    whole = [trial for trial in rounds if trial.status == "ok"]
-    good = [trial for trial in whole or rounds if trial.throughput]  # what was cut short never moves a mean
+    good = counted(rounds)
     bad = next((trial for trial in rounds if trial.status != "ok"), None)
     latencies = [each for trial in good if (each := trial.response_ms or trial.service_ms)]
     return CellSummary(
@@ -76,9 +75,9 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
         achieved_rps=interval(trial.achieved_rps for trial in good if trial.achieved_rps is not None),
         images_per_s=interval(trial.throughput.images_per_s for trial in good if trial.throughput),
         job_s=interval(trial.job_s for trial in good if trial.job_s is not None),
-        p50_ms=_mean(each.p50 for each in latencies),
-        p90_ms=_mean(each.p90 for each in latencies),
-        p99_ms=_mean(each.p99 for each in latencies),
+        p50_ms=mean(each.p50 for each in latencies),
+        p90_ms=mean(each.p90 for each in latencies),
+        p99_ms=mean(each.p99 for each in latencies),
         memory_peak_mib=_most(trial.memory.peak_mib for trial in rounds),
         gpu_peak_mib=_most(trial.memory.gpu_peak_mib for trial in rounds),
         headroom=min((trial.headroom for trial in good if trial.headroom is not None), default=None),
@@ -86,7 +85,13 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
     )
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
+def counted(rounds: list[TrialSummary]) -> list[TrialSummary]:
+    """The trials of a cell that its numbers are the means of: what was cut short never moves one."""
+    whole = [trial for trial in rounds if trial.status == "ok"]
+    return [trial for trial in whole or rounds if trial.throughput]
+
+
+def mean(values: Iterable[float | None]) -> float | None:
     """The mean over rounds, None unless every round supports the value."""
     given = list(values)
     return float(np.mean([v for v in given if v is not None])) if given and None not in given else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from raybench import config
 from raybench.config import Benchmark, ConfigError
 from raybench.stats import PERCENTILES
 
@@ -80,16 +81,11 @@ def goal(asked: Mapping[str, Any]) -> Goal:
 
 def threshold(text: str) -> tuple[str, float]:
     """The percentile, and the limit in ms, of such as p99<100ms or p99.9<0.5s; raises ConfigError."""
-    name, _, limit = text.replace(" ", "").partition("<")
-    percentile, scale = name.replace(".", "_"), 1.0 if limit.endswith("ms") else 1e3
-    try:
-        limit_ms = float(limit.removesuffix("s").removesuffix("m")) * scale
-    except ValueError:
-        limit_ms = 0.0
-    if percentile not in PERCENTILES or not limit.endswith("s") or not 0 < limit_ms < 1e9:
+    found = config.threshold(text)
+    if found is None or found.metric not in PERCENTILES or found.operator != "<" or not 0 < found.limit < 1e9:
         names = ", ".join(PERCENTILES).replace("_", ".")
         raise ConfigError(f"latency-threshold is {text}; write such as p99<100ms, of {names}")
-    return percentile, limit_ms
+    return found.metric, found.limit
 
 
 def doublings(low: float, high: float) -> tuple[float, ...]:

@@ -86,7 +86,7 @@ def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any], s
     environment = {**_environment(), **facts}
     started = stamp.isoformat(timespec="seconds")
     run = {"name": benchmark.name, "started": started, "ended": None, "command": command, "resumed": []}
-    run |= {"baseline": benchmark.baseline}
+    run |= {"baseline": benchmark.baseline, "threshold": list(benchmark.threshold)}
     _write_json(folder / "environment.json", {"run": run, "environment": environment})
     return folder
 
@@ -165,7 +165,7 @@ def load(folder: Path) -> Results:
                 )
         records.sort(key=lambda record: (record["started"], record["id"]))
         trials = tuple(_observed(folder, record) for record in records) + _unfinished(folder)
-        run = {"baseline": None, **about["run"]}  # which folders from before there was one lack
+        run = {"baseline": None, "threshold": [], **about["run"]}  # which folders from before there were any lack
         return Results(folder=folder, run=run, environment=about["environment"], trials=trials, goal=_goal(folder))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{folder}: is not a results folder that can be read: {error}") from error
@@ -179,6 +179,19 @@ def _goal(folder: Path) -> Goal | None:
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     _write_json(folder / "summary.json", summary)
+
+
+def write_report(folder: Path, page: str) -> Path:
+    """Renew a results folder's report.html; raises StoreError."""
+    path = folder / "report.html"
+    _write(path, page.encode())
+    return path
+
+
+def benchmark_text(folder: Path) -> str:
+    """benchmark.yaml as it stands; nothing where there is none."""
+    path = folder / "benchmark.yaml"
+    return path.read_text() if path.exists() else ""
 
 
 def _observed(folder: Path, record: dict[str, Any]) -> Observed:

@@ -1,4 +1,4 @@
-"""Which server is faster: throughput paired by round, on the log scale, with what could have been seen; pure."""
+"""Which is faster: throughput or latency paired by round, on the log scale, with what could have been seen; pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,21 +8,26 @@ import numpy as np
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from raybench.rounds import interval
-from raybench.stats import CONFIDENCE, TrialSummary
+from raybench.stats import CONFIDENCE, PERCENTILES, TrialSummary
 
 POWER = 0.8
+THROUGHPUT = "throughput"
+NO_DIFFERENCE = "no difference shown"
+LATENCIES = ("mean", *PERCENTILES, "max")  # of response, in a closed loop of service
 
 _Rounds = Mapping[int, TrialSummary]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Throughput of a server over that of another on the same model, paired by round.
+    """A metric of a server over that of another on the same model, paired by round.
 
-    With one round there is a ratio and nothing else. `detectable` is the ratio, above 1, that such rounds tell from 1
-    in 8 of 10 runs. The verdict allows for all comparisons of the run.
+    `metric` is throughput, or one of LATENCIES, of which the lower is the faster. With one round there is a ratio and
+    nothing else. `detectable` is the ratio, above 1, that such rounds tell from 1 in 8 of 10 runs. The verdict allows
+    for all comparisons of the run.
     """
 
+    metric: str
     model: str
     base: str
     server: str
@@ -47,9 +52,7 @@ class Pair(NamedTuple):
 
 def compare(trials: Iterable[TrialSummary], baseline: str | None = None) -> tuple[Comparison, ...]:
     """Every server against the baseline: the geometric mean of the ratios of each round, and a verdict."""
-    paired = [(pair, _log_ratios(pair)) for pair in pairs(trials, baseline)]
-    family = sum(len(logs) > 1 for _, logs in paired)
-    return _with_verdicts([_compared(pair, logs, family) for pair, logs in paired if len(logs)])
+    return tuple(c for _, c in _judged((THROUGHPUT, pair) for pair in pairs(trials, baseline)))
 
 
 def pairs(trials: Iterable[TrialSummary], baseline: str | None = None) -> tuple[Pair, ...]:
@@ -64,6 +67,36 @@ def pairs(trials: Iterable[TrialSummary], baseline: str | None = None) -> tuple[
         alike = (is_fake, trial.model["name"], trial.signature, trial.load["batch_size"])
         cells.setdefault(alike, {}).setdefault(trial.cell, {})[trial.round] = trial
     return tuple(pair for _, each in sorted(cells.items()) for pair in _paired(list(each.values()), baseline))
+
+
+def between(
+    base: Iterable[TrialSummary], new: Iterable[TrialSummary], metrics: Sequence[str] = ()
+) -> tuple[tuple[Pair, Comparison], ...]:
+    """Every cell of a run against the same cell of an earlier one, by the same statistics.
+
+    Closed loops by their throughput, open ones by their p99, for the offered rate sets the other; and all by `metrics`.
+    """
+    before, after = _by_cell(base), _by_cell(new)
+    both = [Pair(before[cell], after[cell]) for cell in after if cell in before]
+    return _judged((name, pair) for pair in both for name in dict.fromkeys((_of_its_loop(pair), *metrics)))
+
+
+def _by_cell(trials: Iterable[TrialSummary]) -> dict[str, dict[int, TrialSummary]]:
+    cells: dict[str, dict[int, TrialSummary]] = {}
+    for trial in filter(is_whole, trials):
+        cells.setdefault(trial.cell, {})[trial.round] = trial
+    return cells
+
+
+def _of_its_loop(pair: Pair) -> str:
+    return THROUGHPUT if _is_closed(_any(pair.base)) else "p99"
+
+
+def _judged(asked: Iterable[tuple[str, Pair]]) -> tuple[tuple[Pair, Comparison], ...]:
+    paired = [(name, pair, logs) for name, pair in asked if len(logs := _log_ratios(name, pair))]
+    family = sum(len(logs) > 1 for _, _, logs in paired)
+    compared = _with_verdicts([_compared(*each, family) for each in paired])
+    return tuple(zip((pair for _, pair, _ in paired), compared, strict=True))
 
 
 def detectable_ratio(scatter: float, rounds: int, *, level: float = 1 - CONFIDENCE) -> float:
@@ -108,27 +141,42 @@ def _lanes(rounds: _Rounds) -> tuple[int, int]:
 
 
 def _is_comparable(trial: TrialSummary) -> bool:
-    """Only whole trials without a failed request, in closed loop: an open one offers every server the same."""
-    is_whole = trial.status == "ok" and not trial.requests.failed and _images_per_s(trial) > 0
-    return is_whole and trial.load["arrivals"] == "closed"
+    """In closed loop: an open one offers every server the same."""
+    return is_whole(trial) and _is_closed(trial)
 
 
-def _images_per_s(trial: TrialSummary) -> float:
-    return trial.throughput.images_per_s if trial.throughput else 0.0
+def is_whole(trial: TrialSummary) -> bool:
+    """Only whole trials without a failed request are compared."""
+    return trial.status == "ok" and not trial.requests.failed and (value_of(THROUGHPUT, trial) or 0) > 0
 
 
-def _log_ratios(pair: Pair) -> np.ndarray:
-    """Of each round that both finished."""
+def _is_closed(trial: TrialSummary) -> bool:
+    return bool(trial.load["arrivals"] == "closed")
+
+
+def value_of(metric: str, trial: TrialSummary) -> float | None:
+    """Images/s, or milliseconds; None where a trial does not have it, or its sample does not support it."""
+    if metric == THROUGHPUT:
+        return trial.throughput.images_per_s if trial.throughput else None
+    latency = trial.response_ms or trial.service_ms
+    value: float | None = getattr(latency, metric) if latency else None
+    return value
+
+
+def _log_ratios(metric: str, pair: Pair) -> np.ndarray:
+    """Of each round that both finished, and in which both have it."""
     both = sorted(pair.base.keys() & pair.server.keys())
-    return np.log([_images_per_s(pair.server[n]) / _images_per_s(pair.base[n]) for n in both])
+    values = [(value_of(metric, pair.server[n]), value_of(metric, pair.base[n])) for n in both]
+    return np.log([ours / theirs for ours, theirs in values if ours and theirs])
 
 
-def _compared(pair: Pair, logs: np.ndarray, family: int) -> Comparison:
+def _compared(metric: str, pair: Pair, logs: np.ndarray, family: int) -> Comparison:
     """One of `family` comparisons, without its verdict."""
     base, server = _any(pair.base), _any(pair.server)
     found, level = interval(logs), (1 - CONFIDENCE) / max(1, family)
     low, high = (None if v is None else float(np.exp(v)) for v in ((found.low, found.high) if found else (None, None)))
     return Comparison(
+        metric=metric,
         model=server.model["name"],
         base=base.label,
         server=server.label,
@@ -163,5 +211,9 @@ def _with_verdicts(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     verdicts, shown = dict[int, str](), True
     for rank, (p_value, i) in enumerate(judged):
         shown = shown and p_value < (1 - CONFIDENCE) / (len(judged) - rank)
-        verdicts[i] = ("faster" if comparisons[i].ratio > 1 else "slower") if shown else "no difference shown"
+        verdicts[i] = _direction(comparisons[i]) if shown else NO_DIFFERENCE
     return tuple(replace(c, verdict=verdicts.get(i)) for i, c in enumerate(comparisons))
+
+
+def _direction(c: Comparison) -> str:
+    return "faster" if (c.ratio > 1) == (c.metric == THROUGHPUT) else "slower"

@@ -191,7 +191,12 @@ def trusted(**changes: Any) -> stats.TrialSummary:
     return replace(plain, **changes)
 
 
-def summary(*trials: store.Observed, folder: Path = Path("results/run"), goal: Goal | None = None) -> Summary:
+def summary(
+    *trials: store.Observed,
+    folder: Path = Path("results/run"),
+    goal: Goal | None = None,
+    threshold: tuple[str, ...] = (),
+) -> Summary:
     """What a report is made of, from observed trials, on a host with four cores; of a search with its goal."""
     run = {
         "name": "run",
@@ -199,6 +204,7 @@ def summary(*trials: store.Observed, folder: Path = Path("results/run"), goal: G
         "ended": None,
         "command": ["raybench", "run"],
         "baseline": None,
+        "threshold": list(threshold),
     }
     return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials, goal=goal))
 

@@ -80,11 +80,18 @@ def test_version() -> None:
         ([OK, UNSTABLE], STRICT, 3),
         ([FAILED, ERRORS, DEGRADED], STRICT, 1),
         ([DEGRADED, ERRORS], STRICT, 5),
+        ([OK], {"threshold": ("mean<1s",)}, 0),
+        ([OK], {"threshold": ("error_rate<1%", "p99<1s")}, 99),
+        ([SKIPPED], {"threshold": ("p50<1s",)}, 0),
+        ([DEGRADED], {**STRICT, "threshold": ("p99<1s",)}, 99),
+        ([ERRORS], {"threshold": ("p99<1s",)}, 5),
     ],
 )
 def test_the_first_exit_code_that_applies(trials: list[store.Observed], options: dict[str, Any], code: int) -> None:
-    """1 a trial failed, 5 too many failed requests, 3 degraded or unstable under --strict, else 0: in that order."""
-    assert exit_code(summary(*trials), Benchmark(**options)) == code
+    """1 a trial failed, 5 too many failed requests, 99 a threshold missed, 3 degraded or unstable under --strict, else
+    0: in that order."""
+    benchmark = Benchmark(**options)
+    assert exit_code(summary(*trials, threshold=benchmark.threshold), benchmark) == code
 
 
 @pytest.mark.parametrize(

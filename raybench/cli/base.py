@@ -11,6 +11,7 @@ from raybench import config
 from raybench.cli.interrupts import INTERRUPTED
 from raybench.config import Benchmark, ServerSpec
 
+MISSED = 99  # the exit code of a threshold
 _PIPE_WIDTH = 110
 
 

@@ -62,6 +62,9 @@ def benchmark_flags(command: Callable[..., Any], number: type = int) -> Callable
         click.option("--name", help="Name of the run.  [run]"),
         click.option("--ui", type=click.Choice(config.UI_KINDS), help="Live bars, plain lines or none.  [live]"),
         click.option("--max-error-rate", type=float, help="Exit 5 above this share of failed requests.  [0]"),
+        click.option(
+            "--threshold", multiple=True, help="Exit 99 where a row misses it, such as p(99)<50ms; repeatable."
+        ),
         click.option("--verify/--no-verify", default=None, help="Compare sampled answers with TensorFlow's.  [on]"),
         click.option(
             "--calibrate/--no-calibrate",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raybench import config, plan
-from raybench.cli.base import WrongInput
+from raybench.cli.base import MISSED, WrongInput
 from raybench.cli.flags import benchmark_flags, parse
 from raybench.cli.measured import measured
 from raybench.config import Benchmark, ConfigError
@@ -72,7 +72,8 @@ def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
 
 
 def exit_code(summary: Any, benchmark: Benchmark) -> int:
-    """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 3 degraded under --strict, else 0."""
+    """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 99 a threshold missed, 3 degraded under
+    --strict, else 0."""
     statuses = {trial.status for trial in summary.trials}
     if "failed" in statuses:
         return 1
@@ -80,6 +81,8 @@ def exit_code(summary: Any, benchmark: Benchmark) -> int:
         return 5
     if any(trial.verification and trial.verification["agrees"] is False for trial in summary.trials):
         return 4
+    if any(outcome.is_met is False for outcome in summary.thresholds):
+        return MISSED
     if benchmark.strict and statuses & {"degraded", "unstable"}:
         return 3
     return 0

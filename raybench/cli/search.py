@@ -21,6 +21,7 @@ _LISTS = ("workers", "concurrency", "batch_size")
 _RANGES = {"request_rate_range": "request_rate", "concurrency_range": "concurrency"}
 _REFUSED = {
     "request_rate": "a search sets the load itself: leave it out, or give --request-rate-range",
+    "threshold": "a search has --latency-threshold: leave it out",
     "rounds": "a search repeats what decides: leave it out",
     "loads": "a search sets the load itself: leave them out",
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from raybench.config import checks, file
+from raybench.config.threshold import Threshold, ratio, threshold
 from raybench.config.values import (
     ECHO,
     IMAGE_PX,
@@ -41,10 +42,13 @@ __all__ = [
     "Benchmark",
     "ConfigError",
     "ServerSpec",
+    "Threshold",
     "input_name",
     "is_text",
     "labelled",
     "load",
+    "ratio",
+    "threshold",
     "triton_model",
 ]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from raybench.config import credentials
+from raybench.config.threshold import threshold
 from raybench.config.values import (
     DISTRIBUTIONS,
     ECHO,
@@ -71,6 +72,9 @@ def _check_numbers(b: Benchmark) -> None:
     _require(0 < percentage <= 1e6, "stability_percentage", percentage, "give a percentage above 0, such as 10")
     is_tolerance = b.tolerance is None or 0 < b.tolerance < 1e9
     _require(is_tolerance, "tolerance", b.tolerance, "give a share above 0")
+    for text in b.threshold:
+        written = "write such as p(99)<50ms, error_rate<1% or throughput>100"
+        _require(threshold(text) is not None, "threshold", text, written)
     _require(0 <= b.max_error_rate <= 1, "max_error_rate", b.max_error_rate, "give a share between 0 and 1")
 
 

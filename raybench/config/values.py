@@ -102,6 +102,7 @@ class Benchmark:
     ui: str = "live"
     strict: bool = False
     max_error_rate: float = 0.0
+    threshold: tuple[str, ...] = ()
     verify: bool = True
     calibrate: bool | None = None  # where we start Triton
     tolerance: float | None = None

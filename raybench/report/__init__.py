@@ -1,11 +1,12 @@
 """A results folder -> what people read; `run` ends here, and `raybench report DIR` starts here."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, fairness, judge, rounds, search, stats, store, verdicts
+from raybench import checks, fairness, judge, rounds, search, stats, store, thresholds, verdicts
 
 # A search has no --rounds, it measures again what decides; and its points are as long as its percentile needs.
 _NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples"})
@@ -21,6 +22,7 @@ class Summary:
     trials: tuple[stats.TrialSummary, ...]
     cells: tuple[rounds.CellSummary, ...]
     comparisons: tuple[verdicts.Comparison, ...]
+    thresholds: tuple[thresholds.Outcome, ...]
     verification: Mapping[str, Any] | None
     search: tuple[search.Found, ...] | None
 
@@ -31,13 +33,15 @@ def summarize(results: store.Results) -> Summary:
     baseline = results.run["baseline"]
     doubted = checks.with_doubts(plain, leave_out=_NOT_OF_A_SEARCH if results.goal else frozenset())
     trials = fairness.with_doubts(doubted, baseline)
+    cells = rounds.summarize_cells(trials)
     return Summary(
         schema_version=store.SCHEMA_VERSION,
         run=results.run,
         environment=results.environment,
         trials=trials,
-        cells=rounds.summarize_cells(trials),
+        cells=cells,
         comparisons=verdicts.compare(trials, baseline),
+        thresholds=thresholds.judge(results.run["threshold"], cells, trials),
         verification=_verification(trials),
         search=_search(results, trials),
     )
@@ -66,6 +70,11 @@ def _verification(trials: tuple[stats.TrialSummary, ...]) -> Mapping[str, Any] |
 def report(folder: Path) -> Summary:
     """The summary of a results folder, finished or not; raises StoreError."""
     return summarize(store.load(folder))
+
+
+def as_json(summary: Summary) -> str:
+    """The text of summary.json."""
+    return json.dumps(asdict(summary), indent=2, allow_nan=False) + "\n"
 
 
 def save(folder: Path, summary: Summary) -> None:

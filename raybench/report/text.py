@@ -6,7 +6,7 @@ from itertools import groupby
 from math import ceil
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -18,7 +18,8 @@ from raybench.checks import Doubt
 from raybench.report import Summary, curves
 from raybench.rounds import CellSummary, Interval
 from raybench.search import Found
-from raybench.verdicts import Comparison
+from raybench.thresholds import Outcome
+from raybench.verdicts import NO_DIFFERENCE, Comparison
 
 _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
 _DASH = "–"
@@ -32,30 +33,33 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
     Lines are left to the terminal to wrap unless `wrap` is set.
     """
     for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
-        title = f"{model}: {_title(summary)}"
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        for name in _columns(summary):
+        table = _table(f"{model}: {title(summary)}")
+        for name in columns(summary):
             table.add_column(name, justify="left" if name in ("server", "doubts") else "right", no_wrap=True)
         for cell in cells:
-            table.add_row(*(escape(value) for value in _row(cell, summary)))
-        _print_whole(console, table)
+            table.add_row(*(escape(value) for value in row(cell, summary)))
+        print_whole(console, table)
     for found in summary.search or ():
-        _print_whole(console, _curve(found))
+        print_whole(console, _curve(found))
     for line in _notes(summary):
         console.print(escape(line), highlight=False, soft_wrap=not wrap)
     console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
 
 
 def _curve(found: Found) -> Table:
-    table = Table(title=curves.title(found), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = _table(curves.title(found))
     for name in curves.columns(found):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    for row in curves.rows(found):
-        table.add_row(*row)
+    for values in curves.rows(found):
+        table.add_row(*values)
     return table
 
 
-def _print_whole(console: Console, table: Table) -> None:
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+
+
+def print_whole(console: Console, table: Table) -> None:
     """A table is never cropped: where the terminal is narrower, the terminal wraps its lines."""
     width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     there, console.width = console.width, max(width, console.width)  # print(width=) goes up to the console's own alone
@@ -65,33 +69,36 @@ def _print_whole(console: Console, table: Table) -> None:
 
 def markdown(summary: Summary) -> str:
     """The same table, comparisons and doubts as Markdown."""
-    columns = _columns(summary)
-    rules = ("---" if name in ("server", "doubts") else "---:" for name in columns)
-    rows: list[tuple[str, ...]] = [("model", *columns), ("---", *rules)]
-    rows += [(cell.model, *_row(cell, summary)) for cell in summary.cells]
-    lines = [f"**{summary.run['name']}: {_title(summary)}**", "", *map(_markdown_row, rows), ""]
+    names = columns(summary)
+    rules = ("---" if name in ("server", "doubts") else "---:" for name in names)
+    rows: list[tuple[str, ...]] = [("model", *names), ("---", *rules)]
+    rows += [(cell.model, *row(cell, summary)) for cell in summary.cells]
+    lines = [f"**{summary.run['name']}: {title(summary)}**", "", *map(markdown_row, rows), ""]
     for found in summary.search or ():
         names = curves.columns(found)
         curve = [names, ("---:",) * (len(names) - 1) + ("---",), *curves.rows(found)]
-        lines += [f"**{curves.title(found)}**", "", *map(_markdown_row, curve), ""]
+        lines += [f"**{curves.title(found)}**", "", *map(markdown_row, curve), ""]
     return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"
 
 
-def _markdown_row(row: Iterable[str]) -> str:
-    return "| " + " | ".join(row) + " |"
+def markdown_row(values: Iterable[str]) -> str:
+    """A row of a table in Markdown."""
+    return "| " + " | ".join(values) + " |"
 
 
 def _notes(summary: Summary) -> list[str]:
     judged = sum(each.verdict is not None for each in summary.comparisons)
     return [
         *map(curves.headline, summary.search or ()),
-        *(_comparison(each, judged) for each in summary.comparisons),
+        *(comparison(each, judged) for each in summary.comparisons),
+        *(f"threshold {each.threshold}: {outcome(each)}" for each in summary.thresholds),
         *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
-        *_doubts(summary),
+        *map(str, doubts(summary)),
     ]
 
 
-def _title(summary: Summary) -> str:
+def title(summary: Summary) -> str:
+    """What was sent, in which loop, and in how many rounds."""
     rounds = max((trial.round for trial in summary.trials), default=0)
     batches = ", ".join(map(str, _batches(summary)))
     return f"{batches} images a request{_files(summary)}, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"
@@ -129,7 +136,7 @@ def _batches(summary: Summary) -> list[int]:
     return sorted({trial.load["batch_size"] for trial in summary.trials})
 
 
-def _columns(summary: Summary) -> tuple[str, ...]:
+def columns(summary: Summary) -> tuple[str, ...]:
     """The batch size has a column where it is not the same everywhere, the rates where there is an open loop, and how
     many times as much the client could do where that was measured."""
     batch = ("batch",) if len(_batches(summary)) > 1 else ()
@@ -138,22 +145,23 @@ def _columns(summary: Summary) -> tuple[str, ...]:
     return (_COLUMNS[0], *batch, *_COLUMNS[1:2], *rates, *_COLUMNS[2:3], *headroom, *_COLUMNS[3:])
 
 
-def _row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
+def row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
+    """The cells of a row, under `columns`; a dash for what is not known."""
     trials = [trial for trial in summary.trials if trial.id in cell.trials]
     letters, load = _letters(summary), trials[0].load
     return (
         cell.label if cell.status == "ok" else f"{cell.label}: {cell.status}",
         *([str(load["batch_size"])] if len(_batches(summary)) > 1 else []),
         f"≤ {load['in_flight']}" if cell.offered_rps else str(load["in_flight"]),
-        *([_rate(cell.offered_rps), _interval(cell.achieved_rps, digits=1)] if _is_open(summary) else []),
-        _interval(cell.images_per_s, digits=1),
+        *([_rate(cell.offered_rps), interval(cell.achieved_rps, digits=1)] if _is_open(summary) else []),
+        interval(cell.images_per_s, digits=1),
         *([_headroom(cell)] if _has_headroom(summary) else []),
-        _ms(cell.p50_ms),
-        _ms(cell.p90_ms),
-        _ms(cell.p99_ms),
+        ms(cell.p50_ms),
+        ms(cell.p90_ms),
+        ms(cell.p99_ms),
         str(sum(trial.requests.succeeded for trial in trials)),
         str(sum(trial.requests.failed for trial in trials)),
-        _interval(cell.job_s, digits=1),
+        interval(cell.job_s, digits=1),
         _memory(cell),
         " ".join(sorted({letters[doubt.code] for trial in trials for doubt in trial.doubts})),
     )
@@ -165,7 +173,7 @@ def _letters(summary: Summary) -> dict[str, str]:
     return dict(zip(codes, ascii_lowercase, strict=False))
 
 
-def _interval(value: Interval | None, *, digits: int) -> str:
+def interval(value: Interval | None, *, digits: int) -> str:
     if value is None:
         return _DASH
     if value.low is None or value.high is None:
@@ -177,7 +185,7 @@ def _rate(value: float | None) -> str:
     return _DASH if value is None else f"{value:.6g}"
 
 
-def _ms(value: float | None) -> str:
+def ms(value: float | None) -> str:
     """Three significant digits, and all digits of more than 999 ms."""
     return _DASH if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
@@ -192,19 +200,27 @@ def _memory(cell: CellSummary) -> str:
     return _number(cell.memory_peak_mib, digits=0)
 
 
-def _comparison(c: Comparison, judged: int) -> str:
+def comparison(c: Comparison, judged: int) -> str:
+    """One of so many comparisons with a verdict, in a line."""
     in_flight = f"in flight {c.in_flight} against {c.base_in_flight}"
     ratio = f"{c.server} / {c.base} on {c.model}, batch {c.batch_size}, {in_flight}: {c.ratio:.2f} times the images/s"
     if c.low is None or c.high is None or c.detectable is None:
         return f"{ratio} (one round: no interval, no verdict)"
     found = f"{ratio}, 95 % interval {c.low:.2f}-{c.high:.2f} over {c.rounds} rounds: {c.verdict}"
-    if c.verdict != "no difference shown":
+    if c.verdict != NO_DIFFERENCE:
         return found
     among = f" among {judged} comparisons" if not c.low <= 1 <= c.high else ""
-    return f"{found}{among}; {_seen(c.detectable)}"
+    return f"{found}{among}; {seen(c.detectable)}"
 
 
-def _seen(detectable: float) -> str:
+def outcome(o: Outcome) -> str:
+    """What became of a threshold in a row."""
+    found = {None: "skipped", True: "met", False: "missed"}[o.is_met]
+    unknown = "" if o.is_met is None else "not known, "
+    return f"{o.label}, {o.model}: {f'{o.value:.4g}, ' if o.value is not None else unknown}{found}"
+
+
+def seen(detectable: float) -> str:
     if detectable >= _HOPELESS:
         return f"even a factor of {_HOPELESS} could have gone unseen"
     return f"{_difference(detectable)} or more would have been seen"
@@ -218,26 +234,38 @@ def _difference(ratio: float) -> str:
     return f"a difference of {ceil(percent) if percent > 10 else ceil(10 * percent) / 10:g} %"
 
 
-def _doubts(summary: Summary) -> list[str]:
-    """A line per kind of doubt and wording, with its letter and the rows that it is about.
+class Doubted(NamedTuple):
+    """A kind of doubt in one wording, with its letter and the rows that it is about: none means all."""
 
-    Of a row's rounds the one that exceeds the limit most stands for all.
-    """
+    letter: str
+    rows: tuple[str, ...]
+    sentence: str
+    remedy: str
+    code: str
+
+    def __str__(self) -> str:
+        where = f"{', '.join(self.rows)}: " if self.rows else ""
+        return f"{self.letter} {where}{self.sentence}; {self.remedy} [{self.code}]"
+
+
+def doubts(summary: Summary) -> list[Doubted]:
+    """In order of their letters. Of a row's rounds the one that exceeds the limit most stands for all."""
     names = _row_names(summary)
     found: dict[tuple[str, str], list[Doubt]] = {}
     for trial in summary.trials:
         for doubt in trial.doubts:
             found.setdefault((doubt.code, names[trial.cell]), []).append(doubt)
-    about: dict[tuple[str, str], list[str]] = {}
-    for (code, row), doubts in found.items():
-        worst = max(doubts, key=_excess)
-        times = f" (the worst of {len(doubts)} rounds)" if len({doubt.sentence for doubt in doubts}) > 1 else ""
-        about.setdefault((code, f"{worst.sentence}{times}; {worst.remedy}"), []).append(row)
+    about: dict[tuple[str, str, str], list[str]] = {}
+    for (code, row), each in found.items():
+        worst = max(each, key=_excess)
+        times = f" (the worst of {len(each)} rounds)" if len({doubt.sentence for doubt in each}) > 1 else ""
+        about.setdefault((code, worst.sentence + times, worst.remedy), []).append(row)
     rows, letters = set(names.values()), _letters(summary)
-    return [
-        f"{letters[code]} {'' if set(where) == rows else ', '.join(sorted(where)) + ': '}{text} [{code}]"
-        for (code, text), where in sorted(about.items(), key=lambda item: letters[item[0][0]])
+    kinds = [
+        Doubted(letters[code], () if set(where) == rows else tuple(sorted(where)), sentence, remedy, code)
+        for (code, sentence, remedy), where in about.items()
     ]
+    return sorted(kinds, key=lambda kind: kind.letter)
 
 
 def _row_names(summary: Summary) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import click
 
 from raybench.cli.base import Commands
+from raybench.cli.compare import compare
 from raybench.cli.doctor import doctor
 from raybench.cli.export import export
 from raybench.cli.interrupts import heed_interrupts
@@ -24,5 +25,5 @@ def main() -> None:
     heed_interrupts()
 
 
-for command in (run, search, report, export, serve, doctor):
+for command in (run, search, report, compare, export, serve, doctor):
     main.add_command(command)

@@ -81,6 +81,10 @@ def measured(samples: pa.Table) -> pa.Table:
     return _of_phase(samples, MEASURED)
 
 
+def warmup(samples: pa.Table) -> pa.Table:
+    return _of_phase(samples, WARMUP)
+
+
 def ceiling(samples: pa.Table) -> pa.Table:
     """The requests to a model that does nothing."""
     return _of_phase(samples, CEILING)

@@ -112,10 +112,7 @@ class TrialSummary:
 def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Table) -> TrialSummary:
     """One trial's numbers, from what was observed alone."""
     workers = tuple(record.get("workers", ()))
-    offsets_ns = {worker["worker"]: worker["clock_offset_ns"] for worker in workers}
-    measured = samples.with_lane_free(samples.on_one_clock(samples.measured(rows), offsets_ns))
-    window = samples.window(measured, workers=record["load"]["workers"], lanes=record["load"]["in_flight"])
-    begun = samples.begun_in(measured, window) if window else measured.slice(0, 0)
+    measured, window, begun = windowed(record, rows)
     inside = samples.succeeded(begun)
     throughput, ceiling = _throughput(measured, window), _ceiling(rows)
     return TrialSummary(
@@ -137,12 +134,24 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         pacing_error_ms=latency(samples.pacing_error_ns(inside)),
         ceiling=ceiling,
         headroom=_headroom(ceiling, throughput),
-        memory=_memory(telemetry, beside_mib=_beside_mib(record, workers)),
+        memory=_memory(telemetry, beside_mib=beside_mib(record)),
         server_time_ms=_server_time(record.get("server_statistics")),
         server_statistics=record.get("server_statistics"),
         workers=tuple(_without_hashes(worker) for worker in workers),
         verification=record.get("verification"),
     )
+
+
+def windowed(record: Mapping[str, Any], rows: pa.Table) -> tuple[pa.Table, samples.Window | None, pa.Table]:
+    """A trial's measured samples on one clock, with lane free; its window; and those of them that began in it."""
+    measured = samples.with_lane_free(samples.on_one_clock(samples.measured(rows), clock_offsets_ns(record)))
+    window = samples.window(measured, workers=record["load"]["workers"], lanes=record["load"]["in_flight"])
+    return measured, window, samples.begun_in(measured, window) if window else measured.slice(0, 0)
+
+
+def clock_offsets_ns(record: Mapping[str, Any]) -> dict[int, int]:
+    """By worker, how far its clock is ahead of the driver's."""
+    return {worker["worker"]: worker["clock_offset_ns"] for worker in record.get("workers", ())}
 
 
 def latency(values_ns: np.ndarray | None) -> Latency | None:
@@ -236,10 +245,10 @@ def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mappi
     )
 
 
-def _beside_mib(record: Mapping[str, Any], workers: tuple[Mapping[str, Any], ...]) -> float:
+def beside_mib(record: Mapping[str, Any]) -> float:
     """What a server's process holds that is the client's: for TensorFlow in the worker, the images to send."""
     is_local = record["server"]["kind"] == "local"
-    return sum(worker["payload_held_mib"] for worker in workers) if is_local else 0.0
+    return sum(worker["payload_held_mib"] for worker in record.get("workers", ())) if is_local else 0.0
 
 
 def _memory(telemetry: pa.Table, *, beside_mib: float) -> Memory:

@@ -3,16 +3,20 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import yaml
+from helpers import lanes, observed, results
 from readme import BLOCKS, README, ROOT, Line, lines, prepare
 from real_parts import BIN, add_stand_in, raybench, wait_for_line
 
-from raybench import config
+from raybench import config, samples
 from raybench.cli import main
 
 
@@ -84,6 +88,33 @@ def test_help_has_an_example(path: tuple[str, ...]) -> None:
 def test_readme_names_every_command(path: tuple[str, ...]) -> None:
     """The README shows every command."""
     assert f"raybench {' '.join(path)}" in README
+
+
+def test_samples_are_read_as_the_documents_say(tmp_path: Path) -> None:
+    """The lines of docs/results.md that read samples run as they stand, and find what was measured."""
+    slow = lanes([(i * 20, i * 20 + 20) for i in range(99)])
+    warm = lanes([(0, 900)], phase=samples.WARMUP)
+    made = results(tmp_path, observed(slow, label="local"), observed(samples.merge([warm, lanes([(0, 500)])])))
+    (tmp_path / "results").mkdir()
+    made.rename(tmp_path / "results" / "run-20260101T120000Z")
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "results.md").read_text(), re.M | re.S)
+    run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60)
+    by_duckdb, by_pandas = (run([sys.executable, "-c", block]).stdout for block in blocks)
+    assert re.search(r"local-resnet50-no-opt.parquet\W+99\W+20.0", by_duckdb)
+    assert re.search(r"triton-x1-resnet50-no-opt.parquet\W+1\W+500.0", by_duckdb)
+    assert by_pandas == "20.0\n"
+
+
+def test_the_workflow_is_one(tmp_path: Path) -> None:
+    """The example for GitHub Actions is a workflow by its schema, and its commands and flags are raybench's."""
+    path = ROOT / "examples" / "github-actions.yaml"
+    schema = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path]
+    subprocess.run(schema, check=True, timeout=60, capture_output=True, cwd=tmp_path)
+    steps = yaml.safe_load(path.read_text())["jobs"]["compare"]["steps"]
+    typed = [line.strip("()").partition("raybench ")[2] for step in steps for line in step.get("run", "").splitlines()]
+    for words in [text.split() for text in typed if text.startswith(("run ", "compare "))]:
+        known = {flag for option in ALL[(words[0],)].params for flag in option.opts}
+        assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_readme_commands_exist() -> None:

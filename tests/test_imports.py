@@ -16,7 +16,7 @@ BACKEND = ROOT / "triton_models"
 LAYERS = [
     {"config", "plain_yaml", "samples", "pacing", "steady", "saved_models", "tensorflow_facts", "photos", "model_facts"}
     | {"guardian"},
-    {"plan", "stats", "rounds", "verdicts", "checks", "fairness"}
+    {"plan", "stats", "rounds", "verdicts", "checks", "fairness", "thresholds"}
     | {"verify", "clients", "telemetry", "servers", "images", "export"},
     {"worker", "store", "report", "search", "judge"},
     {"driver", "doctor", "serve"},
@@ -33,10 +33,25 @@ HOMES = {
         "servers/triton.py",
     ],
     "grpc": ["clients/"],
+    "jinja2": ["report/page/"],
     "keras": ["export.py"],
+    "matplotlib": ["report/page/"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = ["plan", "stats", "rounds", "verdicts", "checks", "fairness", "samples", "pacing", "steady", "search", "judge"]
+PURE = [
+    "plan",
+    "stats",
+    "rounds",
+    "verdicts",
+    "checks",
+    "fairness",
+    "thresholds",
+    "samples",
+    "pacing",
+    "steady",
+    "search",
+    "judge",
+]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
     *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),
@@ -60,7 +75,8 @@ FREE = {
     "raybench.driver.actor": {"tensorflow", "keras", "pandas", "scipy", "rich"},  # Ray Data brings pandas
     "raybench.servers.triton": {"ray", "tensorflow", "keras"},
     "raybench.servers.tfserving": {"ray", "tensorflow", "keras", "tensorflow_serving"},
-    "raybench.report.text": {"ray", "tensorflow", "keras"},
+    "raybench.report.text": {"ray", "tensorflow", "keras", "matplotlib", "jinja2"},
+    "raybench.report.page": {"ray", "tensorflow", "keras"},
     "raybench.doctor": {"ray", "tensorflow", "keras"},
     "raybench.store": {"ray", "tensorflow", "keras"},
     **{

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from raybench.cli.base import WrongInput, terminal, warn_of_exposure, warn_of_listeners
 from raybench.cli.interrupts import INTERRUPTED
-from raybench.cli.report import print_summary
+from raybench.cli.report import print_summary, warned
 from raybench.config import Benchmark, ConfigError
 
 
 def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]], None]) -> tuple[int, Any | None]:
-    """Call `drive(progress, on_folder)` and print the report; the exit code so far, and the summary if there is one."""
+    """Call `drive(progress, on_folder)` and report; the exit code so far, and the summary if there is one."""
     from raybench.driver.stage import RunError
     from raybench.report.live import progress
     from raybench.store import StoreError
@@ -37,4 +38,14 @@ def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]]
     except (RunError, StoreError) as error:
         click.echo(f"Error: {error}", err=True)
         status = 1
-    return status, print_summary(console, folders[0]) if folders else None
+    return status, _reported(console, folders[0]) if folders else None
+
+
+def _reported(console: Console, folder: Path) -> Any:
+    """Print what was measured and write it as a page."""
+    from raybench.report import page
+
+    summary = print_summary(console, folder)
+    if path := warned(lambda: page.write(folder, summary)):
+        console.print(f"to look at: {path}", highlight=False, soft_wrap=True)
+    return summary

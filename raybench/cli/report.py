@@ -1,5 +1,6 @@
-"""raybench report: the table of a results folder again."""
+"""raybench report: what a results folder says, again."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,18 @@ from rich.console import Console
 
 from raybench.cli.base import WrongInput, terminal
 
+_FORMATS = ("text", "markdown", "csv", "json", "junit", "html")
+
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["text", "markdown"]),
+    type=click.Choice(_FORMATS),
     default="text",
     show_default=True,
-    help="How the table is written.",
+    help="How it is written; csv has perf_analyzer's header, html renews report.html and prints where it is.",
 )
 def report(folder: Path, kind: str) -> None:
     """Derive summary.json and the table of a results folder again, finished or not.
@@ -34,18 +37,36 @@ def report(folder: Path, kind: str) -> None:
 
 
 def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
+    """Print a results folder in one format, and renew its summary.json; raises StoreError."""
     from raybench.report import report as derive
     from raybench.report import save
-    from raybench.report.text import markdown, print_report
-    from raybench.store import StoreError
 
     summary = derive(folder)
-    if kind == "markdown":
-        click.echo(markdown(summary), nl=False)
-    else:
+    if kind == "html":
+        from raybench.report import page
+
+        click.echo(page.write(folder, summary))
+    elif kind == "text":
+        from raybench.report.text import print_report
+
         print_report(console, summary, folder)
-    try:
-        save(folder, summary)
-    except StoreError as error:  # what was asked for has been printed
-        click.echo(f"warning: {error}", err=True)
+    else:
+        click.echo(_written(kind)(summary), nl=False)
+    warned(lambda: save(folder, summary))  # what was asked for has been printed
     return summary
+
+
+def warned(write: Callable[[], Any]) -> Any:
+    """What is written beside what was asked for; where that cannot be, a line on stderr says so."""
+    from raybench.store import StoreError
+
+    try:
+        return write()
+    except StoreError as error:
+        click.echo(f"warning: {error}", err=True)
+
+
+def _written(kind: str) -> Callable[[Any], str]:
+    from raybench.report import as_json, junit, spreadsheet, text
+
+    return {"markdown": text.markdown, "csv": spreadsheet.csv_text, "json": as_json, "junit": junit.of_run}[kind]

@@ -2,7 +2,7 @@
 
 from raybench.search import Found, Point
 
-_WORDS = {
+WORDS = {
     "workers": "workers",
     "concurrency": "lanes a worker",
     "batch_size": "images a request",
@@ -12,9 +12,7 @@ _DASH = "–"
 
 
 def title(found: Found) -> str:
-    what = (
-        f"{found.threshold} by {_WORDS[found.variable]}" if found.threshold else f"memory by {_WORDS[found.variable]}"
-    )
+    what = f"{found.threshold} by {WORDS[found.variable]}" if found.threshold else f"memory by {WORDS[found.variable]}"
     return f"{found.server}, {found.model}: {what}"
 
 
@@ -22,7 +20,7 @@ def headline(found: Found) -> str:
     """The answer in one sentence, with what broke it."""
     held, broke, why = found.feasible_max, found.first_breach, f": {found.reason}" if found.reason else ""
     goodput = f" (goodput {found.goodput_rps:.4g} requests/s)" if found.goodput_rps else ""
-    word = _WORDS[found.variable]
+    word = WORDS[found.variable]
     promise = f"{found.threshold} holds" if found.threshold else "memory holds"
     start = f"{found.server}, {found.model}: "
     if not found.is_over:
@@ -37,7 +35,7 @@ def headline(found: Found) -> str:
 
 def columns(found: Found) -> tuple[str, ...]:
     latency = (f"{found.threshold.partition('<')[0]} ms", "goodput/s") if found.threshold else ()
-    return (_WORDS[found.variable], "round", "requests", "failed", *latency, "images/s", "verdict")
+    return (WORDS[found.variable], "round", "requests", "failed", *latency, "images/s", "verdict")
 
 
 def rows(found: Found) -> list[tuple[str, ...]]:

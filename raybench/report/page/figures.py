@@ -1,0 +1,212 @@
+"""A summary and its samples -> the charts of the page, each with its heading and its legend."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from raybench import store
+from raybench.report import Summary, curves, text
+from raybench.report.page import charts, palette
+from raybench.report.page.charts import Line, Row, Saturation, Stacked
+from raybench.report.page.series import Timeline, distribution, latencies_ms, tail, timeline
+from raybench.rounds import CellSummary, Interval
+from raybench.search import Found, Goal
+from raybench.stats import TrialSummary
+from raybench.verdicts import Comparison
+
+_STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
+_REST = "network and client"
+
+
+class Key(NamedTuple):
+    """An entry of a legend."""
+
+    name: str
+    colour: str
+    dashes: str = ""
+
+
+class Figure(NamedTuple):
+    """A chart with what stands above and below it."""
+
+    title: str
+    svg: Markup
+    keys: tuple[Key, ...] = ()
+
+
+def names(summary: Summary) -> dict[str, str]:
+    """What to call each cell beside its model: its server, and its load where the server is there under several."""
+    load = {trial.cell: trial.load for trial in summary.trials}
+    counts = Counter((cell.label, cell.model) for cell in summary.cells)
+    return {
+        cell.cell: cell.label if counts[cell.label, cell.model] == 1 else f"{cell.label}, {_load(load[cell.cell])}"
+        for cell in summary.cells
+    }
+
+
+def _load(load: Mapping[str, Any]) -> str:
+    sent = f"{load['offered_rps']:g}/s" if load["offered_rps"] else f"{load['in_flight']} in flight"
+    return f"{sent} of {load['batch_size']}"
+
+
+def _number(names: Mapping[str, str], name: str) -> int:
+    """The colour of a server: the same in every chart."""
+    return list(dict.fromkeys(names.values())).index(name)
+
+
+def _key(number: int, name: str) -> Key:
+    colour, dashes = palette.series(number)
+    return Key(name, colour, " ".join(f"{dash * 1.7:g}" for dash in dashes))
+
+
+def ratios(summary: Summary, names: Mapping[str, str]) -> Figure | None:
+    if not summary.comparisons:
+        return None
+    several = len({each.model for each in summary.comparisons}) > 1
+    number = {cell.label: _number(names, names[cell.cell]) for cell in reversed(summary.cells)}
+    rows = [
+        Row(
+            name=each.server + (f", {each.model}" if several else ""),
+            text=_ratio_text(each),
+            series=number[each.server],
+            value=each.ratio,
+            low=each.low,
+            high=each.high,
+            is_shown=each.verdict in ("faster", "slower"),
+        )
+        for each in summary.comparisons
+    ]
+    bases = sorted({each.base for each in summary.comparisons})
+    title = f"images/s over those of {', '.join(bases)}"
+    return Figure(title, _svg(charts.ratios, rows, label=title))
+
+
+def _ratio_text(c: Comparison) -> str:
+    return f"{c.ratio:.2f}" if c.low is None or c.high is None else f"{c.ratio:.2f}  [{c.low:.2f}, {c.high:.2f}]"
+
+
+def bars(summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
+    """Throughput by server, a chart for each model."""
+    rates = {trial.id: trial.throughput.images_per_s for trial in summary.trials if trial.throughput}
+    for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
+        rows = [
+            Row(
+                name=names[cell.cell],
+                text=text.interval(cell.images_per_s, digits=1),
+                series=_number(names, names[cell.cell]),
+                points=tuple(rates[trial] for trial in cell.trials if trial in rates),
+                **_bounds(cell.images_per_s),
+            )
+            for cell in cells
+            if cell.images_per_s and cell.images_per_s.mean
+        ]
+        if rows:
+            yield Figure(model, _svg(charts.bars, rows, label=f"images a second of {model} by server"))
+
+
+def _bounds(value: Interval) -> dict[str, Any]:
+    return {"value": value.mean, "low": value.low, "high": value.high}
+
+
+def latencies(results: store.Results, summary: Summary, names: Mapping[str, str]) -> Iterator[tuple[Figure, Figure]]:
+    """Distribution and tail, a pair for each model, batch size and rate."""
+    ordered = {trial.record["id"]: latencies_ms(trial) for trial in results.trials}
+    load = {trial.cell: trial.load for trial in summary.trials}
+
+    def alike(cell: CellSummary) -> tuple[Any, ...]:
+        return cell.model, load[cell.cell]["batch_size"], load[cell.cell]["offered_rps"] or 0
+
+    for (model, batch_size, rate), group in groupby(sorted(summary.cells, key=alike), key=alike):
+        cells = [cell for cell in group if any(len(ordered[trial]) for trial in cell.trials)]
+        if not cells:
+            continue
+        times = [[ordered[trial] for trial in cell.trials if len(ordered[trial])] for cell in cells]
+        numbers = [_number(names, names[cell.cell]) for cell in cells]
+        keys = tuple(_key(number, names[cell.cell]) for number, cell in zip(numbers, cells, strict=True))
+        title = f"{model}, {f'{rate:g} requests/s of ' if rate else ''}{batch_size} images"
+        pairs = list(zip(numbers, times, strict=True))
+        yield (
+            Figure(
+                title,
+                _svg(
+                    charts.distributions,
+                    [Line(number, tuple(map(distribution, each))) for number, each in pairs],
+                    label=f"distribution of latency: {title}",
+                ),
+                keys,
+            ),
+            Figure(
+                title,
+                _svg(
+                    charts.tails,
+                    [Line(number, tuple(map(tail, each))) for number, each in pairs],
+                    label=f"latency by percentile: {title}",
+                ),
+                keys,
+            ),
+        )
+
+
+def over_time(results: store.Results, summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
+    """A chart for each cell, its rounds one over the other."""
+    seen: dict[str, list[Timeline]] = {}
+    for trial in results.trials:
+        if line := timeline(trial):
+            seen.setdefault(trial.record["cell"], []).append(line)
+    for cell in summary.cells:
+        if lines := seen.get(cell.cell):
+            title = f"{names[cell.cell]}, {cell.model}"
+            number = _number(names, names[cell.cell])
+            yield Figure(title, _svg(charts.over_time, lines, number, label=f"over time: {title}"))
+
+
+def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
+    """Where a request's time went, by the server's own statistics and the client's stamps."""
+    rows = []
+    for cell in summary.cells:
+        trials = [t for t in summary.trials if t.id in cell.trials and t.server_time_ms and t.service_ms]
+        if parts := [_parts(trial) for trial in trials]:
+            means = tuple(sum(each) / len(parts) for each in zip(*parts, strict=True))
+            rows.append(Stacked(f"{names[cell.cell]}, {cell.model}", f"{text.ms(sum(means))} ms", means))
+    if not rows:
+        return None
+    keys = (*(stage.replace("_", " ") for stage in _STAGES), _REST)
+    legend = tuple(Key(name, colour) for name, colour in zip(keys, palette.STAGES, strict=True))
+    return Figure("mean of a request", _svg(charts.stacks, rows, label="where the time of a request went"), legend)
+
+
+def _parts(trial: TrialSummary) -> tuple[float, ...]:
+    """Milliseconds in each stage, and the rest of the mean service; what the server does not tell counts as rest."""
+    told = trial.server_time_ms or {}
+    stages = [told.get(stage) or 0.0 for stage in _STAGES]
+    return (*stages, max(0.0, (trial.service_ms.mean if trial.service_ms else 0.0) - sum(stages)))
+
+
+def searched(found: Found, goal: Goal | None) -> tuple[Found, str, Figure, Any]:
+    points = sorted(found.points, key=lambda point: (point.value, point.round))
+    name = found.threshold.partition("<")[0] if found.threshold else None
+    rates = {"images": [_nan(point.images_per_s) for point in points]}
+    if found.threshold:
+        rates = {"goodput: requests": [_nan(point.goodput_rps) for point in points]}
+    drawn = Saturation(
+        unit=curves.WORDS[found.variable],
+        values=[point.value for point in points],
+        verdicts=[point.verdict for point in points],
+        latency=(name, [_nan(point.latency_ms) for point in points]) if name else None,
+        limit_ms=goal.limit_ms if goal else None,
+        rates=rates,
+    )
+    figure = Figure(curves.title(found), _svg(charts.saturation, drawn, label=curves.title(found)))
+    return found, curves.headline(found), figure, (curves.columns(found), curves.rows(found))
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _svg(chart: Any, *values: Any, label: str) -> Markup:
+    """What the charts draw is escaped there."""
+    return Markup(chart(*values, label=label))

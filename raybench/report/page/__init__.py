@@ -55,7 +55,7 @@ def page(results: store.Results, summary: Summary, benchmark: str = "") -> str:
         doubts=[(letter, list(each)) for letter, each in groupby(text.doubts(summary), key=lambda kind: kind.letter)],
         thresholds=[(each, text.outcome(each)) for each in summary.thresholds],
         unmeasured=[cell for cell in summary.cells if cell.reason],
-        bars=list(figures.bars(summary, names)),
+        bars=[] if summary.search else list(figures.bars(summary, names)),
         latencies=[] if summary.search else list(figures.latencies(results, summary, names)),
         percentiles=list(_percentiles(summary, names)),
         timelines=timelines,

@@ -171,6 +171,7 @@ def over_time(rounds: Sequence[Timeline], series: int) -> Figure:
         panel.axvspan(first_s, 0, color=LIGHT["shade"], zorder=0, lw=0)
         if panel.get_yscale() == "linear":
             panel.locator_params(axis="y", nbins=2 if panel is axes[-1] and has_memory else 4)
+    axes[-1].locator_params(axis="x", nbins=6)
     axes[-1].set_xlabel("seconds; warm-up is shaded")
     axes[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return figure

@@ -52,9 +52,11 @@ def _load(load: Mapping[str, Any]) -> str:
     return f"{sent} of {load['batch_size']}"
 
 
-def _number(names: Mapping[str, str], name: str) -> int:
-    """The colour of a server: the same in every chart."""
-    return list(dict.fromkeys(names.values())).index(name)
+def _series(summary: Summary, names: Mapping[str, str]) -> dict[str, int]:
+    """The number of each cell's colour, the same in every chart; the loads of a search are one server's."""
+    owner = {cell.cell: cell.label if summary.search else names[cell.cell] for cell in summary.cells}
+    order = list(dict.fromkeys(owner.values()))
+    return {cell: order.index(name) for cell, name in owner.items()}
 
 
 def _key(number: int, name: str) -> Key:
@@ -63,13 +65,17 @@ def _key(number: int, name: str) -> Key:
 
 
 def ratios(summary: Summary, names: Mapping[str, str]) -> Figure | None:
+    """Every comparison of a run, in its order."""
     if not summary.comparisons:
         return None
-    several = len({each.model for each in summary.comparisons}) > 1
-    number = {cell.label: _number(names, names[cell.cell]) for cell in reversed(summary.cells)}
+    models, loads = ({getattr(c, key) for c in summary.comparisons} for key in ("model", "in_flight"))
+    series = _series(summary, names)
+    number = {cell.label: series[cell.cell] for cell in reversed(summary.cells)}
     rows = [
         Row(
-            name=each.server + (f", {each.model}" if several else ""),
+            name=each.server
+            + (f", {each.in_flight} in flight" if len(loads) > 1 else "")
+            + (f", {each.model}" if len(models) > 1 else ""),
             text=_ratio_text(each),
             series=number[each.server],
             value=each.ratio,
@@ -90,13 +96,14 @@ def _ratio_text(c: Comparison) -> str:
 
 def bars(summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """Throughput by server, a chart for each model."""
+    series = _series(summary, names)
     rates = {trial.id: trial.throughput.images_per_s for trial in summary.trials if trial.throughput}
     for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
         rows = [
             Row(
                 name=names[cell.cell],
                 text=text.interval(cell.images_per_s, digits=1),
-                series=_number(names, names[cell.cell]),
+                series=series[cell.cell],
                 points=tuple(rates[trial] for trial in cell.trials if trial in rates),
                 **_bounds(cell.images_per_s),
             )
@@ -111,10 +118,10 @@ def _bounds(value: Interval) -> dict[str, Any]:
     return {"value": value.mean, "low": value.low, "high": value.high}
 
 
-def latencies(results: store.Results, summary: Summary, names: Mapping[str, str]) -> Iterator[tuple[Figure, Figure]]:
-    """Distribution and tail, a pair for each model, batch size and rate."""
+def latencies(results: store.Results, summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
+    """Distribution and tail for each model, batch size and rate."""
     ordered = {trial.record["id"]: latencies_ms(trial) for trial in results.trials}
-    load = {trial.cell: trial.load for trial in summary.trials}
+    load, series = {trial.cell: trial.load for trial in summary.trials}, _series(summary, names)
 
     def alike(cell: CellSummary) -> tuple[Any, ...]:
         return cell.model, load[cell.cell]["batch_size"], load[cell.cell]["offered_rps"] or 0
@@ -124,34 +131,17 @@ def latencies(results: store.Results, summary: Summary, names: Mapping[str, str]
         if not cells:
             continue
         times = [[ordered[trial] for trial in cell.trials if len(ordered[trial])] for cell in cells]
-        numbers = [_number(names, names[cell.cell]) for cell in cells]
+        numbers = [series[cell.cell] for cell in cells]
         keys = tuple(_key(number, names[cell.cell]) for number, cell in zip(numbers, cells, strict=True))
         title = f"{model}, {f'{rate:g} requests/s of ' if rate else ''}{batch_size} images"
-        pairs = list(zip(numbers, times, strict=True))
-        yield (
-            Figure(
-                title,
-                _svg(
-                    charts.distributions,
-                    [Line(number, tuple(map(distribution, each))) for number, each in pairs],
-                    label=f"distribution of latency: {title}",
-                ),
-                keys,
-            ),
-            Figure(
-                title,
-                _svg(
-                    charts.tails,
-                    [Line(number, tuple(map(tail, each))) for number, each in pairs],
-                    label=f"latency by percentile: {title}",
-                ),
-                keys,
-            ),
-        )
+        for chart, curve, how in ((charts.distributions, distribution, ""), (charts.tails, tail, ", by percentile")):
+            lines = [Line(n, tuple(map(curve, each))) for n, each in zip(numbers, times, strict=True)]
+            yield Figure(title + how, _svg(chart, lines, label=f"latency of {title}{how}"), keys)
 
 
 def over_time(results: store.Results, summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """A chart for each cell, its rounds one over the other."""
+    series = _series(summary, names)
     seen: dict[str, list[Timeline]] = {}
     for trial in results.trials:
         if line := timeline(trial):
@@ -159,8 +149,7 @@ def over_time(results: store.Results, summary: Summary, names: Mapping[str, str]
     for cell in summary.cells:
         if lines := seen.get(cell.cell):
             title = f"{names[cell.cell]}, {cell.model}"
-            number = _number(names, names[cell.cell])
-            yield Figure(title, _svg(charts.over_time, lines, number, label=f"over time: {title}"))
+            yield Figure(title, _svg(charts.over_time, lines, series[cell.cell], label=f"over time: {title}"))
 
 
 def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
@@ -186,6 +175,7 @@ def _parts(trial: TrialSummary) -> tuple[float, ...]:
 
 
 def searched(found: Found, goal: Goal | None) -> tuple[Found, str, Figure, Any]:
+    """What a search found, in a sentence, as a curve, and as a table: its columns and rows."""
     points = sorted(found.points, key=lambda point: (point.value, point.round))
     name = found.threshold.partition("<")[0] if found.threshold else None
     rates = {"images": [_nan(point.images_per_s) for point in points]}

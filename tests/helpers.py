@@ -209,9 +209,9 @@ def summary(
     return summarize(store.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials, goal=goal))
 
 
-def results(out: Path, *trials: store.Observed, goal: Goal | None = None) -> Path:
+def results(out: Path, *trials: store.Observed, goal: Goal | None = None, **changes: Any) -> Path:
     """A results folder in `out` with these trials, as a run that has ended leaves it but for its summary."""
-    benchmark, environment = Benchmark(out=str(out)), {"ray_cluster": RAY_CLUSTER, "unreadable_images": ()}
+    benchmark, environment = Benchmark(out=str(out), **changes), {"ray_cluster": RAY_CLUSTER, "unreadable_images": ()}
     folder = store.create(benchmark, ["raybench", "run"], facts=environment, search=goal)
     for each in trials:
         store.save(folder, each)

@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from raybench.config import SHARED_MEMORY
+from raybench.config import SHARED_MEMORY, STREAM
 from raybench.stats import PERCENTILES, TrialSummary, samples_needed
 
 _UNEVEN = 1.25
 _DISTINCT_SHARE = 0.5
 _PACING_SHARE = 0.05  # of the service p99
 _RATE_SHARE = 0.99
+_FEED_SHARE = 0.05  # of the time of the lanes
 _CEILING_SHARE = 0.67
+_FEED_REMEDY = "use --feed preload where memory holds the images, else more workers with cores, or smaller files"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _few_payloads(trial: TrialSummary) -> Doubt | None:
     return Doubt(
         code="few_payloads",
         sentence=f"{payload.distinct} distinct images stood for the {payload.images} that were sent",
-        remedy="use a larger image folder or fewer requests, if anything on the way may cache",
+        remedy="use a larger image folder, fewer requests or --feed stream, if anything on the way may cache",
         value=payload.distinct / payload.images,
         limit=_DISTINCT_SHARE,
     )
@@ -124,17 +126,19 @@ def _empty_window(trial: TrialSummary) -> Doubt | None:
 
 
 def _workers_over_cores(trial: TrialSummary) -> Doubt | None:
-    """On the node where it is worst."""
+    """On the node where it is worst; a worker whose images are streamed has a process beside it that reads them."""
+    each, named = (2, " and as many that read images") if trial.load["feed"] == STREAM else (1, "")
     on_node = Counter((worker["node"], worker["cores"]) for worker in trial.workers)
-    over = [(count, cores) for (_, cores), count in on_node.items() if count > cores]
+    over = [(count, cores) for (_, cores), count in on_node.items() if each * count > cores]
     if not over:
         return None
     workers, cores = max(over, key=lambda each: each[0] / each[1])
     return Doubt(
         code="workers_over_cores",
-        sentence=f"{workers} workers shared {cores} cores: they wait for each other, and for a server on that host",
-        remedy=f"use at most {cores} workers a host with more lanes each (--concurrency), or more hosts",
-        value=workers,
+        sentence=f"{workers} workers{named} shared {cores} cores: they wait for each other, and for a server on that "
+        "host",
+        remedy=f"use at most {cores // each or 1} workers a host with more lanes each (--concurrency), or more hosts",
+        value=each * workers,
         limit=cores,
     )
 
@@ -225,6 +229,8 @@ def _under_rate(trial: TrialSummary) -> Doubt | None:
     if not scheduled or achieved is None or achieved >= _RATE_SHARE * scheduled:
         return None
     remedy = "lower --request-rate to what the server holds" if trial.cap_hits else "use more workers, cores or hosts"
+    if is_starved(trial):
+        remedy = _FEED_REMEDY
     return Doubt(
         code="under_rate",
         sentence=f"{achieved:.4g} requests/s left of {scheduled:.4g} that were due",
@@ -239,13 +245,29 @@ def _cap_hit(trial: TrialSummary) -> Doubt | None:
     if not trial.cap_hits:
         return None
     hits, attempted, most = trial.cap_hits, trial.requests.attempted, trial.load["in_flight"]
+    due = f"{hits} of {attempted} requests were due while all {most} that may be in flight waited for"
+    sentence = f"the server is overloaded: {due} it; that is not the client's fault, and response counts the wait"
+    remedy = "lower --request-rate, or raise --max-in-flight if the server's own queue is to be seen"
+    if is_starved(trial):
+        sentence, remedy = f"{due} images or the server, and response counts the wait", _FEED_REMEDY
+    return Doubt(code="cap_hit", sentence=sentence, remedy=remedy, value=hits, limit=0)
+
+
+def is_starved(trial: TrialSummary) -> bool:
+    """Whether lanes waited for images for so much of their time that the server did not get the load."""
+    return trial.feed_wait_share is not None and trial.feed_wait_share > _FEED_SHARE
+
+
+def _feed_starved(trial: TrialSummary) -> Doubt | None:
+    if not is_starved(trial) or trial.feed_wait_ms is None:
+        return None
     return Doubt(
-        code="cap_hit",
-        sentence=f"the server is overloaded: {hits} of {attempted} requests were due while all {most} "
-        "that may be in flight waited for it; that is not the client's fault, and response counts the wait",
-        remedy="lower --request-rate, or raise --max-in-flight if the server's own queue is to be seen",
-        value=hits,
-        limit=0,
+        code="feed_starved",
+        sentence=f"lanes waited {trial.feed_wait_share:.0%} of their time for images, {trial.feed_wait_ms.mean:.3g} ms "
+        "a request: the server got less load than it seems; service is without that wait, throughput is not",
+        remedy=_FEED_REMEDY,
+        value=trial.feed_wait_share,
+        limit=_FEED_SHARE,
     )
 
 
@@ -293,4 +315,5 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _under_rate,
     _cap_hit,
     _near_ceiling,
+    _feed_starved,
 )

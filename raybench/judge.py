@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from scipy.special import bdtr
 
 from raybench import samples
+from raybench.checks import is_starved
 from raybench.search import BROKE, HELD, RATE, UNKNOWN, Goal, Point
 from raybench.stats import CONFIDENCE, PERCENTILES, TrialSummary, samples_needed
 
@@ -81,6 +82,8 @@ def _judged(goal: Goal, trial: TrialSummary, record: Mapping[str, Any], measured
     if record.get("server_ended"):
         first = next(_refused(measured), None)
         return BROKE, _first_line(trial.reason) + (f"; {_short(first)}" if first else "")
+    if is_starved(trial):
+        return UNKNOWN, "lanes waited for images, so that the server did not get the load: use --feed preload"
     if len(measured) and goal.limit_ms:
         return _against_limit(goal, measured)
     return (UNKNOWN, f"failed: {_short(trial.reason)}") if trial.status == "failed" else (HELD, None)

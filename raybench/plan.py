@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from urllib.parse import quote
 
-from raybench.config import JPEGS, SHARED_MEMORY, Benchmark, ConfigError, ServerSpec, labelled
+from raybench.config import JPEGS, SHARED_MEMORY, STREAM, Benchmark, ConfigError, ServerSpec, labelled
 
 _START_S, _TRIAL_S = 12.0, 5.0  # of Ray or a server; of the workers of a trial: as seen on two cores
 
@@ -33,6 +33,7 @@ class Load:
     stability_percentage: float
     timeout_s: float
     transport: str
+    feed: str
 
     @property
     def lanes(self) -> list[int]:
@@ -41,12 +42,13 @@ class Load:
 
     @property
     def name(self) -> str:
-        """Such as w4-c1-b8, or w4-poisson200-m256-b8-shm."""
+        """Such as w4-c1-b8, w4-poisson200-m256-b8-shm, or w4-c1-b8-stream."""
         loop = f"c{self.concurrency}"
         if self.offered_rps:
             loop = f"{self.arrivals}{self.offered_rps:.12g}-m{self.in_flight}"
         shared = "-shm" if self.transport == SHARED_MEMORY else ""
-        return f"w{self.workers}-{loop}-b{self.batch_size}{shared}"
+        streamed = "-stream" if self.feed == STREAM else ""
+        return f"w{self.workers}-{loop}-b{self.batch_size}{shared}{streamed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,7 @@ def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...], rate: float
         stability_percentage=b.stability_percentage,
         timeout_s=b.timeout,
         transport=b.transport(server),
+        feed=b.feed,
     )
     quality = b.jpeg_quality if b.signature == JPEGS else None
     return Cell(server=server, models=models, signature=b.signature, jpeg_quality=quality, load=load)

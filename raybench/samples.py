@@ -136,6 +136,11 @@ def pacing_error_ns(samples: pa.Table) -> np.ndarray | None:
     return ns(samples, "woke_ns") - np.maximum(ns(samples, "due_ns"), ns(samples, "free_ns"))
 
 
+def feed_wait_ns(samples: pa.Table) -> np.ndarray:
+    """sent − woke: how long a lane waited for its next request, where requests are streamed."""
+    return ns(samples, "sent_ns") - ns(samples, "woke_ns")
+
+
 def cap_hits(samples: pa.Table) -> int | None:
     """Due times that found no lane free, of samples with_lane_free; None in closed loop."""
     if _is_closed(samples):

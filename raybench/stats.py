@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from scipy.special import bdtr
 
 from raybench import samples, steady
+from raybench.config import STREAM
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
 CONFIDENCE = 0.95
@@ -99,6 +100,8 @@ class TrialSummary:
     response_ms: Latency | None
     lag_ms: Latency | None
     pacing_error_ms: Latency | None
+    feed_wait_ms: Latency | None
+    feed_wait_share: float | None
     ceiling: Throughput | None
     headroom: float | None
     memory: Memory
@@ -132,6 +135,7 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         response_ms=latency(samples.response_ns(inside)),
         lag_ms=latency(samples.lag_ns(inside)),
         pacing_error_ms=latency(samples.pacing_error_ns(inside)),
+        **_feed_wait(record, inside),
         ceiling=ceiling,
         headroom=_headroom(ceiling, throughput),
         memory=_memory(telemetry, beside_mib=beside_mib(record)),
@@ -222,6 +226,15 @@ def _status(record: Mapping[str, Any], inside: pa.Table, window: samples.Window 
     return {"status": "unstable", "reason": why} if why else observed
 
 
+def _feed_wait(record: Mapping[str, Any], inside: pa.Table) -> dict[str, Any]:
+    """What lanes waited for requests that are streamed, and its share of the time from then to the reply."""
+    if record["load"]["feed"] != STREAM or len(inside) == 0:
+        return {"feed_wait_ms": None, "feed_wait_share": None}
+    waited_ns = samples.feed_wait_ns(inside)
+    busy_ns = waited_ns + samples.service_ns(inside)
+    return {"feed_wait_ms": latency(waited_ns), "feed_wait_share": float(waited_ns.sum() / busy_ns.sum())}
+
+
 def _scheduled_rps(begun: pa.Table, window: samples.Window | None) -> float | None:
     """How many requests a second the schedule had in the window: around the offered rate, as chance has it."""
     return len(begun) / window.seconds if window and samples.lag_ns(begun) is not None else None
@@ -245,14 +258,20 @@ def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mappi
     )
 
 
-def beside_mib(record: Mapping[str, Any]) -> float:
-    """What a server's process holds that is the client's: for TensorFlow in the worker, the images to send."""
+def beside_mib(record: Mapping[str, Any]) -> float | None:
+    """What a server's process holds that is the client's: for TensorFlow in the worker, the images to send.
+
+    None where they are streamed: they come and go.
+    """
     is_local = record["server"]["kind"] == "local"
-    return sum(worker["payload_held_mib"] for worker in record.get("workers", ())) if is_local else 0.0
+    held_mib = [worker["payload_held_mib"] for worker in record.get("workers", ())] if is_local else []
+    return None if None in held_mib else sum(held_mib)
 
 
-def _memory(telemetry: pa.Table, *, beside_mib: float) -> Memory:
+def _memory(telemetry: pa.Table, *, beside_mib: float | None) -> Memory:
     process = telemetry.filter(pc.equal(telemetry["kind"], "process"))["rss_mib"].drop_null()
+    if beside_mib is None:
+        process, beside_mib = process.slice(0, 0), 0.0
     gpus = telemetry.filter(pc.equal(telemetry["kind"], "gpu")).group_by("id").aggregate([("gpu_used_mib", "max")])
     return Memory(
         baseline_mib=None,

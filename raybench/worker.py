@@ -1,18 +1,17 @@
 """A worker: opens an endpoint, encodes its images, warms up, and sends on its lanes; knows no Ray."""
 
 import gc
-import hashlib
 import os
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import count, cycle
-from typing import Any, NamedTuple
+from itertools import count
+from typing import Any
 
 import numpy as np
 import psutil
@@ -21,8 +20,8 @@ import pyarrow as pa
 from raybench import pacing
 from raybench.clients import connect, connect_echo, shared_region
 from raybench.clients.access import PLAIN, Access
-from raybench.clients.base import Client, ClientError, Description, Reply, size
-from raybench.photos import jpegs
+from raybench.clients.base import ClientError, Description, Reply, size
+from raybench.feed import Batch, Preloaded, Request, Stream, batches
 from raybench.plan import Cell
 from raybench.samples import CEILING, MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
 from raybench.steady import Pace, is_steady
@@ -48,35 +47,31 @@ class Task:
     warmup_request_count: int | None  # None: until steady
     seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
     region: str | None = None  # name of the shared memory that holds its images; None: they are in the requests
+    stream_bytes: int = 0  # what it may hold of encoded requests, where they are streamed
 
 
 @dataclass(frozen=True)
 class Payloads:
-    """What a worker will send: how much, and how many images of it differ."""
+    """What a worker sends: how many requests of different images, which ones, and the size of the first."""
 
     requests: int
     image_hashes: tuple[str, ...]
     request_bytes: int
-    held_mib: float  # by which encoding made the worker's process grow
-
-
-class _Request(NamedTuple):
-    """What is sent to a model: by which client, its bytes, and how many there are with those in shared memory."""
-
-    send: Callable[[Any, float], Reply]
-    request: Any
-    size: int
+    held_mib: float | None  # by which encoding made the worker's process grow; None: requests come and go
 
 
 class Worker:
-    """Used in the order open, encode, warm_up, run, calibrate, close."""
+    """Used in the order open, encode or stream, warm_up, run, calibrate, close."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._stop = threading.Event()
         self._kept: dict[int, Reply] = {}
         self._samples: deque[Sample] = deque()  # lanes append while run() takes from the front
-        self._requests: list[_Request] = []
+        self._feed: Preloaded | Stream = Preloaded([])
+        self._hashes: list[str] = []
+        self._request_bytes = 0
+        self._held_mib: float | None = None
 
     def open(self, access: Access = PLAIN) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
@@ -100,31 +95,34 @@ class Worker:
         return descriptions[0]
 
     def encode(self, blocks: list[np.ndarray]) -> Payloads:
-        """Turn this worker's shard, blocks of uint8 [n, h, w, 3], into requests, round robin over the models.
-
-        Whole batches only, and the same number for each model.
-        """
-        batch_size, held = self._task.cell.load.batch_size, sum(map(len, blocks))
-        batches = held // batch_size // len(self._clients) * len(self._clients)
-        if not batches:
+        """Turn this worker's shard, blocks of uint8 [n, h, w, 3], into requests, round robin over the models."""
+        cell, held = self._task.cell, sum(map(len, blocks))
+        if held < cell.load.batch_size * len(cell.models):
             raise ClientError(
-                f"worker {self._task.worker} got {held} images, fewer than a batch of {batch_size} for each model"
+                f"worker {self._task.worker} got {held} images, fewer than a batch of {cell.load.batch_size} "
+                f"for each model"
             )
         before_bytes = psutil.Process().memory_info().rss
-        images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        sent = images[: batches * batch_size]
-        quality = self._task.cell.jpeg_quality
-        payloads = jpegs(sent, quality) if quality else sent
-        turns = zip(np.split(payloads, batches), cycle(self._clients), strict=False)
-        self._requests = [self._encoded(client, batch) for batch, client in turns]
+        cut = batches(blocks, batch_size=cell.load.batch_size, models=len(cell.models), jpeg_quality=cell.jpeg_quality)
+        self._feed = Preloaded([self._encoded(batch) for batch in cut])
         if self._region:
             self._region.register()
-        hashes = tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in sent)
+        self._held_mib = (psutil.Process().memory_info().rss - before_bytes) / 2**20
+        return self.payloads()
+
+    def stream(self, read: Iterable[Batch]) -> Payloads:
+        """Encode batches ahead of the lanes from now on; returns when each lane has one."""
+        self._feed = Stream(map(self._encoded, read), self._task.stream_bytes)
+        self._feed.wait_for(self._lanes(WARMUP))
+        return self.payloads()
+
+    def payloads(self) -> Payloads:
+        """What was encoded until now."""
         return Payloads(
-            requests=len(self._requests),
-            image_hashes=hashes,
-            request_bytes=self._requests[0].size,
-            held_mib=(psutil.Process().memory_info().rss - before_bytes) / 2**20,
+            requests=len(self._hashes) // self._task.cell.load.batch_size,
+            image_hashes=tuple(self._hashes),
+            request_bytes=self._request_bytes,
+            held_mib=self._held_mib,
         )
 
     def warm_up(self) -> pa.Table:
@@ -173,17 +171,17 @@ class Worker:
 
     def calibrate(self) -> pa.Table:
         """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
-        measured, lanes = self._requests, self._lanes(CEILING)
+        feed, lanes = self._feed, self._lanes(CEILING)
         self._stop.clear()
         with closing(connect_echo(self._task.url, self._access)) as echo:
-            few = measured[: max(1, _CEILING_BYTES // len(measured[0].request))]
-            self._requests = [each._replace(send=echo.send, request=echo.readdressed(each.request)) for each in few]
+            few = feed.last(_CEILING_BYTES)
+            self._feed = Preloaded([each._replace(send=echo.send, body=echo.readdressed(each.body)) for each in few])
             try:
                 self._send_on_lanes(WARMUP, 2 * lanes)
                 self._drain()
                 self._send_on_lanes(CEILING, None, deadline_ns=time.perf_counter_ns() + int(_CEILING_S * 1e9))
             finally:
-                self._requests = measured
+                self._feed = feed
         return self._drain()
 
     def replies(self) -> list[tuple[int, dict[str, np.ndarray]]]:
@@ -211,16 +209,23 @@ class Worker:
         }
 
     def close(self) -> None:
+        self._feed.close()
         for client in self._clients:
             client.close()
         if self._region:
             self._region.close()
 
-    def _encoded(self, client: Client, batch: np.ndarray) -> _Request:
+    def _encoded(self, batch: Batch) -> Request:
+        """A batch for the model whose turn it is; what it holds is noted when it comes for the first time."""
+        client = self._clients[batch.payload % len(self._clients)]
         before = self._region.size if self._region else 0
-        request = client.encode(batch)
+        body = client.encode(batch.images)
         placed = self._region.size - before if self._region else 0
-        return _Request(client.send, request, size(request) + placed)
+        request = Request(batch.payload, client.send, body, size(body) + placed)
+        if len(self._hashes) == batch.payload * len(batch.hashes):
+            self._hashes += batch.hashes
+            self._request_bytes = self._request_bytes or request.size
+        return request
 
     def _lanes(self, phase: str) -> int:
         """In an open loop one to warm up, and few to calibrate: all that may be in flight is no load that it brings."""
@@ -262,19 +267,21 @@ class Worker:
         due_ns: list[int] | None,
     ) -> None:
         """A request leaves when this lane's last reply is in; in an open loop, when it is due, if that is later."""
-        task, requests, anchor = self._task, self._requests, self._anchor_ns
+        task, feed, anchor = self._task, self._feed, self._anchor_ns
         timeout_s, now = task.cell.load.timeout_s, time.perf_counter_ns
+
+        def is_over() -> bool:
+            return self._stop.is_set() or (deadline_ns is not None and now() >= deadline_ns)
+
         seq = lane
         while total is None or seq < total:
             if due_ns is not None:
                 self._wait_until(due_ns[seq])
             woke = now()
-            if self._stop.is_set() or (deadline_ns is not None and woke >= deadline_ns):
+            if is_over() or (request := feed.take(seq, is_over)) is None:  # of a stream it may have to be waited for
                 return
-            payload = seq % len(requests)
-            send, request, sent_bytes = requests[payload]
             sent = now()
-            reply = send(request, timeout_s)
+            reply = request.send(request.body, timeout_s)
             done = now()
             self._samples.append(
                 Sample(
@@ -282,20 +289,22 @@ class Worker:
                     lane=lane,
                     seq=seq,
                     phase=phase,
-                    payload=payload,
+                    payload=request.payload,
                     due_ns=None if due_ns is None else anchor + due_ns[seq],
                     woke_ns=anchor + woke,
                     sent_ns=anchor + sent,
                     done_ns=anchor + done,
                     images=task.cell.load.batch_size,
-                    sent_bytes=sent_bytes,
+                    sent_bytes=request.size,
                     received_bytes=reply.received_bytes,
                     status=reply.status,
                     error=reply.error,
                 )
             )
             if seq & (seq - 1) == 0 and reply.is_ok:
-                self._kept[payload] = reply  # of requests 0, 1, 2, 4, 8, ...: early ones and late ones
+                self._kept[request.payload] = reply  # of requests 0, 1, 2, 4, 8, ...: early ones and late ones
+            feed.give_back(request)
+            del request  # whose memory no lane holds that waits for its next
             if due_ns is None and reply.status == UNAVAILABLE:
                 time.sleep(_UNAVAILABLE_S)
             seq = next(numbers)

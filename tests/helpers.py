@@ -139,6 +139,7 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
             "stability_percentage": 10.0,
             "timeout_s": 60.0,
             "transport": "grpc",
+            "feed": "preload",
         },
         "payload_source": "photos",
         "payload_encoding": "uint8 NHWC",

@@ -21,6 +21,11 @@ def late(share: int) -> stats.Latency | None:
     return stats.latency(np.arange(1, 10_001) * MS * share / 100)
 
 
+def fed(share: float) -> dict:
+    """What a trial has whose lanes waited for images for this share of their time."""
+    return {"feed_wait_share": share, "feed_wait_ms": stats.latency(np.arange(1, 10_001) * MS)}
+
+
 ONE_FAILED = stats.Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1})
 
 
@@ -54,6 +59,7 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"scheduled_rps": 100.0, "achieved_rps": 98.9},
         ),
         ("cap_hit", {"cap_hits": 0}, {"cap_hits": 1}),
+        ("feed_starved", fed(0.05), fed(0.051)),
         ("near_ceiling", ceiling(1 / 0.67), ceiling(1 / 0.671)),
         (
             "few_samples",
@@ -88,6 +94,7 @@ def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
         {"scheduled_rps": 100.0, "achieved_rps": 50.0},
         {"cap_hits": 7},
         ceiling(1.2),
+        fed(0.5),
     ],
 )
 def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
@@ -138,6 +145,24 @@ def test_workers_are_held_against_the_cores_of_their_host(nodes: list[str], expe
     """Too many workers are doubted only where they share the cores of one host."""
     workers = tuple(worker_facts(i, node=nodes[i % len(nodes)]) for i in range(6))
     assert doubt_codes(trusted(workers=workers)) == expected
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(2, set()), (3, {"workers_over_cores"})])
+def test_reading_takes_cores_too(workers: int, expected: set[str]) -> None:
+    """Where images are streamed, a worker and the process that reads for it are two on the cores of their host."""
+    seen = trusted(workers=tuple(map(worker_facts, range(workers))), load={**trusted().load, "feed": "stream"})
+    assert doubt_codes(seen) == expected
+    assert [doubt.value for doubt in checks.doubts(seen, rounds=2)] == [6 for _ in expected]
+
+
+def test_a_starved_trial_does_not_blame_the_server() -> None:
+    """Where lanes waited for images, a cap that was hit and a rate that was missed are not put on the server."""
+    starved = trusted(**fed(0.5), cap_hits=7, scheduled_rps=100.0, achieved_rps=50.0)
+    said = {doubt.code: f"{doubt.sentence}; {doubt.remedy}" for doubt in checks.doubts(starved, rounds=2)}
+    assert set(said) == {"feed_starved", "cap_hit", "under_rate"}
+    assert "50% of their time" in said["feed_starved"]
+    assert "overloaded" not in said["cap_hit"]
+    assert all("--feed preload" in text for text in said.values())
 
 
 def test_a_trial_that_sent_nothing_has_its_reason_and_no_doubts() -> None:

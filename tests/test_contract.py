@@ -52,6 +52,8 @@ LOST = {**worker_facts(1), "cpu_s": None, "lost": "its actor died"}
 BY_TIME = {**record()["load"], "request_count": None, "duration_s": 10.0}
 AT_RATE = {**record()["load"], **OPEN}
 IN_PROCESS = {**record()["load"], "transport": "in process"}
+STREAMED = {**record()["load"], "feed": "stream"}
+FED = {**worker_facts(), "payload_held_mib": None}
 OUTPUTS = [{"name": "scores", "difference": 0.0}]
 COMPARED = {"model": "resnet50-no-opt", "replies": 2, "images": 8, "tolerance": 1e-4, "difference": 0.0}
 COMPARED |= {"outputs": OUTPUTS, "top1": 1.0, "nearest": 1.0, "spread": 0.5, "has_power": True}
@@ -79,6 +81,9 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
         observed(samples.table([sample(s, s + 10, due_ms=s - 3, seq=s) for s in (3, 13, 23)]), load=AT_RATE),
     ),
     "open loop that failed": (observed(NOTHING, load=AT_RATE, status="failed", reason="it ended", workers=[]),),
+    "streamed": (observed(samples.table([sample(s, s + 2, woke_ns=(s - 1) * MS) for s in (3, 6, 9)]), load=STREAMED),),
+    "streamed to TensorFlow": (observed(lanes(STEADY[:9]), MEMORY, label="local", load=STREAMED, workers=[FED]),),
+    "streamed in vain": (observed(NOTHING, load=STREAMED, status="failed", reason="it ended", workers=[]),),
     "statistics": (observed(server_statistics=STATISTICS),),
     "calibrated": (observed(EMPTY),),
     "calibrated in vain": (observed(samples.ceiling(EMPTY), status="failed", reason="no request was sent"),),
@@ -119,7 +124,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
         observed(odd, round=4, label="triton x1", server_statistics=STATISTICS),
-        observed(due, round=5, label="triton x1", verification=VERIFIED, load=AT_RATE),
+        observed(due, round=5, label="triton x1", verification=VERIFIED, load={**AT_RATE, "feed": "stream"}),
     ]
     trials = [*CASES["rounds"], *rest]
     summary = derived(tmp_path_factory.mktemp("whole"), *trials, goal=GOALS["latency"], threshold=("p50<1s",))
@@ -229,6 +234,11 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", OPEN_LOOP, "load", "concurrency"), 1),
         (("trials", OPEN_LOOP, "pacing_error_ms", "mean"), None),
         (("trials", OPEN_LOOP, "cap_hits"), -1),
+        (("trials", ROUNDS, "load", "feed"), "by hand"),
+        (("trials", ROUNDS, "feed_wait_share"), 0.5),
+        (("trials", OPEN_LOOP, "feed_wait_share"), None),
+        (("trials", OPEN_LOOP, "feed_wait_share"), 1.5),
+        (("trials", OPEN_LOOP, "load", "feed"), "preload"),
         (("trials", ROUNDS, "job_s"), 0),
         (("trials", ROUNDS, "job_s"), None),
         (("trials", ROUNDS, "payload"), None),

@@ -17,7 +17,7 @@ LAYERS = [
     {"config", "plain_yaml", "samples", "pacing", "steady", "saved_models", "tensorflow_facts", "photos", "model_facts"}
     | {"guardian"},
     {"plan", "stats", "rounds", "verdicts", "checks", "fairness", "thresholds"}
-    | {"verify", "clients", "telemetry", "servers", "images", "export"},
+    | {"verify", "clients", "telemetry", "servers", "images", "export", "feed"},
     {"worker", "store", "report", "search", "judge"},
     {"driver", "doctor", "serve"},
     {"cli"},

@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers import OPEN, lanes, observed, record, sample, trial
+from helpers import MS, OPEN, lanes, observed, record, sample, trial
 
 from raybench import judge, samples
 from raybench.search import BROKE, HELD, LATENCY, OOM, UNKNOWN, Goal, Point
@@ -86,6 +86,17 @@ def test_an_open_loop_is_judged_by_response() -> None:
     late = samples.table([sample(i * 10 + 60, i * 10 + 61, seq=i, due_ms=i * 10) for i in range(40)])
     assert judged(P90, late, load=record()["load"] | OPEN).verdict == BROKE
     assert judged(P90, lanes([(i * 10 + 60, i * 10 + 61) for i in range(40)])).verdict == HELD
+
+
+def test_a_load_that_did_not_arrive_holds_nothing() -> None:
+    """Where lanes waited for images the server had less than was asked for: neither good nor bad latency counts."""
+    starved = {**record()["load"], "feed": "stream"}
+    for took_ms, verdict in ((10, HELD), (60, BROKE)):
+        spans = [(i * 100, i * 100 + took_ms) for i in range(40)]
+        assert judged(P90, lanes(spans), load=starved).verdict == verdict
+        waited = samples.table([sample(*span, seq=i, woke_ns=(i * 100 - 30) * MS) for i, span in enumerate(spans)])
+        point = judged(P90, waited, load=starved)
+        assert (point.verdict, "--feed preload" in str(point.reason)) == (UNKNOWN, True)
 
 
 def test_too_few_requests_hold_nothing() -> None:

@@ -163,6 +163,15 @@ def test_an_estimate_is_made_of_what_is_known() -> None:
     assert estimate(timed, {})[1] == set()
 
 
+def test_a_stream_is_told_by_the_name_of_its_cells() -> None:
+    """Results of a stream and of a preload are of different loads, and never stand for each other."""
+    cells = [trials(Benchmark(server=("fake",), request_count=8, feed=feed))[0].cell for feed in ("preload", "stream")]
+    assert [(cell.load.feed, cell.id.endswith("-b8-stream")) for cell in cells] == [
+        ("preload", False),
+        ("stream", True),
+    ]
+
+
 def test_shared_memory_is_a_cell_of_its_own() -> None:
     """What goes over shared memory has a name of its own, in files and in the table; servers without are one cell."""
     loads = ({"shared_memory": "none"}, {"shared_memory": "system"})

@@ -210,6 +210,22 @@ def test_an_open_loop_has_response_lag_and_pacing_error() -> None:
     assert (found.scheduled_rps, found.achieved_rps, found.cap_hits) == (pytest.approx(100), pytest.approx(100), 0)
 
 
+def test_a_wait_for_images_is_no_service() -> None:
+    """Of a stream what lanes waited is summed up apart, with its share of their time; of a preload it is unknown."""
+    rows = samples.table([sample(s, s + 6, seq=s, woke_ns=(s - 2) * MS) for s in (2, 10, 18)])
+    found = trial(rows, load={**record()["load"], "feed": "stream"})
+    assert (found.service_ms.mean, found.feed_wait_ms.mean, found.feed_wait_share) == (6, 2, 0.25)
+    assert (trial(rows).feed_wait_ms, trial(rows).feed_wait_share) == (None, None)
+
+
+def test_images_that_come_and_go_leave_memory_unknown() -> None:
+    """TensorFlow in a worker that streams cannot be told from its images: null, where a server of its own has all."""
+    memory = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0})
+    fed = [worker_facts() | {"payload_held_mib": None}]
+    assert trial(None, memory, label="local", workers=fed).memory.peak_mib is None
+    assert trial(None, memory, label="triton x1", workers=fed).memory.peak_mib == 512.0
+
+
 def test_a_closed_loop_has_no_schedule() -> None:
     """In a closed loop nothing is due: what compares with a schedule is null."""
     found = trial(two_lanes())

@@ -322,6 +322,6 @@ def test_jpegs_are_encoded_before_the_clock_starts() -> None:
         worker.open()
         worker.encode([photos])
         rows[quality] = samples.merge(list(worker.run(time.time())))
-    files = jpegs(photos, 95)
-    assert rows[95]["sent_bytes"].to_pylist() == [files[:2].nbytes, files[2:].nbytes]
+    files = [jpegs(batch, 95).nbytes for batch in (photos[:2], photos[2:])]
+    assert rows[95]["sent_bytes"].to_pylist() == files
     assert sum(rows[30]["sent_bytes"].to_pylist()) < sum(rows[95]["sent_bytes"].to_pylist())

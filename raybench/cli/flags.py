@@ -53,6 +53,12 @@ def benchmark_flags(command: Callable[..., Any], number: type = int) -> Callable
         click.option("--baseline", help="Server that the others are compared with.  [local, else the first]"),
         click.option("--seed", type=int, help="Seed of images and order.  [0]"),
         click.option("--images", help="photos, noise, or a folder.  [photos]"),
+        click.option(
+            "--feed", help="stream: images are read while they are sent, for more than memory holds.  [preload]"
+        ),
+        click.option(
+            "--memory-budget", help="Most of images that all workers hold, such as 512MiB.  [1GiB, of more only a part]"
+        ),
         click.option("--jpeg-quality", type=int, help="Of the files that predict_jpegs takes, up to 100.  [90]"),
         click.option("--shared-memory", help="system: images reach a Triton on this host without the network.  [none]"),
         click.option("--timeout", type=float, help="Deadline of one request, seconds.  [60]"),

@@ -9,6 +9,7 @@ from raybench.config import checks, file
 from raybench.config.threshold import Threshold, ratio, threshold
 from raybench.config.values import (
     ECHO,
+    IMAGE_BYTES,
     IMAGE_PX,
     IN_PROCESS,
     JPEGS,
@@ -16,6 +17,7 @@ from raybench.config.values import (
     LOAD_KEYS,
     SERVER_KINDS,
     SHARED_MEMORY,
+    STREAM,
     UI_KINDS,
     VARIANTS,
     Benchmark,
@@ -30,6 +32,7 @@ from raybench.config.values import (
 
 __all__ = [
     "ECHO",
+    "IMAGE_BYTES",
     "IMAGE_PX",
     "IN_PROCESS",
     "JPEGS",
@@ -37,6 +40,7 @@ __all__ = [
     "LOAD_KEYS",
     "SERVER_KINDS",
     "SHARED_MEMORY",
+    "STREAM",
     "UI_KINDS",
     "VARIANTS",
     "Benchmark",

@@ -9,10 +9,13 @@ from raybench.config.threshold import threshold
 from raybench.config.values import (
     DISTRIBUTIONS,
     ECHO,
+    FEED_KINDS,
     JPEGS,
     LARGEST_SEED,
     SERVER_KINDS,
     SHARED_MEMORY_KINDS,
+    SIZE,
+    STREAM,
     UI_KINDS,
     Benchmark,
     ConfigError,
@@ -86,6 +89,11 @@ def _check_texts(b: Benchmark) -> None:
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
     shared, kinds = b.shared_memory, ", ".join(SHARED_MEMORY_KINDS)
     _require(shared in SHARED_MEMORY_KINDS, "shared_memory", shared, f"there are {kinds}")
+    _require(b.feed in FEED_KINDS, "feed", b.feed, f"there are {', '.join(FEED_KINDS)}")
+    remedy = "shared memory holds images that are there before the start: leave out one"
+    _require(b.feed != STREAM or shared == "none", "feed", b.feed, remedy)
+    budget = b.memory_budget
+    _require(budget is None or bool(SIZE.fullmatch(budget)), "memory_budget", budget, "write a size such as 512MiB")
     files = ("tls_ca", "tls_cert", "tls_key")
     for name in ("name", "signature", "models", "images", "out", "address", "server_bind", *files, "tls_server_name"):
         text = getattr(b, name)

@@ -1,5 +1,6 @@
 """What one run does: frozen values."""
 
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ _STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as proces
 UI_KINDS = ("live", "plain", "none")
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
+IMAGE_BYTES = IMAGE_PX * IMAGE_PX * 3  # as pixels
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
 JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
 LOAD_KEYS = (
@@ -26,6 +28,13 @@ IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
     "grpc over TLS",
     "shared memory",
 )  # how requests travel
+PRELOAD, STREAM = FEED_KINDS = (
+    "preload",
+    "stream",
+)  # encoded before the start; or read and encoded while they are sent
+SIZE = re.compile(r"([1-9]\d{0,8})(MiB|GiB)", re.ASCII)
+_DEFAULT_BUDGET = "1GiB"
+_UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30}
 LANES = 64  # of a worker in an open loop, where nothing else is asked
 LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
 
@@ -95,6 +104,8 @@ class Benchmark:
     seed: int = 0
     images: str = "photos"
     jpeg_quality: int = 90
+    feed: str = PRELOAD
+    memory_budget: str | None = None
     timeout: float = 60.0
     address: str | None = None
     server_bind: str = "127.0.0.1"
@@ -119,6 +130,15 @@ class Benchmark:
         if self.request_rate:
             return self.max_in_flight or LANES * self.workers
         return self.workers * (self.concurrency or 1)
+
+    @property
+    def budget(self) -> str:
+        """How much the workers of a trial may hold of images, encoded or about to be."""
+        return self.memory_budget or _DEFAULT_BUDGET
+
+    @property
+    def budget_bytes(self) -> int:
+        return int(self.budget[:-3]) * _UNIT_BYTES[self.budget[-3:]]
 
     @property
     def most_workers(self) -> int:

@@ -10,6 +10,8 @@ import ray
 
 from raybench.clients.access import Access
 from raybench.clients.base import Description
+from raybench.driver.reader import read
+from raybench.images import Held, Streamed
 from raybench.tensorflow_facts import tensorflow_facts
 from raybench.worker import Payloads, Task, Worker
 
@@ -18,13 +20,16 @@ class _Worker:
     """A Worker on some node. The control methods answer while `run` streams."""
 
     def __init__(self, task: Task) -> None:
-        self._worker = Worker(task)
+        self._worker, self._cell = Worker(task), task.cell
 
     def open(self, access: Access) -> Description:
         return self._worker.open(access)
 
-    def encode(self, blocks: list[Any]) -> Payloads:
-        return self._worker.encode(ray.get(blocks))
+    def encode(self, shard: Held | Streamed) -> Payloads:
+        """All of it, or of a stream what the lanes need to begin."""
+        if isinstance(shard, Streamed):
+            return self._worker.stream(read(shard, self._cell))
+        return self._worker.encode(ray.get(shard.blocks))
 
     def warm_up(self) -> pa.Table:
         return self._worker.warm_up()
@@ -44,6 +49,10 @@ class _Worker:
     @ray.method(concurrency_group="control")
     def facts(self) -> dict[str, Any]:
         return self._worker.facts()
+
+    @ray.method(concurrency_group="control")
+    def payloads(self) -> Payloads:
+        return self._worker.payloads()
 
     def tensorflow(self) -> dict[str, str | int]:
         """What it computes with, where the endpoint is TensorFlow in this process."""

@@ -1,6 +1,6 @@
 """Sampled answers of a trial's workers, held against TensorFlow's; while nothing is being measured."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from raybench import verify
 from raybench.config import ECHO, Benchmark
+from raybench.images import Held, Streamed
 from raybench.model_facts import describe_model
 from raybench.photos import jpegs
 from raybench.plan import Trial
@@ -26,7 +27,7 @@ class Sampled:
     outputs: dict[str, np.ndarray]
 
 
-def sample(actors: list[Any], lost: Collection[int], trial: Trial, shard_refs: list[list[Any]]) -> list[Sampled]:
+def sample(actors: list[Any], lost: Collection[int], trial: Trial, shards: Sequence[Held | Streamed]) -> list[Sampled]:
     """What the workers that are left have kept, beside the images that they sent."""
     batch_size, models, quality = trial.cell.load.batch_size, trial.cell.models, trial.cell.jpeg_quality
     sampled = []
@@ -37,9 +38,8 @@ def sample(actors: list[Any], lost: Collection[int], trial: Trial, shard_refs: l
             replies = ray.get(actor.replies.remote(), timeout=_TIMEOUT_S)
         except (RayError, GetTimeoutError):
             continue
-        images = np.concatenate(ray.get(shard_refs[worker]))
         for payload, outputs in replies:
-            batch = images[payload * batch_size : (payload + 1) * batch_size][: verify.IMAGES]
+            batch = shards[worker].batch(payload, batch_size)[: verify.IMAGES]
             batch = jpegs(batch, quality) if quality else batch
             few = {name: array[: verify.IMAGES] for name, array in outputs.items()}
             sampled.append(Sampled(models[payload % len(models)], batch, few))

@@ -7,14 +7,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import psutil
-
-from raybench import images, store
+from raybench import store
 from raybench.clients import connect, shared_memory
 from raybench.clients.access import Access
 from raybench.clients.base import ClientError
 from raybench.clients.probe import GRPC, TLS, is_here, what_answers
-from raybench.config import ECHO, IMAGE_PX, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
+from raybench.config import ECHO, IMAGE_BYTES, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
+from raybench.driver import memory
 from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.guardian import guarded
 from raybench.photos import photos_in
@@ -24,7 +23,6 @@ from raybench.servers import unfit
 from raybench.servers.process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
-_WORKER_MIB = 60  # a worker's process, at the least
 _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
@@ -35,7 +33,7 @@ def check(benchmark: Benchmark, access: Access, progress: Progress) -> None:
     """
     store.check_out(benchmark)
     _check_images(benchmark)
-    _check_memory(benchmark)
+    memory.check(benchmark)
     _check_shared_memory(benchmark)
     _check_address(address_of(benchmark))
     for server in benchmark.servers:
@@ -48,47 +46,12 @@ def check(benchmark: Benchmark, access: Access, progress: Progress) -> None:
                 _check_model(entry, signature, benchmark)
 
 
-def image_count(benchmark: Benchmark) -> int:
-    """Images for every request of a trial to differ, within the memory budget; enough for any load."""
-    return max(_images_of(load) for load in benchmark.variants)
-
-
-def _images_of(load: Benchmark) -> int:
-    requests = load.request_count or _requests_within(load)
-    per_worker = max(-(-requests // load.workers), len(load.model) if load.mix else 1)
-    most = max(1, images.most_images(IMAGE_PX) // (load.workers * load.batch_size))
-    return load.workers * min(per_worker, most) * load.batch_size
-
-
-def _requests_within(load: Benchmark) -> int:
-    """As many requests as a trial of some seconds may send; a guess in a closed loop, which sends as it can."""
-    if load.request_rate and load.duration:
-        return max(load.workers, int(max(load.request_rate) * load.duration))
-    return 16 * load.in_flight
-
-
 def _check_images(benchmark: Benchmark) -> None:
     try:
         if benchmark.images not in ("photos", "noise"):
             photos_in(Path(benchmark.images))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _check_memory(benchmark: Benchmark) -> None:
-    count = image_count(benchmark)
-    mib, there_mib = count * IMAGE_PX * IMAGE_PX * 3 / 2**20, psutil.virtual_memory().available / 2**20
-    if 2 * mib > there_mib:  # the dataset, and what the workers encode of it
-        raise ConfigError(
-            f"batch-size is {benchmark.batch_size}; {count} images for {benchmark.most_workers} workers take twice "
-            f"{mib:.0f} MiB, and {there_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
-        )
-    needed_mib = benchmark.most_workers * _WORKER_MIB
-    if needed_mib > there_mib and not address_of(benchmark):
-        raise ConfigError(
-            f"workers is {benchmark.most_workers}; their processes take {needed_mib} MiB on this machine, and "
-            f"{there_mib:.0f} MiB are free: use fewer, or a cluster by --address"
-        )
 
 
 def _check_address(address: str | None) -> None:
@@ -137,7 +100,7 @@ def _check_shared_memory(benchmark: Benchmark) -> None:
     url = benchmark.url.get("triton")
     if url and not is_here(url):
         raise ConfigError(f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run there")
-    needed_mib = max(_images_of(load) * _bytes_at_most(load) for load in shared) / 2**20
+    needed_mib = max(memory.images_of(load) * _bytes_at_most(load) for load in shared) / 2**20
     there_mib = shutil.disk_usage(shared_memory.FOLDER).free / 2**20 if shared_memory.FOLDER.is_dir() else 0.0
     if needed_mib > there_mib:
         raise ConfigError(
@@ -148,7 +111,7 @@ def _check_shared_memory(benchmark: Benchmark) -> None:
 
 def _bytes_at_most(load: Benchmark) -> int:
     """Of an image in a request; how small its JPEG file will be is not known yet."""
-    return 0 if load.signature == JPEGS else IMAGE_PX * IMAGE_PX * 3
+    return 0 if load.signature == JPEGS else IMAGE_BYTES
 
 
 def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> None:

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 from raybench import images, store
 from raybench.clients.access import Access, read_access
 from raybench.config import IMAGE_PX, Benchmark, ConfigError
-from raybench.driver import preflight
+from raybench.driver import memory, preflight
 from raybench.driver.cluster import Cluster, connected
 from raybench.driver.trial import Run
 from raybench.report.live import Progress
@@ -92,7 +92,7 @@ def keep(trials: Iterable[Observed], shared: Run) -> None:
 def _images(benchmark: Benchmark) -> images.Images:
     """The one dataset of the run."""
     try:
-        return images.load(benchmark.images, preflight.image_count(benchmark), size_px=IMAGE_PX, seed=benchmark.seed)
+        return images.load(benchmark.images, memory.image_count(benchmark), size_px=IMAGE_PX, seed=benchmark.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -18,12 +18,14 @@ from raybench import samples, store
 from raybench.clients import shared_memory
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, SHARED_MEMORY, Benchmark, triton_model
+from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, Benchmark, triton_model
 from raybench.driver.actor import WorkerActor
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
+from raybench.feed import encoded_bytes
+from raybench.images import Held, Streamed
 from raybench.model_facts import describe_model
 from raybench.plan import Trial, shares
 from raybench.report.live import Progress
@@ -38,6 +40,7 @@ _ENCODE_TIMEOUT_S = 300.0
 _HALT_TIMEOUT_S = 5.0
 _CALIBRATE_TIMEOUT_S = 30.0
 _MARGIN_S = 30.0
+Shards = Sequence[Held | Streamed]  # one a worker
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Crew:
     model_version: int | None
 
 
-def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) -> Observed:
+def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
     gathered, telemetry, answers = Gathered(), recorder.SCHEMA.empty_table(), list[Sampled]()
     record = {
@@ -76,7 +79,7 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
         "processes": {"raybench": os.getpid(), "server": dict(server.parts)},
     }
     try:
-        with _crew(trial, run, server, shard_refs) as crew:
+        with _crew(trial, run, server, shards) as crew:
             if crew.model_version is not None:
                 record["model"] |= {"version": crew.model_version}
             record["server"] = with_effective(trial, server, record["model"], crew.actors[0])
@@ -89,7 +92,7 @@ def measure(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]
                     telemetry = telemetry_rows.table()
                     record |= _facts(crew, gathered, before, _statistics(trial, server))
                     gathered.tables.insert(0, crew.warmup)
-            answers = sample(crew.actors, gathered.lost, trial, shard_refs)
+            answers = sample(crew.actors, gathered.lost, trial, shards)
             if _is_calibrated(trial, run.benchmark, server) and not gathered.lost:
                 gathered.tables += _ceiling(trial, crew, run.progress)
         record["server_ended"] = server.failure()
@@ -112,7 +115,7 @@ def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str
 
 
 @contextmanager
-def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) -> Iterator[Crew]:
+def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[Crew]:
     """Workers that have warmed up; their actors end with the block."""
     load = trial.cell.load
     counts = shares(load.request_count, load.workers) if load.request_count else [None] * load.workers
@@ -126,6 +129,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         request_count=None,
         warmup_request_count=0,
         seed=(run.benchmark.seed, trial.round),
+        stream_bytes=encoded_bytes(run.benchmark.budget_bytes // load.workers, load.batch_size * IMAGE_BYTES),
     )
     shared = load.transport == SHARED_MEMORY
     regions = shared_memory.names(server.url, load.workers) if shared else [None] * load.workers
@@ -138,7 +142,7 @@ def _crew(trial: Trial, run: Run, server: Running, shard_refs: list[list[Any]]) 
         if shared:
             shared_memory.unregister_orphans(server.url, server.access)
         descriptions = _all([each.open.remote(server.access) for each in actors], "open", _OPEN_TIMEOUT_S)
-        encoding = [each.encode.remote(refs) for each, refs in zip(actors, shard_refs, strict=True)]
+        encoding = [each.encode.remote(shard) for each, shard in zip(actors, shards, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
         most_s = load.timeout_s * ((asked or 0) // load.workers + 3) + load.warmup_timeout_s + 10
         warmup = _all([each.warm_up.remote() for each in actors], "warm up", most_s)
@@ -241,21 +245,21 @@ def _facts(
 
 
 def _worker_facts(crew: Crew, number: int, lost: str | None) -> dict[str, Any]:
+    actor, start = crew.actors[number], crew.facts[number]
     try:
-        end = ray.get(crew.actors[number].facts.remote(), timeout=_HALT_TIMEOUT_S)
+        end, payloads = ray.get([actor.facts.remote(), actor.payloads.remote()], timeout=_HALT_TIMEOUT_S)
     except (RayError, GetTimeoutError):
-        end = None
-    start = crew.facts[number]
+        end, payloads = None, crew.payloads[number]
     return {
         **(end or start),
         "cpu_s": end["cpu_s"] - start["cpu_s"] if end else None,
         "clock_offset_ns": crew.clocks[number].offset_ns,
         "clock_round_trip_ns": crew.clocks[number].round_trip_ns,
         "lost": lost,
-        "payload_requests": crew.payloads[number].requests,
-        "payload_request_bytes": crew.payloads[number].request_bytes,
-        "payload_held_mib": crew.payloads[number].held_mib,
-        "payload_image_hashes": crew.payloads[number].image_hashes,
+        "payload_requests": payloads.requests,
+        "payload_request_bytes": payloads.request_bytes,
+        "payload_held_mib": payloads.held_mib,
+        "payload_image_hashes": payloads.image_hashes,
     }
 
 

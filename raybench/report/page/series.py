@@ -153,6 +153,8 @@ def _memory(trial: Observed, first_s: float, start_ns: int, end_s: float) -> dic
         ("process", "rss_mib", "RSS", beside_mib(trial.record)),
         ("gpu", "gpu_used_mib", "GPU", 0.0),
     ):
+        if beside is None:  # images that come and go
+            continue
         rows = trial.telemetry.filter(pc.equal(trial.telemetry["kind"], kind)).filter(pc.field(column).is_valid())
         for number, each in enumerate(pc.unique(rows["id"]).to_pylist()):
             mine = rows.filter(pc.equal(rows["id"], each))

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 WARMUP, MEASURED, CEILING = "warmup", "measured", "ceiling"  # the last: of a model that does nothing
 OK, UNAVAILABLE = "OK", "UNAVAILABLE"  # gRPC's names
+_NEVER = np.iinfo(np.int64).min
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -70,7 +71,8 @@ def merge(tables: list[pa.Table]) -> pa.Table:
 
 def on_one_clock(samples: pa.Table, offsets_ns: Mapping[int, int]) -> pa.Table:
     """Samples with every stamp on the driver's clock, given how far each worker's is ahead of it."""
-    ahead = np.array([offsets_ns.get(worker, 0) for worker in samples["worker"].to_pylist()], np.int64)
+    worker = samples["worker"].to_numpy()
+    ahead = np.array([offsets_ns.get(i, 0) for i in range(worker.max(initial=0) + 1)], np.int64)[worker]
     for name in ("due_ns", "woke_ns", "sent_ns", "done_ns"):
         index = samples.schema.get_field_index(name)
         samples = samples.set_column(index, SCHEMA.field(name), pc.subtract(samples[name], pa.array(ahead)))
@@ -91,11 +93,20 @@ def ceiling(samples: pa.Table) -> pa.Table:
 
 
 def _of_phase(samples: pa.Table, phase: str) -> pa.Table:
-    return samples.filter(pc.equal(samples["phase"].cast(pa.string()), phase))
+    """Where its rows stand together, as those of a trial do, a slice: that copies nothing."""
+    chosen = pc.equal(samples["phase"], phase)
+    first, count = max(0, pc.index(chosen, True).as_py()), pc.sum(chosen).as_py() or 0
+    together = pc.all(chosen.slice(first, count)).as_py()
+    return samples.slice(first, count) if together else samples.filter(chosen)
+
+
+def is_ok(samples: pa.Table) -> np.ndarray:
+    """Which requests succeeded, bool [n]."""
+    return pc.equal(samples["status"], OK).to_numpy()
 
 
 def succeeded(samples: pa.Table) -> pa.Table:
-    return samples.filter(pc.equal(samples["status"].cast(pa.string()), OK))
+    return samples.filter(pc.equal(samples["status"], OK))
 
 
 def ns(samples: pa.Table, column: str) -> np.ndarray:
@@ -110,28 +121,35 @@ def service_ns(samples: pa.Table) -> np.ndarray:
 
 def response_ns(samples: pa.Table) -> np.ndarray | None:
     """done − due: what a user would have waited; None in closed loop, where nothing is due."""
-    return None if _is_closed(samples) else ns(samples, "done_ns") - ns(samples, "due_ns")
+    return None if is_closed(samples) else ns(samples, "done_ns") - ns(samples, "due_ns")
 
 
 def lag_ns(samples: pa.Table) -> np.ndarray | None:
     """sent − due: how late the request left; None in closed loop."""
-    return None if _is_closed(samples) else ns(samples, "sent_ns") - ns(samples, "due_ns")
+    return None if is_closed(samples) else ns(samples, "sent_ns") - ns(samples, "due_ns")
 
 
 def with_lane_free(samples: pa.Table) -> pa.Table:
     """Samples with a column `free_ns`: when the lane's request before was done; the least int64 without one."""
-    worker, lane, sent, done = (ns(samples, name) for name in ("worker", "lane", "sent_ns", "done_ns"))
-    order = np.lexsort((sent, lane, worker))
+    lane = _lane_numbers(samples)
+    order = np.lexsort((ns(samples, "sent_ns"), lane))
     before, after = order[:-1], order[1:]
-    same = (worker[before] == worker[after]) & (lane[before] == lane[after])
-    free = np.full(len(samples), np.iinfo(np.int64).min)
-    free[after[same]] = done[before[same]]
+    done = np.where(lane[before] == lane[after], ns(samples, "done_ns")[before], _NEVER)
+    free = np.full(len(samples), _NEVER)
+    free[after] = done
     return samples.append_column("free_ns", pa.array(free))
+
+
+def _lane_numbers(samples: pa.Table) -> np.ndarray:
+    """A number for each lane of each worker, int [n], as small as it can be: numpy sorts 16 bits in linear time."""
+    worker, lane = samples["worker"].to_numpy(), samples["lane"].to_numpy()
+    numbers = worker * (lane.max(initial=0) + 1) + lane
+    return numbers.astype(np.min_scalar_type(numbers.max(initial=0)))
 
 
 def pacing_error_ns(samples: pa.Table) -> np.ndarray | None:
     """woke − max(due, lane free): how late the client itself was, of samples with_lane_free; None in closed loop."""
-    if _is_closed(samples):
+    if is_closed(samples):
         return None
     return ns(samples, "woke_ns") - np.maximum(ns(samples, "due_ns"), ns(samples, "free_ns"))
 
@@ -143,12 +161,13 @@ def feed_wait_ns(samples: pa.Table) -> np.ndarray:
 
 def cap_hits(samples: pa.Table) -> int | None:
     """Due times that found no lane free, of samples with_lane_free; None in closed loop."""
-    if _is_closed(samples):
+    if is_closed(samples):
         return None
     return int(np.count_nonzero(ns(samples, "due_ns") < ns(samples, "free_ns")))
 
 
-def _is_closed(samples: pa.Table) -> bool:
+def is_closed(samples: pa.Table) -> bool:
+    """Whether nothing was due, as in a closed loop or without requests."""
     return samples["due_ns"].null_count > 0 or len(samples) == 0
 
 
@@ -170,7 +189,7 @@ def window(samples: pa.Table, *, workers: int, lanes: int) -> Window | None:
     In an open loop from the last worker's first due time to the first worker's last one: lanes may have nothing to do.
     None where that is empty, or where fewer than `lanes` lanes, or `workers` workers, sent anything.
     """
-    if _is_closed(samples):
+    if is_closed(samples):
         return _overlap(samples, ["worker", "lane"], "sent_ns", "done_ns", parts=lanes)
     return _overlap(samples, ["worker"], "due_ns", "due_ns", parts=workers)
 
@@ -183,18 +202,18 @@ def _overlap(samples: pa.Table, keys: list[str], first: str, last: str, *, parts
     return Window(start, end) if end > start else None
 
 
-def begun_in(samples: pa.Table, span: Window) -> pa.Table:
-    """The requests sent, or in an open loop due, inside a window: choosing by the begin does not favour short ones.
+def begun_in(samples: pa.Table, span: Window) -> np.ndarray:
+    """Which requests were sent, or in an open loop due, inside a window, bool [n].
 
-    What was due inside counts however late it left.
+    Choosing by the begin does not favour short ones; what was due inside counts however late it left.
     """
     begun = begun_ns(samples)
-    return samples.filter(pa.array((begun >= span.start_ns) & (begun < span.end_ns)))
+    return (begun >= span.start_ns) & (begun < span.end_ns)
 
 
 def begun_ns(samples: pa.Table) -> np.ndarray:
     """When each request was sent, or in an open loop due, int64 [n]."""
-    return ns(samples, "sent_ns" if _is_closed(samples) else "due_ns")
+    return ns(samples, "sent_ns" if is_closed(samples) else "due_ns")
 
 
 def achieved_rps(samples: pa.Table, span: Window) -> float:
@@ -202,11 +221,11 @@ def achieved_rps(samples: pa.Table, span: Window) -> float:
 
     In an open loop those that were due in it, per second until the last of them had left.
     """
-    if _is_closed(samples):
+    if is_closed(samples):
         return float(share_in(samples, span).sum() / span.seconds)
     due = begun_in(samples, span)
-    last = pc.max(due["sent_ns"]).as_py()
-    return len(due) / Window(span.start_ns, max(last, span.end_ns)).seconds
+    last = int(ns(samples, "sent_ns")[due].max())
+    return np.count_nonzero(due) / Window(span.start_ns, max(last, span.end_ns)).seconds
 
 
 def share_in(samples: pa.Table, span: Window) -> np.ndarray:

@@ -1,8 +1,9 @@
 """One observed trial -> its summary: throughput, percentiles with their evidence, memory; pure."""
 
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -115,27 +116,29 @@ class TrialSummary:
 def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Table) -> TrialSummary:
     """One trial's numbers, from what was observed alone."""
     workers = tuple(record.get("workers", ()))
+    ceiling = _ceiling(rows)
     measured, window, begun = windowed(record, rows)
-    inside = samples.succeeded(begun)
-    throughput, ceiling = _throughput(measured, window), _ceiling(rows)
+    del rows  # its stamps are 320 MB for 10 million requests, which nobody else may hold
+    inside = begun & samples.is_ok(measured)
+    throughput = _throughput(measured, window)
     return TrialSummary(
         **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
         **{key: record[key] for key in ("signature", "load")},
-        **_status(record, inside, window),
+        **_status(record, measured, inside, window),
         server={**record["server"], "version": record.get("server_version") or record["server"].get("version")},
         payload=_payload(record, measured, workers),
         requests=_requests(measured),
         job_s=_job_s(measured),
         window_s=window.seconds if window else None,
         throughput=throughput,
-        scheduled_rps=_scheduled_rps(begun, window),
+        scheduled_rps=_scheduled_rps(measured, begun, window),
         achieved_rps=samples.achieved_rps(measured, window) if window else None,
         cap_hits=samples.cap_hits(measured),
-        service_ms=latency(samples.service_ns(inside)),
-        response_ms=latency(samples.response_ns(inside)),
-        lag_ms=latency(samples.lag_ns(inside)),
-        pacing_error_ms=latency(samples.pacing_error_ns(inside)),
-        **_feed_wait(record, inside),
+        service_ms=_latency(samples.service_ns(measured), inside),
+        response_ms=_latency(samples.response_ns(measured), inside),
+        lag_ms=_latency(samples.lag_ns(measured), inside),
+        pacing_error_ms=_latency(samples.pacing_error_ns(measured), inside),
+        **_feed_wait(record, measured, inside),
         ceiling=ceiling,
         headroom=_headroom(ceiling, throughput),
         memory=_memory(telemetry, beside_mib=beside_mib(record)),
@@ -146,11 +149,11 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
     )
 
 
-def windowed(record: Mapping[str, Any], rows: pa.Table) -> tuple[pa.Table, samples.Window | None, pa.Table]:
-    """A trial's measured samples on one clock, with lane free; its window; and those of them that began in it."""
+def windowed(record: Mapping[str, Any], rows: pa.Table) -> tuple[pa.Table, samples.Window | None, np.ndarray]:
+    """A trial's measured samples on one clock, with lane free; its window; and which of them began in it, bool [n]."""
     measured = samples.with_lane_free(samples.on_one_clock(samples.measured(rows), clock_offsets_ns(record)))
     window = samples.window(measured, workers=record["load"]["workers"], lanes=record["load"]["in_flight"])
-    return measured, window, samples.begun_in(measured, window) if window else measured.slice(0, 0)
+    return measured, window, samples.begun_in(measured, window) if window else np.zeros(len(measured), bool)
 
 
 def clock_offsets_ns(record: Mapping[str, Any]) -> dict[int, int]:
@@ -162,11 +165,21 @@ def latency(values_ns: np.ndarray | None) -> Latency | None:
     """Mean, exact nearest-rank percentiles and maximum of times in ns, as ms; None without values."""
     if values_ns is None or len(values_ns) == 0:
         return None
-    ordered = np.sort(values_ns) / 1e6
-    ranks = {name: _ranks(p, len(ordered)) for name, p in PERCENTILES.items()}
-    picked = {name: _percentile(ordered, p) if ranks[name] else None for name, p in PERCENTILES.items()}
-    bounds = {name: (float(ordered[r[0]]), float(ordered[r[1]])) for name, r in ranks.items() if r}
-    return Latency(n=len(ordered), mean=float(ordered.mean()), max=float(ordered[-1]), bounds=bounds, **picked)
+    n = len(values_ns)
+    ranks = {name: found for name, p in PERCENTILES.items() if (found := _ranks(p, n))}
+    wanted = sorted({n - 1}.union(*ranks.values()))
+    at_ms = dict(zip(wanted, (np.partition(values_ns, wanted)[wanted] / 1e6).tolist(), strict=True))
+    return Latency(
+        n=n,
+        mean=float(values_ns.mean()) / 1e6,
+        max=at_ms[n - 1],
+        bounds={name: (at_ms[low], at_ms[high]) for name, (low, _, high) in ranks.items()},
+        **{name: at_ms[ranks[name][1]] if name in ranks else None for name in PERCENTILES},
+    )
+
+
+def _latency(times_ns: np.ndarray | None, inside: np.ndarray) -> Latency | None:
+    return None if times_ns is None else latency(times_ns[inside])
 
 
 def samples_needed(p: float) -> int:
@@ -175,9 +188,10 @@ def samples_needed(p: float) -> int:
 
 
 def _requests(measured: pa.Table) -> Requests:
-    failed = [status for status in measured["status"].cast(pa.string()).to_pylist() if status != samples.OK]
+    counts = {each["values"]: each["counts"] for each in measured["status"].value_counts().to_pylist()}
+    succeeded = counts.pop(samples.OK, 0)
     n = len(measured)
-    return Requests(attempted=n, succeeded=n - len(failed), failed=len(failed), errors=dict(Counter(failed)))
+    return Requests(attempted=n, succeeded=succeeded, failed=n - succeeded, errors=counts)
 
 
 def _job_s(measured: pa.Table) -> float | None:
@@ -191,9 +205,8 @@ def _throughput(measured: pa.Table, window: samples.Window | None) -> Throughput
     """Successes per second of the window; a request that straddles an edge counts by its share inside."""
     if window is None:
         return None
-    good = samples.succeeded(measured)
-    share = samples.share_in(good, window)
-    images = float((share * good["images"].to_numpy()).sum())
+    share = np.where(samples.is_ok(measured), samples.share_in(measured, window), 0.0)
+    images = float(share @ measured["images"].to_numpy())
     return Throughput(requests_per_s=float(share.sum() / window.seconds), images_per_s=images / window.seconds)
 
 
@@ -210,15 +223,17 @@ def _headroom(ceiling: Throughput | None, throughput: Throughput | None) -> floa
     return ceiling.requests_per_s / throughput.requests_per_s
 
 
-def _status(record: Mapping[str, Any], inside: pa.Table, window: samples.Window | None) -> dict[str, Any]:
+def _status(
+    record: Mapping[str, Any], measured: pa.Table, inside: np.ndarray, window: samples.Window | None
+) -> dict[str, Any]:
     """What became of the trial; one that ended well may yet have been no steady state."""
     observed = {"status": record["status"], "reason": record["reason"]}
     if record["status"] != "ok" or window is None:
         return observed
-    response_ns = samples.response_ns(inside)
+    response_ns = samples.response_ns(measured)
     why = steady.unsteady(
-        samples.begun_ns(inside),
-        samples.service_ns(inside) if response_ns is None else response_ns,
+        samples.begun_ns(measured)[inside],
+        (samples.service_ns(measured) if response_ns is None else response_ns)[inside],
         seconds=window.seconds,
         share=record["load"]["stability_percentage"] / 100,
         is_open=response_ns is not None,
@@ -226,18 +241,18 @@ def _status(record: Mapping[str, Any], inside: pa.Table, window: samples.Window 
     return {"status": "unstable", "reason": why} if why else observed
 
 
-def _feed_wait(record: Mapping[str, Any], inside: pa.Table) -> dict[str, Any]:
+def _feed_wait(record: Mapping[str, Any], measured: pa.Table, inside: np.ndarray) -> dict[str, Any]:
     """What lanes waited for requests that are streamed, and its share of the time from then to the reply."""
-    if record["load"]["feed"] != STREAM or len(inside) == 0:
+    if record["load"]["feed"] != STREAM or not inside.any():
         return {"feed_wait_ms": None, "feed_wait_share": None}
-    waited_ns = samples.feed_wait_ns(inside)
-    busy_ns = waited_ns + samples.service_ns(inside)
+    waited_ns = samples.feed_wait_ns(measured)[inside]
+    busy_ns = waited_ns + samples.service_ns(measured)[inside]
     return {"feed_wait_ms": latency(waited_ns), "feed_wait_share": float(waited_ns.sum() / busy_ns.sum())}
 
 
-def _scheduled_rps(begun: pa.Table, window: samples.Window | None) -> float | None:
+def _scheduled_rps(measured: pa.Table, begun: np.ndarray, window: samples.Window | None) -> float | None:
     """How many requests a second the schedule had in the window: around the offered rate, as chance has it."""
-    return len(begun) / window.seconds if window and samples.lag_ns(begun) is not None else None
+    return np.count_nonzero(begun) / window.seconds if window and not samples.is_closed(measured) else None
 
 
 def _payload(record: Mapping[str, Any], measured: pa.Table, workers: tuple[Mapping[str, Any], ...]) -> Payload | None:
@@ -289,21 +304,20 @@ def _server_time(statistics: Mapping[str, int] | None) -> Mapping[str, float] | 
     return {stage: value / statistics["success"] / 1e6 for stage, value in stages.items()}
 
 
-def _percentile(ordered: np.ndarray, p: float) -> float:
-    """Nearest rank: the smallest observed value that at least the share p does not exceed."""
-    return float(np.quantile(ordered, p, method="inverted_cdf"))
+def _ranks(p: float, n: int) -> tuple[int, int, int] | None:
+    """0-based order statistics: the p-quantile between two that enclose it with 95 % confidence, if n allows both.
 
-
-def _ranks(p: float, n: int) -> tuple[int, int] | None:
-    """0-based order statistics that enclose the p-quantile with 95 % confidence, if n allows both.
-
+    Nearest rank: the smallest observed value that at least the share p does not exceed. The bounds are of
     Binomial(n, p): see Hahn & Meeker, Statistical Intervals, 5.2. Assumes independent requests.
     """
+
+    def below(k: int) -> float:
+        """P[at most k of n lie below the quantile], which grows with k."""
+        return float(bdtr(float(k), n, p))
+
     tail = (1 - CONFIDENCE) / 2
-    below = bdtr(np.arange(n, dtype=float), n, p)  # P[at most k of n lie below the quantile]
-    low = int(np.searchsorted(below, tail, side="right")) - 1
-    high = int(np.searchsorted(below, 1 - tail, side="left"))
-    return (low, high) if low >= 0 and high < n else None
+    low, high = bisect_right(range(n), tail, key=below) - 1, bisect_left(range(n), 1 - tail, key=below)
+    return (low, ceil(p * n) - 1, high) if low >= 0 and high < n else None
 
 
 def _without_hashes(worker: Mapping[str, Any]) -> dict[str, Any]:

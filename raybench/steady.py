@@ -41,8 +41,7 @@ def unsteady(
     """
     if seconds < WINDOWS * WINDOW_S or len(begun_ns) < WINDOWS * _LEAST_REQUESTS:
         return None
-    order = np.argsort(begun_ns)
-    at, taken_ms = (begun_ns[order] - begun_ns[order[0]]) / 1e9 / seconds, latency_ns[order] / 1e6
+    at, taken_ms = (begun_ns - begun_ns.min()) / 1e9 / seconds, latency_ns / 1e6
     counts = _counts(at, WINDOWS)
     rates, means = counts * WINDOWS / seconds, _means(at, taken_ms, WINDOWS)
     if not is_open and not _are_close(rates, share):

@@ -18,6 +18,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from pyarrow.dataset import dataset
 
 from raybench import samples
 from raybench.config import Benchmark, ConfigError
@@ -26,6 +27,7 @@ from raybench.telemetry import recorder
 
 SCHEMA_VERSION = 2
 _RUNNING, _SEARCH = "running.json", "search.json"
+_POOL = pa.system_memory_pool()  # gives back what is freed, where Arrow's own keeps it for its next table
 _PROBE_BYTES = 2**20  # a run needs a little more than nothing
 _PACKAGES = ("raybench", "ray", "tensorflow", "keras", "tritonclient", "nvidia-pytriton", "grpcio", "numpy", "pyarrow")
 
@@ -44,13 +46,30 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A trial on disk: as Observed, but each use reads its table anew, so that a report holds one trial at a time."""
+
+    record: dict[str, Any]
+    samples_path: Path
+    telemetry_path: Path
+
+    @property
+    def samples(self) -> pa.Table:
+        return _read_parquet(self.samples_path)
+
+    @property
+    def telemetry(self) -> pa.Table:
+        return _read_parquet(self.telemetry_path)
+
+
+@dataclass(frozen=True)
 class Results:
     """A results folder as loaded; trials in the order in which they ran."""
 
     folder: Path
     run: dict[str, Any]
     environment: dict[str, Any]
-    trials: tuple[Observed, ...]
+    trials: tuple[Observed | Stored, ...]
     goal: Goal | None = None
 
 
@@ -164,7 +183,8 @@ def load(folder: Path) -> Results:
                     f"{folder}: was written with schema {record['schema_version']}, this is {SCHEMA_VERSION}"
                 )
         records.sort(key=lambda record: (record["started"], record["id"]))
-        trials = tuple(_observed(folder, record) for record in records) + _unfinished(folder)
+        stored: list[Observed | Stored] = [_stored(folder, record) for record in records]
+        trials = (*stored, *_unfinished(folder))
         run = {"baseline": None, "threshold": [], **about["run"]}  # which folders from before there were any lack
         return Results(folder=folder, run=run, environment=about["environment"], trials=trials, goal=_goal(folder))
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -194,13 +214,11 @@ def benchmark_text(folder: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _observed(folder: Path, record: dict[str, Any]) -> Observed:
-    name = record["id"]
-    return Observed(
-        record=record,
-        samples=pq.read_table(folder / "samples" / f"{name}.parquet"),
-        telemetry=pq.read_table(folder / "telemetry" / f"{name}.parquet"),
-    )
+def _stored(folder: Path, record: dict[str, Any]) -> Stored:
+    samples_path, telemetry_path = (folder / kind / f"{record['id']}.parquet" for kind in ("samples", "telemetry"))
+    for path in (samples_path, telemetry_path):
+        pq.read_metadata(path)  # the end of the file: told now if it is not there or not whole
+    return Stored(record, samples_path, telemetry_path)
 
 
 def _new_folder(wanted: Path) -> Path:
@@ -254,6 +272,13 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        return dataset(path).to_table(memory_pool=_POOL)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:

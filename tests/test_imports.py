@@ -54,8 +54,8 @@ PURE = [
 ]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
-    *("collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string", "typing"),
-    *("numpy", "pyarrow", "scipy", "urllib"),
+    *("bisect", "collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string"),
+    *("typing", "numpy", "pyarrow", "scipy", "urllib"),
 }
 PURE_MODULES = {*PURE, "config"}  # for the values in config
 IMPURE_CALLS = {

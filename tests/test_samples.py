@@ -33,10 +33,21 @@ def test_warm_up_is_kept_apart() -> None:
     assert samples.measured(rows)["seq"].to_pylist() == [7]
 
 
+def test_phases_are_told_apart_wherever_they_stand() -> None:
+    """A phase is all of its rows, in their order, whether they stand together or others between them."""
+    phases = ["warmup", "measured", "ceiling", "measured", "measured", "ceiling"]
+    rows = samples.merge([samples.table([sample(0, 1, seq=s, phase=name)]) for s, name in enumerate(phases)])
+    assert samples.measured(rows)["seq"].to_pylist() == [1, 3, 4]
+    assert samples.measured(rows.slice(3))["seq"].to_pylist() == [3, 4]
+    assert samples.ceiling(rows)["seq"].to_pylist() == [2, 5]
+    assert samples.ceiling(samples.measured(rows))["seq"].to_pylist() == []
+
+
 def test_only_ok_is_success() -> None:
     """A request succeeded only if its status is OK."""
     rows = samples.table([sample(0, 1, seq=s, status=name) for s, name in enumerate(["OK", "UNKNOWN", "UNAVAILABLE"])])
     assert samples.succeeded(rows)["seq"].to_pylist() == [0]
+    assert samples.is_ok(rows).tolist() == [True, False, False]
 
 
 def test_service_response_and_lag() -> None:
@@ -102,7 +113,7 @@ def test_workers_stamps_come_onto_one_clock() -> None:
 def test_requests_belong_to_the_window_by_their_send() -> None:
     """A request sent inside the window belongs to it whatever it took; one sent before or at its end does not."""
     rows = lanes([(9, 11), (10, 11), (19, 500), (20, 21)])
-    assert samples.begun_in(rows, Window(10 * MS, 20 * MS))["sent_ns"].to_pylist() == [10 * MS, 19 * MS]
+    assert samples.begun_in(rows, Window(10 * MS, 20 * MS)).tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +141,7 @@ def test_the_window_of_an_open_loop_is_of_its_schedule() -> None:
     rows = samples.table([*early, *late])
     window = samples.window(rows, workers=2, lanes=128)
     assert window == Window(10 * MS, 90 * MS)
-    assert samples.begun_in(rows, window)["due_ns"].to_pylist() == [10 * MS, 50 * MS]
+    assert samples.ns(rows, "due_ns")[samples.begun_in(rows, window)].tolist() == [10 * MS, 50 * MS]
     assert samples.window(rows, workers=3, lanes=128) is None
 
 
@@ -139,7 +150,7 @@ def test_a_request_that_was_due_in_the_window_counts_however_late_it_left() -> N
     rows = samples.table([sample(due * 3, due * 3 + 1, due_ms=due) for due in range(0, 110, 10)])
     window = samples.window(rows, workers=1, lanes=1)
     assert window == Window(0, 100 * MS)
-    assert len(samples.begun_in(rows, window)) == 10
+    assert samples.begun_in(rows, window).tolist() == [True] * 10 + [False]
     assert samples.achieved_rps(rows, window) == pytest.approx(10 / 0.270)  # the last of them left after 270 ms
 
 

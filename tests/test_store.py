@@ -49,6 +49,19 @@ def test_trials_come_back_in_the_order_in_which_they_ran(tmp_path: Path) -> None
     assert [trial.record["label"] for trial in store.load(folder).trials] == ["local", "triton x1", "fake"]
 
 
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1")], ids=["gone", "cut off"])
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    """Tables are read when they are asked for; one that is gone or broken by then is an error that names its file."""
+    folder = made(tmp_path)
+    store.save(folder, observed())
+    (back,) = store.load(folder).trials
+    (path,) = (folder / "samples").iterdir()
+    harm(path)
+    assert back.telemetry is not None
+    with pytest.raises(StoreError, match=re.escape(str(path))):
+        _ = back.samples
+
+
 def test_a_record_means_that_its_tables_are_there(tmp_path: Path) -> None:
     """The record is written last: where a table cannot be written, there is no record of the trial."""
     folder = made(tmp_path)

@@ -14,7 +14,8 @@ from raybench.servers.process import ServerError, ServerUnavailable
 
 _GLIBC = (2, 35)  # its binaries ask for symbols of this version
 # glibc gives the buffers of a request (2.4 MB for 16 images) back to the kernel after each one and faults them in again
-# for the next: keeping them serves 16 images 1.4 to 2 times as often (tests/benchmarks/client.py). mallopt(3) has them.
+# for the next: in 5 rounds on 2 cores keeping them served 16 images 1.5 to 1.8 times as often, 1 and 100 images 1.04 to
+# 1.4 times (tests/benchmarks/allocator.py). mallopt(3) has them.
 _MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),

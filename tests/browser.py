@@ -1,10 +1,14 @@
-"""A headless Chromium that opens one file: what it asked for, what it complained about, what it shows."""
+"""A headless Chromium that opens one file: what it asked for, what it complained about, what it shows.
+
+The README's pictures: python tests/browser.py DIR/report.html docs/report-1280.png 1280 1000
+"""
 
 import asyncio
 import base64
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +21,7 @@ import aiohttp
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _START_S, _ANSWER_S = 60, 60
+_PHONE_PX = 600
 
 
 @dataclass
@@ -29,10 +34,18 @@ class Page:
     value: Any = None  # of the script that was asked for
 
 
-def opened(file: Path, script: str, *, width: int = 1280, dark: bool = False, picture: Path | None = None) -> Page:
-    """Open a file in a window so wide, evaluate a script in it, and take a picture of the whole page if asked to."""
+def opened(
+    file: Path,
+    script: str = "",
+    *,
+    width: int = 1280,
+    height: int = 900,
+    dark: bool = False,
+    picture: Path | None = None,
+) -> Page:
+    """Open a file in a window of this size, evaluate a script in it, and take a picture of the window if asked to."""
     with _chromium() as url:
-        return asyncio.run(_visit(url, file, script, width, dark, picture))
+        return asyncio.run(_visit(url, file, script, (width, height), dark, picture))
 
 
 @contextmanager
@@ -58,7 +71,7 @@ def _address(browser: "subprocess.Popen[bytes]", written: Path) -> str:
     raise RuntimeError("Chromium did not start")
 
 
-async def _visit(url: str, file: Path, script: str, width: int, dark: bool, picture: Path | None) -> Page:
+async def _visit(url: str, file: Path, script: str, size: tuple[int, int], dark: bool, picture: Path | None) -> Page:
     async with aiohttp.ClientSession() as session, session.get(f"{url}/json/list") as answer:
         target = next(each for each in await answer.json() if each["type"] == "page")
         async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
@@ -67,7 +80,8 @@ async def _visit(url: str, file: Path, script: str, width: int, dark: bool, pict
             for domain in ("Page", "Network", "Runtime", "Log"):
                 await tab.call(f"{domain}.enable")
             await tab.call("Emulation.setEmulatedMedia", features=theme)
-            await _resize(tab, width, 900)
+            window = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < _PHONE_PX}
+            await tab.call("Emulation.setDeviceMetricsOverride", **window)
             began = time.monotonic()
             await tab.call("Page.navigate", url=file.resolve().as_uri())
             await tab.until("Page.loadEventFired")
@@ -75,16 +89,9 @@ async def _visit(url: str, file: Path, script: str, width: int, dark: bool, pict
             answer = await tab.call("Runtime.evaluate", expression=script, returnByValue=True)
             tab.page.value = answer["result"].get("value")
             if picture:
-                height = await tab.call("Runtime.evaluate", expression="document.documentElement.scrollHeight")
-                await _resize(tab, width, height["result"]["value"])
-                taken = await tab.call("Page.captureScreenshot", captureBeyondViewport=False)
+                taken = await tab.call("Page.captureScreenshot")
                 picture.write_bytes(base64.b64decode(taken["data"]))
             return tab.page
-
-
-async def _resize(tab: "_Tab", width: int, height: int) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    await tab.call("Emulation.setDeviceMetricsOverride", **size)
 
 
 class _Tab:
@@ -123,3 +130,7 @@ class _Tab:
             self.page.complaints.append(params["entry"]["text"])
         elif event == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
             self.page.complaints.append(str(params["args"]))
+
+
+if __name__ == "__main__":
+    opened(Path(sys.argv[1]), picture=Path(sys.argv[2]), width=int(sys.argv[3]), height=int(sys.argv[4]))

@@ -5,9 +5,17 @@ import pytest
 from helpers import MS, OPEN, lanes, observed, record, sample, telemetry, trial, worker_facts
 
 from raybench import samples
-from raybench.report.page.series import distribution, latencies_ms, tail, timeline
+from raybench.report.page.series import Timeline, distribution, drawn, tail
 from raybench.stats import PERCENTILES
 from raybench.store import Observed
+
+
+def timeline(trial: Observed) -> Timeline | None:
+    return drawn(trial).timeline
+
+
+def latencies_ms(trial: Observed) -> np.ndarray:
+    return drawn(trial).latencies_ms
 
 
 def lane(count: int, each_ms: float = 10, start_ms: float = 0) -> list[tuple[float, float]]:

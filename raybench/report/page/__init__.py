@@ -14,6 +14,7 @@ from raybench import store
 from raybench.report import Summary, text
 from raybench.report.page import figures, palette
 from raybench.report.page.headline import headline
+from raybench.report.page.series import drawn
 from raybench.rounds import CellSummary
 from raybench.stats import Latency, TrialSummary
 from raybench.verdicts import NO_DIFFERENCE, Comparison
@@ -38,7 +39,8 @@ def page(results: store.Results, summary: Summary, benchmark: str = "") -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"ms": text.ms, "when": _when}
-    timelines = list(figures.over_time(results, summary, names))
+    trials = list(map(drawn, results.trials))
+    timelines = list(figures.over_time(trials, summary, names))
     return environment.get_template("report.html.jinja").render(
         light=palette.css(palette.LIGHT),
         dark=palette.css(palette.DARK),
@@ -56,7 +58,7 @@ def page(results: store.Results, summary: Summary, benchmark: str = "") -> str:
         thresholds=[(each, text.outcome(each)) for each in summary.thresholds],
         unmeasured=[cell for cell in summary.cells if cell.reason],
         bars=[] if summary.search else list(figures.bars(summary, names)),
-        latencies=[] if summary.search else list(figures.latencies(results, summary, names)),
+        latencies=[] if summary.search else list(figures.latencies(trials, summary, names)),
         percentiles=list(_percentiles(summary, names)),
         timelines=timelines,
         are_timelines_open=len(timelines) <= _OPEN_TIMELINES,

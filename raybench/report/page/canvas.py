@@ -19,6 +19,7 @@ from raybench.report.page.palette import LIGHT
 
 _WIDTH, _LEFT, _RIGHT, _BOTTOM = 360, 46, 10, 38  # px
 _ROW = 46
+_LABEL = 0.11  # of the width of a chart, which a label takes
 LOG_FROM = 20  # times between the least and the greatest value, from which on an axis is logarithmic
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -46,6 +47,7 @@ _STYLE: Any = {
     "xtick.labelsize": 10.5,
     "ytick.labelsize": 10.5,
     "xtick.major.size": 0,
+    "xtick.major.pad": 6,
     "xtick.minor.size": 0,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
@@ -130,11 +132,13 @@ def _steps(low: float, high: float) -> list[float]:
     return [power * n for power in powers for n in inner if low / 1.1 <= power * n <= high * 1.1]
 
 
-def thinned(ticks: list[float], most: int = 6) -> list[float]:
-    """So many of the ticks that their labels do not touch; 1 stays."""
-    step = -(-len(ticks) // most)
-    first = ticks.index(1) % step if 1 in ticks else 0
-    return ticks[first::step]
+def spaced(ticks: Iterable[float], low: float, high: float) -> list[float]:
+    """Those ticks of a logarithmic axis whose labels do not touch, the ones nearest to 1 first."""
+    kept: list[float] = []
+    for tick in sorted({tick for tick in ticks if low <= tick <= high}, key=lambda tick: abs(np.log(tick))):
+        if all(abs(np.log(tick / other)) >= _LABEL * np.log(high / low) for other in kept):
+            kept.append(tick)
+    return kept
 
 
 def plain(value: float, _: object) -> str:

@@ -12,12 +12,13 @@ from raybench.report.page import canvas, palette
 from raybench.report.page.palette import LIGHT
 from raybench.report.page.series import Curve, Timeline
 
-_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10, 20, 50, 100)
+_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
 _NINES = {0: "0 %", 1: "90 %", 2: "99 %", 3: "99.9 %", 4: "99.99 %", 5: "99.999 %", 6: "99.9999 %"}
 
 
 class Row(NamedTuple):
-    """A value with its interval and its replicates, under a name; `series` is the number of its colour."""
+    """A value with its interval and its replicates, and those that are not in it, under a name; `series` is the number
+    of its colour."""
 
     name: str
     text: str
@@ -26,6 +27,7 @@ class Row(NamedTuple):
     low: float | None = None
     high: float | None = None
     points: tuple[float, ...] = ()
+    left_out: tuple[float, ...] = ()
     is_shown: bool = True  # whether a difference is
 
 
@@ -63,7 +65,7 @@ def ratios(rows: Sequence[Row]) -> Figure:
     low, high = min(seen) / 1.06, max(seen) * 1.06
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(canvas.thinned([tick for tick in _RATIOS if low <= tick <= high])))
+    axes.xaxis.set_major_locator(FixedLocator(canvas.spaced(_RATIOS, low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     for at, row in enumerate(rows):
@@ -78,9 +80,9 @@ def ratios(rows: Sequence[Row]) -> Figure:
 
 @canvas.drawn
 def bars(rows: Sequence[Row]) -> Figure:
-    """Bars from 0 with an interval, and below them a dot for each round."""
+    """Bars from 0 with an interval, and below them a dot for each round, hollow where it is left out."""
     figure, (axes,) = canvas.row_axes(len(rows))
-    axes.set_xlim(0, max((max(row.value, row.high or 0, *row.points) for row in rows), default=1) * 1.04)
+    axes.set_xlim(0, max((max(row.value, row.high or 0, *row.points, *row.left_out) for row in rows), default=1) * 1.04)
     axes.grid(visible=True, axis="x")
     axes.locator_params(axis="x", nbins=5)
     axes.xaxis.set_major_formatter(FuncFormatter(canvas.plain))
@@ -89,7 +91,9 @@ def bars(rows: Sequence[Row]) -> Figure:
         colour, _ = palette.series(row.series)
         axes.barh(at + 0.15, row.value, 0.28, color=LIGHT[colour], alpha=0.8)
         _interval(axes, at + 0.15, row, LIGHT["ink"])
-        axes.plot(row.points, [at + 0.4] * len(row.points), "o", markersize=3.6, color=LIGHT[colour], alpha=0.7, mew=0)
+        for points, face in ((row.points, LIGHT[colour]), (row.left_out, LIGHT["page"])):
+            at_each = [at + 0.4] * len(points)
+            axes.plot(points, at_each, "o", markersize=3.8, color=LIGHT[colour], markerfacecolor=face, mew=0.8)
     return figure
 
 
@@ -194,10 +198,11 @@ def saturation(found: Saturation) -> Figure:
     axes[-1].set_ylim(bottom=0)
     axes[-1].yaxis.set_major_formatter(FuncFormatter(canvas.plain))
     axes[-1].set_xlabel(found.unit)
-    if max(found.values) >= canvas.LOG_FROM * min(found.values):
+    least, most = min(found.values), max(found.values)
+    if most >= canvas.LOG_FROM * least:
         axes[-1].set_xscale("log")
         axes[-1].xaxis.set_minor_locator(NullLocator())
-        axes[-1].xaxis.set_major_locator(FixedLocator(canvas.thinned(sorted(set(found.values)))))
+        axes[-1].xaxis.set_major_locator(FixedLocator(canvas.spaced(found.values, least, most)))
     axes[-1].xaxis.set_major_formatter(FuncFormatter(canvas.plain))
     return figure
 

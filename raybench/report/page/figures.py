@@ -1,18 +1,17 @@
 """A summary and its samples -> the charts of the page, each with its heading and its legend."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from raybench import store
 from raybench.report import Summary, curves, text
 from raybench.report.page import charts, palette
 from raybench.report.page.charts import Line, Row, Saturation, Stacked
-from raybench.report.page.series import Timeline, distribution, latencies_ms, tail, timeline
-from raybench.rounds import CellSummary, Interval
+from raybench.report.page.series import Drawn, distribution, tail
+from raybench.rounds import CellSummary, Interval, counted
 from raybench.search import Found, Goal
 from raybench.stats import TrialSummary
 from raybench.verdicts import Comparison
@@ -96,17 +95,10 @@ def _ratio_text(c: Comparison) -> str:
 
 def bars(summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """Throughput by server, a chart for each model."""
-    series = _series(summary, names)
-    rates = {trial.id: trial.throughput.images_per_s for trial in summary.trials if trial.throughput}
+    series, by_id = _series(summary, names), {trial.id: trial for trial in summary.trials}
     for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
         rows = [
-            Row(
-                name=names[cell.cell],
-                text=text.interval(cell.images_per_s, digits=1),
-                series=series[cell.cell],
-                points=tuple(rates[trial] for trial in cell.trials if trial in rates),
-                **_bounds(cell.images_per_s),
-            )
+            _bar(names[cell.cell], series[cell.cell], cell.images_per_s, [by_id[trial] for trial in cell.trials])
             for cell in cells
             if cell.images_per_s and cell.images_per_s.mean
         ]
@@ -114,13 +106,25 @@ def bars(summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
             yield Figure(model, _svg(charts.bars, rows, label=f"images a second of {model} by server"))
 
 
-def _bounds(value: Interval) -> dict[str, Any]:
-    return {"value": value.mean, "low": value.low, "high": value.high}
+def _bar(name: str, number: int, rate: Interval, trials: list[TrialSummary]) -> Row:
+    """A mean with its rounds, and those that it leaves out."""
+    are_in = {trial.id for trial in counted(trials)}
+    rounds = [(trial.id in are_in, trial.throughput.images_per_s) for trial in trials if trial.throughput]
+    return Row(
+        name=name,
+        text=text.interval(rate, digits=1),
+        series=number,
+        value=rate.mean,
+        low=rate.low,
+        high=rate.high,
+        points=tuple(each for is_in, each in rounds if is_in),
+        left_out=tuple(each for is_in, each in rounds if not is_in),
+    )
 
 
-def latencies(results: store.Results, summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
+def latencies(trials: Sequence[Drawn], summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """Distribution and tail for each model, batch size and rate."""
-    ordered = {trial.record["id"]: latencies_ms(trial) for trial in results.trials}
+    ordered = {each.trial: each.latencies_ms for each in trials}
     load, series = {trial.cell: trial.load for trial in summary.trials}, _series(summary, names)
 
     def alike(cell: CellSummary) -> tuple[Any, ...]:
@@ -139,15 +143,11 @@ def latencies(results: store.Results, summary: Summary, names: Mapping[str, str]
             yield Figure(title + how, _svg(chart, lines, label=f"latency of {title}{how}"), keys)
 
 
-def over_time(results: store.Results, summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
+def over_time(trials: Sequence[Drawn], summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """A chart for each cell, its rounds one over the other."""
     series = _series(summary, names)
-    seen: dict[str, list[Timeline]] = {}
-    for trial in results.trials:
-        if line := timeline(trial):
-            seen.setdefault(trial.record["cell"], []).append(line)
     for cell in summary.cells:
-        if lines := seen.get(cell.cell):
+        if lines := [each.timeline for each in trials if each.cell == cell.cell and each.timeline]:
             title = f"{names[cell.cell]}, {cell.model}"
             yield Figure(title, _svg(charts.over_time, lines, series[cell.cell], label=f"over time: {title}"))
 

@@ -55,7 +55,7 @@ def _compared(comparisons: tuple[Comparison, ...]) -> Headline:
 
 def _evidence(c: Comparison, judged: int) -> str:
     if c.low is None or c.high is None:
-        return "One round: no interval, and no verdict."
+        return "One round in common: no interval, and no verdict."
     found = f"{c.ratio:.2f} times the images/s, 95 % interval {c.low:.2f}–{c.high:.2f}, {c.rounds} rounds"
     if c.verdict != NO_DIFFERENCE or c.detectable is None:
         return f"{found}."

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from raybench import samples
 from raybench.stats import CONFIDENCE, beside_mib, clock_offsets_ns, windowed
-from raybench.store import Observed
+from raybench.store import Observed, Stored
 
 _POINTS = 160
 _MOST_BINS, _BIN_REQUESTS = 96, 8
@@ -40,10 +40,27 @@ class Timeline:
     memory: Mapping[str, tuple[np.ndarray, np.ndarray]]  # by what it is of: seconds, MiB
 
 
-def latencies_ms(trial: Observed) -> np.ndarray:
-    """Response of the successes of the window, in a closed loop their service, in rising order; float [n]."""
-    _, _, begun = windowed(trial.record, trial.samples)
-    return np.sort(_taken_ns(samples.succeeded(begun))) / 1e6
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of a trial. `latencies_ms` are responses of the successes of its window, in a closed loop their
+    service, in rising order; `timeline` is None where it sent nothing."""
+
+    trial: str
+    cell: str
+    latencies_ms: np.ndarray
+    timeline: Timeline | None
+
+
+def drawn(trial: Observed | Stored) -> Drawn:
+    """Everything that the charts draw of one trial."""
+    rows = trial.samples
+    measured, window, begun = windowed(trial.record, rows)
+    return Drawn(
+        trial=trial.record["id"],
+        cell=trial.record["cell"],
+        latencies_ms=np.sort(_taken_ns(measured)[begun & samples.is_ok(measured)]) / 1e6,
+        timeline=_timeline(trial, samples.warmup(rows), measured, window) if len(measured) else None,
+    )
 
 
 def distribution(ordered_ms: np.ndarray) -> Curve:
@@ -61,14 +78,13 @@ def _through(ordered_ms: np.ndarray, share: np.ndarray) -> Curve:
     return Curve(share, np.quantile(ordered_ms, np.clip(share, 0, 1), method="inverted_cdf"))
 
 
-def timeline(trial: Observed) -> Timeline | None:
-    """A trial from the first request of its warm-up to the end of its window; None where it sent nothing."""
-    measured, window, _ = windowed(trial.record, trial.samples)
-    if len(measured) == 0:
-        return None
+def _timeline(
+    trial: Observed | Stored, warmup: pa.Table, measured: pa.Table, window: samples.Window | None
+) -> Timeline:
+    """A trial from the first request of its warm-up to the end of its window, or to its last reply without one."""
     first, last = pc.min(measured["sent_ns"]).as_py(), pc.max(measured["done_ns"]).as_py()
     start_ns, end_ns = (window.start_ns, window.end_ns) if window else (first, last)
-    warm = samples.on_one_clock(samples.warmup(trial.samples), clock_offsets_ns(trial.record))
+    warm = samples.on_one_clock(warmup, clock_offsets_ns(trial.record))
     gate_ns = first - pc.max(warm["done_ns"]).as_py() if len(warm) else 0
     parts = [_Requests.of(measured, start_ns), _Requests.of(warm, start_ns - gate_ns)]
     requests = _Requests(*map(np.concatenate, zip(*parts, strict=True)))
@@ -146,7 +162,7 @@ def _spread(requests: _Requests, edges_s: np.ndarray) -> tuple[np.ndarray, np.nd
     return low, middle, high
 
 
-def _memory(trial: Observed, first_s: float, start_ns: int, end_s: float) -> dict[str, Any]:
+def _memory(trial: Observed | Stored, first_s: float, start_ns: int, end_s: float) -> dict[str, Any]:
     """RSS of the server's processes, less what is the client's, and each GPU's used memory."""
     found = {}
     for kind, column, name, beside in (

@@ -16,6 +16,7 @@ _ALIKE = {
     "xla": "XLA {}",
     "intra_op_threads": "{} threads inside an operation",
     "response_cache": "its response cache {}",
+    "gpu_allocator": "GPU memory by {}",
 }
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import bdtr
 
-from raybench import samples, steady
+from raybench import costs, samples, steady
+from raybench.conditions import Conditions, conditions
 from raybench.config import STREAM
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99, "p99_9": 0.999}
@@ -64,16 +65,6 @@ class Payload:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
-    """MiB: RSS of the server's process tree, and used GPU memory summed over the host's GPUs; None where not known."""
-
-    baseline_mib: float | None
-    idle_mib: float | None
-    peak_mib: float | None
-    gpu_peak_mib: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrialSummary:
     """One trial as summary.json has it; None is not known or not supported, never 0."""
 
@@ -105,9 +96,11 @@ class TrialSummary:
     feed_wait_share: float | None
     ceiling: Throughput | None
     headroom: float | None
-    memory: Memory
-    server_time_ms: Mapping[str, float] | None
-    server_statistics: Mapping[str, int] | None
+    memory: costs.Memory
+    cpu: costs.Cpu
+    server_time_ms: costs.ServerTime | None
+    server_statistics: Mapping[str, Any] | None
+    telemetry: Conditions | None
     workers: tuple[Mapping[str, Any], ...]
     verification: Mapping[str, Any] | None
     doubts: tuple[Any, ...] = ()
@@ -119,7 +112,8 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
     ceiling = _ceiling(rows)
     measured, window, begun = windowed(record, rows)
     del rows  # its stamps are 320 MB for 10 million requests, which nobody else may hold
-    inside = begun & samples.is_ok(measured)
+    is_ok = samples.is_ok(measured)
+    inside = begun & is_ok
     throughput = _throughput(measured, window)
     return TrialSummary(
         **{key: record[key] for key in ("id", "cell", "round", "label", "started", "ended", "model")},
@@ -141,9 +135,11 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         **_feed_wait(record, measured, inside),
         ceiling=ceiling,
         headroom=_headroom(ceiling, throughput),
-        memory=_memory(telemetry, beside_mib=beside_mib(record)),
-        server_time_ms=_server_time(record.get("server_statistics")),
+        memory=costs.memory(telemetry, beside_mib=beside_mib(record)),
+        cpu=costs.cpu(telemetry, workers, int(measured["images"].to_numpy() @ is_ok)),
+        server_time_ms=costs.server_time(record.get("server_statistics"), samples.service_ns(measured)[is_ok]),
         server_statistics=record.get("server_statistics"),
+        telemetry=conditions(record.get("telemetry"), telemetry, window, pc.min(measured["sent_ns"]).as_py()),
         workers=tuple(_without_hashes(worker) for worker in workers),
         verification=record.get("verification"),
     )
@@ -281,27 +277,6 @@ def beside_mib(record: Mapping[str, Any]) -> float | None:
     is_local = record["server"]["kind"] == "local"
     held_mib = [worker["payload_held_mib"] for worker in record.get("workers", ())] if is_local else []
     return None if None in held_mib else sum(held_mib)
-
-
-def _memory(telemetry: pa.Table, *, beside_mib: float | None) -> Memory:
-    process = telemetry.filter(pc.equal(telemetry["kind"], "process"))["rss_mib"].drop_null()
-    if beside_mib is None:
-        process, beside_mib = process.slice(0, 0), 0.0
-    gpus = telemetry.filter(pc.equal(telemetry["kind"], "gpu")).group_by("id").aggregate([("gpu_used_mib", "max")])
-    return Memory(
-        baseline_mib=None,
-        idle_mib=process[0].as_py() - beside_mib if len(process) else None,
-        peak_mib=pc.max(process).as_py() - beside_mib if len(process) else None,
-        gpu_peak_mib=pc.sum(gpus["gpu_used_mib_max"], skip_nulls=False).as_py(),
-    )
-
-
-def _server_time(statistics: Mapping[str, int] | None) -> Mapping[str, float] | None:
-    """Milliseconds a request spent in each stage, by the server's own statistics."""
-    if not statistics or not statistics.get("success"):
-        return None
-    stages = {key.removesuffix("_ns"): value for key, value in statistics.items() if key.endswith("_ns")}
-    return {stage: value / statistics["success"] / 1e6 for stage, value in stages.items()}
 
 
 def _ranks(p: float, n: int) -> tuple[int, int, int] | None:

@@ -20,10 +20,9 @@ import pyarrow.parquet as pq
 import yaml
 from pyarrow.dataset import dataset
 
-from raybench import samples
+from raybench import readings, samples
 from raybench.config import Benchmark, ConfigError
 from raybench.search import Goal, goal
-from raybench.telemetry import recorder
 
 SCHEMA_VERSION = 2
 _RUNNING, _SEARCH = "running.json", "search.json"
@@ -59,7 +58,7 @@ class Stored:
 
     @property
     def telemetry(self) -> pa.Table:
-        return _read_parquet(self.telemetry_path)
+        return readings.completed(_read_parquet(self.telemetry_path))
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ def _unfinished(folder: Path) -> tuple[Observed, ...]:
         return ()
     record |= {"ended": None, "status": "interrupted", "reason": "it had not ended when this report was made"}
     record["workers"] = []
-    return (Observed(record=record, samples=samples.merge([]), telemetry=recorder.SCHEMA.empty_table()),)
+    return (Observed(record=record, samples=samples.merge([]), telemetry=readings.SCHEMA.empty_table()),)
 
 
 def _environment() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from raybench.feed import Batch, Preloaded, Request, Stream, batches
 from raybench.plan import Cell
 from raybench.samples import CEILING, MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
 from raybench.steady import Pace, is_steady
+from raybench.telemetry.process import pss_mib
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
 _UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
@@ -206,6 +207,7 @@ class Worker:
             "nice": os.nice(0),
             "cpu_s": times.user + times.system,
             "rss_mib": process.memory_info().rss / 2**20,
+            "pss_mib": pss_mib(os.getpid()),
         }
 
     def close(self) -> None:

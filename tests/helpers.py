@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raybench import checks, plan, samples, saved_models, stats, store
+from raybench import checks, plan, readings, samples, saved_models, stats, store
 from raybench.config import Benchmark, ServerSpec
 from raybench.plan import Cell
 from raybench.report import Summary, summarize
 from raybench.search import Goal
 from raybench.servers import facts
-from raybench.telemetry import recorder
 from raybench.telemetry.effective import Effective
 from raybench.worker import Task
 
@@ -72,11 +71,11 @@ def lanes(*spans_ms: Iterable[tuple[float, float]], **changes: Any) -> pa.Table:
 
 
 def no_telemetry() -> pa.Table:
-    return recorder.SCHEMA.empty_table()
+    return readings.SCHEMA.empty_table()
 
 
 def telemetry(*rows: dict[str, Any]) -> pa.Table:
-    return pa.Table.from_pylist([{"time_ns": i, **row} for i, row in enumerate(rows)], schema=recorder.SCHEMA)
+    return pa.Table.from_pylist([{"time_ns": i, **row} for i, row in enumerate(rows)], schema=readings.SCHEMA)
 
 
 def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node: str = "host-1") -> dict[str, Any]:
@@ -91,6 +90,7 @@ def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node:
         "nice": 0,
         "cpu_s": 0.5,
         "rss_mib": 200.0,
+        "pss_mib": 150.0,
         "lost": None,
         "payload_requests": len(hashes),
         "payload_request_bytes": 3,
@@ -147,6 +147,7 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
         "reason": None,
         "server_version": "2.51.0",
         "server_statistics": None,
+        "telemetry": {"node": "host-1", "gpu_source": None, "problems": []},
         "workers": [worker_facts()],
         "verification": None,
     }

@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -25,29 +25,30 @@ from helpers import MS, OPEN, lanes, observed, record, results, sample, server_f
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
 
-from raybench import checks, fairness, rounds, samples, search, stats, store, verdicts
+from raybench import checks, costs, disturbances, fairness, rounds, samples, search, stats, store, verdicts
+from raybench.conditions import Conditions, Problem
 from raybench.config import Benchmark
 from raybench.driver.trial import not_measured
 from raybench.plan import trials as planned
 from raybench.report import Summary, report, save
 from raybench.telemetry.effective import Effective
+from raybench.telemetry.statistics import Statistics
 
 ROOT = Path(__file__).parents[1]
 NOTHING = samples.merge([])
 FAILED = {"status": "UNAVAILABLE", "error": "x"}
 UNREAL = planned(Benchmark(server=("fake",), request_count=8))[0]
 STATISTICS = {
-    "success": 2,
-    "fail": 0,
-    "executions": 1,
-    "cache_hit": 0,
-    "cache_miss": 0,
-    "queue_ns": MS,
-    "compute_input_ns": MS,
-    "compute_infer_ns": 3 * MS,
-    "compute_output_ns": 0,
+    **asdict(Statistics(success=2, fail=0, executions=1, queue_ns=MS, compute_infer_ns=3 * MS)),
+    "batches": {"2": 1},
+    "resets": 0,
 }
 MEMORY = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 0.0})
+SAW = {
+    "node": "host-1",
+    "gpu_source": "nvidia-smi",
+    "problems": [{"time_ns": 10 * MS, "source": "nvidia-smi", "text": "it ended with exit code 9"}],
+}
 LOST = {**worker_facts(1), "cpu_s": None, "lost": "its actor died"}
 BY_TIME = {**record()["load"], "request_count": None, "duration_s": 10.0}
 AT_RATE = {**record()["load"], **OPEN}
@@ -85,6 +86,8 @@ CASES: dict[str, tuple[store.Observed, ...]] = {
     "streamed to TensorFlow": (observed(lanes(STEADY[:9]), MEMORY, label="local", load=STREAMED, workers=[FED]),),
     "streamed in vain": (observed(NOTHING, load=STREAMED, status="failed", reason="it ended", workers=[]),),
     "statistics": (observed(server_statistics=STATISTICS),),
+    "telemetry that ended": (observed(telemetry=SAW),),
+    "a server out of sight": (observed(telemetry={"node": None, "gpu_source": None, "problems": []}),),
     "calibrated": (observed(EMPTY),),
     "calibrated in vain": (observed(samples.ceiling(EMPTY), status="failed", reason="no request was sent"),),
     "verified": (observed(verification=VERIFIED),),
@@ -103,10 +106,16 @@ GOALS = {
 }
 UNITS = {
     *("count", "requests", "images", "id", "bytes", "MiB", "s", "ms", "ns", "requests/s", "images/s", "ratio", "share"),
-    *("nice", "percent"),
+    *("nice", "percent", "images/CPU s"),
     *("as the field", "as value", "as the sentence says", "as the threshold"),
 }
-SUFFIXES = {"requests_per_s": "requests/s", "images_per_s": "images/s", "_rps": "requests/s", "bytes": "bytes"}
+SUFFIXES = {
+    "images_per_cpu_s": "images/CPU s",
+    "requests_per_s": "requests/s",
+    "images_per_s": "images/s",
+    "_rps": "requests/s",
+    "bytes": "bytes",
+}
 SUFFIXES |= {"_mib": "MiB", "_ms": "ms", "_ns": "ns", "_s": "s"}
 
 
@@ -123,7 +132,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     odd = samples.table([*(sample(i, i + 1, seq=i) for i in range(40)), sample(40, 41, seq=40, **FAILED)])
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
-        observed(odd, round=4, label="triton x1", server_statistics=STATISTICS),
+        observed(odd, round=4, label="triton x1", server_statistics=STATISTICS, telemetry=SAW),
         observed(due, round=5, label="triton x1", verification=VERIFIED, load={**AT_RATE, "feed": "stream"}),
     ]
     trials = [*CASES["rounds"], *rest]
@@ -256,6 +265,10 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ODD, "requests", "errors"), {"UNAVAILABLE": 0}),
         (("trials", ROUNDS, "memory", "peak_mib"), 0),
         (("trials", ROUNDS, "memory", "idle_mib"), 0.0),
+        (("trials", ROUNDS, "memory", "ledger", "warm", "rss_mib"), 0.0),
+        (("trials", ROUNDS, "cpu", "images_per_cpu_s"), 0.0),
+        (("trials", ODD, "server_statistics", "batches"), {"0": 1}),
+        (("trials", ODD, "telemetry", "problems", 0, "text"), ""),
         (("trials", ROUNDS, "service_ms", "bounds"), {"p42": [1, 2]}),
         (("trials", ROUNDS, "service_ms", "bounds"), {"p50": [1]}),
         (("trials", ROUNDS, "service_ms", "n"), 0),
@@ -292,7 +305,13 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (stats.Requests, "requests"),
         (stats.Throughput, "throughput"),
         (stats.Latency, "latency"),
-        (stats.Memory, "memory"),
+        (costs.Memory, "memory"),
+        (costs.Ledger, "ledger"),
+        (costs.Held, "held"),
+        (costs.Cpu, "cpu"),
+        (costs.ServerTime, "server_time"),
+        (Conditions, "telemetry"),
+        (Problem, "problem"),
         (checks.Doubt, "doubt"),
         (Effective, "effective"),
         (rounds.CellSummary, "cell"),
@@ -315,7 +334,7 @@ def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:
 
 def test_doubts_have_the_codes_of_the_schema() -> None:
     """The schema lists the code of every doubt that there is, and no other."""
-    sources = [Path(each.__file__).read_text() for each in (checks, fairness)]
+    sources = [Path(each.__file__).read_text() for each in (checks, disturbances, fairness)]
     calls = [node for text in sources for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     codes = [word.value for call in calls for word in call.keywords if word.arg == "code"]
     assert sorted(ast.literal_eval(code) for code in codes) == SCHEMA["$defs"]["doubt"]["properties"]["code"]["enum"]

@@ -15,8 +15,8 @@ BACKEND = ROOT / "triton_models"
 # Each layer may import its own and those before it.
 LAYERS = [
     {"config", "plain_yaml", "samples", "pacing", "steady", "saved_models", "tensorflow_facts", "photos", "model_facts"}
-    | {"guardian"},
-    {"plan", "stats", "rounds", "verdicts", "checks", "fairness", "thresholds"}
+    | {"guardian", "readings"},
+    {"plan", "stats", "costs", "conditions", "rounds", "verdicts", "checks", "disturbances", "fairness", "thresholds"}
     | {"verify", "clients", "telemetry", "servers", "images", "export", "feed"},
     {"worker", "store", "report", "search", "judge"},
     {"driver", "doctor", "serve"},
@@ -38,20 +38,8 @@ HOMES = {
     "matplotlib": ["report/page/"],
     "tensorflow": ["export.py", "clients/local.py"],
 }
-PURE = [
-    "plan",
-    "stats",
-    "rounds",
-    "verdicts",
-    "checks",
-    "fairness",
-    "thresholds",
-    "samples",
-    "pacing",
-    "steady",
-    "search",
-    "judge",
-]
+PURE = ["plan", "stats", "costs", "conditions", "rounds", "verdicts", "checks", "disturbances", "fairness", "search"]
+PURE += ["thresholds", "samples", "readings", "pacing", "steady", "judge"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
     *("bisect", "collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string"),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from real_parts import BIN, ask, export_scale, wait_for_line
 from raybench.saved_models import ModelConfig, format_models_conf
 from raybench.servers.process import ServerError
 from raybench.servers.triton import RunningTriton, TritonOptions, running_triton
+from raybench.telemetry.statistics import Count
+from raybench.telemetry.triton import StatisticsReader
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 NAMES = ("scale", "other")
@@ -71,6 +74,24 @@ def test_a_reload_serves_what_changed(triton: RunningTriton, folder: Path) -> No
     enter(folder, "other")
     triton.reload()
     assert factors(triton.grpc_url) == {"other": 5.0}
+
+
+def test_statistics_survive_a_reload(triton: RunningTriton, folder: Path) -> None:
+    """A reload starts Triton's counters at 0: what was counted before it and after it is added up."""
+    enter(folder, "scale")
+    triton.reload()
+    with closing(StatisticsReader(triton.grpc_url, "saved_model")) as read:
+        factors(triton.grpc_url)
+        count = Count(read)
+        for _ in range(5):
+            factors(triton.grpc_url)
+        assert count.take()
+        enter(folder, "scale", "other")
+        triton.reload()
+        factors(triton.grpc_url)
+        found = count.total()
+    assert found
+    assert (found["success"], found["resets"]) == (5 * len(NAMES) + len(NAMES), 1)
 
 
 @pytest.mark.slow

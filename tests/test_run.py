@@ -29,6 +29,8 @@ from raybench.servers import triton as servers_triton
 from raybench.servers.triton import TritonOptions, running_triton
 
 MODEL = "mobilenet-no-opt"
+NO_GPU = {"gpu_source": None, "gpu_utilization_pct": None, "sm_clock_drop": None, "gpu_shared_with": None}
+NO_GPU |= {"swapped_mib": 0.0, "problems": []}
 
 
 def measured_rows(folder: Path, trial: str) -> int:
@@ -55,6 +57,19 @@ def test_main_job(models: Path, tmp_path: Path) -> None:
         assert trial["throughput"]["images_per_s"] > 0
         assert trial["memory"]["peak_mib"] > 100
         assert trial["memory"]["gpu_peak_mib"] is None
+        ledger = trial["memory"]["ledger"]
+        assert all(
+            100 < ledger[moment]["pss_mib"] <= ledger[moment]["rss_mib"] for moment in ("idle", "warm", "drained")
+        )
+        assert ledger["baseline"]["host_mib"] > 0
+        assert trial["cpu"]["images_per_cpu_s"] * trial["cpu"]["server_s"] == pytest.approx(160)
+        assert trial["telemetry"] == {**NO_GPU, "node": os.uname().nodename}
+    assert trials["local"]["memory"]["baseline_mib"] < trials["local"]["memory"]["idle_mib"]
+    assert trials["triton"]["memory"]["baseline_mib"] is None
+    time_ms, counted = trials["triton"]["server_time_ms"], trials["triton"]["server_statistics"]
+    assert 2 * time_ms["service"] == pytest.approx(sum(time_ms.values()))
+    assert sum(counted["batches"].values()) == counted["executions"] <= counted["success"] == 40
+    assert "memory of the servers" in run.out
     assert trials["triton"]["server"]["version"] == "2.51.0"
     assert (trials["triton"]["headroom"] > 1, trials["local"]["headroom"]) == (True, None)
     assert len({worker["pid"] for worker in trials["triton"]["workers"]}) == 4

@@ -162,45 +162,6 @@ def test_payload_hashes_stay_out_of_the_summary() -> None:
     assert all("payload_image_hashes" not in worker for worker in trial(two_lanes()).workers)
 
 
-def test_memory_is_the_servers_process_tree_and_all_gpus() -> None:
-    """Memory is the first and the highest reading of the process tree, and each GPU's peak added up."""
-    process = [{"kind": "process", "id": "7", "rss_mib": mib, "cpu_s": 1.0} for mib in (100.0, 300.0, 200.0)]
-    gpus = [
-        {"kind": "gpu", "id": g, "gpu_used_mib": mib} for g, mib in [("a", 5.0), ("a", 9.0), ("b", 4.0), ("b", None)]
-    ]
-    found = trial(two_lanes(), telemetry(*process, *gpus)).memory
-    assert (found.idle_mib, found.peak_mib, found.gpu_peak_mib) == (100, 300, 13)
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [],
-        [{"kind": "gpu", "id": "a", "gpu_used_mib": None}],
-        [{"kind": "gpu", "id": "a", "gpu_used_mib": 5.0}, {"kind": "gpu", "id": "b", "gpu_used_mib": None}],
-        [{"kind": "process", "id": "7"}],
-    ],
-)
-def test_memory_that_is_not_known_is_null(rows: list[dict]) -> None:
-    """Without a process or a GPU that says its memory, memory is null, not 0; nor is it that of the other GPUs."""
-    found = trial(two_lanes(), telemetry(*rows)).memory
-    assert (found.idle_mib, found.peak_mib, found.gpu_peak_mib) == (None, None, None)
-
-
-def test_the_servers_own_time_is_per_request() -> None:
-    """The server's statistics are given in ms a request; without a success they are null."""
-    counted = {"success": 4, "fail": 0, "executions": 2, "queue_ns": 8 * MS, "compute_infer_ns": 40 * MS}
-    assert trial(server_statistics=counted).server_time_ms == {"queue": 2.0, "compute_infer": 10.0}
-    assert trial(server_statistics={**counted, "success": 0}).server_time_ms is None
-
-
-def test_the_images_to_send_are_not_the_servers_memory() -> None:
-    """TensorFlow in the worker is charged without the images that the worker holds; a server of its own in full."""
-    memory = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0})
-    assert trial(None, memory, label="local").memory.peak_mib == 502.0
-    assert trial(None, memory, label="triton x1").memory.peak_mib == 512.0
-
-
 def test_an_open_loop_has_response_lag_and_pacing_error() -> None:
     """In an open loop all that was due in the window is summed up, and the schedule's own rate stands beside."""
     rows = samples.table([sample(due + 2, due + 7, due_ms=due, seq=due) for due in range(0, 110, 10)])

@@ -19,7 +19,7 @@ from stress_requests import Request, largest, request
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.process import ServerProcess
 from raybench.servers.triton import RunningTriton, TritonOptions, running_triton
-from raybench.telemetry.process import tree_usage
+from raybench.telemetry.process import Tree
 
 CLIENTS, HALF, SETTLED = 12, 10_000, 2_000
 _SAMPLE_S = 0.25
@@ -117,8 +117,8 @@ def sampled_memory(process: ServerProcess, tally: Tally) -> Iterator[None]:
 
     def sample() -> None:
         while not done.wait(_SAMPLE_S):
-            if process.pid and (usage := tree_usage(process.pid)):
-                tally.memory.append((tally.judged.total(), usage[0]))
+            if process.pid and (usage := Tree(process.pid).usage()):
+                tally.memory.append((tally.judged.total(), usage.rss_mib))
 
     sampler = threading.Thread(target=sample)
     sampler.start()

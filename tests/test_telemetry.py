@@ -1,4 +1,4 @@
-"""What the servers cost while they are loaded."""
+"""What a server costs, read beside its trials: its process tree, the workers, the host, the GPUs."""
 
 import os
 import subprocess
@@ -6,27 +6,30 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import islice
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import psutil
 import pytest
+from gpu_parts import APPS, DATA, HEAD, LINE, READS_GPUS, UUID, program
 from helpers import wait_until
 
-from raybench.telemetry import gpu, recorder
-from raybench.telemetry.gpu import GpuReading
-from raybench.telemetry.process import tree_usage
-from raybench.telemetry.triton import Statistics, difference
+from raybench.readings import BASELINE, DRAINED, IDLE, LOAD, SCHEMA, WARM
+from raybench.telemetry import recorder
+from raybench.telemetry.journal import Telemetry
+from raybench.telemetry.process import Tree, host_usage, pss_mib
+from raybench.telemetry.recorder import Recorder, recording, recording_page
 
-UUID = "GPU-2f7d1c1e-9a37-5b6c-8f0e-6d1f0a3b4c5d"
 HOLDS_64_MIB = "held = bytearray(b'x' * 2**26); print(flush=True); import time; time.sleep(600)"
 
 
 @contextmanager
-def child(code: str) -> Iterator[subprocess.Popen]:
+def child(code: str) -> Iterator["subprocess.Popen[str]"]:
     """A Python process that has printed its first line; killed at the end."""
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
     try:
         process.stdout.readline()
         yield process
@@ -37,82 +40,24 @@ def child(code: str) -> Iterator[subprocess.Popen]:
 
 
 @pytest.fixture
-def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program nvidia-smi that prints lines that one printed, notes its pid and goes on until it is killed."""
-    lines = [f"{UUID}, 0, 0", f"{UUID}, 41, 0", f"{UUID}, 591, 2"]
-    path = tmp_path / "nvidia-smi"
-    path.write_text(
-        "\n".join(["#!/bin/sh", f"echo $$ > {tmp_path}/pid", *(f"echo '{x}'" for x in lines), "exec sleep 600"])
-    )
-    path.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return tmp_path
-
-
-def is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-@pytest.mark.parametrize(
-    ("line", "reading"),
-    [
-        (f"{UUID}, 0, 0", GpuReading(UUID, 0.0, 0.0)),
-        (f"{UUID}, 591, 2\n", GpuReading(UUID, 591.0, 2.0)),
-        (f"{UUID}, 591, [N/A]", GpuReading(UUID, 591.0, None)),
-        (f"{UUID}, [Not Supported], [N/A]", GpuReading(UUID, None, None)),
-        (f"{UUID}, 1e999, -1", GpuReading(UUID, None, None)),  # a fuzzer's: JSON has no infinity
-        (f"{UUID}, nan, 2", GpuReading(UUID, None, 2.0)),
-        (
-            "MIG-5c1e1f8e-0000-5b6c-8f0e-6d1f0a3b4c5d, 12, [N/A]",
-            GpuReading("MIG-5c1e1f8e-0000-5b6c-8f0e-6d1f0a3b4c5d", 12.0, None),
-        ),
-    ],
-)
-def test_a_line_of_nvidia_smi_is_a_reading(line: str, reading: GpuReading) -> None:
-    """Memory in MiB and utilization in percent are read as nvidia-smi gives them; what it cannot say is null."""
-    assert gpu.parse(line) == reading
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "timestamp, memory.used [MiB], utilization.gpu [%], power.draw [W]",
-        "2026/11/22 13:54:00.139, 591, 2, 90.42",
-        "2026/11/22 13:54:00.893, 468, /opt/raybench/pytriton/tritonserver/bin/tritonserver, 582",
-        "uuid, memory.used [MiB], utilization.gpu [%]",
-        "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
-        "No devices were found",
-        UUID,
-    ],
-)
-def test_other_lines_of_nvidia_smi_are_no_reading(line: str) -> None:
-    """Heads, answers to other queries and a driver's complaints are not taken for readings."""
-    assert gpu.parse(line) is None
-
-
-def test_readings_come_as_they_are_printed(nvidia_smi: Path) -> None:
-    """GPU readings stream from one long-lived nvidia-smi, which ends with the trial."""
-    with gpu.readings(200) as lines:
-        assert [reading.used_mib for reading in islice(lines, 3)] == [0, 41, 591]
-        pid = int((nvidia_smi / "pid").read_text())
-        assert is_alive(pid)
-    assert not is_alive(pid)
-
-
-def test_a_host_without_nvidia_smi_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without nvidia-smi GPU memory is unknown, and nothing fails."""
+def _without_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with gpu.readings(200) as lines:
-        assert lines is None
+
+
+def rows(telemetry: Telemetry, kind: str, phase: str | None = None) -> list[dict[str, Any]]:
+    return [r for r in telemetry.rows.to_pylist() if r["kind"] == kind and phase in (None, r["phase"])]
 
 
 def test_memory_and_cpu_of_a_process() -> None:
-    """A process that holds 64 MiB and has worked shows them."""
+    """A process that holds 64 MiB and has worked shows them; its own pages are in its PSS too, where that is asked."""
     with child(HOLDS_64_MIB) as process:
-        rss_mib, cpu_s = tree_usage(process.pid)
-    assert 64 < rss_mib < 512
-    assert cpu_s > 0
+        plain, whole = Tree(process.pid).usage(), Tree(process.pid).usage(with_pss=True)
+    assert plain
+    assert whole
+    assert 64 < plain.rss_mib < 512
+    assert plain.cpu_s > 0
+    assert plain.pss_mib is None
+    assert 64 < (whole.pss_mib or 0) < whole.rss_mib
 
 
 def test_descendants_count() -> None:
@@ -120,94 +65,241 @@ def test_descendants_count() -> None:
     code = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {HOLDS_64_MIB!r}], stdout=-1);"
     code += "p.stdout.readline(); print(p.pid, flush=True); p.wait()"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
     grandchild = int(process.stdout.readline())
     try:
-        assert tree_usage(process.pid)[0] > tree_usage(grandchild)[0] > 64
+        tree, alone = Tree(process.pid), Tree(grandchild).usage()
+        usage = tree.usage(with_pss=True)
+        root = Tree(process.pid, is_alone=True).usage()
+        assert usage
+        assert alone
+        assert root
+        assert usage.rss_mib > root.rss_mib
+        assert usage.rss_mib > alone.rss_mib > 64
+        assert tree.pids() == {process.pid, grandchild}
     finally:
         os.kill(grandchild, 9)
+        process.communicate()
+
+
+def test_descendants_that_come_later_count() -> None:
+    """A stub that Triton starts after a reload is found, though not every reading looks for it."""
+    code = "import subprocess, sys; print(flush=True); sys.stdin.readline();"
+    code += f"subprocess.Popen([sys.executable, '-c', {HOLDS_64_MIB!r}]).wait()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        tree = Tree(process.pid)
+        assert tree.usage()
+        assert tree.pids() == {process.pid}
+        process.stdin.write("\n")
+        process.stdin.flush()
+        wait_until(lambda: tree.usage() and len(tree.pids()) == 2)
+    finally:
+        for each in [*psutil.Process(process.pid).children(), psutil.Process(process.pid)]:
+            each.kill()
         process.communicate()
 
 
 def test_a_process_that_is_gone_has_no_memory() -> None:
     """What a process used that has ended is unknown, not 0."""
     with child("print()") as process:
+        tree = Tree(process.pid)
         process.wait()
-        assert tree_usage(process.pid) is None
+        assert tree.usage() is None
+        assert pss_mib(process.pid) is None
 
 
 def test_a_server_that_died_has_no_memory_either() -> None:
     """A server that died under load, and that nobody has waited for yet, uses an unknown amount of memory, not 0."""
-    with child("print()") as process:
+    with child("print(); import time; time.sleep(600)") as process:
+        tree = Tree(process.pid)
+        assert tree.usage()
+        os.kill(process.pid, 9)
         wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
-        assert tree_usage(process.pid) is None
+        assert tree.usage() is None
+        assert Tree(process.pid).usage() is None
 
 
-def test_a_recording_has_rows_of_the_server_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is recorded beside a trial, again and again, under the server's pid and the time of each reading."""
-    monkeypatch.setenv("PATH", "")
-    before = time.time_ns()
-    with child(HOLDS_64_MIB) as process, recorder.recording(process.pid) as recorded:
-        wait_until(lambda: len(recorded.table()) >= 2)
-        rows = recorded.table().to_pylist()
-    assert {(row["kind"], row["id"], row["gpu_used_mib"]) for row in rows} == {("process", str(process.pid), None)}
-    assert all(row["rss_mib"] > 64 for row in rows)
-    assert before <= rows[0]["time_ns"] < rows[1]["time_ns"] <= time.time_ns()
+def test_the_host_has_memory_in_use() -> None:
+    """What nobody else can have of the host's memory is in use, and no more than there is."""
+    assert 0 < host_usage().used_mib < psutil.virtual_memory().total / 2**20
+    assert host_usage().swapped_mib >= 0
 
 
-def test_a_recording_has_rows_of_the_gpus(nvidia_smi: Path) -> None:
-    """Where the host has GPUs, each reading is a row with the GPU's uuid; what is not its own is null."""
-    with recorder.recording(None) as recorded:
-        wait_until(lambda: len(recorded.table()) >= 3)
-        rows = recorded.table().to_pylist()
-    assert [
-        (row["kind"], row["id"], row["gpu_used_mib"], row["gpu_utilization_pct"], row["rss_mib"]) for row in rows
-    ] == [("gpu", UUID, mib, pct, None) for mib, pct in ((0, 0), (41, 0), (591, 2))]
-    assert not is_alive(int((nvidia_smi / "pid").read_text()))
+@pytest.mark.usefixtures("_without_gpus")
+def test_a_phase_ends_with_a_reading() -> None:
+    """Each phase has a last reading of server, worker and host at its end, with PSS, however short it was."""
+    with child(HOLDS_64_MIB) as server, child("print(); import time; time.sleep(600)") as worker, recording() as it:
+        it.begin(BASELINE)
+        it.enter(IDLE)
+        it.watch(server.pid, [worker.pid])
+        for phase in (None, WARM, LOAD, DRAINED, None):
+            it.enter(phase)
+        found = it.taken()
+    assert [row["phase"] for row in rows(found, "process")] == [IDLE, WARM, LOAD, DRAINED]
+    assert [row["phase"] for row in rows(found, "host")] == [BASELINE, IDLE, WARM, LOAD, DRAINED]
+    assert {row["id"] for row in rows(found, "worker")} == {str(worker.pid)}
+    assert all(row["pss_mib"] > 64 for row in rows(found, "process"))
+    times = found.rows["time_ns"].to_pylist()
+    assert times == sorted(times)
+    assert 0 <= time.time_ns() - times[0] < 60e9
 
 
+@pytest.mark.usefixtures("_without_gpus")
+def test_a_phase_is_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a phase there are readings at an interval, without PSS, which would hold the server up."""
+    monkeypatch.setattr(recorder, "_INTERVAL_S", 0.02)
+    with child(HOLDS_64_MIB) as server, recording() as it:
+        it.begin(LOAD)
+        it.watch(server.pid)
+        wait_until(lambda: len(rows(it.taken(), "process")) >= 3)
+        found = rows(it.taken(), "process", LOAD)
+    assert {row["pss_mib"] for row in found} == {None}
+    assert all(row["rss_mib"] > 64 for row in found)
+
+
+@pytest.mark.usefixtures("_without_gpus")
+def test_the_next_trial_keeps_the_servers_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows from before the load are of the server and stand with each of its trials; those of a trial are its own; and
+    a new server begins with nothing."""
+    monkeypatch.setattr(recorder, "_INTERVAL_S", 60)
+    with recording() as it:
+        it.begin(BASELINE)
+        for phase in (IDLE, None, WARM, LOAD, None):
+            it.enter(phase)
+        assert [row["phase"] for row in rows(it.taken(), "host")] == [BASELINE, IDLE, WARM, LOAD]
+        it.enter(WARM)
+        assert [row["phase"] for row in rows(it.taken(), "host")] == [BASELINE, IDLE]
+        it.begin(BASELINE)
+        assert len(it.taken().rows) == 0
+
+
+@pytest.mark.usefixtures("_without_gpus")
+def test_nothing_is_read_between_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the calibration does to a server is not its trial's cost; nothing to record is an empty table."""
+    monkeypatch.setattr(recorder, "_INTERVAL_S", 0.01)
+    with recording() as it:
+        time.sleep(0.1)
+        found = it.taken()
+    assert (len(found.rows), found.rows.schema, found.gpu_source, found.problems) == (0, SCHEMA, None, ())
+
+
+@pytest.mark.usefixtures("_without_gpus")
 def test_a_server_that_ends_leaves_its_rows() -> None:
     """When a server dies under load, what was recorded of it stays, and no 0 is added."""
-    with child(HOLDS_64_MIB) as process, recorder.recording(process.pid) as recorded:
-        wait_until(lambda: len(recorded.table()) >= 1)
+    with child(HOLDS_64_MIB) as process, recording() as it:
+        it.begin(WARM)
+        it.watch(process.pid)
+        it.enter(LOAD)
         process.kill()
         process.wait()
-        time.sleep(1.2)
-        rows = [row for row in recorded.table().to_pylist() if row["kind"] == "process"]
-    assert rows
-    assert all(row["rss_mib"] > 0 for row in rows)
+        it.enter(None)
+        found = rows(it.taken(), "process")
+    assert [row["phase"] for row in found] == [WARM]
+    assert found[0]["rss_mib"] > 64
 
 
-def test_nothing_to_record_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server elsewhere, on a host without GPU, leaves an empty table of the same schema."""
-    monkeypatch.setenv("PATH", "")
-    with recorder.recording(None) as recorded:
-        pass
-    assert (len(recorded.table()), recorded.table().schema) == (0, recorder.SCHEMA)
+def test_gpus_and_who_is_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the host has GPUs, a phase does not end before they were read in it; each process on them is the server's,
+    another's, or, where it cannot be seen from here, of unknown owner."""
+    with child("print(); import time; time.sleep(600)") as server:
+        apps = [f"2026/11/22 13:54:00.139, {UUID}, {pid}, x, {mib}" for pid, mib in ((server.pid, 5), (os.getpid(), 6))]
+        apps += [f"2026/11/22 13:54:00.139, {UUID}, 4194305, [Not Found], 7"]  # above the largest pid of Linux
+        of_gpus = f"while true; do echo '{LINE}'; sleep 0.05; done;;"
+        of_apps = "while true; do " + " ".join(f"echo '{line}';" for line in apps) + " sleep 0.05; done;;"
+        program(tmp_path, monkeypatch, READS_GPUS, f"echo '{HEAD}'; {of_gpus}", f"*) echo '{APPS}'; {of_apps}", "esac")
+        with recording() as it:
+            it.begin(IDLE)
+            it.watch(server.pid)
+            it.enter(LOAD)
+            wait_until(lambda: len(rows(it.taken(), "gpu_process", LOAD)) >= 3)
+            found = it.taken()
+    assert len(rows(found, "gpu", IDLE)) >= 1
+    assert {(r["id"], r["gpu_used_mib"], r["gpu_sm_clock_mhz"], r["source"]) for r in rows(found, "gpu")} == {
+        (UUID, 591.0, 1980.0, "nvidia-smi")
+    }
+    owners = {(row["id"], row["owner"], row["gpu_used_mib"]) for row in rows(found, "gpu_process", LOAD)}
+    assert owners == {(str(server.pid), "server", 5), (str(os.getpid()), "other", 6), ("4194305", "unknown", 7)}
+    assert (found.gpu_source, found.problems) == ("nvidia-smi", ())
+    assert found.facts == {"node": os.uname().nodename, "gpu_source": "nvidia-smi", "problems": []}
 
 
-COUNTED = Statistics(
-    success=10,
-    fail=1,
-    executions=5,
-    cache_hit=2,
-    cache_miss=8,
-    queue_ns=7,
-    compute_input_ns=1,
-    compute_infer_ns=9,
-    compute_output_ns=2,
-)
-LATER = replace(COUNTED, success=30, executions=9, cache_miss=9, queue_ns=8, compute_input_ns=3, compute_infer_ns=99)
+def test_gpus_that_fall_silent_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An nvidia-smi that hangs is a problem, told once, with the time; phases go on without it."""
+    monkeypatch.setattr(recorder, "_INTERVAL_S", 0.02)
+    monkeypatch.setattr(recorder, "_SILENT_S", 0.2)
+    monkeypatch.setattr(recorder, "_FRESH_S", 0.1)
+    program(tmp_path, monkeypatch, READS_GPUS, f"echo '{HEAD}'; echo '{LINE}';;", "esac; exec sleep 600")
+    with recording() as it:
+        it.begin(LOAD)
+        wait_until(lambda: it.taken().problems)
+        it.enter(DRAINED)
+        it.enter(None)
+        found = it.taken()
+    (problem,) = found.problems
+    assert (problem.source, problem.text) == ("nvidia-smi", "it has said nothing for 0 s")
+    assert 0 <= time.time_ns() - problem.time_ns < 60e9
 
 
-def test_server_statistics_are_of_the_trial_alone() -> None:
-    """Triton counts since it loaded the model; a trial reports the difference."""
-    found = difference(COUNTED, LATER)
-    assert (found["success"], found["fail"], found["executions"]) == (20, 0, 4)
-    assert (found["cache_hit"], found["cache_miss"]) == (0, 1)
-    assert (found["queue_ns"], found["compute_infer_ns"]) == (1, 90)
+def test_a_gpu_that_is_told_of_no_more_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two GPUs one falls off and the other is read on: that is a problem, with its uuid."""
+    monkeypatch.setattr(recorder, "_INTERVAL_S", 0.02)
+    monkeypatch.setattr(recorder, "_SILENT_S", 0.3)
+    other = LINE.replace(UUID, "GPU-0")
+    goes_on = f"echo '{HEAD}'; echo '{LINE}'; while true; do echo '{other}'; sleep 0.05; done;;"
+    program(tmp_path, monkeypatch, READS_GPUS, goes_on, "esac; exec sleep 600")
+    with recording() as it:
+        it.begin(LOAD)
+        wait_until(lambda: it.taken().problems)
+        found = it.taken()
+    (problem,) = found.problems
+    assert problem.text == f"it tells of a GPU no more, and of others ({UUID})"
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, LATER), (COUNTED, None), (LATER, COUNTED)])
-def test_statistics_that_do_not_fit_are_null(before: Statistics | None, after: Statistics | None) -> None:
-    """Where a reading is missing or a reload reset the counters, the difference is unknown."""
-    assert difference(before, after) is None
+@contextmanager
+def served(page: str) -> Iterator[str]:
+    """A url that answers with this page."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_gpus_of_a_host_that_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a Triton on no node of ours the GPUs are known by its own metrics, marked as such; that page's end is told."""
+    monkeypatch.setattr(recorder, "_PAGE_INTERVAL_S", 0.1)
+    with served((DATA / "triton-metrics.txt").read_text()) as url, recording_page(url) as it:
+        it.begin(LOAD)
+        wait_until(lambda: len(it.taken().rows) >= 2)
+        found = it.taken()
+    (row, *_) = found.rows.to_pylist()
+    assert (row["kind"], row["gpu_used_mib"], row["gpu_utilization_pct"], row["source"]) == ("gpu", 3420.0, 64.0, url)
+    assert (found.node, found.gpu_source, found.problems) == (None, url, ())
+
+
+def test_a_page_that_ends_is_told() -> None:
+    """Where a Triton's metrics are gone in the middle, that is a problem; a page that never was is none."""
+    it = Recorder(None)
+    it.begin(LOAD)
+    it.read_page("http://127.0.0.1:9/metrics")
+    assert it.taken().problems == ()
+    with served((DATA / "triton-metrics.txt").read_text()) as url:
+        it.read_page(url)
+    it.read_page(url)
+    assert [(problem.source, problem.text) for problem in it.taken().problems] == [(url, "it tells of no GPU any more")]

@@ -63,6 +63,10 @@ def test_a_run_measures_it(
     assert trial["throughput"]["images_per_s"] > 0
     assert trial["verification"]["agrees"] is True
     assert trial["memory"]["peak_mib"] > 100
+    time_ms, counted = trial["server_time_ms"], trial["server_statistics"]
+    assert (counted["success"], counted["executions"], time_ms["queue"]) == (20, 20, None)
+    assert 0 < time_ms["compute_infer"] < time_ms["service"]
+    assert counted["compute_infer_ns"] < counted["request_ns"]
     assert trial["model"]["version"] == 1
     assert trial["model"]["sha256"] is not None
     server = trial["server"]

@@ -1,9 +1,10 @@
 """The Ray actor around a Worker."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import ray
@@ -16,11 +17,21 @@ from raybench.tensorflow_facts import tensorflow_facts
 from raybench.worker import Payloads, Task, Worker
 
 
+class Place(NamedTuple):
+    """Where a worker is."""
+
+    node_id: str
+    pid: int
+
+
 class _Worker:
     """A Worker on some node. The control methods answer while `run` streams."""
 
     def __init__(self, task: Task) -> None:
         self._worker, self._cell = Worker(task), task.cell
+
+    def place(self) -> Place:
+        return Place(ray.get_runtime_context().get_node_id(), os.getpid())
 
     def open(self, access: Access) -> Description:
         return self._worker.open(access)
@@ -54,7 +65,7 @@ class _Worker:
     def payloads(self) -> Payloads:
         return self._worker.payloads()
 
-    def tensorflow(self) -> dict[str, str | int]:
+    def tensorflow(self) -> dict[str, str | int | None]:
         """What it computes with, where the endpoint is TensorFlow in this process."""
         return tensorflow_facts(sys.modules["tensorflow"])
 

@@ -50,6 +50,7 @@ def _measure_on_one_server(trials: list[Trial], shared: Run, shards: dict[int, A
     try:
         while left:
             shared.progress.step(f"starting {left[0].cell.server.label}")
+            shared.recorders.before(left[0].cell.server)
             with running(left[0].cell.server, shared.benchmark, shared.access) as server:
                 while left and server.failure() is None:
                     trial = left.pop(0)

@@ -48,6 +48,7 @@ class _Climb:
         """Measured as the points before them have it; the server is started anew after memory ran out, or it ended."""
         while (trial := self._next()) is not None:
             self._stage.shared.progress.step(f"starting {trial.cell.server.label}")
+            self._stage.shared.recorders.before(trial.cell.server)
             try:
                 with running(trial.cell.server, self._started_for(), self._stage.shared.access) as server:
                     yield from self._on_one_server(server)

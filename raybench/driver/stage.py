@@ -13,6 +13,7 @@ from raybench.clients.access import Access, read_access
 from raybench.config import IMAGE_PX, Benchmark, ConfigError
 from raybench.driver import memory, preflight
 from raybench.driver.cluster import Cluster, connected
+from raybench.driver.telemetry import Recorders, recorders
 from raybench.driver.trial import Run
 from raybench.report.live import Progress
 from raybench.store import Observed, StoreError
@@ -47,7 +48,8 @@ def staged(benchmark: Benchmark, progress: Progress, open_folder: Callable[[dict
     with connected(benchmark) as cluster:
         progress.say(_dashboard(cluster))
         try:
-            yield from _opened(benchmark, access, cluster, progress, open_folder)
+            with recorders() as recording:
+                yield from _opened(benchmark, access, cluster, recording, progress, open_folder)
         except RayError as error:
             raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
 
@@ -56,6 +58,7 @@ def _opened(
     benchmark: Benchmark,
     access: Access,
     cluster: Cluster,
+    recording: Recorders,
     progress: Progress,
     open_folder: Callable[[dict[str, Any]], Path],
 ) -> Iterator[Stage]:
@@ -72,6 +75,7 @@ def _opened(
         progress=progress,
         reference=reference,
         access=access,
+        recorders=recording,
     )
     try:
         yield Stage(shared, pictures)

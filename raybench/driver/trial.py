@@ -1,7 +1,6 @@
 """One trial: workers open, encode, warm up, wait at the gate, send; what was observed becomes a record."""
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,20 +17,22 @@ from raybench import samples, store
 from raybench.clients import shared_memory
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, Benchmark, triton_model
+from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, Benchmark
 from raybench.driver.actor import WorkerActor
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
+from raybench.driver.statistics import counting
+from raybench.driver.telemetry import NOWHERE, Recorders, Recording
 from raybench.feed import encoded_bytes
 from raybench.images import Held, Streamed
 from raybench.model_facts import describe_model
 from raybench.plan import Trial, shares
+from raybench.readings import DRAINED, LOAD, SCHEMA, WARM
 from raybench.report.live import Progress
 from raybench.servers import Running, ServerError, facts
 from raybench.store import Observed
-from raybench.telemetry import recorder, triton
 from raybench.verify import Reference
 from raybench.worker import Payloads, Task
 
@@ -53,6 +54,7 @@ class Run:
     gpus: int
     progress: Progress
     reference: Reference
+    recorders: Recorders
     access: Access = PLAIN
     is_enough: Callable[[list[pa.Table]], bool] = lambda _: False
 
@@ -62,6 +64,7 @@ class Crew:
     """The workers of a trial, ready at the gate."""
 
     actors: list[Any]
+    recorder: Recording
     clocks: list[Clock]
     payloads: list[Payloads]
     warmup: pa.Table
@@ -72,7 +75,7 @@ class Crew:
 
 def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
-    gathered, telemetry, answers = Gathered(), recorder.SCHEMA.empty_table(), list[Sampled]()
+    gathered, telemetry, answers = Gathered(), NOWHERE, list[Sampled]()
     record = {
         **_identity(trial, run.benchmark, server),
         "started": _now(),
@@ -84,15 +87,18 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
                 record["model"] |= {"version": crew.model_version}
             record["server"] = with_effective(trial, server, record["model"], crew.actors[0])
             store.announce(run.folder, {**record, "workers": crew.facts})
-            before = _statistics(trial, server)
-            with recorder.recording(_pid_here(trial, server, crew)) as telemetry_rows:
+            with counting(trial, server) as count:
                 try:
+                    crew.recorder.enter(LOAD)
                     _send(trial, crew, gathered, run)
                 finally:
-                    telemetry = telemetry_rows.table()
-                    record |= _facts(crew, gathered, before, _statistics(trial, server))
+                    crew.recorder.enter(DRAINED)
+                    record |= _facts(crew, gathered, count.total())
                     gathered.tables.insert(0, crew.warmup)
+                    telemetry = crew.recorder.taken()
             answers = sample(crew.actors, gathered.lost, trial, shards)
+            crew.recorder.enter(None)
+            telemetry = crew.recorder.taken()
             if _is_calibrated(trial, run.benchmark, server) and not gathered.lost:
                 gathered.tables += _ceiling(trial, crew, run.progress)
         record["server_ended"] = server.failure()
@@ -102,8 +108,8 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
         status, reason = "failed", _sentence(error)
     except KeyboardInterrupt:
         status, reason = "interrupted", "interrupted from outside; what was measured until then is kept"
-    record |= {"ended": _now(), "status": status, "reason": reason}
-    return Observed(record=record, samples=samples.merge(gathered.tables), telemetry=telemetry)
+    record |= {"ended": _now(), "status": status, "reason": reason, "telemetry": telemetry.facts}
+    return Observed(record=record, samples=samples.merge(gathered.tables), telemetry=telemetry.rows)
 
 
 def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str) -> Observed:
@@ -111,7 +117,7 @@ def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str
     server = Running(url="", facts=facts(trial.cell.server))
     when = {"started": _now(), "ended": _now()}
     record = {**_identity(trial, benchmark, server), **when, "status": status, "reason": reason}
-    return Observed(record=record, samples=samples.merge([]), telemetry=recorder.SCHEMA.empty_table())
+    return Observed(record=record, samples=samples.merge([]), telemetry=SCHEMA.empty_table())
 
 
 @contextmanager
@@ -141,13 +147,18 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
     try:
         if shared:
             shared_memory.unregister_orphans(server.url, server.access)
+        places = _all([each.place.remote() for each in actors], "start", _OPEN_TIMEOUT_S)
+        recorder = run.recorders.of_trial(trial.cell.server, server, places)
         descriptions = _all([each.open.remote(server.access) for each in actors], "open", _OPEN_TIMEOUT_S)
+        recorder.enter(None)
         encoding = [each.encode.remote(shard) for each, shard in zip(actors, shards, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
+        recorder.enter(WARM)
         most_s = load.timeout_s * ((asked or 0) // load.workers + 3) + load.warmup_timeout_s + 10
         warmup = _all([each.warm_up.remote() for each in actors], "warm up", most_s)
         yield Crew(
             actors=actors,
+            recorder=recorder,
             clocks=[measure_clock(each) for each in actors],
             payloads=payloads,
             warmup=samples.merge(warmup),
@@ -213,7 +224,7 @@ def _ceiling(trial: Trial, crew: Crew, progress: Progress) -> list[pa.Table]:
 
 
 def _outcome(
-    trial: Trial, gathered: Gathered, failure: str | None, statistics: Mapping[str, int] | None
+    trial: Trial, gathered: Gathered, failure: str | None, statistics: Mapping[str, Any] | None
 ) -> tuple[str, str | None]:
     """A trial's status and the reason where it is not ok; `failure` is the server's."""
     if failure:
@@ -233,14 +244,12 @@ def _outcome(
     return "ok", None
 
 
-def _facts(
-    crew: Crew, gathered: Gathered, before: triton.Statistics | None, after: triton.Statistics | None
-) -> dict[str, Any]:
+def _facts(crew: Crew, gathered: Gathered, counted: dict[str, Any] | None) -> dict[str, Any]:
     """What was observed that is not a sample."""
     return {
         "server_version": crew.server_version,
         "workers": [_worker_facts(crew, i, gathered.lost.get(i)) for i in range(len(crew.actors))],
-        "server_statistics": triton.difference(before, after),
+        "server_statistics": counted,
     }
 
 
@@ -279,21 +288,6 @@ def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, 
         "payload_source": benchmark.images,
         "payload_encoding": cell.encoding,
     }
-
-
-def _pid_here(trial: Trial, server: Running, crew: Crew) -> int | None:
-    """The process whose memory is the server's: ours, or for `local` the worker itself where it is on this host."""
-    worker = crew.facts[0]
-    is_here = worker["node"] == socket.gethostname()
-    if trial.cell.server.kind == "local":
-        return int(worker["pid"]) if is_here else None
-    return server.pid
-
-
-def _statistics(trial: Trial, server: Running) -> triton.Statistics | None:
-    if trial.cell.server.kind != "triton":
-        return None
-    return triton.read(server.url, triton_model(trial.cell.models[0]), server.access)
 
 
 def _sentence(error: Exception) -> str:

@@ -51,7 +51,7 @@ def _order(trial: TrialSummary) -> tuple[bool, str, str, float, int]:
 
 def _line(trial: TrialSummary) -> Sequence[object]:
     load, latency = trial.load, trial.response_ms or trial.service_ms
-    stages = [(trial.server_time_ms or {}).get(name) for name in _STAGES]
+    stages = [getattr(trial.server_time_ms, name, None) for name in _STAGES]
     return (
         f"{load['offered_rps'] or load['in_flight']:g}",
         "" if trial.throughput is None else f"{trial.throughput.images_per_s:.6g}",

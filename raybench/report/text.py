@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from raybench.checks import Doubt
-from raybench.report import Summary, curves
+from raybench.report import Summary, costs, curves
 from raybench.rounds import CellSummary, Interval
 from raybench.search import Found
 from raybench.thresholds import Outcome
@@ -41,6 +41,8 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
         print_whole(console, table)
     for found in summary.search or ():
         print_whole(console, _curve(found))
+    for sheet in costs.sheets(summary, row_names(summary)):
+        print_whole(console, _sheet(sheet))
     for line in _notes(summary):
         console.print(escape(line), highlight=False, soft_wrap=not wrap)
     console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
@@ -52,6 +54,15 @@ def _curve(found: Found) -> Table:
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     for values in curves.rows(found):
         table.add_row(*values)
+    return table
+
+
+def _sheet(sheet: costs.Sheet) -> Table:
+    table = _table(sheet.title)
+    for number, name in enumerate(sheet.columns):
+        table.add_column(name, justify="left" if number < sheet.words else "right", no_wrap=True)
+    for row in sheet.rows:
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -68,7 +79,7 @@ def print_whole(console: Console, table: Table) -> None:
 
 
 def markdown(summary: Summary) -> str:
-    """The same table, comparisons and doubts as Markdown."""
+    """The same tables, comparisons and doubts as Markdown."""
     names = columns(summary)
     rules = ("---" if name in ("server", "doubts") else "---:" for name in names)
     rows: list[tuple[str, ...]] = [("model", *names), ("---", *rules)]
@@ -78,6 +89,9 @@ def markdown(summary: Summary) -> str:
         names = curves.columns(found)
         curve = [names, ("---:",) * (len(names) - 1) + ("---",), *curves.rows(found)]
         lines += [f"**{curves.title(found)}**", "", *map(markdown_row, curve), ""]
+    for sheet in costs.sheets(summary, row_names(summary)):
+        rule = ("---",) * sheet.words + ("---:",) * (len(sheet.columns) - sheet.words)
+        lines += [f"**{sheet.title}**", "", *map(markdown_row, [sheet.columns, rule, *sheet.rows]), ""]
     return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"
 
 
@@ -93,6 +107,7 @@ def _notes(summary: Summary) -> list[str]:
         *(comparison(each, judged) for each in summary.comparisons),
         *(f"threshold {each.threshold}: {outcome(each)}" for each in summary.thresholds),
         *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
+        *costs.notes(summary, row_names(summary)),
         *map(str, doubts(summary)),
     ]
 
@@ -250,7 +265,7 @@ class Doubted(NamedTuple):
 
 def doubts(summary: Summary) -> list[Doubted]:
     """In order of their letters. Of a row's rounds the one that exceeds the limit most stands for all."""
-    names = _row_names(summary)
+    names = row_names(summary)
     found: dict[tuple[str, str], list[Doubt]] = {}
     for trial in summary.trials:
         for doubt in trial.doubts:
@@ -268,7 +283,7 @@ def doubts(summary: Summary) -> list[Doubted]:
     return sorted(kinds, key=lambda kind: kind.letter)
 
 
-def _row_names(summary: Summary) -> dict[str, str]:
+def row_names(summary: Summary) -> dict[str, str]:
     """What to call each cell: server and model, and its load where they are there under several."""
     plain = {trial.cell: f"{trial.label} {trial.model['name']}" for trial in summary.trials}
     counts = Counter(plain.values())

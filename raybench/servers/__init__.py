@@ -12,6 +12,7 @@ from raybench.servers.process import ServerError, ServerProcess, ServerUnavailab
 
 __all__ = ["Running", "ServerError", "ServerUnavailable", "exposure", "facts", "overheard", "running", "unfit"]
 
+_METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -21,13 +22,14 @@ class Running:
     whether it answers.
 
     `pid` is the root of the process tree whose memory is the server's, where that is on this host; `parts` are the pids
-    and names of its processes when it was ready.
+    and names of its processes when it was ready. `metrics_url` is where its page of metrics is, or would be.
     """
 
     url: str
     facts: dict[str, Any]
     process: ServerProcess | None = None
     pid: int | None = None
+    metrics_url: str | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
     is_ready: Callable[[], bool] = lambda: True
     access: Access = PLAIN
@@ -95,7 +97,7 @@ def running(server: ServerSpec, benchmark: Benchmark, access: Access = PLAIN) ->
     Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
     """
     if not server.is_ours:
-        yield Running(url=server.url or "", facts=facts(server), access=access)
+        yield Running(url=server.url or "", facts=facts(server), metrics_url=_metrics_url(server), access=access)
         return
     with _triton(server, benchmark) if server.kind == "triton" else _tfserving(benchmark) as ours:
         known = {"launcher": ours.launcher, "version": ours.version, "url": ours.grpc_url, "config": ours.config}
@@ -104,9 +106,17 @@ def running(server: ServerSpec, benchmark: Benchmark, access: Access = PLAIN) ->
             facts=facts(server) | known,
             process=ours.process,
             pid=ours.pid,
+            metrics_url=ours.urls["metrics"],
             parts=ours.process.processes(),
             is_ready=ours.is_ready,
         )
+
+
+def _metrics_url(server: ServerSpec) -> str | None:
+    """Beside the gRPC port, where Triton's metrics and TF Serving's REST are unless someone has put them elsewhere."""
+    host, _, port = (server.url or "").rpartition(":")
+    path = _METRICS.get(server.kind)
+    return f"http://{host}:{int(port) + 1}{path}" if path and port.isdecimal() else None
 
 
 def _triton(server: ServerSpec, benchmark: Benchmark) -> Any:

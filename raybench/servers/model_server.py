@@ -13,6 +13,7 @@ from raybench.servers.process import ServerUnavailable, bracketed
 
 BINARY = "tensorflow_model_server"
 TF_SERVING_VERSION = "2.20.0"  # of the image, as in docker/.env
+METRICS = "/monitoring/prometheus/metrics"  # of its REST port, where its monitoring_config_file says so
 _ASK_S = 20.0
 _MOUNTED = Path("/raybench")  # below it a container sees what is here
 _INSIDE = (8500, 8501)  # a container's own ports, gRPC and REST

@@ -17,7 +17,7 @@ from raybench.config import IMAGE_PX, JPEGS, ConfigError
 from raybench.photos import jpegs
 from raybench.saved_models import ModelConfig, format_models_conf, serialize_models_conf
 from raybench.servers import model_server
-from raybench.servers.model_server import ModelServer
+from raybench.servers.model_server import METRICS, ModelServer
 from raybench.servers.models import resolved
 from raybench.servers.process import (
     ServerError,
@@ -36,8 +36,7 @@ _WARM_UP_S = 300.0  # of one shape: XLA compiles at the first call
 _STOP_TIMEOUT_S = 20.0
 _QUALITY = 90  # of a blank picture
 _ANSWER_S = 2.0
-_METRICS = "/monitoring/prometheus/metrics"
-_MONITORING = f'prometheus_config {{ enable: true path: "{_METRICS}" }}\n'
+_MONITORING = f'prometheus_config {{ enable: true path: "{METRICS}" }}\n'
 # "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{name: a version: 1} due to ...}"
 _REASON = re.compile(r"(Failed to start server\. Error:|unknown argument:) (.*)")
 _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the latter from 2.18 on
@@ -77,7 +76,7 @@ class RunningTfServing:
 
     @property
     def urls(self) -> dict[str, str]:
-        return {"grpc": self.grpc_url, "http": self.rest_url, "metrics": f"{self.rest_url}{_METRICS}"}
+        return {"grpc": self.grpc_url, "http": self.rest_url, "metrics": f"{self.rest_url}{METRICS}"}
 
     def reload(self) -> tuple[ModelConfig, ...]:
         """Serve what models.conf says now; the old versions answer until the new ones are loaded.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _GRPC_THREADS_PER_CPU = 4  # TF Serving, model_servers/server.h: grpc_max_threads
-_ABOUT = ("merges", "tensorflow", "inter_op_threads", "intra_op_threads", "xla")  # output `about` of our backend
+# What the output `about` of our backend says.
+_ABOUT = ("merges", "tensorflow", "inter_op_threads", "intra_op_threads", "xla", "gpu_allocator")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Effective:
     intra_op_threads: int | None = None
     precision: str | None = None
     xla: bool | None = None
+    gpu_allocator: str | None = None
 
 
 def of_local(facts: Mapping[str, Any], model: Mapping[str, Any]) -> Effective:
@@ -51,6 +53,7 @@ def of_tfserving(flags: Mapping[str, Any] | None, model: Mapping[str, Any], *, c
     given = {name.lstrip("-"): str(value) for name, value in flags.items()}
     merges = given.get("enable_batching", "false") == "true" or "batching_parameters_file" in given
     threads = int(given.get("grpc_max_threads", _GRPC_THREADS_PER_CPU * cpus))
+    fraction = given.get("per_process_gpu_memory_fraction")
     inter, intra = (given.get(f"tensorflow_{kind}_op_parallelism", "0") for kind in ("inter", "intra"))
     return Effective(
         executions_at_once=None if merges else threads,
@@ -58,6 +61,7 @@ def of_tfserving(flags: Mapping[str, Any] | None, model: Mapping[str, Any], *, c
         response_cache=False,
         inter_op_threads=int(inter) or cpus,
         intra_op_threads=int(intra) or cpus,
+        gpu_allocator=f"fraction {fraction}" if fraction else given.get("gpu_allocator"),
         **_computed(model),
     )
 

@@ -1,23 +1,86 @@
-"""Memory and CPU of a process tree."""
+"""Memory and CPU of process trees, and of this host."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
+_REFRESH = 10  # readings of a tree between looks for new descendants, which go through every process of the host
 
-def tree_usage(pid: int) -> tuple[float, float] | None:
-    """RSS in MiB and CPU seconds of a process and its descendants; None when it is gone or dead."""
-    try:
-        root = psutil.Process(pid)
-        if root.status() == psutil.STATUS_ZOMBIE:
+
+@dataclass(frozen=True)
+class Usage:
+    """Sums over a process tree; MiB and CPU seconds. PSS is None where it was not asked for, or is kept from us."""
+
+    rss_mib: float
+    cpu_s: float
+    pss_mib: float | None
+
+
+class Tree:
+    """A process and its descendants, or it alone, read again and again."""
+
+    def __init__(self, pid: int, *, is_alone: bool = False) -> None:
+        self.pid, self._is_alone = pid, is_alone
+        self._processes: list[psutil.Process] = []
+        self._age = 0
+
+    def pids(self) -> set[int]:
+        return {process.pid for process in self._processes}
+
+    def usage(self, *, with_pss: bool = False) -> Usage | None:
+        """What it uses now; None when its root is gone or dead. PSS takes milliseconds, in which its processes wait."""
+        if with_pss or self._age % _REFRESH == 0:
+            self._processes = _tree(self.pid, is_alone=self._is_alone)
+        self._age += 1
+        found = list(_usages(self._processes))
+        if not found or found[0][0] != self.pid:
             return None
-        processes = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
+        pids, rss_bytes, cpu_s = zip(*found, strict=True)
+        pss_mib = _pss_mib(pids) if with_pss else None
+        return Usage(rss_mib=sum(rss_bytes) / 2**20, cpu_s=sum(cpu_s), pss_mib=pss_mib)
+
+
+@dataclass(frozen=True)
+class HostUsage:
+    """MiB that are not available to new processes, and that were swapped in and out since the host started."""
+
+    used_mib: float
+    swapped_mib: float
+
+
+def host_usage() -> HostUsage:
+    memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+    return HostUsage((memory.total - memory.available) / 2**20, (swap.sin + swap.sout) / 2**20)
+
+
+def pss_mib(pid: int) -> float | None:
+    """Proportional set size of one process: its own pages, and its share of those that it shares; None is not told."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
         return None
-    rss_bytes, cpu_s = 0, 0.0
+    return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("Pss:")), None)
+
+
+def _tree(pid: int, *, is_alone: bool) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        return [root] if is_alone else [root, *root.children(recursive=True)]
+    return []
+
+
+def _usages(processes: list[psutil.Process]) -> Iterator[tuple[int, int, float]]:
+    """Pid, RSS in bytes and CPU seconds of each that is there."""
     for process in processes:
-        try:
-            with process.oneshot():
-                rss_bytes += process.memory_info().rss
-                cpu_s += sum(process.cpu_times()[:2])
-        except psutil.NoSuchProcess:
-            continue
-    return rss_bytes / 2**20, cpu_s
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            rss_bytes = process.memory_info().rss
+            if rss_bytes:  # the dead have none
+                yield process.pid, rss_bytes, sum(process.cpu_times()[:2])
+
+
+def _pss_mib(pids: tuple[int, ...]) -> float | None:
+    each = [pss_mib(pid) for pid in pids]
+    return sum(known) if len(known := [mib for mib in each if mib is not None]) == len(each) else None

@@ -1,71 +1,142 @@
-"""Telemetry rows of one trial, taken twice a second beside it."""
+"""What a server costs, through the phases of its trials: its processes, the workers, its host, its GPUs."""
 
+import os
+import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import partial
 
-import pyarrow as pa
-
+from raybench.readings import GPU, GPU_PROCESS, HOST, OTHER, PROCESS, SERVER, UNKNOWN, WORKER
 from raybench.telemetry import gpu
-from raybench.telemetry.process import tree_usage
+from raybench.telemetry.every import every
+from raybench.telemetry.journal import Journal, Telemetry
+from raybench.telemetry.process import Tree, host_usage
+from raybench.telemetry.prometheus import fetch
+from raybench.telemetry.triton import gpu_rows
 
 _INTERVAL_S = 0.5
-
-# kind is process (id: pid; rss_mib, cpu_s of its tree) or gpu (id: uuid; gpu_used_mib, gpu_utilization_pct)
-SCHEMA = pa.schema(
-    [
-        ("time_ns", pa.int64()),
-        ("kind", pa.string()),
-        ("id", pa.string()),
-        ("rss_mib", pa.float64()),
-        ("cpu_s", pa.float64()),
-        ("gpu_used_mib", pa.float64()),
-        ("gpu_utilization_pct", pa.float64()),
-    ]
-)
-_Row = dict[str, object]
+_PAGE_INTERVAL_S = 1.0
+_SILENT_S = 3.0  # fifteen readings of the GPUs
+_FRESH_S = 1.0  # for which the end of a phase waits for the GPUs
 
 
 class Recorder:
-    """Rows so far; `table()` is safe to call at any time."""
+    """Readings of one host, or with `node` None of none: of GPUs alone, by a server's own word."""
 
-    def __init__(self) -> None:
-        self._rows: list[_Row] = []
+    def __init__(self, node: str | None) -> None:
+        self._node, self._journal, self._lock = node, Journal(), threading.Lock()
+        self._trees: dict[str, list[Tree]] = {}
+        self._gpus: gpu.Stream | None = None
+        self._gpu_read_s: dict[str, float] = {}
+        self._page: str | None = None
 
-    def add(self, kind: str, id: str, **values: float | None) -> None:
-        self._rows.append({"time_ns": time.time_ns(), "kind": kind, "id": id, **values})
+    def begin(self, phase: str) -> None:
+        """Another server, of which nothing is known yet."""
+        self.watch(None)
+        self._journal.begin(phase)
 
-    def table(self) -> pa.Table:
-        return pa.Table.from_pylist(list(self._rows), schema=SCHEMA)
+    def watch(self, server: int | None, workers: Sequence[int] = ()) -> None:
+        """Whose memory and CPU are read: the server's process tree, by the pid of its root, and the workers."""
+        with self._lock:
+            self._trees = {
+                PROCESS: [Tree(server)] if server else [],
+                WORKER: [Tree(pid, is_alone=True) for pid in workers],
+            }
+
+    def enter(self, phase: str | None) -> None:
+        """End a phase with a reading of its last moment, and begin another, or none."""
+        if self._journal.phase:
+            self._read(with_pss=True)
+            self._await_gpus()
+        self._journal.enter(phase)
+
+    def taken(self) -> Telemetry:
+        """What there is until now."""
+        source = gpu.NVIDIA_SMI if self._gpus and self._gpus.rows else self._page
+        return Telemetry(self._journal.rows(), self._node, source, tuple(self._journal.problems))
+
+    def sample(self) -> None:
+        """One reading, where it is asked for now, and a look whether the GPUs have gone silent."""
+        if self._journal.phase:
+            self._read()
+        if (gpus := self._gpus) is None or gpus.has_ended:
+            return
+        if gpus.silent_s > _SILENT_S:
+            self._journal.complain(gpu.NVIDIA_SMI, f"it has said nothing for {_SILENT_S:.0f} s")
+        for uuid, read_s in list(self._gpu_read_s.items()):
+            if gpus.heard_s - read_s > _SILENT_S:
+                self._journal.complain(gpu.NVIDIA_SMI, f"it tells of a GPU no more, and of others ({uuid})")
+
+    def read_page(self, url: str) -> None:
+        """The GPUs of a Triton, by its own page of metrics."""
+        if not self._journal.phase:
+            return
+        metrics = fetch(url, timeout_s=_PAGE_INTERVAL_S)
+        rows = gpu_rows(metrics or [])
+        if self._page and not rows:
+            self._journal.complain(self._page, "it tells of no GPU any more")
+        for row in rows:
+            self._page = url
+            self._journal.add(GPU, source=url, **row)
+
+    def read_gpus(self, stack: ExitStack) -> None:
+        """Have nvidia-smi tell of this host's GPUs until the stack ends; one of its own for each of its queries."""
+        complain = partial(self._journal.complain, gpu.NVIDIA_SMI)
+        self._gpus = stack.enter_context(gpu.streaming(gpu.GPUS, self._on_gpu, complain))
+        stack.enter_context(gpu.streaming(gpu.PROCESSES, self._on_gpu_process, complain))
+
+    def _on_gpu(self, row: gpu.Row) -> None:
+        self._gpu_read_s[row["id"]] = time.monotonic()
+        self._journal.add(GPU, source=gpu.NVIDIA_SMI, **row)
+
+    def _on_gpu_process(self, row: gpu.Row) -> None:
+        self._journal.add(GPU_PROCESS, source=gpu.NVIDIA_SMI, owner=self._owner(int(row["id"])), **row)
+
+    def _owner(self, pid: int) -> str:
+        """Of a process that cannot be seen from here, in another container, nobody knows whose it is."""
+        if any(pid in tree.pids() for tree in self._trees.get(PROCESS, ())):
+            return SERVER
+        return OTHER if os.path.exists(f"/proc/{pid}") else UNKNOWN
+
+    def _read(self, *, with_pss: bool = False) -> None:
+        if self._node is None:
+            return
+        with self._lock:
+            for kind, trees in self._trees.items():
+                for tree in trees:
+                    if usage := tree.usage(with_pss=with_pss):
+                        self._journal.add(kind, str(tree.pid), **asdict(usage))
+            host = host_usage()
+            self._journal.add(HOST, self._node, host_used_mib=host.used_mib, swapped_mib=host.swapped_mib)
+
+    def _await_gpus(self) -> None:
+        """Until they have been read once more, unless they are silent."""
+        if (gpus := self._gpus) is None or gpus.silent_s > _FRESH_S:
+            return
+        until_s, rows = time.monotonic() + _FRESH_S, gpus.rows
+        while gpus.rows == rows and not gpus.has_ended and time.monotonic() < until_s:
+            time.sleep(0.02)
 
 
 @contextmanager
-def recording(pid: int | None) -> Iterator[Recorder]:
-    """Record the process tree of `pid`, where there is one on this host, and this host's GPUs."""
-    recorder, stop = Recorder(), threading.Event()
-    with gpu.readings(int(_INTERVAL_S * 1e3)) as lines:
-        threads = [threading.Thread(target=_record_process, args=(recorder, pid, stop), daemon=True)] if pid else []
-        if lines is not None:
-            threads.append(threading.Thread(target=_record_gpus, args=(recorder, lines), daemon=True))
-        for thread in threads:
-            thread.start()
-        try:
-            yield recorder
-        finally:
-            stop.set()
-    for thread in threads:
-        thread.join(timeout=5)
+def recording() -> Iterator[Recorder]:
+    """A recorder of this host, until the block ends. To be entered on the main thread."""
+    recorder = Recorder(socket.gethostname())
+    with ExitStack() as stack:
+        if gpu.is_here():
+            recorder.read_gpus(stack)
+        stack.enter_context(every(_INTERVAL_S, recorder.sample))
+        yield recorder
 
 
-def _record_process(recorder: Recorder, pid: int, stop: threading.Event) -> None:
-    while True:
-        if (usage := tree_usage(pid)) is not None:
-            recorder.add("process", str(pid), rss_mib=usage[0], cpu_s=usage[1])
-        if stop.wait(_INTERVAL_S):
-            return
-
-
-def _record_gpus(recorder: Recorder, lines: Iterator[gpu.GpuReading]) -> None:
-    for reading in lines:
-        recorder.add("gpu", reading.uuid, gpu_used_mib=reading.used_mib, gpu_utilization_pct=reading.utilization_pct)
+@contextmanager
+def recording_page(url: str | None) -> Iterator[Recorder]:
+    """A recorder of a Triton on a host that is out of reach, by its page of metrics; without a url of nothing."""
+    recorder = Recorder(None)
+    with ExitStack() as stack:
+        if url:
+            stack.enter_context(every(_PAGE_INTERVAL_S, partial(recorder.read_page, url)))
+        yield recorder

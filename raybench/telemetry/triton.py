@@ -1,39 +1,46 @@
-"""What Triton says of itself, read outside the timed path: its statistics, its configuration."""
+"""What Triton says of itself, read outside the timed path: its statistics, its GPUs, its configuration."""
 
 import json
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.channel import CallError, Channel
 from raybench.clients.kserve import ask
 from raybench.clients.triton import TritonClient
+from raybench.telemetry.prometheus import Metric
+from raybench.telemetry.statistics import Statistics
+
+_GPU_FAMILIES = {
+    "nv_gpu_memory_used_bytes": ("gpu_used_mib", 2**-20),
+    "nv_gpu_memory_total_bytes": ("gpu_total_mib", 2**-20),
+    "nv_gpu_utilization": ("gpu_utilization_pct", 100.0),
+    "nv_gpu_power_usage": ("gpu_power_w", 1.0),
+}
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """Counters since Triton loaded the model. Triton counts a request that was answered with an error as a success,
-    and charges each request of a merged execution the whole of it."""
+class StatisticsReader:
+    """ModelStatistics over gRPC, by a connection of its own."""
 
-    success: int
-    fail: int
-    executions: int
-    cache_hit: int
-    cache_miss: int
-    queue_ns: int
-    compute_input_ns: int
-    compute_infer_ns: int
-    compute_output_ns: int
+    def __init__(self, url: str, model: str, access: Access = PLAIN) -> None:
+        self._channel, self._model = Channel(url, access), model
 
-
-def read(url: str, model: str, access: Access = PLAIN) -> Statistics | None:
-    """ModelStatistics over gRPC; None where Triton does not give them."""
-    with closing(Channel(url, access)) as channel:
+    def __call__(self) -> Statistics | None:
+        """The counters of a model; None where Triton does not give them."""
         try:
-            stats = ask(channel, "ModelStatistics", name=model).model_stats[0]
-        except (CallError, IndexError):
+            answer = ask(self._channel, "ModelStatistics", name=self._model)
+        except CallError:
             return None
+        each = [_statistics(stats) for stats in answer.model_stats]  # of its versions
+        return reduce(add, each) if each else None
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _statistics(stats: Any) -> Statistics:
     infer = stats.inference_stats
     return Statistics(
         success=infer.success.count,
@@ -41,20 +48,23 @@ def read(url: str, model: str, access: Access = PLAIN) -> Statistics | None:
         executions=stats.execution_count,
         cache_hit=infer.cache_hit.count,
         cache_miss=infer.cache_miss.count,
+        request_ns=infer.success.ns,
         queue_ns=infer.queue.ns,
         compute_input_ns=infer.compute_input.ns,
         compute_infer_ns=infer.compute_infer.ns,
         compute_output_ns=infer.compute_output.ns,
+        batches={each.batch_size: each.compute_infer.count for each in stats.batch_stats},
     )
 
 
-def difference(before: Statistics | None, after: Statistics | None) -> dict[str, int] | None:
-    """What happened in between; None where either is missing or a reload reset the counters."""
-    if before is None or after is None:
-        return None
-    old, new = asdict(before), asdict(after)
-    delta = {key: new[key] - old[key] for key in new}
-    return delta if all(value >= 0 for value in delta.values()) else None
+def gpu_rows(metrics: list[Metric]) -> list[dict[str, Any]]:
+    """The GPUs that a Triton sees, by its page of metrics: used and total memory, utilization (there 0..1), power."""
+    rows: dict[str, dict[str, Any]] = {}
+    for metric in metrics:
+        if metric.name in _GPU_FAMILIES and "gpu_uuid" in metric.labels:
+            name, scale = _GPU_FAMILIES[metric.name]
+            rows.setdefault(metric.labels["gpu_uuid"], {})[name] = metric.value * scale
+    return [{"id": uuid, **row} for uuid, row in rows.items()]
 
 
 def read_config(url: str, model: str, access: Access = PLAIN) -> Any:

@@ -18,7 +18,8 @@ import numpy as np
 from raybench.clients.triton import TritonClient
 from raybench.photos import decode, random_crop, sample_photos
 from raybench.servers.triton import TritonOptions, running_triton
-from raybench.telemetry.triton import difference, read
+from raybench.telemetry.statistics import Count
+from raybench.telemetry.triton import StatisticsReader
 
 CLIENTS = 8
 MODEL = "efficientnetb0-no-opt"
@@ -41,7 +42,7 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         connection.close()
         return done
 
-    before = read(url, "saved_model")
+    count = Count(StatisticsReader(url, "saved_model"))
     with ThreadPoolExecutor(CLIENTS) as pool:
         started = time.perf_counter()
         running = [pool.submit(client, number) for number in range(CLIENTS)]
@@ -49,9 +50,9 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         stop.set()
         total = sum(each.result() for each in running)
         elapsed = time.perf_counter() - started
-    delta = difference(before, read(url, "saved_model"))
-    assert delta, "Triton gave no statistics"
-    return total / elapsed, delta["executions"] / delta["success"]
+    counted = count.total()
+    assert counted, "Triton gave no statistics"
+    return total / elapsed, counted["executions"] / counted["success"]
 
 
 def main() -> None:

@@ -11,12 +11,13 @@ import os
 import re
 import sys
 import threading
-from collections import Counter
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import flags
+from metrics import Metrics
 
 KNOWN = flags.KNOWN - set(filter(None, os.environ.get("TFS_DOUBLE_LACKS", "").split(",")))
 FLAGS = flags.read(sys.argv[1:], KNOWN) if __name__ == "__main__" else {}
@@ -67,7 +68,7 @@ class Models:
 
     def __init__(self, config: Any) -> None:
         self.served: dict[str, dict[int, Version]] = {}
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.metrics = Metrics()
         self.load(config)
 
     def load(self, config: Any) -> None:
@@ -110,7 +111,7 @@ def refusing(method: Any) -> Any:
         try:
             answered = method(self, request)
         except Refusal as refusal:
-            self.models.counts[request.model_spec.name, refusal.args[0].name] += 1
+            self.models.metrics.count(request.model_spec.name, refusal.args[0].name)
             context.abort(*refusal.args)
         return answered
 
@@ -123,6 +124,7 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @refusing
     def Predict(self, request: Any) -> Any:
+        began = time.perf_counter()
         number, version = self.models.find(request.model_spec)
         name = request.model_spec.signature_name or "serving_default"
         if name not in version.definitions:
@@ -130,13 +132,16 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         definition = version.definitions[name]
         _check_names(definition, request)
         inputs = {key: _parsed(key, info, request.inputs[key]) for key, info in definition.inputs.items()}
+        called = time.perf_counter()
         outputs = _called(version, name, inputs)
+        self.models.metrics.observe("runtime_latency", request.model_spec.name, called)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name, answer.model_spec.signature_name = request.model_spec.name, name
         answer.model_spec.version.value = number
         for key in request.output_filter or outputs:
             answer.outputs[key].CopyFrom(_as_fields(outputs[key]))
-        self.models.counts[request.model_spec.name, "OK"] += 1
+        self.models.metrics.observe("request_latency", request.model_spec.name, began)
+        self.models.metrics.count(request.model_spec.name, "OK")
         return answer
 
     @refusing
@@ -260,13 +265,9 @@ def serve_metrics(port: int, path: str, models: Models) -> None:
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            lines = [
-                f':tensorflow:serving:request_count{{model_name="{name}",status="{status}"}} {count}'
-                for (name, status), count in models.counts.items()
-            ]
             self.send_response(200 if self.path == path else 404)
             self.end_headers()
-            self.wfile.write("\n".join([*lines, ""]).encode())
+            self.wfile.write(models.metrics.page().encode())
 
         def log_message(self, *words: object) -> None:
             pass

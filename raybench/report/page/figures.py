@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from raybench.costs import ServerTime
 from raybench.report import Summary, curves, text
 from raybench.report.page import charts, palette
 from raybench.report.page.charts import Line, Row, Saturation, Stacked
@@ -156,8 +157,7 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
     """Where a request's time went, by the server's own statistics and the client's stamps."""
     rows = []
     for cell in summary.cells:
-        trials = [t for t in summary.trials if t.id in cell.trials and t.server_time_ms and t.service_ms]
-        if parts := [_parts(trial) for trial in trials]:
+        if parts := [_parts(t.server_time_ms) for t in summary.trials if t.id in cell.trials and t.server_time_ms]:
             means = tuple(sum(each) / len(parts) for each in zip(*parts, strict=True))
             rows.append(Stacked(f"{names[cell.cell]}, {cell.model}", f"{text.ms(sum(means))} ms", means))
     if not rows:
@@ -167,11 +167,9 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
     return Figure("mean of a request", _svg(charts.stacks, rows, label="where the time of a request went"), legend)
 
 
-def _parts(trial: TrialSummary) -> tuple[float, ...]:
+def _parts(told: ServerTime) -> tuple[float, ...]:
     """Milliseconds in each stage, and the rest of the mean service; what the server does not tell counts as rest."""
-    told = trial.server_time_ms or {}
-    stages = [told.get(stage) or 0.0 for stage in _STAGES]
-    return (*stages, max(0.0, (trial.service_ms.mean if trial.service_ms else 0.0) - sum(stages)))
+    return (*(getattr(told, stage) or 0.0 for stage in _STAGES), max(0.0, told.overhead))
 
 
 def searched(found: Found, goal: Goal | None) -> tuple[Found, str, Figure, Any]:

@@ -1,0 +1,57 @@
+"""The double's page of metrics, as tensorflow_serving/util/prometheus_exporter.cc at tag 2.20.0 prints one."""
+
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+LIMITS_US = [10 * 1.8**power for power in range(33)]  # of request_latency and runtime_latency, in util.cc
+LABELS = {
+    "request_latency": 'model_name="{}",API="Predict",entrypoint="GRPC"',
+    "runtime_latency": 'model_name="{}",API="Predict",runtime="TF1"',
+}
+
+
+@dataclass
+class Histogram:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(LIMITS_US) + 1))
+    sum_us: float = 0.0
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._histograms: dict[tuple[str, str], Histogram] = defaultdict(Histogram)
+
+    def count(self, model: str, status: str) -> None:
+        with self._lock:
+            self._counts[model, status] += 1
+
+    def observe(self, name: str, model: str, began_s: float) -> None:
+        took_us = (time.perf_counter() - began_s) * 1e6
+        with self._lock:
+            histogram = self._histograms[name, model]
+            histogram.counts[bisect_left(LIMITS_US, took_us)] += 1
+            histogram.sum_us += took_us
+
+    def page(self) -> str:
+        with self._lock:
+            lines = ["# TYPE :tensorflow:serving:request_count counter"]
+            for (model, status), count in self._counts.items():
+                lines.append(f':tensorflow:serving:request_count{{model_name="{model}",status="{status}"}} {count}')
+            for name, labels in LABELS.items():
+                lines.append(f"# TYPE :tensorflow:serving:{name} histogram")
+                for (of, model), histogram in self._histograms.items():
+                    if of == name:
+                        lines += _lines(f":tensorflow:serving:{name}", labels.format(model), histogram)
+        return "\n".join([*lines, ""])
+
+
+def _lines(name: str, labels: str, histogram: Histogram) -> list[str]:
+    lines, so_far = [], 0
+    for limit, count in zip([*(f"{us:g}" for us in LIMITS_US), "+Inf"], histogram.counts, strict=True):
+        so_far += count
+        lines.append(f'{name}_bucket{{{labels},le="{limit}"}} {so_far}')
+    return [*lines, f"{name}_sum{{{labels}}} {histogram.sum_us:g}", f"{name}_count{{{labels}}} {so_far}"]

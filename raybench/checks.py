@@ -127,17 +127,18 @@ def _empty_window(trial: TrialSummary) -> Doubt | None:
 
 def _workers_over_cores(trial: TrialSummary) -> Doubt | None:
     """On the node where it is worst; a worker whose images are streamed has a process beside it that reads them."""
-    each, named = (2, " and as many that read images") if trial.load["feed"] == STREAM else (1, "")
+    each, named = (2, " and as many readers of images") if trial.load["feed"] == STREAM else (1, "")
     on_node = Counter((worker["node"], worker["cores"]) for worker in trial.workers)
-    over = [(count, cores) for (_, cores), count in on_node.items() if each * count > cores]
+    over = [(workers, cores) for (_, cores), workers in on_node.items() if each * workers > cores]
     if not over:
         return None
-    workers, cores = max(over, key=lambda each: each[0] / each[1])
+    workers, cores = max(over, key=lambda node: node[0] / node[1])
     return Doubt(
         code="workers_over_cores",
-        sentence=f"{workers} workers{named} shared {cores} cores: they wait for each other, and for a server on that "
-        "host",
-        remedy=f"use at most {cores // each or 1} workers a host with more lanes each (--concurrency), or more hosts",
+        sentence=f"{workers} workers{named} shared {cores} cores: they wait for each other, "
+        "and for a server on that host",
+        remedy=f"use at most {max(1, cores // each)} workers a host with more lanes each (--concurrency), "
+        "or more hosts",
         value=each * workers,
         limit=cores,
     )

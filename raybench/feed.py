@@ -13,7 +13,7 @@ from raybench.photos import hashes, jpegs
 
 READ_AHEAD = 2  # batches of a worker that are being read, or wait while another one is encoded
 _POLL_S = 0.1
-_LONGEST_WAIT_S = 60.0  # a source that gives nothing for so long gives nothing at all
+LONGEST_WAIT_S = 60.0  # a source that gives nothing for so long gives nothing at all
 
 
 class Batch(NamedTuple):
@@ -154,7 +154,7 @@ class Stream:
     def _check(self, began_s: float) -> None:
         if self._failure:
             raise ClientError(f"images cannot be read: {self._failure}") from self._failure
-        if time.monotonic() - began_s > _LONGEST_WAIT_S:
+        if time.monotonic() - began_s > LONGEST_WAIT_S:
             raise ClientError(
-                f"no images were read within {_LONGEST_WAIT_S:.0f} s: mend what holds them, or --feed preload"
+                f"no images were read within {LONGEST_WAIT_S:.0f} s: mend what holds them, or --feed preload"
             )

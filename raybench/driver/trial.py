@@ -17,7 +17,7 @@ from raybench import samples, store
 from raybench.clients import shared_memory
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, Benchmark
+from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STREAM, Benchmark
 from raybench.driver.actor import WorkerActor
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
@@ -25,7 +25,7 @@ from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
 from raybench.driver.statistics import counting
 from raybench.driver.telemetry import NOWHERE, Recorders, Recording
-from raybench.feed import encoded_bytes
+from raybench.feed import LONGEST_WAIT_S, encoded_bytes
 from raybench.images import Held, Streamed
 from raybench.model_facts import describe_model
 from raybench.plan import Trial, shares
@@ -184,7 +184,8 @@ def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
 
 def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
     """Open the gate and gather; when it is enough, and on an interrupt, halt the workers and keep what they have."""
-    silence_s = trial.cell.load.timeout_s + _MARGIN_S
+    load = trial.cell.load
+    silence_s = load.timeout_s + _MARGIN_S + (LONGEST_WAIT_S if load.feed == STREAM else 0)
     times = start_times(crew.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
 

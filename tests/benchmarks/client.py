@@ -2,13 +2,13 @@
 nothing.
 
     python tests/benchmarks/client.py [--shared-memory] [--perf-analyzer CMD] [--rounds 5] [--seconds 3] \
-        [--images 1,16,100]
+        [--images 1,16,100] [--in-flight 4,1]
 
 All load the model `echo` of one real Triton with requests of so many images of 224x224x3, one after the other and in
 shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what Python can do
-at best. With --shared-memory these two have the images there, perf_analyzer in its requests as ever. With 4 in flight
-requests/s are compared, with 1 in flight the p50; medians over the rounds, the client's CPU seconds per request beside
-them (perf_analyzer's include its start). Prints Markdown tables.
+at best. With --shared-memory these two have the images there, perf_analyzer in its requests as ever. With several in
+flight requests/s are compared, with 1 the p50; medians over the rounds, the client's CPU per request beside them
+(perf_analyzer's include its start). Prints Markdown tables.
 """
 
 import argparse
@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--images", default="1,16,100")
+    parser.add_argument("--in-flight", default="4,1")
     parser.add_argument("--bare", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
@@ -168,10 +169,13 @@ def main() -> None:
         clients["perf_analyzer"] = partial(by_perf_analyzer, shlex.split(options.perf_analyzer))
     sizes = [int(size) for size in options.images.split(",")]
     with running_triton(TritonOptions(models_conf=Path(), models=())) as triton:
-        four = [(size, rounds(clients, triton.grpc_url, size, 4, options)) for size in sizes]
-        one = [(size, rounds(clients, triton.grpc_url, size, 1, options)) for size in sizes]
-    table("4 in flight: requests/s, client CPU per request", "/s", four, lambda measured: measured.requests_per_s)
-    table("1 in flight: p50, client CPU per request", "ms", one, lambda measured: measured.p50_ms)
+        for in_flight in map(int, options.in_flight.split(",")):
+            rows = [(size, rounds(clients, triton.grpc_url, size, in_flight, options)) for size in sizes]
+            if in_flight == 1:
+                table("1 in flight: p50, client CPU per request", "ms", rows, lambda measured: measured.p50_ms)
+            else:
+                head = f"{in_flight} in flight: requests/s, client CPU per request"
+                table(head, "/s", rows, lambda measured: measured.requests_per_s)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from raybench.servers.triton import TritonOptions, running_triton
 RAYBENCH = Path(sys.executable).parent / "raybench"
 SERVICE_S = 0.020
 IDLE_RPS = 10.0
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 5.0
 COMPUTE = ("compute_input", "compute_infer", "compute_output")
 MODEL = f"""
 import time

@@ -19,6 +19,13 @@ def lots(calls: list[Any], max_images: int = 100) -> list[list[int]]:
     return [[each.position for each in lot] for lot in merging.merged(calls, max_images=max_images)]
 
 
+@pytest.mark.parametrize(("counts", "full"), [([1], False), ([1, 2], False), ([2, 1], True), ([3], True), ([9], True)])
+def test_a_lot_is_full_when_no_call_like_its_first_fits(counts: list[int], full: bool) -> None:
+    """Only a lot that nothing would be gained by waiting for leaves execute() for the pipeline."""
+    lot = tuple(call(position, n) for position, n in enumerate(counts))
+    assert merging.is_full(lot, max_images=4) == full
+
+
 @pytest.mark.parametrize(
     ("counts", "max_images", "expected"),
     [

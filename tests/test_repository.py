@@ -1,5 +1,6 @@
 """What a Triton that we start is given to serve."""
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -62,10 +63,25 @@ def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
     first, second = (configured(asked, served(asked), tmp_path) for _ in range(2))
     assert {each.name for each in first.input} >= {"model_name", "signature", "images"}
     assert first.HasField("dynamic_batching")
-    assert set(first.parameters) == {"models_conf", "models", "warm_up", "merge_max_images", "merge_xla"}
+    assert set(first.parameters) == {
+        "models_conf",
+        "models",
+        "warm_up",
+        "merge_max_images",
+        "merge_xla",
+        "pipeline_depth",
+    }
     paths = [Path(each.parameters["models_conf"].string_value) for each in (first, second)]
     assert paths[0] != paths[1]
     assert all([model.name for model in read_models_conf(path)] == ["a"] for path in paths)
+
+
+@pytest.mark.parametrize(("batch_sizes", "requests"), [((), 64), ((1,), 64), ((8, 16), 8), ((100,), 1)])
+def test_no_more_requests_meet_than_one_call_holds(batch_sizes: tuple[int, ...], requests: int, tmp_path: Path) -> None:
+    """Triton gives the backend together what fits one TensorFlow call of 64 images; more would be copied early."""
+    shapes = tuple(("predict_images", "images", (size, 224, 224, 3)) for size in batch_sizes)
+    asked = replace(options(tmp_path, "a"), warm_up=shapes)
+    assert configured(asked, served(asked), tmp_path).max_batch_size == requests
 
 
 def test_triton_listens_where_it_is_asked() -> None:

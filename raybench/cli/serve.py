@@ -40,8 +40,19 @@ def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., No
     "--instances", default=1, show_default=True, type=click.IntRange(1, 1000), help="Instances of the backend."
 )
 @click.option("--merge-max-images", type=click.IntRange(min=1), help="Most images in one merged TensorFlow call.  [64]")
+@click.option(
+    "--pipeline-depth",
+    type=click.IntRange(min=1),
+    help="TensorFlow calls under way in an instance, one of which computes.  [1]",
+)
 def serve_triton(
-    models: str, model: tuple[str, ...], port: int, server_bind: str, instances: int, merge_max_images: int | None
+    models: str,
+    model: tuple[str, ...],
+    port: int,
+    server_bind: str,
+    instances: int,
+    merge_max_images: int | None,
+    pipeline_depth: int | None,
 ) -> None:
     """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP loads what has changed.
 
@@ -58,6 +69,7 @@ def serve_triton(
         bind=server_bind,
         grpc_port=port,
         merge_max_images=merge_max_images,
+        pipeline_depth=pipeline_depth,
     )
     with _errors_in_a_sentence():
         check(options)

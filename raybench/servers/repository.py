@@ -16,13 +16,18 @@ from raybench.servers.models import resolved
 @dataclass(frozen=True)
 class TritonOptions:
     """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, shapes to warm, the
-    merge cap in images."""
+    merge cap in images, TensorFlow calls under way at once; None is the backend's own choice.
+
+    `backend` is a model.py to serve `saved_model` in place of the shipped one.
+    """
 
     models_conf: Path
     models: tuple[str, ...] | None = None
     instances: int = 1
     warm_up: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     merge_max_images: int | None = None
+    pipeline_depth: int | None = None
+    backend: Path | None = None
     bind: str = "127.0.0.1"
     grpc_port: int = 0
 
@@ -35,6 +40,8 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
             shutil.copytree(shipped / model, repository / model, ignore=shutil.ignore_patterns("__pycache__"))
     if options.models == ():
         return repository
+    if options.backend:
+        shutil.copy(options.backend, repository / "saved_model" / "1" / "model.py")
     models = resolved(options.models_conf, options.models)
     (repository / "saved_model" / "config.pbtxt").write_text(
         text_format.MessageToString(configured(options, models, folder))
@@ -49,7 +56,18 @@ def configured(options: TritonOptions, models: tuple[ModelConfig, ...], folder: 
     config.instance_group[0].count = options.instances
     for key, value in parameters(options, _write_models_conf(models, folder)).items():
         config.parameters[key].string_value = value
+    config.max_batch_size = _requests_at_once(config, options)
     return config
+
+
+def _requests_at_once(config: model_config_pb2.ModelConfig, options: TritonOptions) -> int:
+    """How many requests Triton gives the backend together: no more than one TensorFlow call may hold.
+
+    The rest would only be copied early: each execute() copies all its requests before TensorFlow sees the first.
+    """
+    images = [shape[0] for _, _, shape in options.warm_up]
+    cap = int(config.parameters["merge_max_images"].string_value)
+    return max(1, min(config.max_batch_size, cap // min(images))) if images else config.max_batch_size
 
 
 def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
@@ -57,12 +75,12 @@ def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
     shapes: dict[str, dict[str, list[tuple[int, ...]]]] = {}
     for signature, name, shape in options.warm_up:
         shapes.setdefault(signature, {}).setdefault(name, []).append(shape)
-    cap = {} if options.merge_max_images is None else {"merge_max_images": str(options.merge_max_images)}
+    numbers = {"merge_max_images": options.merge_max_images, "pipeline_depth": options.pipeline_depth}
     return {
         "models_conf": str(models_conf),
         "models": ",".join(options.models or ()),
         "warm_up": json.dumps(shapes),
-        **cap,
+        **{key: str(number) for key, number in numbers.items() if number is not None},
     }
 
 

@@ -30,7 +30,15 @@ class Call:
         return len({array.shape[:1] for array in self.inputs.values()}) == 1
 
 
-def merged(calls: Iterable[Call], *, max_images: int) -> Iterator[tuple[Call, ...]]:
+Lot = tuple[Call, ...]  # answered by one TensorFlow call
+
+
+def is_full(lot: Lot, *, max_images: int) -> bool:
+    """Whether another call like its first would not fit: one that would had better be waited for."""
+    return sum(call.images for call in lot) + lot[0].images > max_images
+
+
+def merged(calls: Iterable[Call], *, max_images: int) -> Iterator[Lot]:
     """Group calls of equal kind, in order of arrival, into lots of at most `max_images`; a larger call goes alone."""
     by_kind: dict[tuple[object, ...], list[Call]] = {}
     for call in calls:

@@ -4,11 +4,15 @@ A request names its model and signature, by the inputs `model_name` and `signatu
 `signature` and `version`, and brings that signature's inputs, each with a leading element of 1. Requests of one
 execute() that ask for the same thing share one TensorFlow call; each is answered, or refused, alone. One that asks for
 output `about` alone, and brings no inputs, is told what computes here, and how, as JSON.
+
+With a pipeline execute() hands full calls, and those that cannot be shared, over and returns: Triton gives it the next
+requests while TensorFlow computes these, and each is answered through its response sender when its call is done.
 """
 
 import json
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +25,16 @@ if int(np.__version__.split(".")[0]) >= 2:
         f"install 'numpy<2' into the environment that Triton's python finds first on PATH"
     )
 
+from computing import Computer
 from declare import union
-from merging import Call, Scratch, merged
+from merging import Call, Lot, is_full, merged
+from pipeline import Pipeline
+from reading import Refusal, listing, numpy_name, routing, served_version, unwrapped
 from saved_models import ModelConfig, Signature, read_models_conf, read_signatures
 from tensorflow_facts import tensorflow_facts
 
 _ABOUT = "about"
-_LONGEST_LISTING, _LONGEST_ERROR = 1000, 2000  # gRPC refuses long error messages
-_NUMPY_NAMES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool", "BYTES": "object"}
-
-
-class Refusal(Exception):
-    """A request that cannot be served: the name of Triton's error code and a sentence."""
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
+_LONGEST_ERROR = 2000  # gRPC refuses long error messages
 
 
 class TritonPythonModel:
@@ -53,7 +51,9 @@ class TritonPythonModel:
         self._tf = _import_tensorflow(args)
         self._max_images = int(_parameter(config, "merge_max_images"))
         self._merges_xla = _parameter(config, "merge_xla") == "true"
-        self._scratch = Scratch()
+        self._pipeline = Pipeline(depth) if (depth := int(_parameter(config, "pipeline_depth"))) > 1 else None
+        has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
+        self._computer = Computer(self._tf, "GPU:0" if self._pipeline and has_gpu else None)
         models = _asked_models(config)
         self._declared_outputs = frozenset(entry["name"] for entry in config["output"])
         self._unservable = union({"input": config["input"], "output": []}, _signatures_in(models))
@@ -67,24 +67,19 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         responses: list[Any] = [None] * len(requests)
-        calls = []
-        for position, request in enumerate(requests):
-            try:
-                if list(request.requested_output_names()) == [_ABOUT]:
-                    responses[position] = self._about(request)
-                else:
-                    calls.append(self._read(position, request))
-            except Refusal as refusal:
-                responses[position] = _refused(refusal)
-            except Exception as error:  # whatever a request does, it must not reach its neighbours
-                sentence = f"the request cannot be read: {type(error).__name__}: {error}"
-                responses[position] = _refused(Refusal("INVALID_ARG", sentence))
-        mergeable = [call for call in calls if call.key in self._merges and call.is_aligned]
-        alone = [(call,) for call in calls if not (call.key in self._merges and call.is_aligned)]
-        for lot in (*merged(mergeable, max_images=self._max_images), *alone):
-            for call, response in self._answer(lot):
+        handed_over, here = self._divided(self._read_all(requests, responses))
+        for lot in handed_over:
+            senders = [requests[call.position].get_response_sender() for call in lot]
+            self._pipeline.hand_over(partial(self._send, lot, senders))
+        for lot in here:
+            for call, response in zip(lot, self._answer(lot), strict=True):
                 responses[call.position] = response
-        return responses
+        return responses  # None stands for one that its sender answers
+
+    def finalize(self) -> None:
+        """End the threads; Triton calls this when all that it gave is answered."""
+        if self._pipeline:
+            self._pipeline.drain()
 
     def _load(self, model: ModelConfig) -> None:
         for version in self._versions[model.name]:
@@ -104,7 +99,40 @@ class TritonPythonModel:
             for name, asked in shapes.get(key[2], {}).items():
                 spec = self._signatures[key].inputs.get(name)
                 for shape in asked if spec else []:
-                    function(**{name: self._tf.zeros(shape, self._tf.as_dtype(_numpy_name(spec.datatype)))})
+                    zeros = np.zeros(shape, numpy_name(spec.datatype))
+                    self._computer.call(function, {name: [zeros]}, frozenset(self._signatures[key].outputs))
+
+    def _read_all(self, requests: list[Any], responses: list[Any]) -> list[Call]:
+        """What requests ask for; those that can be answered, or refused, at once are so in `responses`."""
+        calls = []
+        for position, request in enumerate(requests):
+            try:
+                if list(request.requested_output_names()) == [_ABOUT]:
+                    responses[position] = self._about(request)
+                else:
+                    calls.append(self._read(position, request))
+            except Refusal as refusal:
+                responses[position] = _refused(refusal)
+            except Exception as error:  # whatever a request does, it must not reach its neighbours
+                sentence = f"the request cannot be read: {type(error).__name__}: {error}"
+                responses[position] = _refused(Refusal("INVALID_ARG", sentence))
+        return calls
+
+    def _divided(self, calls: list[Call]) -> tuple[list[Lot], list[Lot]]:
+        """The calls as lots that one TensorFlow call answers: those for the pipeline, and those to be answered here.
+
+        A call that is not full is answered before Triton may give more: so the next requests wait, and meet.
+        """
+        mergeable: list[Call] = []
+        alone: list[Lot] = []
+        for call in calls:  # asked once: other threads take keys out of _merges
+            is_shared = call.key in self._merges and call.is_aligned
+            mergeable.append(call) if is_shared else alone.append((call,))
+        shared = list(merged(mergeable, max_images=self._max_images))
+        if self._pipeline is None:
+            return [], [*shared, *alone]
+        full = [lot for lot in shared if is_full(lot, max_images=self._max_images)]
+        return [*full, *alone], [lot for lot in shared if lot not in full]
 
     def _read(self, position: int, request: Any) -> Call:
         arrays = _arrays(request)
@@ -112,76 +140,73 @@ class TritonPythonModel:
         spec = self._signatures[key]
         where = f"{key[0]}/{key[2]}"
         for name in sorted(set(spec.inputs) - set(arrays)):
-            raise Refusal("INVALID_ARG", f"{where}: input {name!r} is missing; it takes {_listing(spec.inputs)}")
+            raise Refusal("INVALID_ARG", f"{where}: input {name!r} is missing; it takes {listing(spec.inputs)}")
         for name in sorted(set(arrays) - set(spec.inputs)):
             raise Refusal(
-                "INVALID_ARG", f"{where}: input {name!r} is not one of its own; it takes {_listing(spec.inputs)}"
+                "INVALID_ARG", f"{where}: input {name!r} is not one of its own; it takes {listing(spec.inputs)}"
             )
         outputs = self._outputs(where, spec, frozenset(request.requested_output_names()))
-        inputs = {name: _unwrapped(where, name, arrays[name], spec) for name in spec.inputs}
+        inputs = {name: unwrapped(where, name, arrays[name], spec) for name in spec.inputs}
         return Call(position=position, key=key, inputs=inputs, outputs=outputs)
 
     def _about(self, request: Any) -> Any:
         key = self._route(_arrays(request), _parameters(request))
         merges = self._max_images > 1 and key in self._merges
         facts = {**tensorflow_facts(self._tf), "merges": merges, "xla": _is_compiled(self._functions[key])}
+        facts["pipeline_depth"] = self._pipeline.depth if self._pipeline else 1
         return pb_utils.InferenceResponse([pb_utils.Tensor(_ABOUT, np.array([json.dumps(facts).encode()], object))])
 
     def _outputs(self, where: str, spec: Signature, asked: frozenset[str]) -> frozenset[str]:
         """The outputs to answer; a request that names none asks, in Triton's words, for all that are declared."""
         for name in sorted(asked - set(spec.outputs)) if asked != self._declared_outputs else ():
             raise Refusal(
-                "INVALID_ARG", f"{where}: output {name!r} is not one of its own; it gives {_listing(spec.outputs)}"
+                "INVALID_ARG", f"{where}: output {name!r} is not one of its own; it gives {listing(spec.outputs)}"
             )
         return asked
 
     def _route(self, arrays: dict[str, np.ndarray], parameters: dict[str, Any]) -> tuple[str, int, str]:
         """The callable that a request names; takes the routing inputs out of `arrays`."""
-        name = _routing(arrays.pop("model_name", None), parameters.get("model"), "model_name", self._versions)
+        name = routing(arrays.pop("model_name", None), parameters.get("model"), "model_name", self._versions)
         if name not in self._versions:
-            raise Refusal("NOT_FOUND", f"model {name[:100]!r} is not served here; there are {_listing(self._versions)}")
-        version = _version(name, parameters.get("version"), self._versions[name])
+            raise Refusal("NOT_FOUND", f"model {name[:100]!r} is not served here; there are {listing(self._versions)}")
+        version = served_version(name, parameters.get("version"), self._versions[name])
         here = [s for n, v, s in self._signatures if (n, v) == (name, version)]
-        signature = _routing(arrays.pop("signature", None), parameters.get("signature"), "signature", here)
+        signature = routing(arrays.pop("signature", None), parameters.get("signature"), "signature", here)
         if signature not in here:
-            known = _listing(here)
+            known = listing(here)
             raise Refusal("NOT_FOUND", f"model {name!r} has no signature {signature[:100]!r}; there are {known}")
         if reason := self._unservable.get(f"{name}/{signature}"):
             raise Refusal("INVALID_ARG", f"{name}/{signature} cannot be served: {reason}")
         return name, version, signature
 
-    def _answer(self, lot: tuple[Call, ...]) -> list[tuple[Call, Any]]:
+    def _send(self, lot: Lot, senders: list[Any]) -> None:
+        for sender, response in zip(senders, self._answer(lot), strict=True):
+            try:
+                sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            except Exception as error:  # one that cannot be sent must not keep the others from theirs
+                pb_utils.Logger.log_error(f"an answer could not be sent: {error}")
+
+    def _answer(self, lot: Lot) -> list[Any]:
         """Answer a lot with one TensorFlow call; where that fails, each request alone, so that one fault stays one."""
         try:
             return self._answer_together(lot)
         except Exception as error:
             if len(lot) > 1:
-                return [pair for call in lot for pair in self._answer((call,))]
-            return [(lot[0], _refused(self._fault(lot[0], error)))]
+                return [response for call in lot for response in self._answer((call,))]
+            return [_refused(self._fault(lot[0], error))]
 
-    def _answer_together(self, lot: tuple[Call, ...]) -> list[tuple[Call, Any]]:
-        outputs = self._run(lot)
+    def _answer_together(self, lot: Lot) -> list[Any]:
+        wanted = frozenset[str]().union(*(call.outputs for call in lot))
+        parts = {name: [call.inputs[name] for call in lot] for name in lot[0].inputs}
+        outputs = self._computer.call(self._functions[lot[0].key], parts, wanted)
         if len(lot) == 1:
-            return [(lot[0], _response(lot[0], outputs))]
+            return [_response(lot[0], outputs)]
         ends = np.cumsum([call.images for call in lot])
         if any(len(array) != ends[-1] for array in outputs.values()):
             self._merges.discard(lot[0].key)  # its rows are not its images: never merge it again
             raise ValueError("the outputs of a merged call cannot be split")
-        parts = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
-        return [(call, _response(call, {name: parts[name][i] for name in parts})) for i, call in enumerate(lot)]
-
-    def _run(self, lot: tuple[Call, ...]) -> dict[str, np.ndarray]:
-        key, wanted = lot[0].key, frozenset[str]().union(*(call.outputs for call in lot))
-        tensors = {name: self._tensor(name, [call.inputs[name] for call in lot]) for name in lot[0].inputs}
-        results = self._functions[key](**tensors)
-        arrays = {name: results[name].numpy() for name in results if name in wanted}
-        return {name: _kept(array, self._scratch) for name, array in arrays.items()}
-
-    def _tensor(self, name: str, parts: list[np.ndarray]) -> Any:
-        """One tensor of all parts with a single copy, into scratch memory that TensorFlow borrows."""
-        if parts[0].dtype.kind in "OSUb" or parts[0].ndim == 0:
-            return self._tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        return self._tf.experimental.dlpack.from_dlpack(self._scratch.concatenate(name, parts).__dlpack__())
+        split = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
+        return [_response(call, {name: split[name][i] for name in split}) for i, call in enumerate(lot)]
 
     def _fault(self, call: Call, error: Exception) -> Refusal:
         errors = self._tf.errors
@@ -209,7 +234,7 @@ def _asked_models(config: dict[str, Any]) -> list[ModelConfig]:
     there = {model.name: model for model in models}
     for name in asked:
         if name not in there:
-            raise ValueError(f"parameter models: {name!r} is not in models.conf; there are {_listing(there)}")
+            raise ValueError(f"parameter models: {name!r} is not in models.conf; there are {listing(there)}")
     return [there[name] for name in asked] or list(models)
 
 
@@ -244,51 +269,6 @@ def _is_compiled(function: Any) -> bool:
     ) or any("_XlaMustCompile" in f.attr and f.attr["_XlaMustCompile"].b for f in graph.library.function)
 
 
-def _routing(tensor: np.ndarray | None, parameter: object, what: str, there: Any) -> str:
-    if tensor is None and parameter is None:
-        raise Refusal(
-            "INVALID_ARG", f"{what} is missing: send it as an input or as a parameter; there are {_listing(there)}"
-        )
-    if parameter is not None:
-        return str(parameter)
-    value = tensor.reshape(-1)[0]  # type: ignore[union-attr]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _version(name: str, asked: object, served: tuple[int, ...]) -> int:
-    if asked is None:
-        return served[-1]
-    by_text = {str(version): version for version in served}
-    if str(asked) not in by_text:
-        raise Refusal("NOT_FOUND", f"model {name!r} has no version {str(asked)[:100]!r}; there are {list(served)}")
-    return by_text[str(asked)]
-
-
-def _unwrapped(where: str, name: str, array: np.ndarray, signature: Signature) -> np.ndarray:
-    """An input without Triton's leading element, checked against the signature."""
-    spec = signature.inputs[name]
-    if array.shape[:1] != (1,):
-        raise Refusal("INVALID_ARG", f"{where}: input {name!r} has a leading dimension of {array.shape[0]}; send 1")
-    if array.dtype != _numpy_name(spec.datatype):
-        raise Refusal("INVALID_ARG", f"{where}: input {name!r} is {array.dtype}; it takes {spec.datatype}")
-    inner = array[0].reshape(()) if spec.shape == () and array.size == 1 else array[0]
-    shape = spec.shape if spec.shape is not None else inner.shape
-    if len(inner.shape) != len(shape) or any(s not in (-1, d) for s, d in zip(shape, inner.shape, strict=True)):
-        raise Refusal("INVALID_ARG", f"{where}: input {name!r} has shape {list(inner.shape)}; it takes {list(shape)}")
-    if inner.size == 0:
-        raise Refusal("INVALID_ARG", f"{where}: input {name!r} is empty, shape {list(inner.shape)}; send at least one")
-    return inner
-
-
-def _numpy_name(datatype: str) -> str:
-    return _NUMPY_NAMES.get(datatype, datatype.lower())
-
-
-def _kept(array: np.ndarray, scratch: Scratch) -> np.ndarray:
-    """The array itself, or a copy where TensorFlow handed our own scratch memory through."""
-    return array.copy() if isinstance(array, np.ndarray) and scratch.holds(array) else np.asarray(array)
-
-
 def _sentence(message: str) -> str:
     """TensorFlow's own words, without the frame that it puts around them."""
     frame = r"^(Graph execution error:|Detected at .*|<stack traces unavailable>|\s*\[\[.*|\s*)$"
@@ -304,8 +284,3 @@ def _refused(refusal: Refusal) -> Any:
 def _response(call: Call, outputs: dict[str, np.ndarray]) -> Any:
     tensors = [pb_utils.Tensor(n, np.atleast_1d(a)) for n, a in sorted(outputs.items()) if n in call.outputs]
     return pb_utils.InferenceResponse(output_tensors=tensors)
-
-
-def _listing(names: Any) -> str:
-    listing = ", ".join(sorted(names)) or "none"
-    return listing if len(listing) < _LONGEST_LISTING else f"{listing[:_LONGEST_LISTING]}..."

@@ -116,7 +116,8 @@ def test_how_a_run_ends(
     runs(monkeypatch, tmp_path, *trials, end=end)
     ended = typed("run", "--ui", "none")
     assert ended.exit_code == code, ended.output
-    assert bool(list(tmp_path.glob("*/summary.json"))) == bool(trials and end is not RuntimeError)
+    for name in ("summary.json", "report.html"):
+        assert bool(list(tmp_path.glob(f"*/{name}"))) == bool(trials and end is not RuntimeError)
 
 
 @pytest.mark.parametrize("words", [["run", "--ui", "none"], ["report"]])

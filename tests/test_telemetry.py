@@ -22,6 +22,7 @@ from raybench.telemetry.journal import Telemetry
 from raybench.telemetry.process import Tree, host_usage, pss_mib
 from raybench.telemetry.recorder import Recorder, recording, recording_page
 
+IDLES = "print(flush=True); import time; time.sleep(600)"
 HOLDS_64_MIB = "held = bytearray(b'x' * 2**26); print(flush=True); import time; time.sleep(600)"
 
 
@@ -114,7 +115,7 @@ def test_a_process_that_is_gone_has_no_memory() -> None:
 
 def test_a_server_that_died_has_no_memory_either() -> None:
     """A server that died under load, and that nobody has waited for yet, uses an unknown amount of memory, not 0."""
-    with child("print(); import time; time.sleep(600)") as process:
+    with child(IDLES) as process:
         tree = Tree(process.pid)
         assert tree.usage()
         os.kill(process.pid, 9)
@@ -132,7 +133,7 @@ def test_the_host_has_memory_in_use() -> None:
 @pytest.mark.usefixtures("_without_gpus")
 def test_a_phase_ends_with_a_reading() -> None:
     """Each phase has a last reading of server, worker and host at its end, with PSS, however short it was."""
-    with child(HOLDS_64_MIB) as server, child("print(); import time; time.sleep(600)") as worker, recording() as it:
+    with child(HOLDS_64_MIB) as server, child(IDLES) as worker, recording() as it:
         it.begin(BASELINE)
         it.enter(IDLE)
         it.watch(server.pid, [worker.pid])
@@ -205,7 +206,7 @@ def test_a_server_that_ends_leaves_its_rows() -> None:
 def test_gpus_and_who_is_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the host has GPUs, a phase does not end before they were read in it; each process on them is the server's,
     another's, or, where it cannot be seen from here, of unknown owner."""
-    with child("print(); import time; time.sleep(600)") as server:
+    with child(IDLES) as server:
         apps = [f"2026/11/22 13:54:00.139, {UUID}, {pid}, x, {mib}" for pid, mib in ((server.pid, 5), (os.getpid(), 6))]
         apps += [f"2026/11/22 13:54:00.139, {UUID}, 4194305, [Not Found], 7"]  # above the largest pid of Linux
         of_gpus = f"while true; do echo '{LINE}'; sleep 0.05; done;;"

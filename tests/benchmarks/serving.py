@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,11 +32,13 @@ from raybench.clients.triton import TritonClient
 from raybench.photos import decode, random_crop, sample_photos
 from raybench.servers.triton import RunningTriton, TritonOptions, running_triton
 from raybench.telemetry import gpu
-from raybench.telemetry.triton import difference, read
+from raybench.telemetry.statistics import counting
+from raybench.telemetry.triton import StatisticsReader
 
 LOOP = Path(__file__).parent / "loop_backend" / "model.py"
 SIGNATURE = "predict_images"
-TIMEOUT_S, START_S = 120, 400
+TIMEOUT_S, START_S = 120, 900
+STAGES = ("request", "queue", "compute_input", "compute_infer", "compute_output")
 CHECKED_EVERY = 16  # replies of a client
 Answer = dict[str, np.ndarray]
 
@@ -78,13 +80,11 @@ def loaded(send: Callable[[int, int], None], clients: int, seconds: float) -> tu
 def gpu_use() -> Iterator[list[float]]:
     """Utilization of the host's GPUs in percent, read while the block runs; nothing without one."""
     seen: list[float] = []
-    with gpu.readings(100) as lines:
-        reader = threading.Thread(
-            target=lambda: seen.extend(line.utilization_pct or 0.0 for line in lines or ()), daemon=True
-        )
-        reader.start()
+    if not gpu.is_here():
         yield seen
-    reader.join(5)
+        return
+    with gpu.streaming(gpu.GPUS, lambda row: seen.append(row["gpu_utilization_pct"] or 0.0), void):
+        yield seen
 
 
 class Local:
@@ -126,12 +126,14 @@ class Served:
             if number % CHECKED_EVERY == 0:
                 worst[0] = max(worst[0], distance(lanes[lane].decode(reply), self._expected[model], which))
 
-        before = read(self.triton.grpc_url, "saved_model")
-        rate, times, use = loaded(send, clients, seconds)
-        inside = difference(before, read(self.triton.grpc_url, "saved_model")) or {}
+        reader = StatisticsReader(self.triton.grpc_url, "saved_model")
+        with closing(reader), counting(reader) as count:
+            rate, times, use = loaded(send, clients, seconds)
+            inside = count.total() or {}
         for lane in lanes:
             lane.close()
-        per_request = {key[:-3]: inside[key] / inside["success"] / 1e6 for key in inside if key.endswith("_ns")}
+        stages = {name: inside.get(f"{name}_ns") for name in STAGES}
+        per_request = {name: ns / inside["success"] / 1e6 for name, ns in stages.items() if ns is not None}
         said = "  ".join(f"{name} {ms:.2f}" for name, ms in per_request.items())
         return Measured(rate * len(self._batches[0]), times, use, worst[0], said)
 

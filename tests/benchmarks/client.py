@@ -2,7 +2,7 @@
 nothing.
 
     python tests/benchmarks/client.py [--shared-memory] [--perf-analyzer CMD] [--rounds 5] [--seconds 3] \
-        [--images 1,16,100] [--in-flight 4,1]
+        [--images 1,16,100] [--in-flight 4,1] [--workers 1]
 
 All load the model `echo` of one real Triton with requests of so many images of 224x224x3, one after the other and in
 shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what Python can do
@@ -52,10 +52,20 @@ class Measured:
     cpu_ms: float  # of the client, per request
 
 
-def by_raybench(memory: str, url: str, images: int, in_flight: int, seconds: float) -> Measured:
+def by_raybench(memory: str, workers: int, url: str, images: int, in_flight: int, seconds: float) -> Measured:
+    workers = min(workers, in_flight)
     with tempfile.TemporaryDirectory() as out:
         command = [RAYBENCH, "run", "-s", "triton", "--url", f"triton={url}", "-m", ECHO, "-b", str(images)]
-        command += ["--workers", "1", "--concurrency", str(in_flight), "--duration", str(seconds), "--images", "noise"]
+        command += [
+            "--workers",
+            str(workers),
+            "--concurrency",
+            str(in_flight // workers),
+            "--duration",
+            str(seconds),
+            "--images",
+            "noise",
+        ]
         command += ["--shared-memory", memory]
         subprocess.run([*command, "--out", out, "--ui", "none"], check=True, timeout=TIMEOUT_S, capture_output=True)
         (folder,) = Path(out).iterdir()
@@ -157,6 +167,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--images", default="1,16,100")
     parser.add_argument("--in-flight", default="4,1")
+    parser.add_argument("--workers", type=int, default=1, help="of raybench, which share the requests in flight")
     parser.add_argument("--bare", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
@@ -164,7 +175,8 @@ def main() -> None:
         print(json.dumps(astuple(bare_loop(memory, url, int(images), int(in_flight), float(seconds)))))
         return
     memory = options.shared_memory
-    clients: Clients = {"raybench": partial(by_raybench, memory), "bare loop": partial(by_bare_loop, memory)}
+    ours = partial(by_raybench, memory, options.workers)
+    clients: Clients = {"raybench": ours, "bare loop": partial(by_bare_loop, memory)}
     if options.perf_analyzer:
         clients["perf_analyzer"] = partial(by_perf_analyzer, shlex.split(options.perf_analyzer))
     sizes = [int(size) for size in options.images.split(",")]

@@ -90,3 +90,11 @@ def test_triton_listens_where_it_is_asked() -> None:
         assert all("[::1]:" in url for url in triton.urls.values())
         with urlopen(triton.metrics_url, timeout=10) as page:
             assert page.status == 200
+
+
+def test_what_lies_in_the_users_folder_is_no_part_of_triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module in the working directory with the name of one that the backend imports does not take its place."""
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    with running_triton(TritonOptions(models_conf=Path(), models=())) as triton:
+        assert triton.is_ready()

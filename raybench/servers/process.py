@@ -43,6 +43,7 @@ class ServerProcess:
             self._child = subprocess.Popen(
                 guarded(command, sweep=(sweep,), sweep_if_alone=(str(folder),)),
                 env=env,
+                cwd=folder,  # what lies in the user's is no part of a server: Triton's Python would import it
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

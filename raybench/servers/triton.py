@@ -33,8 +33,8 @@ from raybench.servers.repository import TritonOptions
 
 __all__ = ["RunningTriton", "TritonOptions", "check", "running_triton", "self_check"]
 
-START_TIMEOUT_S = 300.0
-RELOAD_S = 300.0
+START_TIMEOUT_S = 900.0  # XLA compiles in here: on an H200 two models at a batch of 100 took two minutes
+RELOAD_S = START_TIMEOUT_S
 _STOP_TIMEOUT_S = 20.0
 _SHM_PREFIX = "raybench"
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
@@ -186,7 +186,7 @@ def _command(
         "--metrics-interval-ms=500",
         f"--backend-config=python,shm-default-byte-size={_SHM_BYTES}",
         f"--backend-config=python,shm-region-prefix-name={_SHM_PREFIX}-{os.getpid()}-{grpc}",
-        "--backend-config=python,stub-timeout-seconds=600",
+        f"--backend-config=python,stub-timeout-seconds={START_TIMEOUT_S:.0f}",
         "--exit-timeout-secs=10",
         "--log-info=true",
     ]

@@ -190,7 +190,7 @@ def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
 
     def on_chunk(chunk: pa.Table) -> None:
-        run.progress.advance(len(chunk), len(chunk) - len(samples.succeeded(chunk)))
+        run.progress.advance(chunk, crew.recorder.server_mib())
         if run.is_enough(gathered.tables):
             _halt(crew)
 

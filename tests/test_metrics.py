@@ -1,8 +1,8 @@
 """What workers tell Ray while they run, and whether a real Prometheus and the Grafana dashboard get all of it."""
 
-import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,12 +15,14 @@ import pytest
 import yaml
 from helpers import fake_cell, sample
 from prometheus_parts import CONFIG, DASHBOARD, PROMTOOL, Prometheus, needs_prometheus, panels, prometheus, queries
-from real_parts import BIN, eventually, raybench, wait_for_line
+from ray_parts import ray_head
+from real_parts import eventually, raybench
 
 from raybench import samples
 from raybench.driver import metrics
 from raybench.driver.metrics import BOUNDS_MS, Metrics, Tags
 from raybench.servers.process import free_ports
+from raybench.telemetry.prometheus import fetch
 
 TAGS = Tags(run="run-1", server="fake", model="m", trial="r1-fake")
 BENCHMARK = """
@@ -144,47 +146,50 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     assert all(flag in known.stdout + known.stderr for flag in flags)
 
 
+AGENT = """
+import ray
+ray.init(log_to_driver=False)
+(node,) = ray.nodes()
+print(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics")
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_after_their_metrics(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Where workers report every 10 s, Ray's default, a short trial is whole in the agent when the run is over."""
+    run = raybench(
+        "run", "-s", "fake", "--workers", 2, "--request-count", 41, "-b", 2, cwd=tmp_path, env=ray_environment
+    )
+    assert run.code == 0, run.err + run.out
+    command = [sys.executable, "-c", AGENT]
+    agent = subprocess.run(command, env=ray_environment, capture_output=True, text=True, timeout=60, check=True)
+    page = fetch(agent.stdout.split()[-1]) or []
+    mine = [each for each in page if each.labels.get("run") == run.folder.name]  # type: ignore[union-attr]
+    total = {each.name: sum(other.value for other in mine if other.name == each.name) for each in mine}
+    assert total["ray_raybench_requests_total"] == total["ray_raybench_latency_ms_count"] == 41
+    assert total["ray_raybench_images_total"] == 82
+
+
 @pytest.fixture
-def ray_head() -> Iterator[dict[str, str]]:
-    """A Ray with its dashboard, with what compose.yaml sets for its nodes; DASHBOARD is where that answers."""
+def dashboard() -> Iterator[tuple[str, dict[str, str]]]:
+    """Where the dashboard of a Ray answers that is set as compose.yaml sets it, and how to reach that Ray."""
     compose = docker_parts.services()["ray_head"]["environment"]
+    settings = {name: compose[name] for name in ("RAY_AUTH_MODE", "RAY_metrics_report_interval_ms")}
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp", ignore_cleanup_errors=True) as folder:  # sockets: short
-        environment = {
-            **os.environ,
-            **{key: value for key, value in compose.items() if key.startswith("RAY_") and "TOKEN_PATH" not in key},
-            "HOME": folder,
-            "RAY_AUTH_TOKEN": "0" * 64,
-            "DASHBOARD": f"127.0.0.1:{port}",
-        }
-        del environment["RAY_ADDRESS"]
-        flags = [
-            "--num-cpus=4",
-            "--port=0",
-            f"--dashboard-port={port}",
-            f"--temp-dir={folder}",
-            "--disable-usage-stats",
-        ]
-        head = subprocess.Popen(
-            [BIN / "ray", "start", "--head", "--block", *flags],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-        )  # fmt: skip
-        try:
-            found = re.search(r"--address='(.*?)'", "".join(wait_for_line(head, "--address='")))
-            assert found
-            yield {**environment, "RAY_ADDRESS": found[1]}
-        finally:
-            head.terminate()
-            head.communicate(timeout=60)
+        flags = ["--num-cpus=4", f"--dashboard-port={port}", f"--temp-dir={folder}"]
+        with ray_head(Path(folder), flags, settings) as environment:
+            yield f"127.0.0.1:{port}", environment
 
 
 @pytest.mark.slow
 @needs_prometheus
-def test_prometheus_sees_every_request(ray_head: dict[str, str], tmp_path: Path) -> None:
+def test_prometheus_sees_every_request(dashboard: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     """A real Prometheus beside a real run: every panel's queries answer, and no request is missing at the end."""
     (tmp_path / "b.yaml").write_text(BENCHMARK)
-    with prometheus(tmp_path, ray_head["DASHBOARD"], ray_head["RAY_AUTH_TOKEN"]) as found:
-        run = raybench("run", "b.yaml", "--max-error-rate", 0.5, cwd=tmp_path, env=ray_head)
+    address, environment = dashboard
+    with prometheus(tmp_path, address, environment["RAY_AUTH_TOKEN"]) as found:
+        run = raybench("run", "b.yaml", "--max-error-rate", 0.5, cwd=tmp_path, env=environment)
         assert run.code == 0, run.err + run.out
         (closed, opened) = sorted(run.summary["trials"], key=lambda trial: trial["load"]["arrivals"])
         assert {closed["load"]["arrivals"], opened["load"]["arrivals"]} == {"closed", "poisson"}

@@ -9,15 +9,9 @@ how much live and plain differ from none in each round.
 
 import argparse
 import json
-import os
-import re
 import resource
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
@@ -25,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from ray_parts import ray_head
 from terminal import on_terminal
 
 KINDS = ("live", "plain", "none")
@@ -73,33 +68,14 @@ def table(costs: dict[str, list[Cost]]) -> None:
         )
 
 
-@contextmanager
-def ray_of_others(home: Path) -> Iterator[dict[str, str]]:
-    """The environment of a shell from which a Ray is reached that ends with the block."""
-    environment = {**os.environ, "HOME": str(home), "TERM": "xterm-256color", "RAY_AUTH_MODE": "token"}
-    start = [BIN / "ray", "start", "--head", "--block", "--num-cpus=4", "--port=0", "--include-dashboard=false"]
-    log = home / "ray.log"
-    with log.open("wb") as output:
-        head = subprocess.Popen([*start, "--disable-usage-stats"], env=environment, stdout=output, stderr=output)
-    try:
-        end_s = time.monotonic() + 90
-        while not (found := re.search(r"--address='(.*?)'", log.read_text(errors="replace"))):
-            if head.poll() is not None or time.monotonic() > end_s:
-                raise RuntimeError(f"Ray did not start: {log.read_text(errors='replace')}")
-            time.sleep(0.2)
-        yield {**environment, "RAY_ADDRESS": found[1]}
-    finally:
-        head.terminate()
-        head.wait(timeout=60)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--duration", type=int, default=10)
     parser.add_argument("--service-ms", type=float, default=2)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home, ray_of_others(Path(home)) as environment:
+    flags = ["--num-cpus=4", "--include-dashboard=false"]
+    with tempfile.TemporaryDirectory() as home, ray_head(Path(home), flags, {}) as environment:
         costs: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
         measure("none", options, environment, Path(home))  # fills the caches
         for number in range(options.rounds):

@@ -1,4 +1,4 @@
-"""A headless Chromium that opens one file: what it asked for, what it complained about, what it shows.
+"""A headless Chromium that opens one page: what it asked for, what it complained about, what it shows.
 
 The README's pictures: python tests/browser.py DIR/report.html docs/report-1280.png 1280 1000
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,17 +35,23 @@ class Page:
 
 
 def opened(
-    file: Path,
+    page: Path | str,
     script: str = "",
     *,
+    cookies: Mapping[str, str] | None = None,
+    ready: str = "",
     width: int = 1280,
     height: int = 900,
     dark: bool = False,
     picture: Path | None = None,
 ) -> Page:
-    """Open a file in a window of this size, evaluate a script in it, and take a picture of the window if asked to."""
+    """Open a file or an address in a window of this size, evaluate a script in it, and take a picture if asked to.
+
+    A page that draws itself later is waited for until it has the text `ready`.
+    """
+    address = page if isinstance(page, str) else page.resolve().as_uri()
     with _chromium() as url:
-        return asyncio.run(_visit(url, file, script, (width, height), dark, picture))
+        return asyncio.run(_visit(url, address, script, (width, height), dark, picture, cookies or {}, ready))
 
 
 @contextmanager
@@ -71,7 +77,16 @@ def _address(browser: "subprocess.Popen[bytes]", written: Path) -> str:
     raise RuntimeError("Chromium did not start")
 
 
-async def _visit(url: str, file: Path, script: str, size: tuple[int, int], dark: bool, picture: Path | None) -> Page:
+async def _visit(
+    url: str,
+    address: str,
+    script: str,
+    size: tuple[int, int],
+    dark: bool,
+    picture: Path | None,
+    cookies: Mapping[str, str],
+    ready: str,
+) -> Page:
     async with aiohttp.ClientSession() as session, session.get(f"{url}/json/list") as answer:
         target = next(each for each in await answer.json() if each["type"] == "page")
         async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
@@ -82,9 +97,12 @@ async def _visit(url: str, file: Path, script: str, size: tuple[int, int], dark:
             await tab.call("Emulation.setEmulatedMedia", features=theme)
             window = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < _PHONE_PX}
             await tab.call("Emulation.setDeviceMetricsOverride", **window)
+            for name, value in cookies.items():
+                await tab.call("Network.setCookie", name=name, value=value, url=address)
             began = time.monotonic()
-            await tab.call("Page.navigate", url=file.resolve().as_uri())
+            await tab.call("Page.navigate", url=address)
             await tab.until("Page.loadEventFired")
+            await tab.shows(ready)
             tab.page.loaded_s = time.monotonic() - began
             answer = await tab.call("Runtime.evaluate", expression=script, returnByValue=True)
             tab.page.value = answer["result"].get("value")
@@ -114,6 +132,12 @@ class _Tab:
     async def until(self, event: str) -> None:
         while event not in self._events:
             await self._next()
+
+    async def shows(self, text: str) -> None:
+        script, end_s = f"document.body.innerText.includes({json.dumps(text)})", time.monotonic() + _ANSWER_S
+        while not (await self.call("Runtime.evaluate", expression=script))["result"]["value"]:
+            assert time.monotonic() < end_s, f"{text!r} never came"
+            await asyncio.sleep(0.2)
 
     async def _next(self) -> dict[str, Any]:
         message = json.loads((await asyncio.wait_for(self._socket.receive(), _ANSWER_S)).data)

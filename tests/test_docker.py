@@ -16,6 +16,7 @@ from typing import Any
 import docker_parts
 import numpy as np
 import pytest
+import yaml
 from docker_parts import DOCKER, DOCKERFILES, ROOT, copies, instructions, pins, services, variables, versions
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -29,7 +30,7 @@ from raybench.servers.model_server import TF_SERVING_VERSION
 from raybench.servers.process import ServerProcess, free_ports, wait_until
 
 TRITON, TF_SERVING = ("triton_server", "triton_server_cpu"), ("tf_serving_server", "tf_serving_server_cpu")
-RAY = ("ray_head", "ray_worker")
+RAY, MONITORING = ("ray_head", "ray_worker"), ("prometheus", "grafana")
 
 
 def flags(words: list[str]) -> dict[str, list[str]]:
@@ -134,9 +135,9 @@ def test_images_are_not_run_as_root(dockerfile: Path) -> None:
     assert int(instructions(dockerfile, "USER")[-1]) > 0
 
 
-@pytest.mark.parametrize("name", services())
+@pytest.mark.parametrize("name", [name for name in services() if name not in MONITORING])
 def test_models_are_read_only(name: str) -> None:
-    """Every service sees the models, and none can write them; a folder that is missing is not made."""
+    """Every service that measures or serves sees the models, and none can write them; a missing folder is not made."""
     target = "/raybench/models" if name in RAY else "/models"
     (volume,) = [volume for volume in services()[name]["volumes"] if volume["target"] == target]
     assert volume["read_only"] is True
@@ -144,7 +145,7 @@ def test_models_are_read_only(name: str) -> None:
     assert (DOCKER / volume["source"]).resolve() == ROOT / "models"
 
 
-@pytest.mark.parametrize("name", [*TRITON, *TF_SERVING, *RAY])
+@pytest.mark.parametrize("name", services())
 def test_services_say_when_they_are_ready(name: str) -> None:
     """Every service has a health check, a bounded end, and is not started again by itself."""
     service = services()[name]
@@ -326,6 +327,33 @@ def test_rays_token_is_never_baked_in(name: str) -> None:
     assert "RAY_AUTH_TOKEN" not in service["environment"]
     texts = [path.read_text() for path in (*DOCKERFILES, DOCKER / ".env")]
     assert not any("TOKEN" in text or "ray_auth" in text for text in texts)
+
+
+@pytest.mark.parametrize("name", MONITORING)
+def test_what_watches_cannot_change(name: str) -> None:
+    """Prometheus and Grafana see their own configuration alone, read-only, and keep what they write in memory."""
+    service = services()[name]
+    (volume,) = service["volumes"]
+    assert (DOCKER / volume["source"]).is_dir()
+    assert volume["read_only"] is True
+    assert service["tmpfs"]
+
+
+def test_grafana_is_for_looking() -> None:
+    """Whoever is on this host may look without a password, and nobody can log in with Grafana's own."""
+    environment = services()["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+
+
+def test_prometheus_finds_ray() -> None:
+    """Prometheus asks the service that is Ray's head for its nodes, on the dashboard's port, with Ray's own token."""
+    (scraped,) = yaml.safe_load((DOCKER / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    (discovery,) = scraped["http_sd_configs"]
+    port = services()["ray_head"]["ports"][0].rpartition(":")[2]
+    assert discovery["url"] == f"http://ray_head:{port}/api/prometheus/sd"
+    assert discovery["authorization"]["credentials_file"] == f"/run/secrets/{services()['prometheus']['secrets'][0]}"
 
 
 def test_readme_names_services_that_exist() -> None:

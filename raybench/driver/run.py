@@ -39,7 +39,7 @@ def run(
     with staged(benchmark, progress, open_folder) as stage:
         trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
         shards = {n: images.shards(stage.pictures, n) for n in {trial.cell.load.workers for trial in trials}}
-        progress.begin(len(trials))
+        progress.begin(trials)
         for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
             keep(_measure_on_one_server(list(group), stage.shared, shards), stage.shared)
 

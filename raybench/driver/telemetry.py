@@ -31,6 +31,7 @@ class Recording(Protocol):
     def begin(self, phase: str) -> None: ...
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None: ...
     def enter(self, phase: str | None) -> None: ...
+    def server_mib(self) -> float | None: ...
     def taken(self) -> Telemetry: ...
 
 
@@ -124,6 +125,9 @@ class _Recorder:
     def enter(self, phase: str | None) -> None:
         self._recorder.enter(phase)
 
+    def server_mib(self) -> float | None:
+        return self._recorder.server_mib()
+
     def taken(self) -> Telemetry:
         return self._recorder.taken()
 
@@ -139,6 +143,8 @@ class _Elsewhere:
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
+        self._asked: Any = None
+        self._server_mib: float | None = None
         self._problems: list[Problem] = []
 
     def begin(self, phase: str) -> None:
@@ -149,6 +155,14 @@ class _Elsewhere:
 
     def enter(self, phase: str | None) -> None:
         self._ask("enter", phase)
+
+    def server_mib(self) -> float | None:
+        """What it was when asked before: while a trial runs nobody waits for another node."""
+        if self._asked is None or ray.wait([self._asked], timeout=0)[0]:
+            with suppress(RayError):
+                self._server_mib = ray.get(self._asked) if self._asked else None
+            self._asked = self._actor.server_mib.remote()
+        return self._server_mib
 
     def taken(self) -> Telemetry:
         """On the driver's clock."""

@@ -18,11 +18,12 @@ from raybench.clients import shared_memory
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
 from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STREAM, Benchmark
-from raybench.driver.actor import WorkerActor
+from raybench.driver.actor import WorkerActor, end
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
+from raybench.driver.metrics import Tags
 from raybench.driver.statistics import counting
 from raybench.driver.telemetry import NOWHERE, Recorders, Recording
 from raybench.feed import LONGEST_WAIT_S, encoded_bytes
@@ -140,10 +141,11 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
     shared = load.transport == SHARED_MEMORY
     regions = shared_memory.names(server.url, load.workers) if shared else [None] * load.workers
     actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and run.gpus else 0)
-    actors = [
-        actor.remote(replace(task, worker=i, request_count=counts[i], warmup_request_count=warmups[i], region=region))
+    tasks = [
+        replace(task, worker=i, request_count=counts[i], warmup_request_count=warmups[i], region=region)
         for i, region in enumerate(regions)
     ]
+    actors = [actor.remote(each, Tags.of(trial, run.folder.name)) for each in tasks]
     try:
         if shared:
             shared_memory.unregister_orphans(server.url, server.access)
@@ -167,8 +169,7 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
             model_version=descriptions[0].model_version if len(trial.cell.models) == 1 else None,
         )
     finally:
-        for each in actors:
-            ray.kill(each)
+        end(actors)
         if shared:
             shared_memory.unregister(server.url, filter(None, regions), server.access)
 
@@ -190,7 +191,7 @@ def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
 
     def on_chunk(chunk: pa.Table) -> None:
-        run.progress.advance(len(chunk), len(chunk) - len(samples.succeeded(chunk)))
+        run.progress.advance(chunk, crew.recorder.server_mib())
         if run.is_enough(gathered.tables):
             _halt(crew)
 

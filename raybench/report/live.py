@@ -1,16 +1,29 @@
-"""Progress of a run: live bars on a terminal, plain lines elsewhere, or nothing."""
+"""Progress of a run: a live view on a terminal, plain lines elsewhere, or nothing."""
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
-from rich.console import Console
+import pyarrow as pa
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
 from raybench.plan import Trial
+from raybench.report.tally import Course, Tally
+from raybench.telemetry.every import every
 
 _PLAIN_EVERY_S = 10.0
+_REFRESHES_PER_S = 2.0  # each is drawn by the process that gathers: more would cost and show no more
+_BAR_WIDTH = 40
+_SILENT_S = 3.0
+_MEASURED = ("ok", "degraded", "unstable")
+_DASH = "–"
 
 
 class Progress:
@@ -28,103 +41,129 @@ class Progress:
     def step(self, what: str) -> None:
         """A step that takes a while begins."""
 
-    def begin(self, trials: int) -> None:
-        """So many trials follow; a search does not know how many."""
+    def begin(self, trials: Sequence[Trial]) -> None:
+        """These trials follow; a search does not know them."""
 
     def start(self, trial: Trial) -> None:
         """A trial begins."""
 
-    def advance(self, requests: int, failed: int) -> None:
-        """So many requests more are done, of which so many failed."""
+    def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
+        """Samples of measured requests have come, or none; the server holds so much memory, where that is known."""
 
     def end(self, record: dict[str, Any]) -> None:
         """A trial is on disk."""
 
 
-class PlainProgress(Progress):
-    """A line per step, and one each ten seconds of a trial."""
+class _Watched(Progress):
+    """What plain lines and the live view both tell."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._started = time.monotonic()
-        self._numbers = (0, 0)
+        self._console, self._stack = console, ExitStack()
+        self._began_s = self._step_s = time.monotonic()
+        self._what = "starting"
+        self._course = Course((), self._began_s)
+        self._trial: Trial | None = None
+        self._tally: Tally | None = None
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def say(self, line: str) -> None:
         self._console.print(escape(line), highlight=False, soft_wrap=True)
 
     def step(self, what: str) -> None:
-        self.say(f"[{time.monotonic() - self._started:6.1f} s] {what}")
+        self._what, self._step_s = what, time.monotonic()
 
-    def begin(self, trials: int) -> None:
-        self._numbers = (0, trials)
+    def begin(self, trials: Sequence[Trial]) -> None:
+        self._course = Course(trials, time.monotonic())
 
     def start(self, trial: Trial) -> None:
-        self._numbers = (self._numbers[0] + 1, self._numbers[1])
-        self._trial, self._done, self._failed, self._said = trial, 0, 0, time.monotonic()
-        of = f"/{self._numbers[1]}" if self._numbers[1] else ""
-        self.step(f"trial {self._numbers[0]}{of}: {_name(trial)}")
+        self._course.start()
+        self._trial, self._tally = trial, Tally(trial.cell.load)
+        of = f"/{self._course.trials}" if self._course.trials else ""
+        name = f"{trial.cell.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
+        self.step(f"trial {self._course.number}{of}: {name}")
 
-    def advance(self, requests: int, failed: int) -> None:
-        self._done, self._failed = self._done + requests, self._failed + failed
-        if time.monotonic() - self._said >= _PLAIN_EVERY_S:
-            self._said = time.monotonic()
-            self.step(f"  {self._done} of {_total(self._trial) or '?'} requests, {self._failed} failed")
+    def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
+        if self._tally:
+            self._tally.add(chunk, server_mib, time.monotonic())
 
     def end(self, record: dict[str, Any]) -> None:
-        self.step(f"  {record['id']}: {record['status']}")
+        now_s, tally = time.monotonic(), self._tally
+        if self._trial:
+            self._course.end(self._trial, is_measured=record["status"] in _MEASURED, now_s=now_s)
+        facts = f"; {', '.join(_facts(tally, now_s))}" if tally and tally.done else ""
+        self._trial = self._tally = None
+        self._ended(f"{record['id']}: {record['status']}{facts}")
+
+    def _ended(self, line: str) -> None:
+        self.say(line)
+
+    def _run_times(self, tally: Tally | None, now_s: float) -> str:
+        left_s = self._course.left_s(tally.left_s(now_s) if tally else None, now_s)
+        return f"run {_times(now_s - self._began_s, left_s)}"
 
 
-class LiveProgress(Progress):
-    """One bar per trial, a spinner for everything else."""
+class PlainProgress(_Watched):
+    """A line per step, and one every ten seconds."""
 
-    def __init__(self, console: Console) -> None:
-        self._bars = Bars(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        self._step = self._bars.add_task("", total=None, note="")
-        self._numbers = (0, 0)
+    def __init__(self, console: Console, every_s: float = _PLAIN_EVERY_S) -> None:
+        super().__init__(console)
+        self._every_s = every_s
 
     def __enter__(self) -> "Progress":
-        self._bars.start()
+        self._stack.enter_context(every(self._every_s, self._tell))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._bars.remove_task(self._step)
-        self._bars.stop()
-
-    def say(self, line: str) -> None:
-        self._bars.console.print(escape(line), highlight=False, soft_wrap=True)
-
     def step(self, what: str) -> None:
-        self._bars.reset(self._step, description=escape(what), total=None, note="")
+        super().step(what)
+        self._stamped(what)
 
-    def begin(self, trials: int) -> None:
-        self._numbers = (0, trials)
+    def _tell(self) -> None:
+        now_s, tally = time.monotonic(), self._tally
+        if tally and tally.done:
+            times = f"trial {_times(tally.elapsed_s(now_s), tally.left_s(now_s))}, {self._run_times(tally, now_s)}"
+            self._stamped(f"  {', '.join((_count(tally), *_facts(tally, now_s)))}; {times}")
+        else:
+            self._stamped(f"  still {self._what}, for {_clock(now_s - self._step_s)}")
 
-    def start(self, trial: Trial) -> None:
-        self._numbers = (self._numbers[0] + 1, self._numbers[1])
-        self.step(f"trial {self._numbers[0]}" + (f" of {self._numbers[1]}" if self._numbers[1] else ""))
-        self._bar = self._bars.add_task(escape(_name(trial)), total=_total(trial), note="warming up")
-        self._total, self._done, self._failed = _total(trial), 0, 0
-        self._first = 0.0
+    def _ended(self, line: str) -> None:
+        self._stamped(f"  {line}")
 
-    def advance(self, requests: int, failed: int) -> None:
-        self._done, self._failed = self._done + requests, self._failed + failed
-        self._first = self._first or time.monotonic()
-        elapsed = time.monotonic() - self._first
-        parts = [f"{self._done}/{self._total or '?'} requests"]
-        parts += [f"{self._done / elapsed:.1f}/s"] if elapsed > 1 else []
-        parts += [f"{self._failed} failed"] if self._failed else []
-        self._bars.update(self._bar, advance=requests, note=", ".join(parts))
+    def _stamped(self, line: str) -> None:
+        self.say(f"[{time.monotonic() - self._began_s:6.1f} s] {line}")
 
-    def end(self, record: dict[str, Any]) -> None:
-        self._bars.update(self._bar, note=f"{self._done}/{self._total or '?'} requests, {record['status']}")
-        self._bars.stop_task(self._bar)
+
+class LiveProgress(_Watched):
+    """Three lines that are drawn anew twice a second; a trial that has ended leaves one above them."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._spinner = Spinner("dots")
+
+    def __enter__(self) -> "Progress":
+        view = Live(
+            console=self._console, get_renderable=self._view, refresh_per_second=_REFRESHES_PER_S, transient=True
+        )
+        self._stack.enter_context(view)
+        return self
+
+    def _view(self) -> RenderableType:
+        now_s, tally = time.monotonic(), self._tally
+        head = Table.grid(padding=(0, 1))
+        what = f"{self._what}, {_clock(now_s - self._step_s)}  ({self._run_times(tally, now_s)})"
+        head.add_row(self._spinner, _line(what))
+        if tally is None:
+            return head
+        if not tally.done:
+            return Group(head, _line("  warming up"))
+        bar = Table.grid(padding=(0, 1))
+        width = min(_BAR_WIDTH, self._console.width // 3)
+        times = f"{_count(tally)}  trial {_times(tally.elapsed_s(now_s), tally.left_s(now_s))}"
+        bar.add_row(" ", ProgressBar(total=1.0, completed=tally.share(now_s), width=width), _line(times))
+        facts = _line(f"  {'  '.join(_facts(tally, now_s))}")
+        facts.highlight_regex(r"\b[1-9]\d* failed|no reply for.*?s\b", "bold red")
+        return Group(head, bar, facts)
 
 
 def progress(kind: str, console: Console) -> Progress:
@@ -134,9 +173,41 @@ def progress(kind: str, console: Console) -> Progress:
     return LiveProgress(console) if kind == "live" and console.is_terminal else PlainProgress(console)
 
 
-def _name(trial: Trial) -> str:
-    return f"{trial.cell.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
+def _facts(tally: Tally, now_s: float) -> tuple[str, ...]:
+    """Rate, latency so far, errors and memory; a dash is not known, or not yet supported by the sample."""
+    offered = f" of {tally.load.offered_rps:g}" if tally.load.offered_rps else ""
+    latency = tuple(f"{name} {_number(tally.histogram.percentile_ms(name))} ms" for name in ("p50", "p99"))
+    silent_s = tally.silent_s(now_s)
+    return (
+        f"{_number(tally.achieved_rps(now_s))}{offered} requests/s",
+        f"{_number(tally.images_per_s(now_s))} images/s",
+        *latency,
+        f"{tally.failed} failed",
+        f"server {_DASH if tally.server_mib is None else f'{tally.server_mib:.0f}'} MiB",
+        *([f"no reply for {silent_s:.0f} s"] if silent_s > _SILENT_S else []),
+    )
 
 
-def _total(trial: Trial) -> int | None:
-    return trial.cell.load.request_count
+def _count(tally: Tally) -> str:
+    of = f"/{tally.load.request_count}" if tally.load.request_count else ""
+    return f"{tally.done}{of} requests"
+
+
+def _times(elapsed_s: float, left_s: float | None) -> str:
+    return _clock(elapsed_s) + ("" if left_s is None else f", about {_clock(left_s)} left")
+
+
+def _clock(seconds: float) -> str:
+    """Such as 0:07, 12:30 or 1:02:03."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def _number(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _line(text: str) -> Text:
+    """Cut at the terminal's edge: the view keeps its height."""
+    return Text(text, no_wrap=True, overflow="ellipsis")

@@ -28,6 +28,7 @@ class Recorder:
 
     def __init__(self, node: str | None) -> None:
         self._node, self._journal, self._lock = node, Journal(), threading.Lock()
+        self._server_mib: float | None = None
         self._trees: dict[str, list[Tree]] = {}
         self._gpus: gpu.Stream | None = None
         self._gpu_read_s: dict[str, float] = {}
@@ -41,6 +42,7 @@ class Recorder:
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None:
         """Whose memory and CPU are read: the server's process tree, by the pid of its root, and the workers."""
         with self._lock:
+            self._server_mib = None
             self._trees = {
                 PROCESS: [Tree(server)] if server else [],
                 WORKER: [Tree(pid, is_alone=True) for pid in workers],
@@ -52,6 +54,10 @@ class Recorder:
             self._read(with_pss=True)
             self._await_gpus()
         self._journal.enter(phase)
+
+    def server_mib(self) -> float | None:
+        """The memory (RSS) of the server's process tree when it was last read; None is not known."""
+        return self._server_mib
 
     def taken(self) -> Telemetry:
         """What there is until now."""
@@ -109,6 +115,7 @@ class Recorder:
                 for tree in trees:
                     if usage := tree.usage(with_pss=with_pss):
                         self._journal.add(kind, str(tree.pid), **asdict(usage))
+                        self._server_mib = usage.rss_mib if kind == PROCESS else self._server_mib
             host = host_usage()
             self._journal.add(HOST, self._node, host_used_mib=host.used_mib, swapped_mib=host.swapped_mib)
 

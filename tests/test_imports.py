@@ -18,8 +18,8 @@ LAYERS = [
     | {"guardian", "readings"},
     {"plan", "stats", "costs", "conditions", "rounds", "verdicts", "checks", "disturbances", "fairness", "thresholds"}
     | {"verify", "clients", "telemetry", "servers", "images", "export", "feed"},
-    {"worker", "store", "report", "frames", "search", "judge"},
-    {"driver", "doctor", "serve"},
+    {"worker", "store", "report", "search", "judge"},
+    {"driver", "doctor", "serve", "frames"},
     {"cli"},
     {"__main__"},
 ]

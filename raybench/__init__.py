@@ -1,1 +1,14 @@
 """raybench: choose and size an inference server, with numbers that can be defended."""
+
+TYPE_CHECKING = False  # as in typing, which is not imported: every process of raybench imports this file
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from raybench.frames import Frames
+
+
+def load(folder: "str | Path") -> "Frames":
+    """A results folder as pandas frames, finished or not; raises store.StoreError where it is none."""
+    from raybench import frames
+
+    return frames.load(folder)

@@ -218,6 +218,17 @@ def test_requests_are_those_of_the_official_classes(client: TfServingClient) -> 
     assert again == official
 
 
+def test_a_scalar_has_no_dimensions() -> None:
+    """One JPEG file, for a signature that takes no list of them, is a scalar to the official class."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    made = pb.PredictRequest()
+    put(np.array(b"one file"), made.inputs["jpeg_image"])
+    official = predict_pb2.PredictRequest.FromString(made.SerializeToString())
+    assert tf.make_ndarray(official.inputs["jpeg_image"]).tolist() == b"one file"
+
+
 def official_messages() -> dict[str, Any]:
     """The official message for each of ours, by name."""
     from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2

@@ -26,12 +26,12 @@ def array(tensor: Any) -> np.ndarray:
 
 
 def put(array: np.ndarray, tensor: Any) -> None:
-    """An array of uint8, or of bytes (dtype S), into an empty TensorProto."""
+    """An array of uint8, or of bytes (dtype S), into an empty TensorProto; a scalar is one without dimensions."""
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     if array.dtype.kind == "S":
         tensor.dtype = STRING
-        tensor.string_val.extend(array.tolist())
+        tensor.string_val.extend(array.ravel().tolist())
         return
     tensor.dtype = UINT8
     tensor.tensor_content = np.ascontiguousarray(array).tobytes()

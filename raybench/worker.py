@@ -195,6 +195,10 @@ class Worker:
         """Send nothing more; requests in flight are still answered or run into their deadline."""
         self._stop.set()
 
+    def clock_ns(self) -> int:
+        """What the clock of its samples shows: it goes on evenly where the host's is set anew."""
+        return self._anchor_ns + time.perf_counter_ns()
+
     def facts(self) -> dict[str, Any]:
         """Where and what this worker is, and what it has used so far."""
         process = psutil.Process()

@@ -28,6 +28,7 @@ from raybench.steady import Pace, is_steady
 from raybench.telemetry.process import pss_mib
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
+_CHUNK_ROWS = 1000  # 84 kB: up to 100 kB Ray sends along with the news of it, and nothing stays on a node that may die
 _UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
 _WARMUP_WINDOW_S = 0.3
 _CEILING_S = 1.5
@@ -163,12 +164,12 @@ class Worker:
             try:
                 while not sender.done():
                     wait([sender], timeout=_CHUNK_S)
-                    yield self._drain()
+                    yield from self._chunks()
             finally:
                 self.halt()
                 gc.enable()
         sender.result()
-        yield self._drain()
+        yield from self._chunks()
 
     def calibrate(self) -> pa.Table:
         """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
@@ -322,5 +323,12 @@ class Worker:
         while time.perf_counter_ns() < when_ns and not self._stop.is_set():
             time.sleep(0)
 
-    def _drain(self) -> pa.Table:
-        return table([self._samples.popleft() for _ in range(len(self._samples))])
+    def _chunks(self) -> Iterator[pa.Table]:
+        """The samples that are there now, in tables of some rows; an empty one where there are none."""
+        there = len(self._samples)
+        for first in range(0, max(there, 1), _CHUNK_ROWS):
+            yield self._drain(min(_CHUNK_ROWS, there - first))
+
+    def _drain(self, most: int | None = None) -> pa.Table:
+        count = len(self._samples) if most is None else most
+        return table([self._samples.popleft() for _ in range(count)])

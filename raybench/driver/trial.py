@@ -42,6 +42,7 @@ _ENCODE_TIMEOUT_S = 300.0
 _HALT_TIMEOUT_S = 5.0
 _CALIBRATE_TIMEOUT_S = 30.0
 _MARGIN_S = 30.0
+_LOOK_S = 0.5  # between two looks at whether it is enough, each at all samples so far
 Shards = Sequence[Held | Streamed]  # one a worker
 
 
@@ -203,10 +204,15 @@ def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
     times = start_times(crew.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
 
+    looked_s = time.monotonic()
+
     def on_chunk(chunk: pa.Table) -> None:
-        run.progress.advance(len(chunk), len(chunk) - len(samples.succeeded(chunk)))
-        if run.is_enough(gathered.tables):
-            _halt(crew)
+        nonlocal looked_s
+        run.progress.advance(len(chunk), int((~samples.is_ok(chunk)).sum()))
+        if time.monotonic() - looked_s > _LOOK_S:
+            looked_s = time.monotonic()
+            if run.is_enough(gathered.tables):
+                _halt(crew)
 
     def on_loss() -> None:
         if run.benchmark.on_loss == STOP:

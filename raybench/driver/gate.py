@@ -9,7 +9,7 @@ import ray
 
 _PINGS = 10
 _LEAD_S = 1.0
-_LEAD_EACH_S = 0.005  # a worker: so long it takes at most until the last one knows of the start (docs/scale.md)
+_LEAD_EACH_S = 0.002  # a worker: until the last one has been told (docs/scale.md)
 _TIMEOUT_S = 5.0
 
 

@@ -42,7 +42,7 @@ class Heartbeat:
         asked = set(self._asked.values())
         for worker in workers:
             self._silent_s[worker] += passed_s
-            if self._silent_s[worker] > self._timeout_s / 4 and worker not in asked:
+            if self._silent_s[worker] > self._timeout_s / 2 and worker not in asked:
                 self._asked[self._actors[worker].clock_ns.remote()] = worker
         return [worker for worker in workers if self._silent_s[worker] > self._timeout_s]
 

@@ -4,9 +4,11 @@
 
 First one `raybench run` of 16 `fake` workers that answer in no time: samples/s from end to end. Then the driver alone:
 its own gate and gather against streams that bring so many samples/s together, in chunks as workers send them, and cost
-next to nothing; many of them share a process, so that there can be a thousand. Prints a table: how long the clocks took,
-what was left of the time until the start when the last worker had been told, how far apart they began, how long after
-the end the last chunk was in, what the driver spent, and what it grew by beside the samples that it holds.
+next to nothing; many of them share a process, so that there can be a thousand.
+
+Prints a table: how long the clocks took, what was left of the time until the start when the last worker had been told,
+how far apart they began, how long after the end the last chunk was in, what the driver spent, and what it grew by
+beside the samples that it holds.
 """
 
 import argparse

@@ -1,12 +1,14 @@
-"""Signs of life of workers: who is asked, and who is lost."""
+"""Signs of life of workers: who is asked, and who is lost; and what is not waited for."""
 
 import time
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
+from raybench.driver import nodes
 from raybench.driver.heartbeat import Heartbeat
 
 
@@ -54,3 +56,13 @@ def test_a_driver_that_stood_still_loses_nobody(monkeypatch: pytest.MonkeyPatch)
     heartbeat = Heartbeat([calls.actor(number) for number in range(3)], timeout_s=10)
     calls.now_s += 3600
     assert heartbeat.turn([0, 1, 2]) == []
+
+
+def test_images_are_not_waited_for_without_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would let tasks wait forever where no node with a CPU is left; the run ends with a sentence."""
+    monkeypatch.setattr(nodes, "cpus", lambda: 0)
+    assert nodes.while_there_are_cpus(lambda: "made") == "made"
+    with pytest.raises(nodes.LostError, match="no CPU left"):
+        nodes.while_there_are_cpus(lambda: Event().wait(60))
+    with pytest.raises(KeyError):
+        nodes.while_there_are_cpus(lambda: {}["none"])

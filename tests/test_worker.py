@@ -170,7 +170,7 @@ def test_samples_come_while_a_trial_runs() -> None:
 
 
 def test_chunks_are_small_and_not_too_many() -> None:
-    """Ray sends up to 100 kB along with the news of it: such samples outlive their node. Many workers send less often."""
+    """Ray sends up to 100 kB along with the news of it: such samples outlive their node. Many workers send seldom."""
     worker = opened(fake_task("service_ms=0", requests=2500))
     chunks = list(worker.run(time.time()))
     assert sum(map(len, chunks)) == 2500

@@ -7,7 +7,10 @@ from raybench.driver.trial import Shards
 
 
 class Pictures:
-    """The images of a benchmark; the same ones whenever they are made. Raises ConfigError where there are none."""
+    """The images of a benchmark; the same ones whenever they are made.
+
+    Raises ConfigError where there are none, and LostError where no node is left that could make them.
+    """
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
@@ -21,7 +24,7 @@ class Pictures:
     def dealt(self, workers: int) -> Shards:
         """A shard for each of so many workers."""
         if workers not in self._shards:
-            self._shards[workers] = images.shards(self._images, workers)
+            self._shards[workers] = nodes.while_there_are_cpus(lambda: images.shards(self._images, workers))
         return self._shards[workers]
 
     def are_whole(self) -> bool:
@@ -36,7 +39,9 @@ class Pictures:
         self._shards: dict[int, Shards] = {}
         count, source = memory.image_count(self._benchmark), self._benchmark.images
         try:
-            self._images = images.load(source, count, size_px=IMAGE_PX, seed=self._benchmark.seed)
+            self._images = nodes.while_there_are_cpus(
+                lambda: images.load(source, count, size_px=IMAGE_PX, seed=self._benchmark.seed)
+            )
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._nodes = nodes.alive()

@@ -13,7 +13,8 @@ from raybench.clients.access import Access, read_access
 from raybench.config import Benchmark
 from raybench.driver import preflight
 from raybench.driver.cluster import Cluster, connected
-from raybench.driver.loss import LostError, recover
+from raybench.driver.loss import recover
+from raybench.driver.nodes import LostError
 from raybench.driver.pictures import Pictures
 from raybench.driver.telemetry import Recorders, recorders
 from raybench.driver.trial import Run

@@ -18,6 +18,7 @@ from raybench.clients import shared_memory
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
 from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STOP, STREAM, Benchmark
+from raybench.driver import nodes
 from raybench.driver.actor import WorkerActor
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
@@ -180,10 +181,9 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
 
 def _check_cpus(workers: int) -> None:
     """Raise ClientError where nodes are gone since the run began, and actors would wait for a CPU forever."""
-    cpus = int(ray.cluster_resources().get("CPU", 0))
-    if cpus < workers:
+    if (left := nodes.cpus()) < workers:
         raise ClientError(
-            f"{workers} workers need a CPU each, and the Ray cluster has {cpus} left: add nodes, or use fewer workers"
+            f"{workers} workers need a CPU each, and the Ray cluster has {left} left: add nodes, or use fewer workers"
         )
 
 

@@ -203,7 +203,6 @@ def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
     patience = Patience(heartbeat_s=run.benchmark.heartbeat_timeout, reply_s=most_s)
     times = start_times(crew.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
-
     looked_s = time.monotonic()
 
     def on_chunk(chunk: pa.Table) -> None:

@@ -6,7 +6,7 @@ CHOOSE := for p in python3 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done
 PYTHON ?= $(shell $(CHOOSE))
 
-.PHONY: help demo test check lint types browser prometheus lock proto clean
+.PHONY: help demo test check lint types browser prometheus network lock proto clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,10 @@ browser:  ## Debian, as root: the Chromium in which tests open report.html; they
 prometheus:  ## Debian, as root: the Prometheus that scrapes a run in the tests; they are skipped where there is none
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends prometheus
+
+network:  ## Debian, as root: the `ip` with which tests make hosts of their own; they are skipped where there is none
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends iproute2
 
 COMPILE := $(BIN)/uv pip compile --system-certs --quiet --upgrade --generate-hashes --no-emit-index-url \
   --no-emit-find-links --custom-compile-command "make lock"

@@ -13,6 +13,7 @@ from raybench.photos import decode, photos_in, random_crop, sample_photos
 
 _BLOCK_IMAGES = 256
 _PROBE_FILES = 64
+_FETCH_S = 60.0  # of blocks from other nodes
 _STREAM_IMAGES = 2**20  # then a stream begins again: hashes are kept of all that differ
 
 
@@ -62,7 +63,7 @@ class Held:
 
     def batch(self, payload: int, batch_size: int) -> np.ndarray:
         """The images of a payload."""
-        blocks, first = ray.get(self.blocks), payload * batch_size
+        blocks, first = ray.get(self.blocks, timeout=_FETCH_S), payload * batch_size
         starts = np.cumsum([0, *map(len, blocks)])
         parts = zip(blocks, starts, strict=False)
         return np.concatenate([b[max(0, first - at) : max(0, first + batch_size - at)] for b, at in parts])

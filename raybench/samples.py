@@ -202,6 +202,17 @@ def _overlap(samples: pa.Table, keys: list[str], first: str, last: str, *, parts
     return Window(start, end) if end > start else None
 
 
+def gate_skew_ms(samples: pa.Table) -> float | None:
+    """How long after the first worker the last one began, in closed loop; None with one worker, or none.
+
+    In an open loop the schedule is common, and says when each begins.
+    """
+    if is_closed(samples) and len(samples):
+        first = samples.group_by("worker").aggregate([("woke_ns", "min")])["woke_ns_min"]
+        return float(pc.max(first).as_py() - pc.min(first).as_py()) / 1e6 if len(first) > 1 else None
+    return None
+
+
 def begun_in(samples: pa.Table, span: Window) -> np.ndarray:
     """Which requests were sent, or in an open loop due, inside a window, bool [n].
 

@@ -84,6 +84,7 @@ class TrialSummary:
     requests: Requests
     job_s: float | None
     window_s: float | None
+    gate_skew_ms: float | None
     throughput: Throughput | None
     scheduled_rps: float | None
     achieved_rps: float | None
@@ -124,6 +125,7 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         requests=_requests(measured),
         job_s=_job_s(measured),
         window_s=window.seconds if window else None,
+        gate_skew_ms=samples.gate_skew_ms(measured),
         throughput=throughput,
         scheduled_rps=_scheduled_rps(measured, begun, window),
         achieved_rps=samples.achieved_rps(measured, window) if window else None,

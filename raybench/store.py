@@ -24,7 +24,7 @@ from raybench import readings, samples
 from raybench.config import Benchmark, ConfigError
 from raybench.search import Goal, goal
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _RUNNING, _SEARCH = "running.json", "search.json"
 _POOL = pa.system_memory_pool()  # gives back what is freed, where Arrow's own keeps it for its next table
 _PROBE_BYTES = 2**20  # a run needs a little more than nothing

@@ -28,6 +28,8 @@ from raybench.steady import Pace, is_steady
 from raybench.telemetry.process import pss_mib
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
+_CHUNKS_PER_S = 400  # of all workers together: a driver takes in about 1000 on a core of its own (docs/scale.md)
+CHUNK_ROWS = 1000  # 84 kB: up to 100 kB Ray sends along with the news of it, and nothing stays on a node that may die
 _UNAVAILABLE_S = 0.05  # a server that is gone refuses at once: no storm of refusals
 _WARMUP_WINDOW_S = 0.3
 _CEILING_S = 1.5
@@ -59,6 +61,11 @@ class Payloads:
     image_hashes: tuple[str, ...]
     request_bytes: int
     held_mib: float | None  # by which encoding made the worker's process grow; None: requests come and go
+
+
+def chunk_s(workers: int) -> float:
+    """How long a worker of so many keeps its samples."""
+    return max(_CHUNK_S, workers / _CHUNKS_PER_S)
 
 
 class Worker:
@@ -146,7 +153,7 @@ class Worker:
         return merge(windows)
 
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
-        """Wait for the common start (epoch seconds), send, and yield the samples about twice a second."""
+        """Wait for the common start (epoch seconds), send, and yield the samples in chunks, about twice a second."""
         load = self._task.cell.load
         self._kept.clear()
         gc.collect()
@@ -162,13 +169,13 @@ class Worker:
             sender = pool.submit(self._send_on_lanes, MEASURED, total, deadline_ns=deadline, due_ns=due)
             try:
                 while not sender.done():
-                    wait([sender], timeout=_CHUNK_S)
-                    yield self._drain()
+                    wait([sender], timeout=chunk_s(load.workers))
+                    yield from self._chunks()
             finally:
                 self.halt()
                 gc.enable()
         sender.result()
-        yield self._drain()
+        yield from self._chunks()
 
     def calibrate(self) -> pa.Table:
         """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
@@ -194,6 +201,10 @@ class Worker:
     def halt(self) -> None:
         """Send nothing more; requests in flight are still answered or run into their deadline."""
         self._stop.set()
+
+    def clock_ns(self) -> int:
+        """What the clock of its samples shows: it goes on evenly where the host's is set anew."""
+        return self._anchor_ns + time.perf_counter_ns()
 
     def facts(self) -> dict[str, Any]:
         """Where and what this worker is, and what it has used so far."""
@@ -318,5 +329,12 @@ class Worker:
         while time.perf_counter_ns() < when_ns and not self._stop.is_set():
             time.sleep(0)
 
-    def _drain(self) -> pa.Table:
-        return table([self._samples.popleft() for _ in range(len(self._samples))])
+    def _chunks(self) -> Iterator[pa.Table]:
+        """The samples that are there now, in tables of some rows; an empty one where there are none."""
+        there = len(self._samples)
+        for first in range(0, max(there, 1), CHUNK_ROWS):
+            yield self._drain(min(CHUNK_ROWS, there - first))
+
+    def _drain(self, most: int | None = None) -> pa.Table:
+        count = len(self._samples) if most is None else most
+        return table([self._samples.popleft() for _ in range(count)])

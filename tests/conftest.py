@@ -1,6 +1,5 @@
 """Shared parts: exported models, one real Triton and one real Ray for the whole session."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, wait_for_line
+from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, ray_shell, wait_for_line
 
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.process import free_ports
@@ -59,14 +58,7 @@ def tfs_double(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a shell from which a Ray cluster of 8 CPUs, started by others, is reached."""
     home = tmp_path_factory.mktemp("home")
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "0" * 64,
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        "RAY_worker_niceness": "0",
-    }
+    environment = ray_shell(home)
     command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=8", "--port=0", "--include-dashboard=false"]
     log = home / "ray.log"
     with log.open("wb") as output:

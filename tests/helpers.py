@@ -85,6 +85,8 @@ def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node:
         "cores": 4,
         "clock_offset_ns": 0,
         "clock_round_trip_ns": 500_000,
+        "clock_drift_ns": 0,
+        "clock_uncertainty_ns": 250_000,
         "payload_held_mib": 10.0,
         "pid": 100 + number,
         "nice": 0,

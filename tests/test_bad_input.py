@@ -187,6 +187,8 @@ FLAGS = {
     "a quality of pixels": run("--jpeg-quality 75", "jpeg-quality is 75", "--signature predict_jpegs"),
     "a percentage of zero": run("--stability-percentage 0", "stability-percentage is 0.0", "above 0"),
     "no time to warm up": run("--warmup-timeout 0", "warmup-timeout is 0.0", "above 0"),
+    "no time for a sign of life": run("--heartbeat-timeout 0.5", "heartbeat-timeout is 0.5", "1 or more"),
+    "an unknown way out of a loss": run("--on-loss retry", "on-loss is retry", "continue, stop"),
     "more in flight than requests": run("--request-count 3", "request-count is 3", "4 workers x 1", "at least"),
     "instances of a server by url": run("--url triton=h:1 --instances 2", "instances is 2", "leave out one"),
     "a url of TensorFlow in process": run("--url local=h:1", "url is h:1", "no url"),

@@ -25,7 +25,7 @@ from helpers import MS, OPEN, lanes, observed, record, results, sample, server_f
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
 
-from raybench import checks, costs, disturbances, fairness, rounds, samples, search, stats, store, verdicts
+from raybench import checks, clocks, costs, disturbances, fairness, rounds, samples, search, stats, store, verdicts
 from raybench.conditions import Conditions, Problem
 from raybench.config import Benchmark
 from raybench.driver.trial import not_measured
@@ -334,7 +334,7 @@ def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:
 
 def test_doubts_have_the_codes_of_the_schema() -> None:
     """The schema lists the code of every doubt that there is, and no other."""
-    sources = [Path(each.__file__).read_text() for each in (checks, disturbances, fairness)]
+    sources = [Path(each.__file__).read_text() for each in (checks, clocks, disturbances, fairness)]
     calls = [node for text in sources for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     codes = [word.value for call in calls for word in call.keywords if word.arg == "code"]
     assert sorted(ast.literal_eval(code) for code in codes) == SCHEMA["$defs"]["doubt"]["properties"]["code"]["enum"]

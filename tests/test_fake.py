@@ -27,6 +27,12 @@ def test_a_script_is_read(text: str, script: Script) -> None:
     assert read_script(text) == script
 
 
+def test_no_time_is_no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service time of 0 takes none: a sleep of 0 s costs 70 us, and the client would be measured with it."""
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it slept"))
+    assert FakeClient("service_ms=0").send(b"", 1.0).is_ok
+
+
 @pytest.mark.parametrize(
     "text",
     ["speed=9", "service_ms", "service_ms=fast", "fail_every=1.5", "127.0.0.1:8001", "service_ms=-1", "service_ms=nan"],

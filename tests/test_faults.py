@@ -1,12 +1,9 @@
 """Faults in the middle of a run: processes killed or stopped from outside, by the pids that the run itself names."""
 
-import json
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +11,14 @@ import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from real_parts import BIN, eventually, newest_results, raybench, small_disk
+from midway import announced, ended, started
+from real_parts import eventually, newest_results, raybench, small_disk
 
 MODEL = "mobilenet-no-opt"
-_END_S = 150
-
-
-@contextmanager
-def started(*arguments: object, cwd: Path, env: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    """`raybench run` in the middle of its first trial: it has announced its pids and has had replies for a while."""
-    command = [str(BIN / "raybench"), "run", *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert eventually(lambda: process.poll() is not None or bool(announced(cwd)), 90), "no trial was announced"
-        time.sleep(4)
-        assert process.poll() is None, process.communicate()
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def announced(cwd: Path) -> Any:
-    """The record of the trial that is being measured."""
-    folder = newest_results(cwd)
-    file = folder / "running.json" if folder else None
-    return json.loads(file.read_text()) if file and file.exists() else None
 
 
 def pids(record: Any, name: str) -> list[int]:
     return [int(pid) for pid, there in record["processes"]["server"].items() if there.startswith(name)]
-
-
-def ended(process: "subprocess.Popen[str]", cwd: Path, env: dict[str, str]) -> tuple[int, str, Any]:
-    """Exit code, output and summary of a run that ends by itself."""
-    out, err = process.communicate(timeout=_END_S)
-    folder = newest_results(cwd)
-    assert folder, out + err
-    return process.returncode, out + err, raybench("report", folder, cwd=cwd, env=env).summary
 
 
 def gone(processes: list[psutil.Process]) -> bool:
@@ -167,7 +134,7 @@ def test_full_disk_ends_the_run(ray_environment: dict[str, str], tmp_path: Path)
                 while True:
                     fills.write(bytes(1000))
                     fills.flush()
-            printed, err = process.communicate(timeout=_END_S)
+            printed, err = process.communicate(timeout=150)
         assert process.returncode == 1, printed + err
         assert "Error: " in err
         assert "No space left on device; what was measured before is intact" in err

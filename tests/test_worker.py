@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import os
+import pickle
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +18,7 @@ from helpers import DEADLINE_S, MS, fake_task, images, wait_until
 from raybench import samples
 from raybench.clients.base import ClientError
 from raybench.photos import jpegs
-from raybench.worker import Task, Worker
+from raybench.worker import CHUNK_ROWS, Task, Worker, chunk_s
 
 
 def opened(task: Task, count: int = 6) -> Worker:
@@ -166,6 +167,25 @@ def test_samples_come_while_a_trial_runs() -> None:
     chunks = list(worker.run(time.time()))
     assert len(chunks[0]) == 0
     assert sum(map(len, chunks)) == 1
+
+
+def test_chunks_are_small_and_not_too_many() -> None:
+    """Ray sends up to 100 kB along with the news of it: such samples outlive their node. Many workers send seldom."""
+    worker = opened(fake_task("service_ms=0", requests=2500))
+    chunks = list(worker.run(time.time()))
+    assert sum(map(len, chunks)) == 2500
+    assert max(map(len, chunks)) == CHUNK_ROWS
+    assert max(len(pickle.dumps(chunk, protocol=5)) for chunk in chunks) < 100_000
+    assert [chunk_s(workers) for workers in (1, 200, 1000)] == [0.5, 0.5, 2.5]
+
+
+def test_the_clock_of_samples_goes_on_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose clock is set anew in the middle of a trial moves neither its samples nor what the driver sees."""
+    worker = opened(fake_task(requests=1))
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+    before_ns = worker.clock_ns()
+    (sent_ns,) = samples.merge(list(worker.run(before_ns / 1e9)))["sent_ns"].to_pylist()
+    assert before_ns <= sent_ns <= worker.clock_ns() < before_ns + DEADLINE_S * 1e9
 
 
 def test_a_run_that_is_abandoned_stops_sending() -> None:

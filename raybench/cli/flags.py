@@ -62,6 +62,10 @@ def benchmark_flags(command: Callable[..., Any], number: type = int) -> Callable
         click.option("--jpeg-quality", type=int, help="Of the files that predict_jpegs takes, up to 100.  [90]"),
         click.option("--shared-memory", help="system: images reach a Triton on this host without the network.  [none]"),
         click.option("--timeout", type=float, help="Deadline of one request, seconds.  [60]"),
+        click.option(
+            "--heartbeat-timeout", type=float, help="Seconds without a sign of a worker after which it is lost.  [10]"
+        ),
+        click.option("--on-loss", help="continue or stop where a worker or a node is lost.  [continue]"),
         click.option("--address", help="Ray cluster to join.  [one of our own]"),
         click.option("--server-bind", help="Address that servers we start listen on.  [127.0.0.1]"),
         click.option("--out", help="Where results folders go.  [results]"),

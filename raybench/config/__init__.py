@@ -8,6 +8,7 @@ from typing import Any
 from raybench.config import checks, file
 from raybench.config.threshold import Threshold, ratio, threshold
 from raybench.config.values import (
+    CONTINUE,
     ECHO,
     IMAGE_BYTES,
     IMAGE_PX,
@@ -17,6 +18,7 @@ from raybench.config.values import (
     LOAD_KEYS,
     SERVER_KINDS,
     SHARED_MEMORY,
+    STOP,
     STREAM,
     UI_KINDS,
     VARIANTS,
@@ -31,6 +33,7 @@ from raybench.config.values import (
 )
 
 __all__ = [
+    "CONTINUE",
     "ECHO",
     "IMAGE_BYTES",
     "IMAGE_PX",
@@ -40,6 +43,7 @@ __all__ = [
     "LOAD_KEYS",
     "SERVER_KINDS",
     "SHARED_MEMORY",
+    "STOP",
     "STREAM",
     "UI_KINDS",
     "VARIANTS",

@@ -12,6 +12,7 @@ from raybench.config.values import (
     FEED_KINDS,
     JPEGS,
     LARGEST_SEED,
+    LOSS_KINDS,
     SERVER_KINDS,
     SHARED_MEMORY_KINDS,
     SIZE,
@@ -71,6 +72,8 @@ def _check_numbers(b: Benchmark) -> None:
         seconds = getattr(b, name)
         most_s = f"give a time in seconds above 0, at most {_LONGEST_S}"
         _require(seconds is None or 0 < seconds <= _LONGEST_S, name, seconds, most_s)
+    heartbeat_s = b.heartbeat_timeout
+    _require(1 <= heartbeat_s <= _LONGEST_S, "heartbeat_timeout", heartbeat_s, "give a time in seconds of 1 or more")
     percentage = b.stability_percentage
     _require(0 < percentage <= 1e6, "stability_percentage", percentage, "give a percentage above 0, such as 10")
     is_tolerance = b.tolerance is None or 0 < b.tolerance < 1e9
@@ -87,6 +90,7 @@ def _check_texts(b: Benchmark) -> None:
         distribution in DISTRIBUTIONS, "request_distribution", distribution, f"there are {', '.join(DISTRIBUTIONS)}"
     )
     _require(b.ui in UI_KINDS, "ui", b.ui, f"there are {', '.join(UI_KINDS)}")
+    _require(b.on_loss in LOSS_KINDS, "on_loss", b.on_loss, f"there are {', '.join(LOSS_KINDS)}")
     shared, kinds = b.shared_memory, ", ".join(SHARED_MEMORY_KINDS)
     _require(shared in SHARED_MEMORY_KINDS, "shared_memory", shared, f"there are {kinds}")
     _require(b.feed in FEED_KINDS, "feed", b.feed, f"there are {', '.join(FEED_KINDS)}")

@@ -10,6 +10,7 @@ from typing import Any
 SERVER_KINDS = ("triton", "tfserving", "local", "fake")
 _STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as processes of their own
 UI_KINDS = ("live", "plain", "none")
+CONTINUE, STOP = LOSS_KINDS = ("continue", "stop")  # of a run that lost a worker or a node
 VARIANTS = ("no-opt", "xla-amp")
 IMAGE_PX = 224
 IMAGE_BYTES = IMAGE_PX * IMAGE_PX * 3  # as pixels
@@ -107,6 +108,8 @@ class Benchmark:
     feed: str = PRELOAD
     memory_budget: str | None = None
     timeout: float = 60.0
+    heartbeat_timeout: float = 10.0
+    on_loss: str = CONTINUE
     address: str | None = None
     server_bind: str = "127.0.0.1"
     out: str = "results"

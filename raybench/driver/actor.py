@@ -3,7 +3,6 @@
 import atexit
 import os
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -66,7 +65,7 @@ class _Worker:
 
     @ray.method(concurrency_group="control")
     def clock_ns(self) -> int:
-        return time.time_ns()
+        return self._worker.clock_ns()
 
     @ray.method(concurrency_group="control")
     def facts(self) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
 
 from raybench import verify
 from raybench.config import ECHO, Benchmark
+from raybench.driver.facts import told
 from raybench.images import Held, Streamed
 from raybench.model_facts import describe_model
 from raybench.photos import jpegs
@@ -30,16 +30,14 @@ class Sampled:
 def sample(actors: list[Any], lost: Collection[int], trial: Trial, shards: Sequence[Held | Streamed]) -> list[Sampled]:
     """What the workers that are left have kept, beside the images that they sent."""
     batch_size, models, quality = trial.cell.load.batch_size, trial.cell.models, trial.cell.jpeg_quality
+    left = {worker: actor for worker, actor in enumerate(actors) if worker not in lost}
     sampled = []
-    for worker, actor in enumerate(actors):
-        if worker in lost:
-            continue
-        try:
-            replies = ray.get(actor.replies.remote(), timeout=_TIMEOUT_S)
-        except (RayError, GetTimeoutError):
-            continue
+    for worker, replies in told(left, "replies", _TIMEOUT_S).items():
         for payload, outputs in replies:
-            batch = shards[worker].batch(payload, batch_size)[: verify.IMAGES]
+            try:
+                batch = shards[worker].batch(payload, batch_size)[: verify.IMAGES]
+            except RayError:  # they lay on a node that is gone
+                continue
             batch = jpegs(batch, quality) if quality else batch
             few = {name: array[: verify.IMAGES] for name, array in outputs.items()}
             sampled.append(Sampled(models[payload % len(models)], batch, few))

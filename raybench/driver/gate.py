@@ -1,6 +1,7 @@
-"""A common start for workers whose clocks differ."""
+"""A common start for workers whose clocks differ, and what is known of those clocks."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,13 @@ import ray
 
 _PINGS = 10
 _LEAD_S = 1.0
-_TIMEOUT_S = 30.0
+_LEAD_EACH_S = 0.002  # a worker: until the last one has been told (docs/scale.md)
+_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Clock:
-    """A worker's wall clock against the driver's: offset (worker − driver), right to half a round trip; ns."""
+    """A worker's clock against the driver's: offset (worker − driver), right to half a round trip; ns."""
 
     offset_ns: int
     round_trip_ns: int
@@ -31,7 +33,23 @@ def measure_clock(actor: Any) -> Clock:
     return best
 
 
-def start_times(clocks: list[Clock]) -> list[float]:
+def start_times(clocks: Iterable[Clock]) -> list[float]:
     """One instant a little ahead, as each worker's own clock will show it; epoch seconds."""
-    instant_s = time.time() + _LEAD_S
-    return [instant_s + clock.offset_ns / 1e9 for clock in clocks]
+    offsets_s = [clock.offset_ns / 1e9 for clock in clocks]
+    instant_s = time.time() + _LEAD_S + _LEAD_EACH_S * len(offsets_s)
+    return [instant_s + offset_s for offset_s in offsets_s]
+
+
+def clock_facts(start: Clock, end: Clock | None) -> dict[str, int | None]:
+    """A worker's clock over a trial, measured before and after it; `end` is None of one that was lost.
+
+    The offset is the mean of both, so that it is off by half the drift at most, and by half the longer round trip.
+    """
+    drift_ns = end.offset_ns - start.offset_ns if end else None
+    round_trip_ns = max(start.round_trip_ns, end.round_trip_ns if end else 0)
+    return {
+        "clock_offset_ns": start.offset_ns + (drift_ns or 0) // 2,
+        "clock_round_trip_ns": round_trip_ns,
+        "clock_drift_ns": drift_ns,
+        "clock_uncertainty_ns": (round_trip_ns + abs(drift_ns or 0) + 1) // 2,
+    }

@@ -1,15 +1,17 @@
 """Chunks of samples from streaming actors, as they come; a worker that is lost keeps what it had sent."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
-_CHUNK_S = 30.0  # a worker yields every second, if only an empty chunk
+from raybench.driver.heartbeat import Heartbeat
+
+_CHUNK_S = 30.0  # one that is there came with the news of it, or lies on a node that was there a moment ago
 
 
 @dataclass
@@ -20,21 +22,46 @@ class Gathered:
     lost: dict[int, str] = field(default_factory=dict)
 
 
-def gather(
-    streams: dict[Any, int], gathered: Gathered, on_chunk: Callable[[pa.Table], None], *, silence_s: float
-) -> None:
-    """Read every stream (generator -> worker number) to its end into `gathered`.
+@dataclass(frozen=True)
+class Patience:
+    """When a worker is lost: so long without a sign of life, or without a reply, for every request has a deadline."""
 
-    A worker without a single reply, good or bad, for `silence_s` is lost: every request has a deadline below that.
-    """
-    heard = dict.fromkeys(streams, time.monotonic())
+    heartbeat_s: float
+    reply_s: float
+
+
+def gather(
+    actors: Sequence[Any],
+    streams: dict[Any, int],
+    gathered: Gathered,
+    patience: Patience,
+    *,
+    on_chunk: Callable[[pa.Table], None],
+    on_loss: Callable[[], None],
+) -> None:
+    """Read every stream (generator -> number of its actor) to its end into `gathered`."""
+    heartbeat = Heartbeat(actors, patience.heartbeat_s)
+    replied_s = dict.fromkeys(streams, time.monotonic())
     while streams:
-        ready, _ = ray.wait(list(streams), num_returns=1, timeout=1.0)
-        for stream in ready:
+        lost_before = len(gathered.lost)
+        for stream in _ready(list(streams), heartbeat.turn_s):
+            heartbeat.heard(streams[stream])
             if _take(stream, streams, gathered, on_chunk):
-                heard[stream] = time.monotonic()
-        for stream in [s for s in streams if time.monotonic() - heard[s] > silence_s]:
-            gathered.lost[streams.pop(stream)] = f"had no reply for {silence_s:.0f} s"
+                replied_s[stream] = time.monotonic()
+        silent = heartbeat.turn(streams.values())
+        for stream, worker in list(streams.items()):
+            if worker in silent:
+                gathered.lost[streams.pop(stream)] = f"gave no sign of life for {patience.heartbeat_s:g} s"
+            elif time.monotonic() - replied_s[stream] > patience.reply_s:
+                gathered.lost[streams.pop(stream)] = f"had no reply for {patience.reply_s:.0f} s"
+        if len(gathered.lost) > lost_before:
+            on_loss()
+
+
+def _ready(streams: list[Any], timeout_s: float) -> list[Any]:
+    """All streams that have something, as soon as one has: asked for one alone, Ray names the first time and again."""
+    first, _ = ray.wait(streams, num_returns=1, timeout=timeout_s)
+    return ray.wait(streams, num_returns=len(streams), timeout=0)[0] if first else []
 
 
 def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Callable[[pa.Table], None]) -> int:
@@ -43,6 +70,8 @@ def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Ca
         chunk = ray.get(next(stream), timeout=_CHUNK_S)
     except StopIteration:
         streams.pop(stream)
+    except ActorUnavailableError:
+        gathered.lost[streams.pop(stream)] = "its actor died, or its node did, or the network between"
     except RayActorError as error:
         gathered.lost[streams.pop(stream)] = f"its actor died: {str(error).splitlines()[0]}"
     except RayError as error:

@@ -5,10 +5,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from raybench import images, plan, store
+from raybench import plan, store
 from raybench.config import Benchmark
-from raybench.driver.stage import keep, staged
-from raybench.driver.trial import Run, measure, not_measured
+from raybench.driver.stage import Stage, keep, staged
+from raybench.driver.trial import measure, not_measured
 from raybench.plan import Trial
 from raybench.report.live import Progress
 from raybench.servers import ServerError, ServerUnavailable, running
@@ -38,15 +38,16 @@ def run(
 
     with staged(benchmark, progress, open_folder) as stage:
         trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
-        shards = {n: images.shards(stage.pictures, n) for n in {trial.cell.load.workers for trial in trials}}
+        for workers in {trial.cell.load.workers for trial in trials}:
+            stage.pictures.dealt(workers)  # before any worker or server is there
         progress.begin(trials)
         for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
-            keep(_measure_on_one_server(list(group), stage.shared, shards), stage.shared)
+            keep(_measure_on_one_server(list(group), stage), stage)
 
 
-def _measure_on_one_server(trials: list[Trial], shared: Run, shards: dict[int, Any]) -> Iterator[Observed]:
+def _measure_on_one_server(trials: list[Trial], stage: Stage) -> Iterator[Observed]:
     """The trials of one server in one round, with the server running around them; one that fails is started anew."""
-    left = list(trials)
+    left, shared = list(trials), stage.shared
     try:
         while left:
             shared.progress.step(f"starting {left[0].cell.server.label}")
@@ -55,7 +56,7 @@ def _measure_on_one_server(trials: list[Trial], shared: Run, shards: dict[int, A
                 while left and server.failure() is None:
                     trial = left.pop(0)
                     shared.progress.start(trial)
-                    yield measure(trial, shared, server, shards[trial.cell.load.workers])
+                    yield measure(trial, shared, server, stage.pictures.dealt(trial.cell.load.workers))
     except ServerError as error:
         status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
         for trial in left:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raybench import images, plan, store
+from raybench import plan, store
 from raybench.config import Benchmark
 from raybench.driver.stage import Stage, keep, staged
 from raybench.driver.trial import Run, measure, not_measured
@@ -34,7 +34,7 @@ def search(
 
     with staged(benchmark, progress, open_folder) as stage:
         for first in plan.series(benchmark):
-            keep(_Climb(first, goal, stage).trials(), stage.shared)
+            keep(_Climb(first, goal, stage).trials(), stage)
 
 
 class _Climb:
@@ -59,7 +59,7 @@ class _Climb:
     def _on_one_server(self, server: Running) -> Iterator[Observed]:
         while server.failure() is None and (trial := self._next()) is not None:
             self._stage.shared.progress.start(trial)
-            shards = images.shards(self._stage.pictures, trial.cell.load.workers)
+            shards = self._stage.pictures.dealt(trial.cell.load.workers)
             yield self._kept(measure(trial, self._shared(trial), server, shards))
             if self._goal.kind == OOM and self._points[-1].verdict == BROKE:
                 return

@@ -8,11 +8,14 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from raybench import images, store
+from raybench import store
 from raybench.clients.access import Access, read_access
-from raybench.config import IMAGE_PX, Benchmark, ConfigError
-from raybench.driver import memory, preflight
+from raybench.config import Benchmark
+from raybench.driver import preflight
 from raybench.driver.cluster import Cluster, connected
+from raybench.driver.loss import recover
+from raybench.driver.nodes import LostError
+from raybench.driver.pictures import Pictures
 from raybench.driver.telemetry import Recorders, recorders
 from raybench.driver.trial import Run
 from raybench.report.live import Progress
@@ -32,7 +35,7 @@ class Stage:
     """Everything that the trials of a run share, and their images."""
 
     shared: Run
-    pictures: images.Images
+    pictures: Pictures
 
 
 @contextmanager
@@ -50,6 +53,8 @@ def staged(benchmark: Benchmark, progress: Progress, open_folder: Callable[[dict
         try:
             with recorders() as recording:
                 yield from _opened(benchmark, access, cluster, recording, progress, open_folder)
+        except LostError as error:
+            raise RunError(str(error)) from error
         except RayError as error:
             raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
 
@@ -63,7 +68,7 @@ def _opened(
     open_folder: Callable[[dict[str, Any]], Path],
 ) -> Iterator[Stage]:
     progress.step(f"reading images ({benchmark.images})")
-    pictures = _images(benchmark)
+    pictures = Pictures(benchmark)
     if pictures.unreadable:
         progress.say(_skipped(pictures.unreadable))
     folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
@@ -84,21 +89,19 @@ def _opened(
             store.finish(folder)
 
 
-def keep(trials: Iterable[Observed], shared: Run) -> None:
-    """Write each trial before the next begins; an interrupt is raised after the trial that it cut short is written."""
+def keep(trials: Iterable[Observed], stage: Stage) -> None:
+    """Write each trial before the next begins; an interrupt is raised after the trial that it cut short is written.
+
+    Raises LostError where a worker was lost and the run shall stop then.
+    """
+    shared = stage.shared
     for observed in trials:
         store.save(shared.folder, observed)
         shared.progress.end(observed.record)
         if observed.record["status"] == "interrupted":
             raise KeyboardInterrupt
-
-
-def _images(benchmark: Benchmark) -> images.Images:
-    """The one dataset of the run."""
-    try:
-        return images.load(benchmark.images, memory.image_count(benchmark), size_px=IMAGE_PX, seed=benchmark.seed)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+        if lost := observed.record.get("lost"):
+            recover(shared.benchmark, stage.pictures, shared.progress, lost)
 
 
 def _skipped(names: tuple[str, ...]) -> str:

@@ -172,6 +172,9 @@ class _Elsewhere:
                 found = _shifted(found, measure_clock(self._actor).offset_ns)
         return replace(found, problems=(*found.problems, *self._problems))
 
+    def close(self) -> None:
+        self._ask("close")
+
     def _ask(self, method: str, *arguments: Any) -> Any:
         if self._problems:
             return None
@@ -187,11 +190,11 @@ def _elsewhere(node_id: str) -> Iterator[_Elsewhere]:
     actor = _RecorderActor.options(
         scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
     ).remote()
+    recorder = _Elsewhere(actor)
     try:
-        yield _Elsewhere(actor)
+        yield recorder
     finally:
-        with suppress(RayError, GetTimeoutError):
-            ray.get(actor.close.remote(), timeout=_TIMEOUT_S)
+        recorder.close()
         ray.kill(actor)
 
 

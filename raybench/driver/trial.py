@@ -11,18 +11,20 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayActorError, RayError
 
 from raybench import samples, store
 from raybench.clients import shared_memory
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STREAM, Benchmark
+from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STOP, STREAM, Benchmark
+from raybench.driver import nodes
 from raybench.driver.actor import WorkerActor, end
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
+from raybench.driver.facts import worker_facts
 from raybench.driver.gate import Clock, measure_clock, start_times
-from raybench.driver.gather import Gathered, gather
+from raybench.driver.gather import Gathered, Patience, gather
 from raybench.driver.metrics import Tags
 from raybench.driver.statistics import counting
 from raybench.driver.telemetry import NOWHERE, Recorders, Recording
@@ -42,6 +44,7 @@ _ENCODE_TIMEOUT_S = 300.0
 _HALT_TIMEOUT_S = 5.0
 _CALIBRATE_TIMEOUT_S = 30.0
 _MARGIN_S = 30.0
+_LOOK_S = 0.5  # between two looks at whether it is enough, each at all samples so far
 Shards = Sequence[Held | Streamed]  # one a worker
 
 
@@ -94,7 +97,7 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
                     _send(trial, crew, gathered, run)
                 finally:
                     crew.recorder.enter(DRAINED)
-                    record |= _facts(crew, gathered, count.total())
+                    record |= _facts(crew, gathered.lost, count.total())
                     gathered.tables.insert(0, crew.warmup)
                     telemetry = crew.recorder.taken()
             answers = sample(crew.actors, gathered.lost, trial, shards)
@@ -105,8 +108,10 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
         record["server_ended"] = server.failure()
         status, reason = _outcome(trial, gathered, record["server_ended"], record["server_statistics"])
         record["verification"] = verified(trial, run.benchmark, answers, run.reference)
-    except (ClientError, ServerError, RayError, GetTimeoutError) as error:
+    except (ClientError, ServerError, RayError) as error:
         status, reason = "failed", _sentence(error)
+        if isinstance(error, RayActorError):
+            record["lost"] = f"a worker was lost before the start: {reason}"
     except KeyboardInterrupt:
         status, reason = "interrupted", "interrupted from outside; what was measured until then is kept"
     record |= {"ended": _now(), "status": status, "reason": reason, "telemetry": telemetry.facts}
@@ -138,6 +143,7 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
         seed=(run.benchmark.seed, trial.round),
         stream_bytes=encoded_bytes(run.benchmark.budget_bytes // load.workers, load.batch_size * IMAGE_BYTES),
     )
+    _check_cpus(load.workers)
     shared = load.transport == SHARED_MEMORY
     regions = shared_memory.names(server.url, load.workers) if shared else [None] * load.workers
     actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and run.gpus else 0)
@@ -174,6 +180,14 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
             shared_memory.unregister(server.url, filter(None, regions), server.access)
 
 
+def _check_cpus(workers: int) -> None:
+    """Raise ClientError where nodes are gone since the run began, and actors would wait for a CPU forever."""
+    if (left := nodes.cpus()) < workers:
+        raise ClientError(
+            f"{workers} workers need a CPU each, and the Ray cluster has {left} left: add nodes, or use fewer workers"
+        )
+
+
 def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
     """What every worker answers in one step; raises ClientError naming the step and the workers that did not."""
     _, late = ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
@@ -186,20 +200,32 @@ def _all(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
 def _send(trial: Trial, crew: Crew, gathered: Gathered, run: Run) -> None:
     """Open the gate and gather; when it is enough, and on an interrupt, halt the workers and keep what they have."""
     load = trial.cell.load
-    silence_s = load.timeout_s + _MARGIN_S + (LONGEST_WAIT_S if load.feed == STREAM else 0)
+    most_s = load.timeout_s + _MARGIN_S + (LONGEST_WAIT_S if load.feed == STREAM else 0)
+    patience = Patience(heartbeat_s=run.benchmark.heartbeat_timeout, reply_s=most_s)
     times = start_times(crew.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(crew.actors, times, strict=True))}
+    looked_s = time.monotonic()
 
     def on_chunk(chunk: pa.Table) -> None:
+        nonlocal looked_s
         run.progress.advance(chunk, crew.recorder.server_mib())
-        if run.is_enough(gathered.tables):
+        if time.monotonic() - looked_s > _LOOK_S:
+            looked_s = time.monotonic()
+            if run.is_enough(gathered.tables):
+                _halt(crew)
+
+    def on_loss() -> None:
+        if run.benchmark.on_loss == STOP:
             _halt(crew)
 
+    def to_the_end() -> None:
+        gather(crew.actors, streams, gathered, patience, on_chunk=on_chunk, on_loss=on_loss)
+
     try:
-        gather(streams, gathered, on_chunk, silence_s=silence_s)
+        to_the_end()
     except KeyboardInterrupt:
         _halt(crew)
-        gather(streams, gathered, on_chunk, silence_s=silence_s)
+        to_the_end()
         raise
 
 
@@ -237,8 +263,7 @@ def _outcome(
             f"take response_cache out of the model's config.pbtxt, or start Triton without --cache-config"
         )
     if gathered.lost:
-        named = "; ".join(f"worker {number} {why}" for number, why in sorted(gathered.lost.items()))
-        return ("failed" if len(gathered.lost) == trial.cell.load.workers else "degraded"), f"lost: {named}"
+        return ("failed" if len(gathered.lost) == trial.cell.load.workers else "degraded"), _named(gathered.lost)
     rows = samples.measured(samples.merge(gathered.tables))
     if len(samples.succeeded(rows)) == 0:
         first = next((text for text in rows["error"].to_pylist() if text), "no request was sent")
@@ -246,31 +271,18 @@ def _outcome(
     return "ok", None
 
 
-def _facts(crew: Crew, gathered: Gathered, counted: dict[str, Any] | None) -> dict[str, Any]:
+def _named(lost: Mapping[int, str]) -> str:
+    return "lost: " + "; ".join(f"worker {number} {why}" for number, why in sorted(lost.items()))
+
+
+def _facts(crew: Crew, lost: Mapping[int, str], counted: dict[str, Any] | None) -> dict[str, Any]:
     """What was observed that is not a sample."""
+    workers = worker_facts(crew.actors, before=crew.facts, clocks=crew.clocks, payloads=crew.payloads, lost=lost)
     return {
         "server_version": crew.server_version,
-        "workers": [_worker_facts(crew, i, gathered.lost.get(i)) for i in range(len(crew.actors))],
+        "workers": workers,
         "server_statistics": counted,
-    }
-
-
-def _worker_facts(crew: Crew, number: int, lost: str | None) -> dict[str, Any]:
-    actor, start = crew.actors[number], crew.facts[number]
-    try:
-        end, payloads = ray.get([actor.facts.remote(), actor.payloads.remote()], timeout=_HALT_TIMEOUT_S)
-    except (RayError, GetTimeoutError):
-        end, payloads = None, crew.payloads[number]
-    return {
-        **(end or start),
-        "cpu_s": end["cpu_s"] - start["cpu_s"] if end else None,
-        "clock_offset_ns": crew.clocks[number].offset_ns,
-        "clock_round_trip_ns": crew.clocks[number].round_trip_ns,
-        "lost": lost,
-        "payload_requests": payloads.requests,
-        "payload_request_bytes": payloads.request_bytes,
-        "payload_held_mib": payloads.held_mib,
-        "payload_image_hashes": payloads.image_hashes,
+        "lost": _named(lost) if lost else None,
     }
 
 
@@ -289,6 +301,7 @@ def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, 
         "load": asdict(cell.load),
         "payload_source": benchmark.images,
         "payload_encoding": cell.encoding,
+        "lost": None,
     }
 
 

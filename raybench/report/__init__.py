@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, disturbances, fairness, judge, rounds, search, stats, store, thresholds, verdicts
+from raybench import checks, clocks, disturbances, fairness, judge, rounds, search, stats, store, thresholds, verdicts
 
 # A search has no --rounds, it measures again what decides; and its points are as long as its percentile needs.
 _NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples"})
@@ -32,7 +32,7 @@ def summarize(results: store.Results) -> Summary:
     plain = (stats.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
     baseline = results.run["baseline"]
     doubted = checks.with_doubts(plain, leave_out=_NOT_OF_A_SEARCH if results.goal else frozenset())
-    trials = fairness.with_doubts(disturbances.with_doubts(doubted), baseline)
+    trials = fairness.with_doubts(disturbances.with_doubts(clocks.with_doubts(doubted)), baseline)
     cells = rounds.summarize_cells(trials)
     return Summary(
         schema_version=store.SCHEMA_VERSION,

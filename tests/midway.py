@@ -1,0 +1,48 @@
+"""Runs of the real command that a test meets in the middle of a trial."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from real_parts import BIN, eventually, newest_results, raybench
+
+_END_S = 150
+
+
+@contextmanager
+def started(
+    *arguments: object, cwd: Path, env: dict[str, str], host: Sequence[str] = ()
+) -> Iterator["subprocess.Popen[str]"]:
+    """`raybench run` in the middle of its first trial: it has announced its pids and has had replies for a while.
+
+    `host` are the words that run a command on another host than this one.
+    """
+    command = [*host, str(BIN / "raybench"), "run", *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert eventually(lambda: process.poll() is not None or bool(announced(cwd)), 90), "no trial was announced"
+        time.sleep(4)
+        assert process.poll() is None, process.communicate()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def announced(cwd: Path) -> Any:
+    """The record of the trial that is being measured."""
+    folder = newest_results(cwd)
+    file = folder / "running.json" if folder else None
+    return json.loads(file.read_text()) if file and file.exists() else None
+
+
+def ended(process: "subprocess.Popen[str]", cwd: Path, env: dict[str, str]) -> tuple[int, str, Any]:
+    """Exit code, output and summary of a run that ends by itself."""
+    out, err = process.communicate(timeout=_END_S)
+    folder = newest_results(cwd)
+    assert folder, out + err
+    return process.returncode, out + err, raybench("report", folder, cwd=cwd, env=env).summary

@@ -60,6 +60,7 @@ NOT_RUN = {
     "raybench run nightly.yaml --dry-run": "test_run: test_dry_run_touches_nothing",
     "raybench run -s triton --url triton=triton.example:8001": "test_tls: test_run_over_tls, test_no_secret_is_left",
     "docker compose": "there may be no Docker engine; test_docker checks the files without one",
+    "ray job submit": "test_jobs: test_a_job_that_succeeds, which has a cluster that takes jobs",
     "ray get-auth-token --generate": "it makes a token in the user's own folder, for the line after it",
     "raybench run --resume": "test_run: test_a_killed_run_goes_on, which has a run that was cut off",
 }

@@ -108,6 +108,8 @@ class Benchmark:
     memory_budget: str | None = None
     timeout: float = 60.0
     address: str | None = None
+    wait_for_workers: float = 0.0  # seconds
+    server_node: str | None = None
     server_bind: str = "127.0.0.1"
     out: str = "results"
     ui: str = "live"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,16 @@ def test_samples_are_read_as_the_documents_say(tmp_path: Path) -> None:
     assert re.search(r"local-resnet50-no-opt.parquet\W+99\W+20.0", by_duckdb)
     assert re.search(r"triton-x1-resnet50-no-opt.parquet\W+1\W+500.0", by_duckdb)
     assert by_pandas == "20.0\n"
+
+
+def test_runs_on_clusters_are_as_the_documents_say() -> None:
+    """Every `raybench run` of docs/cluster.md has flags that there are, and the README leads to it."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "cluster.md").read_text(), re.M | re.S)
+    runs = re.findall(r"raybench run (.*)", "".join(blocks).replace("\\\n", " "))
+    assert len(runs) == 4
+    for words in map(shlex.split, runs):
+        ALL["run",].make_context("run", words)
+    assert "](docs/cluster.md)" in README
 
 
 def test_the_workflow_is_one(tmp_path: Path) -> None:

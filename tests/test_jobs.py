@@ -113,7 +113,7 @@ def test_a_job_that_is_stopped(models: Path, work: Path, dashboard: str, jobs: d
     assert set(whole) == {"ok"}
     assert last == "interrupted"
     still = ray_job("status", "stopped", dashboard=dashboard, cwd=work, env=jobs)
-    assert "STOPPED" in still.stdout
+    assert "was stopped" in still.stdout
 
 
 def in_second_trial(cwd: Path) -> list[psutil.Process]:

@@ -9,7 +9,8 @@ from pyarrow import concat_tables
 from rich.console import Console
 
 from raybench.places import NodeLoad
-from raybench.report import text
+from raybench.report import page, text
+from raybench.store import Observed, Results
 
 CREW = [worker_facts(0, node="host-1"), worker_facts(1, node="host-2"), worker_facts(2, node="host-1")]
 TWO_NODES = {

@@ -35,18 +35,17 @@ class Shell:
     folder: str
     environment: dict[str, str]
 
-    def enter(self) -> None:
-        os.chdir(self.folder)
-        os.environ.update(self.environment)
-
 
 class _Host:
     """The parent of one server. Its calls run on the main thread, one after the other."""
 
-    def __init__(self, shell: Shell | None) -> None:
+    def __init__(self) -> None:
         self._stack = ExitStack()
-        if shell:
-            shell.enter()
+
+    def enter(self, shell: Shell) -> None:
+        """Not with the constructor, whose arguments Ray keeps: there may be secrets in it."""
+        os.chdir(shell.folder)
+        os.environ.update(shell.environment)
 
     def obstacles(self, servers: tuple[ServerSpec, ...], benchmark: Benchmark) -> list[str]:
         """Why this node could not run one of these servers, as sentences."""
@@ -104,8 +103,10 @@ def serving(server: ServerSpec, benchmark: Benchmark, access: Access, placement:
 
 
 def _on(node: Node) -> Any:
-    shell = Shell(os.getcwd(), dict(os.environ)) if node.id == here() else None
-    return _HostActor.options(**on(node.id)).remote(shell)
+    actor = _HostActor.options(**on(node.id)).remote()
+    if node.id == here():
+        actor.enter.remote(Shell(os.getcwd(), dict(os.environ)))
+    return actor
 
 
 def _absolute(benchmark: Benchmark) -> Benchmark:

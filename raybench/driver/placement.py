@@ -78,14 +78,14 @@ def placed(benchmark: Benchmark, *, is_hosted: bool, say: Say) -> Placement:
 
 def await_cpus(workers: int, wait_s: float, say: Say) -> None:
     """Raise ConfigError where too few CPUs are free for the workers, after so long in which nodes may come."""
-    if int(ray.available_resources().get("CPU", 0)) >= workers:
+    if _free_cpus() >= workers:
         return
     group = _asked(workers, wait_s, say=say) if wait_s else None
     if group is None:
         waited = f" after {wait_s:.0f} s" if wait_s else ""
         raise ConfigError(
-            f"workers is {workers}, and the Ray cluster has {_free()}{waited}; ask for fewer, add nodes, "
-            f"or {'wait longer' if wait_s else 'wait for them'} (--wait-for-workers)"
+            f"workers is {workers}, and the Ray cluster has {_free()}{waited}; "
+            f"ask for at most {_free_cpus()}, add nodes, or give them {'more ' if wait_s else ''}time (--wait-for-workers)"
         )
     remove_placement_group(group)
 
@@ -163,5 +163,8 @@ def _ready(
 
 def _free() -> str:
     """Such as `3 free CPUs of 8`."""
-    free, there = (int(each.get("CPU", 0)) for each in (ray.available_resources(), ray.cluster_resources()))
-    return f"{free} free CPUs of {there}"
+    return f"{_free_cpus()} free CPUs of {int(ray.cluster_resources().get('CPU', 0))}"
+
+
+def _free_cpus() -> int:
+    return int(ray.available_resources().get("CPU", 0))

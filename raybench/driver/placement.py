@@ -82,10 +82,10 @@ def await_cpus(workers: int, wait_s: float, say: Say) -> None:
         return
     group = _asked(workers, wait_s, say=say) if wait_s else None
     if group is None:
-        waited = f" after {wait_s:.0f} s" if wait_s else ""
+        waited, more = (f" after {wait_s:.0f} s", "more ") if wait_s else ("", "")
         raise ConfigError(
             f"workers is {workers}, and the Ray cluster has {_free()}{waited}; "
-            f"ask for at most {_free_cpus()}, add nodes, or give them {'more ' if wait_s else ''}time (--wait-for-workers)"
+            f"ask for at most {_free_cpus()}, add nodes, or give them {more}time (--wait-for-workers)"
         )
     remove_placement_group(group)
 

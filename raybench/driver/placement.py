@@ -53,15 +53,15 @@ class Placement:
             remove_placement_group(group)
 
     def _reserved(self, workers: int) -> PlacementGroup:
-        """A CPU for each worker, beside the server's node where the others have enough."""
-        if self._room_beside() >= workers and (group := _asked(workers, _SETTLE_S, beside=self.server)):
+        """A CPU for each worker, off the servers' node where the others have enough."""
+        if self._cpus_of_others() >= workers and (group := _asked(workers, _SETTLE_S, off=self.server)):
             return group
         wait_s = max(_SETTLE_S, self.wait_s)
         if group := _asked(workers, wait_s):
             return group
         raise ClientError(f"the CPUs of {workers} workers were not free within {wait_s:.0f} s: {_free()}")
 
-    def _room_beside(self) -> int:
+    def _cpus_of_others(self) -> int:
         return sum(node.cpus for node in alive() if node.id != self.server.id)
 
 
@@ -119,10 +119,8 @@ def _check_reach(server: Node, bind: str) -> None:
         )
 
 
-def _asked(
-    workers: int, timeout_s: float, *, beside: Node | None = None, say: Say | None = None
-) -> PlacementGroup | None:
-    """CPUs for so many workers, spread over nodes, none of them `beside`; None where they are not to be had in time.
+def _asked(workers: int, timeout_s: float, *, off: Node | None = None, say: Say | None = None) -> PlacementGroup | None:
+    """CPUs for so many workers, spread over nodes, none of them on `off`; None where they are not to be had in time.
 
     It goes with this process: Ray gives back what a driver that has ended had asked for.
     """
@@ -131,8 +129,8 @@ def _asked(
         if say:
             say(f"waiting for the CPUs of {workers} workers: {_free()}")
 
-    apart = {_NODE: f"!{beside.id}"} if beside else {}
-    return _ready([{"CPU": 1}] * workers, timeout_s, labels=apart, tell=tell)
+    labels = {_NODE: f"!{off.id}"} if off else None
+    return _ready([{"CPU": 1}] * workers, timeout_s, labels=labels, tell=tell)
 
 
 def _ready(
@@ -145,15 +143,15 @@ def _ready(
     """The group's own `wait` keeps no deadline (Ray 2.60), so its state is asked for."""
     selectors = [labels] * len(bundles) if labels else None
     group = placement_group(bundles, strategy="SPREAD", bundle_label_selector=selectors)
-    told_s = began_s = time.monotonic()
+    began_s = tell_s = time.monotonic()
     try:
         while placement_group_table(group)["state"] != "CREATED":
             if time.monotonic() - began_s > timeout_s:
                 remove_placement_group(group)
                 return None
-            if time.monotonic() - told_s > _TELL_S or told_s == began_s:
+            if time.monotonic() >= tell_s:
                 tell()
-                told_s = time.monotonic()
+                tell_s += _TELL_S
             time.sleep(_POLL_S)
     except BaseException:
         remove_placement_group(group)

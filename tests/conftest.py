@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray_parts import head
+from ray_clusters import head
 from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, wait_for_line
 
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ray_parts import head, joined
+from ray_clusters import head, joined
 from real_parts import BIN, raybench, wait_for_line
 
 pytestmark = pytest.mark.slow

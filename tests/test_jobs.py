@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ray_parts import head
+from ray_clusters import head
 from real_parts import BIN, eventually, newest_results, raybench
 
 from raybench.servers.process import free_ports
@@ -89,12 +89,17 @@ def test_a_job_that_fails(work: Path, dashboard: str, jobs: dict[str, str]) -> N
     assert "Error: workers is 9, and the Ray cluster has 4 free CPUs of 4" in done.stdout
 
 
-def test_a_job_that_is_stopped(models: Path, work: Path, dashboard: str, jobs: dict[str, str], tmp_path: Path) -> None:
-    """Stopping a job ends its server and its workers and leaves no shared memory, though Ray kills it after 3 s; what
-    was measured until then is in the report, and the Ray of others lives on."""
+@pytest.mark.parametrize("wait_s", ["3", "0"])
+def test_a_job_that_is_stopped(
+    wait_s: str, models: Path, work: Path, dashboard: str, jobs: dict[str, str], tmp_path: Path
+) -> None:
+    """Stopping a job ends its server and its workers and leaves no shared memory, though Ray kills it, guardians too,
+    after 3 s or at once; what was measured until then is in the report, and the Ray of others lives on."""
     entrypoint = ["raybench", "run", "-s", "triton", "--models", str(models), "-m", MODEL, "-b", "1", "--workers", "2"]
     entrypoint += ["--duration", "4", "--rounds", "9", "--out", str(tmp_path / "results")]
-    flags = ("--working-dir", ".", "--runtime-env-json", EXCLUDES, "--no-wait", "--submission-id", "stopped")
+    brought = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": wait_s}})
+    job = f"stopped-after-{wait_s}"
+    flags = ("--runtime-env-json", brought, "--no-wait", "--submission-id", job)
     ray_job("submit", *flags, "--", *entrypoint, dashboard=dashboard, cwd=work, env=jobs)
     assert eventually(lambda: bool(in_second_trial(tmp_path)), 150)
     took_part = in_second_trial(tmp_path)
@@ -102,7 +107,7 @@ def test_a_job_that_is_stopped(models: Path, work: Path, dashboard: str, jobs: d
     shared = list(Path("/dev/shm").glob(f"raybench-{host}-*"))
     assert shared
     time.sleep(1)
-    done = ray_job("stop", "stopped", dashboard=dashboard, cwd=work, env=jobs)
+    done = ray_job("stop", job, dashboard=dashboard, cwd=work, env=jobs)
     assert "was stopped" in done.stdout, done.stdout
     assert psutil.wait_procs(took_part, timeout=20)[1] == []
     assert eventually(lambda: not any(path.exists() for path in shared))
@@ -112,7 +117,7 @@ def test_a_job_that_is_stopped(models: Path, work: Path, dashboard: str, jobs: d
     *whole, last = [trial["status"] for trial in again.summary["trials"]]
     assert set(whole) == {"ok"}
     assert last == "interrupted"
-    still = ray_job("status", "stopped", dashboard=dashboard, cwd=work, env=jobs)
+    still = ray_job("status", job, dashboard=dashboard, cwd=work, env=jobs)
     assert "was stopped" in still.stdout
 
 

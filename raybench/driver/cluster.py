@@ -19,7 +19,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import ray
 
 from raybench.config import Benchmark, ConfigError
-from raybench.driver.nodes import alive, check_raybench, here
+from raybench.driver.members import alive, check_raybench, here
 from raybench.driver.placement import Say, await_cpus
 from raybench.guardian import watched
 

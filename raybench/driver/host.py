@@ -18,7 +18,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from raybench.clients.access import Access
 from raybench.config import Benchmark, ConfigError, ServerSpec
-from raybench.driver.nodes import Node, here, on
+from raybench.driver.members import Node, here, on
 from raybench.driver.placement import Placement
 from raybench.servers import Running, ServerError, obstacle, running
 from raybench.servers.process import EVERYWHERE, endpoint

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raybench.clients.base import ClientError
 from raybench.config import Benchmark, ConfigError
-from raybench.driver.nodes import Node, alive, here, named, on, resource_names
+from raybench.driver.members import Node, alive, here, named, on, resource_names
 from raybench.plan import Cell
 from raybench.servers.process import LOOPBACK
 

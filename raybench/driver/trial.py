@@ -23,7 +23,7 @@ from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, gather
-from raybench.driver.nodes import alive
+from raybench.driver.members import alive
 from raybench.driver.placement import Placement
 from raybench.driver.statistics import counting
 from raybench.driver.telemetry import NOWHERE, Recorders, Recording

@@ -6,7 +6,7 @@ import pytest
 
 from raybench.config import Benchmark, ServerSpec
 from raybench.driver import cluster, host
-from raybench.driver.nodes import Node, named, resource_names
+from raybench.driver.members import Node, named, resource_names
 from raybench.servers import Running, obstacle
 
 NODES = [

@@ -144,6 +144,22 @@ def _workers_over_cores(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def _server_beside_workers(trial: TrialSummary) -> Doubt | None:
+    """On a cluster of several nodes client and server need not share cores; TensorFlow in process is both."""
+    placed = trial.placement
+    if placed is None or placed.nodes < 2 or trial.server["kind"] == "local" or not placed.beside_server:
+        return None
+    beside, workers = len(placed.beside_server), len(trial.workers)
+    return Doubt(
+        code="server_beside_workers",
+        sentence=f"{beside} of {workers} workers ran on the server's node and took cores from it, though the Ray "
+        f"cluster has {placed.nodes} nodes",
+        remedy="use no more workers than the other nodes have CPUs, add nodes, or give the server one (--server-node)",
+        value=beside,
+        limit=0,
+    )
+
+
 def _niced_workers(trial: TrialSummary) -> Doubt | None:
     nice = max((worker["nice"] for worker in trial.workers), default=0)
     if nice <= 0:
@@ -307,6 +323,7 @@ _TRIAL_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     _jpeg_noise,
     _empty_window,
     _workers_over_cores,
+    _server_beside_workers,
     _niced_workers,
     _several_models,
     _answers_differ,

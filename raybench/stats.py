@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import bdtr
 
-from raybench import costs, samples, steady
+from raybench import costs, places, samples, steady
 from raybench.conditions import Conditions, conditions
 from raybench.config import STREAM
 
@@ -102,6 +102,7 @@ class TrialSummary:
     server_time_ms: costs.ServerTime | None
     server_statistics: Mapping[str, Any] | None
     telemetry: Conditions | None
+    placement: places.Placement | None
     workers: tuple[Mapping[str, Any], ...]
     verification: Mapping[str, Any] | None
     doubts: tuple[Any, ...] = ()
@@ -142,6 +143,7 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         server_time_ms=costs.server_time(record.get("server_statistics"), samples.service_ns(measured)[is_ok]),
         server_statistics=record.get("server_statistics"),
         telemetry=conditions(record.get("telemetry"), telemetry, window, pc.min(measured["sent_ns"]).as_py()),
+        placement=places.placement(record, measured, window),
         workers=tuple(_without_hashes(worker) for worker in workers),
         verification=record.get("verification"),
     )
@@ -298,4 +300,5 @@ def _ranks(p: float, n: int) -> tuple[int, int, int] | None:
 
 
 def _without_hashes(worker: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in worker.items() if key != "payload_image_hashes"}
+    plain = {"node_id": None, **worker}  # which folders from before there was one lack
+    return {key: value for key, value in plain.items() if key != "payload_image_hashes"}

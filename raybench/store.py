@@ -254,7 +254,7 @@ def _environment() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "memory_mib": round(psutil.virtual_memory().total / 2**20),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version_of(name) for name in _PACKAGES},
     }
 
 
@@ -266,7 +266,8 @@ def _cpu_model() -> str | None:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """A package's version here; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

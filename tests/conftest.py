@@ -3,18 +3,17 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, ray_shell, wait_for_line
+from ray_clusters import head
+from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, wait_for_line
 
 from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.process import free_ports
 from raybench.servers.triton import TritonOptions, running_triton
 
-_RAY_TIMEOUT_S = 90
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children would too
 
 
@@ -57,24 +56,5 @@ def tfs_double(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def ray_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a shell from which a Ray cluster of 8 CPUs, started by others, is reached."""
-    home = tmp_path_factory.mktemp("home")
-    environment = ray_shell(home)
-    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=8", "--port=0", "--include-dashboard=false"]
-    log = home / "ray.log"
-    with log.open("wb") as output:
-        head = subprocess.Popen([*command, "--disable-usage-stats"], stdout=output, stderr=output, env=environment)
-    try:
-        yield {**environment, "RAY_ADDRESS": _address(head, log)}
-    finally:
-        head.terminate()
-        head.wait(timeout=60)
-
-
-def _address(head: "subprocess.Popen[bytes]", log: Path) -> str:
-    deadline = time.monotonic() + _RAY_TIMEOUT_S
-    while time.monotonic() < deadline and head.poll() is None:
-        for line in log.read_text(errors="replace").splitlines():
-            if "--address='" in line:
-                return line.partition("--address='")[2].partition("'")[0]
-        time.sleep(0.2)
-    raise RuntimeError(f"Ray did not start: {log.read_text(errors='replace')}")
+    with head(tmp_path_factory.mktemp("home"), "--num-cpus=8", "--include-dashboard=false") as environment:
+        yield environment

@@ -82,6 +82,7 @@ def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node:
     return {
         "worker": number,
         "node": node,
+        "node_id": f"id of {node}",
         "cores": 4,
         "clock_offset_ns": 0,
         "clock_round_trip_ns": 500_000,
@@ -150,6 +151,7 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
         "server_version": "2.51.0",
         "server_statistics": None,
         "telemetry": {"node": "host-1", "gpu_source": None, "problems": []},
+        "placement": {"nodes": 1, "server_node_id": "id of host-1"},
         "workers": [worker_facts()],
         "verification": None,
     }

@@ -250,18 +250,6 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def ray_shell(home: Path) -> dict[str, str]:
-    """The environment of a shell in which Ray has a token of its own, and ends at once."""
-    return {
-        **os.environ,
-        "HOME": str(home),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "0" * 64,
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        "RAY_worker_niceness": "0",
-    }
-
-
 TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")
 RAY_PARTS = ("raylet", "gcs_server", "ray::", "ray/dashboard")
 

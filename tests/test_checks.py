@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import MS, OPEN, doubt_codes, lanes, trial, trusted, worker_facts
 
-from raybench import checks, samples, stats
+from raybench import checks, places, samples, stats
 
 PAYLOAD = trusted().payload
 
@@ -26,6 +26,8 @@ def fed(share: float) -> dict:
     return {"feed_wait_share": share, "feed_wait_ms": stats.latency(np.arange(1, 10_001) * MS)}
 
 
+ON_ONE = places.NodeLoad(node_id="one", node="host-1", workers=(0,), requests_per_s=1.0, images_per_s=1.0)
+APART = places.Placement(nodes=2, server_node_id="other", loads=(ON_ONE,))
 ONE_FAILED = stats.Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1})
 
 
@@ -51,6 +53,12 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"workers": tuple(map(worker_facts, range(4)))},
             {"workers": tuple(map(worker_facts, range(5)))},
         ),
+        (
+            "server_beside_workers",
+            {"placement": replace(APART, nodes=1, server_node_id="one")},
+            {"placement": replace(APART, server_node_id="one")},
+        ),
+        ("server_beside_workers", {"placement": APART}, {"placement": replace(APART, server_node_id="one")}),
         ("niced_workers", {"workers": (worker_facts(),)}, {"workers": (worker_facts() | {"nice": 15},)}),
         ("late_client", {"pacing_error_ms": late(5)}, {"pacing_error_ms": late(6)}),
         (

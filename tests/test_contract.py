@@ -25,7 +25,20 @@ from helpers import MS, OPEN, lanes, observed, record, results, sample, server_f
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
 
-from raybench import checks, clocks, costs, disturbances, fairness, rounds, samples, search, stats, store, verdicts
+from raybench import (
+    checks,
+    clocks,
+    costs,
+    disturbances,
+    fairness,
+    places,
+    rounds,
+    samples,
+    search,
+    stats,
+    store,
+    verdicts,
+)
 from raybench.conditions import Conditions, Problem
 from raybench.config import Benchmark
 from raybench.driver.trial import not_measured
@@ -311,6 +324,8 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (costs.Cpu, "cpu"),
         (costs.ServerTime, "server_time"),
         (Conditions, "telemetry"),
+        (places.Placement, "placement"),
+        (places.NodeLoad, "node_load"),
         (Problem, "problem"),
         (checks.Doubt, "doubt"),
         (Effective, "effective"),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ NOT_RUN = {
     "raybench run nightly.yaml --dry-run": "test_run: test_dry_run_touches_nothing",
     "raybench run -s triton --url triton=triton.example:8001": "test_tls: test_run_over_tls, test_no_secret_is_left",
     "docker compose": "there may be no Docker engine; test_docker checks the files without one",
+    "ray job submit": "test_jobs: test_a_job_that_succeeds, which has a cluster that takes jobs",
     "ray get-auth-token --generate": "it makes a token in the user's own folder, for the line after it",
     **dict.fromkeys(
         ["export RAY_AUTH_MODE", "ray up", "ray dashboard", "ray job submit", "ray rsync-down", "ray down"],
@@ -109,6 +111,16 @@ def test_results_are_read_as_the_documents_say(tmp_path: Path) -> None:
     assert by_pandas == "20.0\n"
     assert re.search(r"local +resnet50-no-opt +50.0 +20.0", by_raybench)
     assert re.search(r"r1-local-resnet50-no-opt +20.0\nr1-triton-x1-resnet50-no-opt +500.0", by_raybench)
+
+
+def test_runs_on_clusters_are_as_the_documents_say() -> None:
+    """Every `raybench run` of docs/cluster.md has flags that there are, and the README leads to it."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "cluster.md").read_text(), re.M | re.S)
+    runs = re.findall(r"raybench run (.*)", "".join(blocks).replace("\\\n", " "))
+    assert len(runs) == 4
+    for words in map(shlex.split, runs):
+        ALL["run",].make_context("run", words)
+    assert "](docs/cluster.md)" in README
 
 
 def test_the_workflow_is_one(tmp_path: Path) -> None:

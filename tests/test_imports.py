@@ -17,7 +17,7 @@ LAYERS = [
     {"config", "plain_yaml", "samples", "pacing", "steady", "saved_models", "tensorflow_facts", "photos", "model_facts"}
     | {"guardian", "readings"},
     {"plan", "stats", "costs", "conditions", "rounds", "verdicts", "checks", "disturbances", "fairness", "thresholds"}
-    | {"clocks", "verify", "clients", "telemetry", "servers", "images", "export", "feed"},
+    | {"clocks", "places", "verify", "clients", "telemetry", "servers", "images", "export", "feed"},
     {"worker", "store", "report", "search", "judge"},
     {"driver", "doctor", "serve", "frames"},
     {"cli"},
@@ -40,7 +40,7 @@ HOMES = {
     "tensorflow": ["export.py", "clients/local.py"],
 }
 PURE = ["plan", "stats", "costs", "conditions", "rounds", "verdicts", "checks", "disturbances", "fairness", "search"]
-PURE += ["clocks", "thresholds", "samples", "readings", "pacing", "steady", "judge"]
+PURE += ["clocks", "places", "thresholds", "samples", "readings", "pacing", "steady", "judge"]
 # What pure modules are made of: values, and arithmetic on them.
 PURE_IMPORTS = {
     *("bisect", "collections", "dataclasses", "functools", "itertools", "math", "random", "statistics", "string"),

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from contract import violations
 from midway import announced, ended, started
-from real_parts import eventually, newest_results, ray_shell, wait_for_line
+from ray_clusters import shell
+from real_parts import eventually, newest_results, wait_for_line
 from two_hosts import Host, linked, ray_on
 
 AHEAD_NS = 250_000_000
@@ -60,7 +61,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """Two hosts with a Ray of 3 CPUs on the first, which gives up a silent node after 20 s, not some more."""
     folder = tmp_path_factory.mktemp("hosts")
     health = {f"RAY_health_check_{name}_ms": "2000" for name in ("period", "timeout")}
-    environment = {**ray_shell(folder), **health}
+    environment = {**shell(folder), **health}
     words = ("--head", "--port=6379", "--num-cpus=3", "--include-dashboard=false")
     with linked() as (head, far), ray_on(head, *words, environment=environment, log=folder / "head.log"):
         yield Hosts(head, far, environment, folder)

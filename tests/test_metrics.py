@@ -15,7 +15,7 @@ import pytest
 import yaml
 from helpers import fake_cell, sample
 from prometheus_parts import CONFIG, DASHBOARD, PROMTOOL, Prometheus, needs_prometheus, panels, prometheus, queries
-from ray_parts import ray_head
+from ray_clusters import head
 from real_parts import eventually, raybench
 
 from raybench import samples
@@ -178,7 +178,7 @@ def dashboard() -> Iterator[tuple[str, dict[str, str]]]:
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp", ignore_cleanup_errors=True) as folder:  # sockets: short
         flags = ["--num-cpus=4", f"--dashboard-port={port}", f"--temp-dir={folder}"]
-        with ray_head(Path(folder), flags, settings) as environment:
+        with head(Path(folder), *flags, settings=settings) as environment:
             yield f"127.0.0.1:{port}", environment
 
 

@@ -67,6 +67,10 @@ def benchmark_flags(command: Callable[..., Any], number: type = int) -> Callable
         ),
         click.option("--on-loss", help="continue or stop where a worker or a node is lost.  [continue]"),
         click.option("--address", help="Ray cluster to join.  [one of our own]"),
+        click.option("--wait-for-workers", type=float, help="Seconds that a Ray cluster has to find their CPUs.  [0]"),
+        click.option(
+            "--server-node", help="Node of the cluster where servers start: a resource that it has.  [this host]"
+        ),
         click.option("--server-bind", help="Address that servers we start listen on.  [127.0.0.1]"),
         click.option("--out", help="Where results folders go.  [results]"),
         click.option("--name", help="Name of the run.  [run]"),

@@ -74,6 +74,9 @@ def _check_numbers(b: Benchmark) -> None:
         _require(seconds is None or 0 < seconds <= _LONGEST_S, name, seconds, most_s)
     heartbeat_s = b.heartbeat_timeout
     _require(1 <= heartbeat_s <= _LONGEST_S, "heartbeat_timeout", heartbeat_s, "give a time in seconds of 1 or more")
+    waits_s = b.wait_for_workers
+    most_s = f"give a time in seconds, at most {_LONGEST_S}"
+    _require(0 <= waits_s <= _LONGEST_S, "wait_for_workers", waits_s, most_s)
     percentage = b.stability_percentage
     _require(0 < percentage <= 1e6, "stability_percentage", percentage, "give a percentage above 0, such as 10")
     is_tolerance = b.tolerance is None or 0 < b.tolerance < 1e9
@@ -98,8 +101,8 @@ def _check_texts(b: Benchmark) -> None:
     _require(b.feed != STREAM or shared == "none", "feed", b.feed, remedy)
     budget = b.memory_budget
     _require(budget is None or bool(SIZE.fullmatch(budget)), "memory_budget", budget, "write a size such as 512MiB")
-    files = ("tls_ca", "tls_cert", "tls_key")
-    for name in ("name", "signature", "models", "images", "out", "address", "server_bind", *files, "tls_server_name"):
+    texts = ("address", "server_node", "server_bind", "tls_ca", "tls_cert", "tls_key", "tls_server_name")
+    for name in ("name", "signature", "models", "images", "out", *texts):
         text = getattr(b, name)
         _require(text is None or is_text(text), name, text, "give text without line breaks and control characters")
     for name in ("name", "signature"):

@@ -111,6 +111,8 @@ class Benchmark:
     heartbeat_timeout: float = 10.0
     on_loss: str = CONTINUE
     address: str | None = None
+    wait_for_workers: float = 0.0  # seconds
+    server_node: str | None = None
     server_bind: str = "127.0.0.1"
     out: str = "results"
     ui: str = "live"

@@ -89,9 +89,7 @@ class _Worker:
         self._worker.close()
 
 
-WorkerActor: Any = ray.remote(
-    num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD", concurrency_groups={"control": 2}
-)(_Worker)
+WorkerActor: Any = ray.remote(num_cpus=1, max_restarts=0, concurrency_groups={"control": 2})(_Worker)
 
 
 def end(actors: list[Any]) -> None:

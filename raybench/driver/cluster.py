@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -21,9 +22,12 @@ os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
 import ray
 
 from raybench.config import Benchmark, ConfigError
+from raybench.driver.members import alive, check_raybench, here
+from raybench.driver.placement import Say, await_cpus
 from raybench.guardian import watched
 
 RAY_REMEDY = "name what `ray start` printed, or none for a Ray of our own"
+_VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")  # of ray._private.utils.check_version_info
 _SESSION = f"*/session_*_{os.getpid()}/*"  # Ray names the folder of its logs after the process that starts it
 
 
@@ -44,18 +48,19 @@ def address_of(benchmark: Benchmark) -> str | None:
 
 
 @contextmanager
-def connected(benchmark: Benchmark) -> Iterator[Cluster]:
+def connected(benchmark: Benchmark, say: Say) -> Iterator[Cluster]:
     """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker, watched until its end.
 
-    Raises ConfigError where a cluster that others started has too few CPUs for the workers, or does not answer.
+    Raises ConfigError where a cluster that others started does not answer, is not fit to run raybench, or has too few
+    CPUs for the workers after `--wait-for-workers`.
     """
     address = address_of(benchmark)
-    with nullcontext() if address else watched(_SESSION), _initialized(address, benchmark) as cluster:
+    with nullcontext() if address else watched(_SESSION), _initialized(address, benchmark, say) as cluster:
         yield cluster
 
 
 @contextmanager
-def _initialized(address: str | None, benchmark: Benchmark) -> Iterator[Cluster]:
+def _initialized(address: str | None, benchmark: Benchmark, say: Say) -> Iterator[Cluster]:
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     on_term = signal.getsignal(signal.SIGTERM)
     try:
@@ -67,37 +72,41 @@ def _initialized(address: str | None, benchmark: Benchmark) -> Iterator[Cluster]
                 address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise ConfigError(f"address is {address}; Ray did not answer ({why}): {RAY_REMEDY}") from error
+        raise ConfigError(f"address is {address}; {_obstacle(str(error))}") from error
     signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in place, which drops what was measured
     try:
+        _check_hosts(benchmark)
+        if address:
+            check_raybench([node for node in alive() if node.cpus or node.id == here()])
+            await_cpus(benchmark.most_workers, benchmark.wait_for_workers, say)
         resources = ray.cluster_resources()
         cluster = Cluster(
             dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
             is_ours=not address,
-            nodes=sum(node["Alive"] for node in ray.nodes()),
+            nodes=len(alive()),
             cpus=int(resources.get("CPU", 0)),
             gpus=int(resources.get("GPU", 0)),
         )
-        _check_cpus(cluster, benchmark)
-        _check_hosts(benchmark)
         yield cluster
     finally:
         ray.shutdown()
 
 
-def _check_cpus(cluster: Cluster, benchmark: Benchmark) -> None:
-    free = int(ray.available_resources().get("CPU", 0))
-    if not cluster.is_ours and free < benchmark.most_workers:
-        raise ConfigError(
-            f"workers is {benchmark.most_workers}, and the Ray cluster has {free} free CPUs of {cluster.cpus}; "
-            f"ask for at most {free} or add nodes"
+def _obstacle(said: str) -> str:
+    """Why Ray could not be joined, in place of what it said in many lines."""
+    versions = _VERSIONS.findall(said) if "ersion mismatch" in said else []
+    if len(versions) == 2:
+        (theirs, their_python), (ours, our_python) = versions
+        return (
+            f"that cluster has Ray {theirs} on Python {their_python}, and here is Ray {ours} on Python {our_python}: "
+            f"run with the cluster's versions, or submit the run as a job (ray job submit)"
         )
+    return f"Ray did not answer ({' '.join(said.split())[:300]}): {RAY_REMEDY}"
 
 
 def _check_hosts(benchmark: Benchmark) -> None:
     """Shared memory is of one host: workers must not land on others."""
-    elsewhere = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]} - {socket.gethostname()}
+    elsewhere = {node.host for node in alive()} - {socket.gethostname()}
     if elsewhere and any(load.shared_memory == "system" for load in benchmark.variants):
         raise ConfigError(
             f"shared-memory is system; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "

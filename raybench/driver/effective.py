@@ -32,5 +32,5 @@ def _effective(trial: Trial, server: Running, model: Mapping[str, Any], actor: A
     if kind == "local":
         return of_local(ray.get(actor.tensorflow.remote(), timeout=_TIMEOUT_S), model)
     if kind == "tfserving":
-        return of_tfserving(server.facts["config"], model, cpus=os.cpu_count() or 1)
+        return of_tfserving(server.facts["config"], model, cpus=server.cores or os.cpu_count() or 1)
     return None

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from raybench.driver.actor import Place
 from raybench.driver.gate import Clock, clock_facts, measure_clock
 from raybench.worker import Payloads
 
@@ -16,6 +17,7 @@ _TIMEOUT_S = 5.0
 def worker_facts(
     actors: Sequence[Any],
     *,
+    places: Sequence[Place],
     before: Sequence[dict[str, Any]],
     clocks: Sequence[Clock],
     payloads: Sequence[Payloads],
@@ -28,6 +30,7 @@ def worker_facts(
     return [
         {
             **ends.get(number, start),
+            "node_id": places[number].node_id,
             "cpu_s": ends[number]["cpu_s"] - start["cpu_s"] if number in ends else None,
             **clock_facts(clocks[number], clocks_then.get(number)),
             "lost": lost.get(number),

@@ -56,12 +56,18 @@ def _check_images(benchmark: Benchmark) -> None:
 
 def _check_address(address: str | None) -> None:
     """Ray itself would ask an address for minutes before it says that nobody answers."""
+    if address and address.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"address is {address}; that is a dashboard's, for ray job submit -- raybench run: here {RAY_REMEDY}"
+        )
     found = _RAY_ADDRESS.fullmatch(address or "")
     if found and (there := what_answers(found[1])) not in (GRPC, TLS):
         raise ConfigError(f"address is {address}; no Ray answers: there is {there}; {RAY_REMEDY}")
 
 
 def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
+    if benchmark.server_node:
+        return  # it is of another machine, maybe, which is asked when Ray is connected
     if reason := unfit(server):
         raise ConfigError(f"server is {server.kind}; {reason}")
     if server.is_ours:

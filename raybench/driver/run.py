@@ -7,11 +7,12 @@ from typing import Any
 
 from raybench import plan, store
 from raybench.config import Benchmark
+from raybench.driver.host import serving
 from raybench.driver.stage import Stage, keep, staged
 from raybench.driver.trial import measure, not_measured
 from raybench.plan import Trial
 from raybench.report.live import Progress
-from raybench.servers import ServerError, ServerUnavailable, running
+from raybench.servers import ServerError, ServerUnavailable
 from raybench.store import Observed
 
 
@@ -52,7 +53,7 @@ def _measure_on_one_server(trials: list[Trial], stage: Stage) -> Iterator[Observ
         while left:
             shared.progress.step(f"starting {left[0].cell.server.label}")
             shared.recorders.before(left[0].cell.server)
-            with running(left[0].cell.server, shared.benchmark, shared.access) as server:
+            with serving(left[0].cell.server, shared.benchmark, shared.access, shared.placement) as server:
                 while left and server.failure() is None:
                     trial = left.pop(0)
                     shared.progress.start(trial)

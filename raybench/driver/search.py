@@ -8,13 +8,14 @@ from typing import Any
 
 from raybench import plan, store
 from raybench.config import Benchmark
+from raybench.driver.host import serving
 from raybench.driver.stage import Stage, keep, staged
 from raybench.driver.trial import Run, measure, not_measured
 from raybench.judge import is_hopeless, point
 from raybench.plan import Trial
 from raybench.report.live import Progress
 from raybench.search import BROKE, OOM, Goal, Point, at, next_value
-from raybench.servers import Running, ServerError, ServerUnavailable, running
+from raybench.servers import Running, ServerError, ServerUnavailable
 from raybench.stats import summarize_trial
 from raybench.store import Observed
 
@@ -47,14 +48,15 @@ class _Climb:
     def trials(self) -> Iterator[Observed]:
         """Measured as the points before them have it; the server is started anew after memory ran out, or it ended."""
         while (trial := self._next()) is not None:
-            self._stage.shared.progress.step(f"starting {trial.cell.server.label}")
-            self._stage.shared.recorders.before(trial.cell.server)
+            server_spec, shared = trial.cell.server, self._stage.shared
+            shared.progress.step(f"starting {server_spec.label}")
+            shared.recorders.before(server_spec)
             try:
-                with running(trial.cell.server, self._started_for(), self._stage.shared.access) as server:
+                with serving(server_spec, self._started_for(), shared.access, shared.placement) as server:
                     yield from self._on_one_server(server)
             except ServerError as error:
                 status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
-                yield self._kept(not_measured(trial, self._stage.shared.benchmark, status=status, reason=str(error)))
+                yield self._kept(not_measured(trial, shared.benchmark, status=status, reason=str(error)))
 
     def _on_one_server(self, server: Running) -> Iterator[Observed]:
         while server.failure() is None and (trial := self._next()) is not None:

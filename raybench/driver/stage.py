@@ -11,11 +11,12 @@ from ray.exceptions import RayError
 from raybench import store
 from raybench.clients.access import Access, read_access
 from raybench.config import Benchmark
-from raybench.driver import preflight
+from raybench.driver import host, preflight
 from raybench.driver.cluster import Cluster, connected
 from raybench.driver.loss import recover
 from raybench.driver.nodes import LostError
 from raybench.driver.pictures import Pictures
+from raybench.driver.placement import Placement, placed
 from raybench.driver.telemetry import Recorders, recorders
 from raybench.driver.trial import Run
 from raybench.report.live import Progress
@@ -24,6 +25,7 @@ from raybench.verify import Reference
 
 _LONGEST_ERROR = 500
 _MOST_NAMED = 5
+_JOBS_COPY = "working_dir_files"  # a folder of Ray's, with what `ray job submit --working-dir` brought
 
 
 class RunError(Exception):
@@ -48,11 +50,13 @@ def staged(benchmark: Benchmark, progress: Progress, open_folder: Callable[[dict
     access = read_access(benchmark)
     preflight.check(benchmark, access, progress)
     progress.step("starting Ray")
-    with connected(benchmark) as cluster:
+    with connected(benchmark, progress.step) as cluster:
         progress.say(_dashboard(cluster))
         try:
-            with recorders() as recording:
-                yield from _opened(benchmark, access, cluster, recording, progress, open_folder)
+            placement = placed(benchmark, is_hosted=not cluster.is_ours, say=progress.step)
+            host.check(benchmark, placement)
+            with recorders(placement.server.id) as recording:
+                yield from _opened(benchmark, access, cluster, placement, recording, progress, open_folder)
         except LostError as error:
             raise RunError(str(error)) from error
         except RayError as error:
@@ -63,6 +67,7 @@ def _opened(
     benchmark: Benchmark,
     access: Access,
     cluster: Cluster,
+    placement: Placement,
     recording: Recorders,
     progress: Progress,
     open_folder: Callable[[dict[str, Any]], Path],
@@ -72,11 +77,13 @@ def _opened(
     if pictures.unreadable:
         progress.say(_skipped(pictures.unreadable))
     folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
+    if _JOBS_COPY in folder.resolve().parts:
+        progress.say(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
     reference = Reference(benchmark.models_conf.parent.resolve())
     shared = Run(
         benchmark=benchmark,
         folder=folder,
-        gpus=cluster.gpus,
+        placement=placement,
         progress=progress,
         reference=reference,
         access=access,

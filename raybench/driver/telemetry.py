@@ -38,16 +38,17 @@ class Recording(Protocol):
 class Recorders:
     """A recorder for each node that has held a server so far, and for each server on none of this Ray's nodes."""
 
-    def __init__(self, here: Recorder, stack: ExitStack) -> None:
-        self._here, self._stack = here, stack
+    def __init__(self, here: Recorder, servers_node: str, stack: ExitStack) -> None:
+        self._here, self._servers_node, self._stack = here, servers_node, stack
         self._node_id = ray.get_runtime_context().get_node_id()
         self._others: dict[str, Recording] = {}
 
     def before(self, server: ServerSpec) -> None:
         """Note the baseline of a server that is about to be started; what is read next is of it."""
         if server.is_ours:
-            self._here.begin(BASELINE)
-            self._here.enter(IDLE)
+            recorder = self._on(self._servers_node)
+            recorder.begin(BASELINE)
+            recorder.enter(IDLE)
 
     def of_trial(self, server: ServerSpec, running: Running, workers: Sequence[Place]) -> Recording:
         """The recorder of a trial's server, which watches it and the workers beside it.
@@ -55,11 +56,8 @@ class Recorders:
         A server that we start has had its baseline before; one in a worker has it now, when nothing is loaded yet; one
         that ran already has none.
         """
-        node_id, root = self._node_id, running.pid
-        if server.kind == "local":
-            node_id, root = workers[0]
-        elif server.url and server.kind != "fake":
-            node_id = _node_of(server.url, self._node_id)
+        node_id = self._node_id if server.kind == "fake" else self.node_of(server, workers)
+        root = workers[0].pid if server.kind == "local" else running.pid
         recorder = self._on(node_id) if node_id else self._of_page(server, running)
         if not server.is_ours:
             recorder.begin(BASELINE if server.kind == "local" else IDLE)
@@ -67,6 +65,14 @@ class Recorders:
         if server.kind == "local":
             recorder.enter(IDLE)
         return recorder
+
+    def node_of(self, server: ServerSpec, workers: Sequence[Place]) -> str | None:
+        """The id of the node that has a server; None where it is scripted, or on none of this Ray's nodes."""
+        if server.kind == "local":
+            return workers[0].node_id
+        if server.is_ours:
+            return self._servers_node
+        return _node_of(server.url, self._node_id) if server.url and server.kind != "fake" else None
 
     def _on(self, node_id: str) -> Recording:
         if node_id == self._node_id:
@@ -85,10 +91,13 @@ class Recorders:
 
 
 @contextmanager
-def recorders() -> Iterator[Recorders]:
-    """Recorders until the block ends, on a Ray that is connected. To be entered on the main thread."""
+def recorders(servers_node: str) -> Iterator[Recorders]:
+    """Recorders until the block ends, on a Ray that is connected; servers of ours start on a node of this id.
+
+    To be entered on the main thread.
+    """
     with ExitStack() as stack:
-        yield Recorders(stack.enter_context(recording()), stack)
+        yield Recorders(stack.enter_context(recording()), servers_node, stack)
 
 
 def _node_of(url: str, here: str) -> str | None:

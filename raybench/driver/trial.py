@@ -19,13 +19,15 @@ from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
 from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STOP, STREAM, Benchmark
 from raybench.driver import nodes
-from raybench.driver.actor import WorkerActor, end
+from raybench.driver.actor import Place, WorkerActor, end
 from raybench.driver.answers import Sampled, sample, verified
 from raybench.driver.effective import with_effective
 from raybench.driver.facts import worker_facts
 from raybench.driver.gate import Clock, measure_clock, start_times
 from raybench.driver.gather import Gathered, Patience, gather
+from raybench.driver.members import alive
 from raybench.driver.metrics import Tags
+from raybench.driver.placement import Placement
 from raybench.driver.statistics import counting
 from raybench.driver.telemetry import NOWHERE, Recorders, Recording
 from raybench.feed import LONGEST_WAIT_S, encoded_bytes
@@ -55,7 +57,7 @@ class Run:
 
     benchmark: Benchmark
     folder: Path
-    gpus: int
+    placement: Placement
     progress: Progress
     reference: Reference
     recorders: Recorders
@@ -72,6 +74,8 @@ class Crew:
     clocks: list[Clock]
     payloads: list[Payloads]
     warmup: pa.Table
+    places: list[Place]
+    server_node_id: str | None
     facts: list[dict[str, Any]]
     server_version: str | None
     model_version: int | None
@@ -86,9 +90,11 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
         "processes": {"raybench": os.getpid(), "server": dict(server.parts)},
     }
     try:
-        with _crew(trial, run, server, shards) as crew:
+        _check_cpus(trial.cell.load.workers)
+        with run.placement.workers(trial.cell) as seats, _crew(trial, run, server, shards, seats) as crew:
             if crew.model_version is not None:
                 record["model"] |= {"version": crew.model_version}
+            record["placement"] = {"nodes": len(alive()), "server_node_id": crew.server_node_id}
             record["server"] = with_effective(trial, server, record["model"], crew.actors[0])
             store.announce(run.folder, {**record, "workers": crew.facts})
             with counting(trial, server) as count:
@@ -127,8 +133,10 @@ def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str
 
 
 @contextmanager
-def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[Crew]:
-    """Workers that have warmed up; their actors end with the block."""
+def _crew(
+    trial: Trial, run: Run, server: Running, shards: Shards, seats: Sequence[Mapping[str, Any]]
+) -> Iterator[Crew]:
+    """Workers that have warmed up, each an actor with the options of its seat; their actors end with the block."""
     load = trial.cell.load
     counts = shares(load.request_count, load.workers) if load.request_count else [None] * load.workers
     asked = load.warmup_request_count
@@ -143,15 +151,14 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
         seed=(run.benchmark.seed, trial.round),
         stream_bytes=encoded_bytes(run.benchmark.budget_bytes // load.workers, load.batch_size * IMAGE_BYTES),
     )
-    _check_cpus(load.workers)
     shared = load.transport == SHARED_MEMORY
     regions = shared_memory.names(server.url, load.workers) if shared else [None] * load.workers
-    actor = WorkerActor.options(num_gpus=1 if trial.cell.server.kind == "local" and run.gpus else 0)
     tasks = [
         replace(task, worker=i, request_count=counts[i], warmup_request_count=warmups[i], region=region)
         for i, region in enumerate(regions)
     ]
-    actors = [actor.remote(each, Tags.of(trial, run.folder.name)) for each in tasks]
+    tags = Tags.of(trial, run.folder.name)
+    actors = [WorkerActor.options(**seat).remote(each, tags) for seat, each in zip(seats, tasks, strict=True)]
     try:
         if shared:
             shared_memory.unregister_orphans(server.url, server.access)
@@ -170,6 +177,8 @@ def _crew(trial: Trial, run: Run, server: Running, shards: Shards) -> Iterator[C
             clocks=[measure_clock(each) for each in actors],
             payloads=payloads,
             warmup=samples.merge(warmup),
+            places=places,
+            server_node_id=run.recorders.node_of(trial.cell.server, places),
             facts=ray.get([each.facts.remote() for each in actors], timeout=_HALT_TIMEOUT_S),
             server_version=descriptions[0].version,
             model_version=descriptions[0].model_version if len(trial.cell.models) == 1 else None,
@@ -238,7 +247,7 @@ def _is_calibrated(trial: Trial, benchmark: Benchmark, server: Running) -> bool:
     """Against Triton, which has a model that does nothing; unless that is what was measured."""
     if trial.cell.server.kind != "triton" or ECHO in trial.cell.models or server.failure():
         return False
-    return server.process is not None if benchmark.calibrate is None else benchmark.calibrate
+    return server.is_ours if benchmark.calibrate is None else benchmark.calibrate
 
 
 def _ceiling(trial: Trial, crew: Crew, progress: Progress) -> list[pa.Table]:
@@ -277,7 +286,9 @@ def _named(lost: Mapping[int, str]) -> str:
 
 def _facts(crew: Crew, lost: Mapping[int, str], counted: dict[str, Any] | None) -> dict[str, Any]:
     """What was observed that is not a sample."""
-    workers = worker_facts(crew.actors, before=crew.facts, clocks=crew.clocks, payloads=crew.payloads, lost=lost)
+    workers = worker_facts(
+        crew.actors, places=crew.places, before=crew.facts, clocks=crew.clocks, payloads=crew.payloads, lost=lost
+    )
     return {
         "server_version": crew.server_version,
         "workers": workers,
@@ -288,7 +299,7 @@ def _facts(crew: Crew, lost: Mapping[int, str], counted: dict[str, Any] | None) 
 
 def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, Any]:
     cell = trial.cell
-    is_known = cell.server.kind == "local" or server.process is not None
+    is_known = cell.server.kind == "local" or server.is_ours
     unknown = {"name": cell.model, "version": None, "sha256": None, "precision": None, "xla": None}
     return {
         "id": trial.id,

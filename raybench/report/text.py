@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from raybench.checks import Doubt
-from raybench.report import Summary, costs, curves
+from raybench.report import Summary, costs, curves, places
 from raybench.rounds import CellSummary, Interval
 from raybench.search import Found
 from raybench.thresholds import Outcome
@@ -41,11 +41,17 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
         print_whole(console, table)
     for found in summary.search or ():
         print_whole(console, _curve(found))
-    for sheet in costs.sheets(summary, row_names(summary)):
+    for sheet in sheets(summary):
         print_whole(console, _sheet(sheet))
     for line in _notes(summary):
         console.print(escape(line), highlight=False, soft_wrap=not wrap)
     console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
+
+
+def sheets(summary: Summary) -> list[costs.Sheet]:
+    """The tables below that of the results."""
+    names = row_names(summary)
+    return [*costs.sheets(summary, names), *places.sheets(summary, names)]
 
 
 def _curve(found: Found) -> Table:
@@ -89,7 +95,7 @@ def markdown(summary: Summary) -> str:
         names = curves.columns(found)
         curve = [names, ("---:",) * (len(names) - 1) + ("---",), *curves.rows(found)]
         lines += [f"**{curves.title(found)}**", "", *map(markdown_row, curve), ""]
-    for sheet in costs.sheets(summary, row_names(summary)):
+    for sheet in sheets(summary):
         rule = ("---",) * sheet.words + ("---:",) * (len(sheet.columns) - sheet.words)
         lines += [f"**{sheet.title}**", "", *map(markdown_row, [sheet.columns, rule, *sheet.rows]), ""]
     return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"

@@ -1,49 +1,61 @@
 """Real servers: find, start, wait until ready, describe, stop."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from raybench.clients.access import PLAIN, Access
-from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ServerSpec
+from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ConfigError, ServerSpec
 from raybench.servers import model_server, wheel
-from raybench.servers.process import ServerError, ServerProcess, ServerUnavailable
+from raybench.servers.models import resolved
+from raybench.servers.process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
 
-__all__ = ["Running", "ServerError", "ServerUnavailable", "exposure", "facts", "overheard", "running", "unfit"]
+__all__ = [
+    "Running",
+    "ServerError",
+    "ServerUnavailable",
+    "exposure",
+    "facts",
+    "obstacle",
+    "overheard",
+    "running",
+    "unfit",
+]
 
 _METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that can be loaded: where, what it is, what opens it, and, where it is ours, its process, parts and
-    whether it answers.
+    """A server that can be loaded: where, what it is, what opens it, and, where it is ours, its parts and its failure.
 
-    `pid` is the root of the process tree whose memory is the server's, where that is on this host; `parts` are the pids
-    and names of its processes when it was ready. `metrics_url` is where its page of metrics is, or would be.
+    `pid` is the root of the process tree whose memory is the server's, on the host that the server was started on, with
+    so many `cores`; `parts` are the pids and names of its processes when it was ready. `metrics_url` is where its page
+    of metrics is, or would be. `failure` says why a server of ours can no longer be loaded, with its last lines; None
+    where it can.
     """
 
     url: str
     facts: dict[str, Any]
-    process: ServerProcess | None = None
+    is_ours: bool = False
     pid: int | None = None
+    cores: int | None = None
     metrics_url: str | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
-    is_ready: Callable[[], bool] = lambda: True
+    failure: Callable[[], str | None] = lambda: None
     access: Access = PLAIN
 
-    def failure(self) -> str | None:
-        """Why a server of ours can no longer be loaded, with its last lines; None where it can."""
-        if self.process is None:
-            return None
-        if self.process.exit_code is not None:
-            return f"the server ended with exit code {self.process.exit_code}; {self.process.tail()}"
-        there = self.process.processes()
-        if gone := [f"{name} (pid {pid})" for pid, name in self.parts.items() if pid not in there]:
-            return f"a part of the server ended: {', '.join(gone)}; {self.process.tail()}"
-        return None if self.is_ready() else f"the server runs and no longer answers; {self.process.tail()}"
+
+def _failure(process: ServerProcess, parts: Mapping[int, str], is_ready: Callable[[], bool]) -> str | None:
+    if process.exit_code is not None:
+        return f"the server ended with exit code {process.exit_code}; {process.tail()}"
+    there = process.processes()
+    if gone := [f"{name} (pid {pid})" for pid, name in parts.items() if pid not in there]:
+        return f"a part of the server ended: {', '.join(gone)}; {process.tail()}"
+    return None if is_ready() else f"the server runs and no longer answers; {process.tail()}"
 
 
 def facts(server: ServerSpec) -> dict[str, Any]:
@@ -68,13 +80,26 @@ def unfit(server: ServerSpec) -> str | None:
     return str(obstacle) if obstacle else None
 
 
+def obstacle(server: ServerSpec, benchmark: Benchmark) -> str | None:
+    """Why this machine could not run a server of ours, or lacks the models, as a sentence; None where it can."""
+    if reason := unfit(server):
+        return f"server is {server.kind}; {reason}"
+    try:
+        if server.is_ours:
+            check_bind(benchmark.server_bind)
+        resolved(benchmark.models_conf, tuple(model for model in benchmark.all_models if model != ECHO))
+    except (ConfigError, ServerError) as error:
+        return str(error)
+    return None
+
+
 def exposure(server: ServerSpec, bind: str) -> str | None:
     """Who but this host can reach a server that we start, as a sentence; None where nobody can."""
     trust = "let only hosts that you trust reach it"
     is_binary = server.kind == "tfserving" and model_server.is_on_path()
     if server.is_ours and is_binary:
         return f"{model_server.BINARY} has no flag for an address and listens on all of this machine's: {trust}"
-    if not server.is_ours or bind in _LOOPBACK:
+    if not server.is_ours or bind in LOOPBACK:
         return None
     old = "; this Triton (2.51) predates known security fixes, so" if server.kind == "triton" else ":"
     return f"the server listens on {bind}{old} {trust}"
@@ -85,7 +110,7 @@ def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
     if benchmark.transport(server) == IN_PROCESS or benchmark.tls_ca or not benchmark.header:
         return None
     host = (server.url or "").rpartition(":")[0].strip("[]")
-    if host in _LOOPBACK:
+    if host in LOOPBACK:
         return None
     return f"headers go to {server.url} in plain text: let nobody listen who is not to know them, or give --tls-ca"
 
@@ -101,14 +126,16 @@ def running(server: ServerSpec, benchmark: Benchmark, access: Access = PLAIN) ->
         return
     with _triton(server, benchmark) if server.kind == "triton" else _tfserving(benchmark) as ours:
         known = {"launcher": ours.launcher, "version": ours.version, "url": ours.grpc_url, "config": ours.config}
+        parts = ours.process.processes()
         yield Running(
             url=ours.grpc_url,
             facts=facts(server) | known,
-            process=ours.process,
+            is_ours=True,
             pid=ours.pid,
+            cores=os.cpu_count(),
             metrics_url=ours.urls["metrics"],
-            parts=ours.process.processes(),
-            is_ready=ours.is_ready,
+            parts=parts,
+            failure=partial(_failure, ours.process, parts, ours.is_ready),
         )
 
 

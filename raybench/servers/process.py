@@ -16,6 +16,8 @@ import psutil
 from raybench.config import ConfigError
 from raybench.guardian import guarded
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::")
 _TAIL_LINES = 12
 _SWEEP_S = 10.0
 
@@ -133,7 +135,7 @@ def require_free(bind: str, port: int) -> None:
 
 def endpoint(bind: str, port: int) -> str:
     """HOST:PORT by which this machine reaches a server that listens on `bind`; IPv6 in brackets (RFC 3986, 3.2.2)."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+    host = dict(zip(EVERYWHERE, ("127.0.0.1", "::1"), strict=True)).get(bind, bind)
     return f"{bracketed(host)}:{port}"
 
 

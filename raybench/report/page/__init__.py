@@ -11,7 +11,7 @@ import jinja2
 import yaml
 
 from raybench import store
-from raybench.report import Summary, text
+from raybench.report import Summary, places, text
 from raybench.report.page import figures, palette
 from raybench.report.page.headline import headline
 from raybench.report.page.series import drawn
@@ -57,6 +57,7 @@ def page(results: store.Results, summary: Summary, benchmark: str = "") -> str:
         doubts=[(letter, list(each)) for letter, each in groupby(text.doubts(summary), key=lambda kind: kind.letter)],
         thresholds=[(each, text.outcome(each)) for each in summary.thresholds],
         unmeasured=[cell for cell in summary.cells if cell.reason],
+        by_node=places.sheets(summary, text.row_names(summary)),
         bars=[] if summary.search else list(figures.bars(summary, names)),
         latencies=[] if summary.search else list(figures.latencies(trials, summary, names)),
         percentiles=list(_percentiles(summary, names)),

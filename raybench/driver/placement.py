@@ -37,7 +37,7 @@ class Placement:
     def workers(self, cell: Cell) -> Iterator[list[dict[str, Any]]]:
         """Options of the actors of a cell's workers, while the block lasts.
 
-        Those of a server that we started keep off its node. TensorFlow in process is a server, and takes no CPU of Ray's.
+        Where we started the server they keep off its node. TensorFlow in process is a server, and takes no CPU of Ray's.
         Raises ClientError where there are no such CPUs.
         """
         count = cell.load.workers

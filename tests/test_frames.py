@@ -23,12 +23,12 @@ OPEN_LOOP = "r1-triton-x2-resnet50-no-opt"
 @pytest.fixture
 def frames(tmp_path: Path) -> Frames:
     """Two rounds of local and triton, and an open-loop trial with a warm-up and a failed request."""
-    closed = [
-        observed(lanes([(i * ms, i * ms + ms) for i in range(99)]), label=label, round=number)
+    closed = [  # the second lane ends first, and the window with it
+        observed(lanes(*([(i * ms, i * ms + ms) for i in range(n)] for n in (99, 60))), label=label, round=number)
         for number in (1, 2)
         for label, ms in (("local", 20), ("triton x1", 10 + number))
     ]
-    due = [sample(EPOCH_MS + i * 10, EPOCH_MS + i * 10 + 8, seq=i, due_ms=EPOCH_MS + i * 10 - 1) for i in range(99)]
+    due = [sample(EPOCH_MS + i * 10, EPOCH_MS + i * 10 + 8, seq=i, due_ns=due_ns(i)) for i in range(99)]
     failed = sample(EPOCH_MS + 990, EPOCH_MS + 999, due_ms=EPOCH_MS + 990, status="UNAVAILABLE", error="gone")
     warm = sample(EPOCH_MS - 900, EPOCH_MS - 600, phase=samples.WARMUP)
     open_loop = observed(
@@ -41,6 +41,11 @@ def frames(tmp_path: Path) -> Frames:
     folder = results(tmp_path, *closed, open_loop)
     report.save(folder, report.report(folder))
     return raybench.load(folder)
+
+
+def due_ns(i: int) -> int:
+    """When request i of the open loop is due, 1 ms before it is sent: a time that no float has."""
+    return (int(EPOCH_MS) + i * 10 - 1) * MS + 1
 
 
 def at(value: Any, path: str) -> Any:
@@ -92,13 +97,14 @@ def test_samples_give_the_percentiles_of_the_report(frames: Frames) -> None:
 
 def test_samples_are_whole(frames: Frames) -> None:
     """Every request is there with its phase and what went wrong, by the clock of the driver, to the nanosecond."""
-    assert frames.samples.groupby("trial", observed=True).size().tolist() == [99, 99, 101, 99, 99]
+    assert frames.samples.groupby("trial", observed=True).size().tolist() == [159, 159, 101, 159, 159]
     rows = frames.samples_of(OPEN_LOOP)
     assert rows.equals(frames.samples.query("trial == @OPEN_LOOP")[rows.columns].reset_index(drop=True))
     assert rows.loc[rows.status != "OK", "error"].tolist() == ["gone"]
     assert rows[rows.in_window].phase.unique().tolist() == ["measured"]
     assert rows.due_ns.isna().tolist() == [True, *[False] * 100]
-    assert rows.due_ns[2] == round((EPOCH_MS + 9) * MS) - AHEAD_NS
+    assert int(rows.due_ns[2]) == due_ns(1) - AHEAD_NS
+    assert rows.sent_ns[0] == int(EPOCH_MS - 900) * MS - AHEAD_NS
     assert rows.lag_ms[2] == pytest.approx(1.0, abs=1e-3)
 
 

@@ -37,8 +37,8 @@ class Placement:
     def workers(self, cell: Cell) -> Iterator[list[dict[str, Any]]]:
         """Options of the actors of a cell's workers, while the block lasts.
 
-        Where we started the server they keep off its node. TensorFlow in process is a server, and takes no CPU of Ray's.
-        Raises ClientError where there are no such CPUs.
+        Where we started the server they keep off its node. TensorFlow in process is a server itself, and takes no CPU
+        of Ray's. Raises ClientError where there are no such CPUs.
         """
         count = cell.load.workers
         if cell.server.kind == "local":

@@ -23,7 +23,7 @@ from raybench.driver.placement import Placement
 from raybench.servers import Running, ServerError, obstacle, running
 from raybench.servers.process import EVERYWHERE, endpoint
 
-_START_S = 700.0  # Triton or TF Serving have 300 s to start, and as long to warm up
+_START_S = 1000.0  # Triton has 900 s to start; TF Serving 300 s, and as long to warm up
 _ASK_S = 30.0
 _STOP_S = 60.0
 

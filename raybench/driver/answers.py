@@ -1,6 +1,6 @@
 """Sampled answers of a trial's workers, held against TensorFlow's; while nothing is being measured."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,12 +45,17 @@ def sample(actors: list[Any], lost: Collection[int], trial: Trial, shards: Seque
 
 
 def verified(
-    trial: Trial, benchmark: Benchmark, sampled: list[Sampled], reference: verify.Reference
+    trial: Trial,
+    benchmark: Benchmark,
+    sampled: list[Sampled],
+    reference: verify.Reference,
+    say: Callable[[str], None],
 ) -> dict[str, Any] | None:
     """What the answers differ by, for each model; None where nothing is to be compared, a reason where it cannot be."""
     cell = trial.cell
     if not benchmark.verify or not sampled or cell.server.kind == "fake" or ECHO in cell.models:
         return None
+    say(f"holding the answers of {cell.label} against TensorFlow's")
     found: dict[str, verify.Verification] = {}
     try:
         for model in dict.fromkeys(each.model for each in sampled):

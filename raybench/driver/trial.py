@@ -113,7 +113,7 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
                 gathered.tables += _ceiling(trial, crew, run.progress)
         record["server_ended"] = server.failure()
         status, reason = _outcome(trial, gathered, record["server_ended"], record["server_statistics"])
-        record["verification"] = verified(trial, run.benchmark, answers, run.reference)
+        record["verification"] = verified(trial, run.benchmark, answers, run.reference, run.progress.step)
     except (ClientError, ServerError, RayError) as error:
         status, reason = "failed", _sentence(error)
         if isinstance(error, RayActorError):

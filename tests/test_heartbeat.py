@@ -1,5 +1,7 @@
 """Signs of life of workers: who is asked, and who is lost; and what is not waited for."""
 
+import subprocess
+import sys
 import time
 from threading import Event
 from types import SimpleNamespace
@@ -66,3 +68,11 @@ def test_images_are_not_waited_for_without_a_cpu(monkeypatch: pytest.MonkeyPatch
         nodes.while_there_are_cpus(lambda: Event().wait(60))
     with pytest.raises(KeyError):
         nodes.while_there_are_cpus(lambda: {}["none"])
+
+
+def test_a_call_after_the_end_joins_no_ray() -> None:
+    """What still calls Ray when a run has ended, as a thread that made images may, neither starts nor joins one."""
+    late = "import raybench.driver.nodes, ray; ray.put(1)"
+    done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "must be called" in done.stderr or "not been started" in done.stderr, done.stderr

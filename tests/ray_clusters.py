@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from real_parts import BIN
 
+from raybench.servers.process import free_ports
+
 _START_S = 90
 _ADDRESS, _STARTED = re.compile(r"--address='([^']+)'"), re.compile(r"(Ray runtime started\.)")
 
@@ -50,8 +52,13 @@ def joined(environment: dict[str, str], name: str, *flags: str) -> Iterator[None
 def _started(
     flags: list[str], log: Path, environment: dict[str, str], python: Path, said: re.Pattern[str]
 ) -> Iterator[str]:
-    """`ray start`, until the block ends; what it said that it has started with."""
-    command = [python, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *flags]
+    """`ray start`, until the block ends; what it said that it has started with.
+
+    Its agent, which starts jobs, has a port of its own: the usual one may be another Ray's on this machine.
+    """
+    (port,) = free_ports(1)
+    usual = ["--block", "--disable-usage-stats", f"--dashboard-agent-listen-port={port}"]
+    command = [python, "-m", "ray.scripts.scripts", "start", *usual, *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:

@@ -105,6 +105,28 @@ def test_a_server_that_stands_still_is_seen() -> None:
     assert tally.achieved_rps(106) == pytest.approx(10 / 5.1)
 
 
+def test_what_follows_the_last_reply_is_no_silence() -> None:
+    """Calibrating and comparing answers, however long, take nothing off the rate that a trial had."""
+    tally = Tally(load())
+    tally.add(chunk(10), None, now_s=100)
+    rate = tally.achieved_rps(100)
+    tally.end()
+    assert (tally.silent_s(160), tally.achieved_rps(160)) == (0, rate)
+
+
+def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line that stays of a trial has the rate of its requests, whatever was done after the last one."""
+    shown = Shown(PlainProgress, monkeypatch)
+    shown.progress.start(fake_trial())
+    shown.progress.advance(chunk(100), None)
+    shown.at_s = 30
+    shown.progress.step("calibrating")
+    shown.at_s = 60
+    shown.progress.end({"id": "x", "status": "ok"})
+    assert "x: ok; 100 requests/s" in shown.text()
+    assert "no reply" not in shown.text()
+
+
 def test_an_open_loop_shows_what_users_wait() -> None:
     """Percentiles are of response where requests are due, as in the table; what is left follows the duration."""
     tally = Tally(load(request_count=None, duration=10, request_rate=(50.0,)))

@@ -72,6 +72,8 @@ class _Watched(Progress):
         self._console.print(escape(line), highlight=False, soft_wrap=True)
 
     def step(self, what: str) -> None:
+        if self._tally:  # what a trial does once its last reply is in
+            self._tally.end()
         self._what, self._step_s = what, time.monotonic()
 
     def begin(self, trials: Sequence[Trial]) -> None:
@@ -79,10 +81,10 @@ class _Watched(Progress):
 
     def start(self, trial: Trial) -> None:
         self._course.start()
-        self._trial, self._tally = trial, Tally(trial.cell.load)
         of = f"/{self._course.trials}" if self._course.trials else ""
         name = f"{trial.cell.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
         self.step(f"trial {self._course.number}{of}: {name}")
+        self._trial, self._tally = trial, Tally(trial.cell.load)
 
     def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
         if self._tally:
@@ -90,6 +92,8 @@ class _Watched(Progress):
 
     def end(self, record: dict[str, Any]) -> None:
         now_s, tally = time.monotonic(), self._tally
+        if tally:
+            tally.end()
         if self._trial:
             self._course.end(self._trial, is_measured=record["status"] in _MEASURED, now_s=now_s)
         facts = f"; {', '.join(_facts(tally, now_s))}" if tally and tally.done else ""

@@ -47,6 +47,7 @@ class Tally:
         self.done = self.failed = self._images = 0
         self.server_mib: float | None = None
         self._first_ns, self._last_ns, self._heard_s = np.inf, -np.inf, np.inf
+        self._is_over = False
 
     def add(self, chunk: pa.Table, server_mib: float | None, now_s: float) -> None:
         """Count a chunk of samples, and note what the server holds."""
@@ -62,9 +63,13 @@ class Tally:
         self._last_ns = max(self._last_ns, samples.ns(chunk, "done_ns").max())
         self._heard_s = now_s
 
+    def end(self) -> None:
+        """No more replies are waited for: what follows is no silence."""
+        self._is_over = True
+
     def silent_s(self, now_s: float) -> float:
         """For how long no reply came, good or bad, beyond what it takes to be told of one."""
-        return max(0.0, now_s - self._heard_s - _CHUNK_S)
+        return 0.0 if self._is_over else max(0.0, now_s - self._heard_s - _CHUNK_S)
 
     def elapsed_s(self, now_s: float) -> float:
         """From the first send to the last reply, and on where no more come; 0 before the first."""

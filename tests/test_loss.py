@@ -123,7 +123,7 @@ def test_a_node_that_is_cut_off(hosts: Hosts, tmp_path: Path) -> None:
         bool(worker["lost"]) for worker in first["workers"]
     ]
     assert "a node is gone: making the images again" in out
-    assert second["status"] == "ok", second["reason"]
+    assert second["status"] in ("ok", "unstable"), second["reason"]
     assert far_workers(second, hosts) == []
     assert violations(summary) == []
 
@@ -146,7 +146,7 @@ def test_clocks_and_a_node_that_dies(hosts: Hosts, tmp_path: Path) -> None:
         code, out, summary = ended(process, tmp_path, hosts.environment)
     assert code == 0, out
     whole, cut = summary["trials"]
-    assert whole["status"] == "ok", whole["reason"]
+    assert whole["status"] in ("ok", "unstable"), whole["reason"]
     far = far_workers(whole, hosts)
     assert 0 < len(far) < 4
     for worker in whole["workers"]:

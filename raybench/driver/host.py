@@ -6,6 +6,7 @@ below it.
 """
 
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,6 +35,12 @@ class Shell:
 
     folder: str
     environment: dict[str, str]
+    limits: dict[int, tuple[int, int]]  # of memory, as getrlimit(2) has them
+
+    @classmethod
+    def ours(cls) -> "Shell":
+        limits = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)}
+        return cls(os.getcwd(), dict(os.environ), limits)
 
 
 class _Host:
@@ -46,6 +53,8 @@ class _Host:
         """Not with the constructor, whose arguments Ray keeps: there may be secrets in it."""
         os.chdir(shell.folder)
         os.environ.update(shell.environment)
+        for kind, limit in shell.limits.items():
+            resource.setrlimit(kind, limit)
 
     def obstacles(self, servers: tuple[ServerSpec, ...], benchmark: Benchmark) -> list[str]:
         """Why this node could not run one of these servers, as sentences."""
@@ -105,7 +114,7 @@ def serving(server: ServerSpec, benchmark: Benchmark, access: Access, placement:
 def _on(node: Node) -> Any:
     actor = _HostActor.options(**on(node.id)).remote()
     if node.id == here():
-        actor.enter.remote(Shell(os.getcwd(), dict(os.environ)))
+        actor.enter.remote(Shell.ours())
     return actor
 
 

@@ -98,6 +98,7 @@ class _Watched(Progress):
             self._course.end(self._trial, is_measured=record["status"] in _MEASURED, now_s=now_s)
         facts = f"; {', '.join(_facts(tally, now_s))}" if tally and tally.done else ""
         self._trial = self._tally = None
+        self._what, self._step_s = "ending what the trial needed", now_s
         self._ended(f"{record['id']}: {record['status']}{facts}")
 
     def _ended(self, line: str) -> None:

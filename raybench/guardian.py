@@ -3,7 +3,8 @@
 The guardian is a program of its own between us and the command: Popen's preexec_fn would run Python in a forked copy of
 a process full of gRPC's and Ray's threads. It adopts the orphans of a server that was killed (Triton's stubs), ends
 them, and sweeps up shared memory. The parent-death signal is bound to the *thread* that started us: start from the
-main one.
+main one. Where the guardian itself is killed, as Ray does it to the children of an actor that it ends, its heir does
+that: a process that is below none of ours.
 
 The watcher is for processes that a library starts for us: Ray's agents outlive a killed driver by a minute, and its
 dashboard's helpers an orderly end. It finds them by the log files that they hold open, for they rename themselves.
@@ -31,6 +32,7 @@ def guarded(command: list[str], *, sweep: tuple[str, ...] = (), sweep_if_alone: 
     """The command line that runs `command` under a guardian, as a child of this process.
 
     Afterwards what matches the patterns in `sweep` is removed, and `sweep_if_alone` too where this process has died.
+    Start it in a session of its own where all this must happen even if the guardian is killed.
     """
     settings = [str(os.getpid()), os.pathsep.join(sweep), os.pathsep.join(sweep_if_alone)]
     return [sys.executable, "-I", __file__, *settings, *command]
@@ -72,9 +74,10 @@ def _holds_open(process: Any, pattern: str) -> bool:
 
 def _main(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> int:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != parent:  # it died before the lines above
+    if os.getppid() != parent:  # it died before the line above
         return 1
+    heir = _leave_heir(parent, sweep, sweep_if_alone) if os.getsid(0) == os.getpid() else None
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # not before: it would adopt its heir
     child = subprocess.Popen(command, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM))  # no threads here
 
     def end(*_: object) -> None:
@@ -86,21 +89,62 @@ def _main(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> i
     signal.signal(signal.SIGALRM, lambda *_: child.kill())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
     code = child.wait()
-    _end_orphans()
-    _remove(sweep)
-    if os.getppid() != parent:
-        _remove(sweep_if_alone)
+    _clear(_orphans(), sweep, sweep_if_alone if os.getppid() != parent else "")
+    if heir is not None:
+        os.write(heir, b".")
     return code if code >= 0 else 128 - code
+
+
+def _leave_heir(parent: int, sweep: str, sweep_if_alone: str) -> int:
+    """A process that clears what is left of this one's session where it ends with nothing written to what returns."""
+    session = os.getpid()
+    will, held = os.pipe()  # neither passes to the command: the end of the file is ours
+    if child := os.fork():
+        os.waitpid(child, 0)
+        os.close(will)
+        return held
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.close(held)
+    for stream in range(3):
+        os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+    if not os.read(will, 1):
+        _clear(_members(session), sweep, sweep_if_alone if not _exists(parent) else "")
+    os._exit(0)
+
+
+def _clear(processes: list[Any], *patterns: str) -> None:
+    _end(processes)
+    for each in patterns:
+        _remove(each)
 
 
 def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, value)
 
 
-def _end_orphans() -> None:
+def _orphans() -> list[Any]:
     import psutil
 
-    _end(psutil.Process().children(recursive=True))
+    return psutil.Process().children(recursive=True)
+
+
+def _members(session: int) -> list[Any]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) == session:
+                found.append(process)
+    return found
+
+
+def _exists(pid: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(pid)
 
 
 def _end(processes: list[Any]) -> None:

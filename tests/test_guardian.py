@@ -50,6 +50,24 @@ def test_orphans_of_a_command_end_with_it(tmp_path: Path) -> None:
     assert not left.exists()
 
 
+def test_a_killed_guardian_has_an_heir(tmp_path: Path) -> None:
+    """Where the guardian is killed too, as Ray does it, its server ends and is swept up behind as ever."""
+    left, scratch = tmp_path / "left-1", tmp_path / "scratch"
+    left.write_text("")
+    scratch.mkdir()
+    command = guarded(["sh", "-c", STUBBORN], sweep=(str(tmp_path / "left-*"),), sweep_if_alone=(str(scratch),))
+    guardian = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE)
+    assert guardian.stdout
+    assert guardian.stdout.readline() == b"up\n"
+    family = psutil.Process(guardian.pid).children(recursive=True)
+    guardian.kill()
+    guardian.wait(timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+    assert eventually(lambda: not left.exists())
+    assert scratch.exists()  # this process is alive, and removes it itself
+
+
 def test_what_holds_a_file_of_ours_open_ends_with_the_block(tmp_path: Path) -> None:
     """A process that a library started for us is found by the log that it keeps open, and ends; another stays."""
     with (tmp_path / "log").open("w") as log, (tmp_path / "other").open("w") as other:

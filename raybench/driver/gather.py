@@ -9,8 +9,10 @@ import pyarrow as pa
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
+from raybench import samples
 from raybench.driver.heartbeat import Heartbeat
 
+_TOGETHER = 100  # chunks: what Ray brings one in takes half as much again as its rows
 _CHUNK_S = 30.0  # one that is there came with the news of it, or lies on a node that was there a moment ago
 
 
@@ -20,6 +22,14 @@ class Gathered:
 
     tables: list[pa.Table] = field(default_factory=list)
     lost: dict[int, str] = field(default_factory=dict)
+    _packed: int = 0  # of the tables: many chunks each
+
+    def add(self, chunk: pa.Table) -> None:
+        """Keep the rows of a chunk, and after a while no longer what they came in."""
+        self.tables.append(chunk)
+        if len(self.tables) - self._packed >= _TOGETHER:
+            self.tables[self._packed :] = [samples.merge(self.tables[self._packed :]).combine_chunks()]
+            self._packed += 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Ca
     except RayError as error:
         gathered.lost[streams.pop(stream)] = str(error).strip().splitlines()[-1]
     else:
-        gathered.tables.append(chunk)
+        gathered.add(chunk)
         on_chunk(chunk)
         return len(chunk)
     return 0

@@ -97,7 +97,11 @@ def measured(workers: int, rate: int, seconds: float) -> str:
     times = start_times(clocks)
     streams = {actor.run.remote(i, at): i for i, (actor, at) in enumerate(zip(actors, times, strict=True))}
     called_s = time.time()
-    gather(actors, streams, gathered, Patience(10, 60), on_chunk=lambda _: None, on_loss=lambda: None)
+    chunks: list[int] = []
+    gather(
+        actors, streams, gathered, Patience(10, 60),
+        on_chunk=lambda chunk: chunks.append(len(chunk)), on_loss=lambda: None,
+    )  # fmt: skip
     behind_s = time.time() - (times[0] + seconds)
     cpu, rows_in = driver.cpu_times(), samples.merge(gathered.tables)
     cpu_s = cpu.user + cpu.system - cpu_before.user - cpu_before.system
@@ -107,7 +111,7 @@ def measured(workers: int, rate: int, seconds: float) -> str:
     spare_s, skew_ms = times[0] - called_s, samples.gate_skew_ms(rows_in) or 0.0
     return (
         f"| {workers} | {len(rows_in) / seconds:.0f} | {clocks_s:.1f} | {spare_s:.1f} | {skew_ms:.0f} | {behind_s:.1f} "
-        f"| {cpu_s / seconds:.2f} | {cpu_s / len(gathered.tables) * 1e3:.2f} | {grown_mib:.0f} of {held_mib:.0f} "
+        f"| {cpu_s / seconds:.2f} | {cpu_s / len(chunks) * 1e3:.2f} | {grown_mib:.0f} of {held_mib:.0f} "
         f"| {len(gathered.lost)} |"
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from raybench.config import SHARED_MEMORY, STREAM
 from raybench.stats import PERCENTILES, TrialSummary, samples_needed
+from raybench.verdicts import requests_needed
 
 _UNEVEN = 1.25
 _DISTINCT_SHARE = 0.5
@@ -46,7 +47,8 @@ def with_doubts(trials: Iterable[TrialSummary], *, leave_out: frozenset[str] = f
 
 def _few_samples(trial: TrialSummary) -> Doubt | None:
     n = trial.service_ms.n if trial.service_ms else 0
-    needs = {name: samples_needed(p) for name, p in PERCENTILES.items() if samples_needed(p) > n}
+    asked = {"a comparison": requests_needed(trial), **{name: samples_needed(p) for name, p in PERCENTILES.items()}}
+    needs = {name: count for name, count in asked.items() if count > n}
     if not needs:
         return None
     names = ", ".join(f"{name.replace('_', '.')} (needs {count})" for name, count in needs.items())
@@ -84,7 +86,7 @@ def _uneven_workers(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="uneven_workers",
-        sentence=f"all lanes were active in {trial.window_s / trial.job_s:.0%} of the trial: some ended much earlier",
+        sentence=f"the window is {trial.window_s / trial.job_s:.0%} of the trial: few requests a lane, or unlike ends",
         remedy="use --duration, or more requests, so that the lanes end together",
         value=trial.job_s / trial.window_s,
         limit=_UNEVEN,

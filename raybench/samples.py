@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -184,14 +185,17 @@ class Window:
 
 
 def window(samples: pa.Table, *, workers: int, lanes: int) -> Window | None:
-    """From the last lane's first send to the first lane's last reply, of measured samples.
+    """From the last lane's first reply to the first lane's last reply, of measured samples.
 
-    In an open loop from the last worker's first due time to the first worker's last one: lanes may have nothing to do.
-    None where that is empty, or where fewer than `lanes` lanes, or `workers` workers, sent anything.
+    Until each lane has had a reply the server's queue still grows: those first requests wait for less than all others.
+    Where nothing is left then, from the last lane's first send. In an open loop from the last worker's first due time
+    to the first worker's last one: lanes may have nothing to do. None where that is empty, or where fewer than `lanes`
+    lanes, or `workers` workers, sent anything.
     """
-    if is_closed(samples):
-        return _overlap(samples, ["worker", "lane"], "sent_ns", "done_ns", parts=lanes)
-    return _overlap(samples, ["worker"], "due_ns", "due_ns", parts=workers)
+    if not is_closed(samples):
+        return _overlap(samples, ["worker"], "due_ns", "due_ns", parts=workers)
+    by_lane = partial(_overlap, samples, ["worker", "lane"], last="done_ns", parts=lanes)
+    return by_lane(first="done_ns") or by_lane(first="sent_ns")
 
 
 def _overlap(samples: pa.Table, keys: list[str], first: str, last: str, *, parts: int) -> Window | None:

@@ -20,7 +20,7 @@ CALM = Conditions(
     swapped_mib=0.0,
     problems=(),
 )
-SPAN = lanes([(0, 10_000), (10_000, 20_000)])
+SPAN = lanes([(-1, 0), (0, 10_000), (10_000, 20_000)])  # the window: 0 to 20 s
 
 
 def under(**changes: Any) -> TrialSummary:
@@ -147,5 +147,5 @@ def test_swapping_is_what_was_swapped_under_load() -> None:
 
 def test_a_problem_has_the_runs_clock() -> None:
     """When a source ended is told in seconds from the first request."""
-    problems = [{"time_ns": 2_500 * MS, "source": "nvidia-smi", "text": "it ended"}]
+    problems = [{"time_ns": 2_499 * MS, "source": "nvidia-smi", "text": "it ended"}]
     assert seen(problems=problems).problems == (Problem(at_s=2.5, source="nvidia-smi", text="it ended"),)

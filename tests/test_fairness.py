@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import effective, rated, record, server_facts
 from tritonclient.grpc import model_config_pb2
@@ -18,7 +19,8 @@ def running(label: str, *, in_flight: int = 4, round: int = 1, **changes: Any) -
     """A trial of a server that really runs this."""
     facts = server_facts(label.split()[0])
     server = {**facts, "config": {**(facts["config"] or {}), "effective": {**effective(label.split()[0]), **changes}}}
-    return rated(label, round, 100.0, server=server, load={**record()["load"], "in_flight": in_flight})
+    found = rated(label, round, 100.0, server=server, load={**record()["load"], "in_flight": in_flight})
+    return replace(found, service_ms=stats.latency(np.arange(1, in_flight + 1) * 1_000_000))
 
 
 def test_equal_servers_are_not_doubted() -> None:

@@ -68,16 +68,28 @@ def test_closed_loop_has_neither_response_nor_lag(rows: pa.Table) -> None:
 @pytest.mark.parametrize(
     ("spans", "start_ms", "end_ms"),
     [
-        ([[(0, 10), (10, 30)]], 0, 30),
-        ([[(0, 10), (10, 30)], [(2, 14), (14, 26)]], 2, 26),
+        ([[(0, 10), (10, 30)]], 10, 30),
+        ([[(0, 10), (10, 30)], [(2, 14), (14, 26)]], 14, 26),
         ([[(0, 100)], [(40, 50), (50, 60)], [(30, 200)]], 40, 60),
     ],
 )
 def test_the_window_is_when_all_lanes_are_active(spans: list, start_ms: float, end_ms: float) -> None:
-    """The window runs from the last lane's first send to the first lane's last reply."""
+    """The window runs from the last lane's first reply, where that leaves none its first send, to the first's last."""
     window = samples.window(lanes(*spans), workers=1, lanes=len(spans))
     assert window == Window(start_ms * MS, end_ms * MS)
     assert window.seconds == pytest.approx((end_ms - start_ms) / 1e3)
+
+
+def test_the_window_of_a_queue_has_its_rate() -> None:
+    """Of a server that takes 10 ms a request and 4 lanes at once, as few as 4 requests of each give 100 a second.
+
+    Their first ones find a queue that is shorter than it will be: counted from the first send it would be 112.
+    """
+    done = [[10 * (lane + 1 + 4 * n) for n in range(4)] for lane in range(4)]
+    rows = lanes(*(zip([0, *ends], ends, strict=False) for ends in done))
+    window = samples.window(rows, workers=1, lanes=4)
+    assert window == Window(40 * MS, 130 * MS)
+    assert samples.share_in(rows, window).sum() / window.seconds == pytest.approx(100)
 
 
 def test_lanes_of_two_workers_are_two_lanes() -> None:

@@ -53,6 +53,15 @@ def test_rounds_are_paired() -> None:
     assert found.verdict == "faster"
 
 
+def test_a_window_of_fewer_requests_than_lanes_is_not_compared() -> None:
+    """Where most requests are cut off by the window's edges their shares say nothing of how fast a server is."""
+    load = {**record()["load"], "in_flight": 4}
+    few, enough = (stats.latency(np.arange(1, n + 1) * 1_000_000) for n in (3, 4))
+    rates = [rated(label, 1, 10, load=load) for label in ("local", "triton x1", "triton x2")]
+    local, short, whole = (replace(t, service_ms=n) for t, n in zip(rates, (enough, few, enough), strict=True))
+    assert [found.server for found in verdicts.compare([local, short, whole])] == ["triton x2"]
+
+
 def test_only_rounds_that_both_finished_are_compared() -> None:
     """A round in which one of two servers failed says nothing about their ratio."""
     rates = [rated("local", 1, 10), rated("local", 2, None), rated("triton x1", 1, 20), rated("triton x1", 2, 900)]
@@ -124,7 +133,8 @@ def test_only_whole_trials_are_compared(changes: dict) -> None:
 
 def loaded(label: str, rate: float, workers: int, batch_size: int) -> Any:
     load = {**record()["load"], "workers": workers, "in_flight": workers, "batch_size": batch_size}
-    return rated(label, 1, rate, load=load, cell=f"{label}-w{workers}-b{batch_size}")
+    found = rated(label, 1, rate, load=load, cell=f"{label}-w{workers}-b{batch_size}")
+    return replace(found, service_ms=stats.latency(np.arange(1, workers + 1) * 1_000_000))
 
 
 def test_loads_are_never_mixed_in_a_comparison() -> None:

@@ -1,6 +1,7 @@
 """What the servers cost, as people read it."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,5 @@ def test_a_server_that_nobody_could_look_at_is_named() -> None:
     assert line.startswith("- triton resnet50-no-opt: ")
     assert "by its own word alone (http://far:8002/metrics)" in line
     assert "nor are its GPUs" in markdown(summary(out_of_sight(None)))
+    unsent = replace(out_of_sight(None), samples=lanes())
+    assert "no node of this Ray cluster" not in markdown(summary(observed(), unsent))

@@ -48,11 +48,11 @@ def sheets(summary: Summary, names: Mapping[str, str]) -> list[Sheet]:
 
 
 def notes(summary: Summary, names: Mapping[str, str]) -> list[str]:
-    """Which servers run where nobody could look."""
+    """Which servers run where nobody could look; where nothing was sent nobody has tried."""
     pages = {
         names[trial.cell]: trial.telemetry.gpu_source
         for trial in summary.trials
-        if trial.telemetry and trial.telemetry.node is None
+        if trial.telemetry and trial.telemetry.node is None and trial.requests.attempted
     }
     return [
         f"{name}: its host is no node of this Ray cluster, so its memory and CPU are not known, "

@@ -83,11 +83,12 @@ class ServerTime:
 
     `compute_infer` is the model's own; `compute_input` and `compute_output` are the server's way to it and back, and
     `queue` the wait for it, None where the server does not tell them or has none. `overhead` is what is left: the wire,
-    gRPC on both sides, and everything in the server that is none of these.
+    gRPC on both sides, and everything in the server that is none of these. A backend that hands requests over to a
+    pipeline computes on after what Triton calls compute: of such a one that and the rest are None.
     """
 
     service: float
-    overhead: float
+    overhead: float | None
     queue: float | None
     compute_input: float | None
     compute_infer: float | None
@@ -127,7 +128,9 @@ def cpu(rows: pa.Table, workers: tuple[Mapping[str, Any], ...], images: int) -> 
     )
 
 
-def server_time(statistics: Mapping[str, Any] | None, service_ns: np.ndarray) -> ServerTime | None:
+def server_time(
+    statistics: Mapping[str, Any] | None, service_ns: np.ndarray, *, hands_over: bool = False
+) -> ServerTime | None:
     """By the server's own statistics, and the service times of the measured successes.
 
     None where either is missing, or the former are told too coarsely.
@@ -139,6 +142,8 @@ def server_time(statistics: Mapping[str, Any] | None, service_ns: np.ndarray) ->
         return None
     sums_ns = {stage: statistics.get(f"{stage}_ns") for stage in _STAGES}
     stages = {stage: None if ns is None else ns / counted / 1e6 for stage, ns in sums_ns.items()}
+    if hands_over:
+        return ServerTime(service=service, overhead=None, **{**stages, "compute_infer": None, "compute_output": None})
     overhead = service - sum(ms for ms in stages.values() if ms is not None)
     return ServerTime(service=service, overhead=overhead, **stages)
 

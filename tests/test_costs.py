@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from helpers import MS, lanes, sample, telemetry, trial, worker_facts
+from helpers import MS, lanes, record, sample, telemetry, trial, worker_facts
 
 from raybench import samples
 from raybench.costs import Held
@@ -117,6 +117,23 @@ def test_parts_that_a_server_does_not_tell_are_null() -> None:
     found = trial(lanes([(0, 10), (10, 22)]), server_statistics=only).server_time_ms
     assert found
     assert (found.overhead, found.queue, found.compute_input, found.compute_infer) == (6.0, None, None, 5.0)
+
+
+@pytest.mark.parametrize(("depth", "overhead", "computing"), [(3, None, None), (1, 2.0, 5.0), (None, 2.0, 5.0)])
+def test_what_a_pipeline_computes_is_not_overhead(
+    depth: int | None, overhead: float | None, computing: float | None
+) -> None:
+    """Triton's compute ends where requests are handed over: what it says then, and the rest, are no times of theirs."""
+    server = record()["server"]
+    config = {**server["config"], "effective": {**server["config"]["effective"], "pipeline_depth": depth}}
+    found = trial(
+        lanes([(0, 10), (10, 22)]),
+        server={**server, "config": config},
+        server_statistics={**COUNTED, "compute_output_ns": 4 * MS},
+    ).server_time_ms
+    assert found
+    assert (found.service, found.queue, found.compute_input) == (11.0, 2.0, 1.0)
+    assert (found.overhead, found.compute_infer) == (overhead, computing)
 
 
 @pytest.mark.parametrize("counted", [None, {**COUNTED, "success": 0}])

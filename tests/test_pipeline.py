@@ -66,3 +66,11 @@ def test_work_that_fails_leaves_its_place(two: Any) -> None:
         two.hand_over(lambda: 1 / 0)
     two.hand_over(done.set)
     assert done.wait(DEADLINE_S)
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_gpu", "depth"), [("auto", True, 3), ("auto", False, 1), ("1", True, 1), ("5", False, 5)]
+)
+def test_a_gpu_has_a_pipeline_unless_told_otherwise(asked: str, has_gpu: bool, depth: int) -> None:
+    """Copies would keep a GPU waiting; a CPU makes them itself, and gains nothing. A number stands in either case."""
+    assert pipeline.pipeline_depth(asked, has_gpu=has_gpu) == depth

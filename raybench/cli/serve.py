@@ -43,7 +43,7 @@ def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., No
 @click.option(
     "--pipeline-depth",
     type=click.IntRange(min=1),
-    help="TensorFlow calls under way in an instance, one of which computes.  [1]",
+    help="TensorFlow calls under way in an instance, one of which computes.  [3 on a GPU, else 1]",
 )
 def serve_triton(
     models: str,

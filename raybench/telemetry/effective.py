@@ -6,7 +6,7 @@ from typing import Any
 
 _GRPC_THREADS_PER_CPU = 4  # TF Serving, model_servers/server.h: grpc_max_threads
 # What the output `about` of our backend says.
-_ABOUT = ("merges", "tensorflow", "inter_op_threads", "intra_op_threads", "xla", "gpu_allocator")
+_ABOUT = ("merges", "tensorflow", "inter_op_threads", "intra_op_threads", "xla", "gpu_allocator", "pipeline_depth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Effective:
     precision: str | None = None
     xla: bool | None = None
     gpu_allocator: str | None = None
+    pipeline_depth: int | None = None  # TensorFlow calls under way in an instance
 
 
 def of_local(facts: Mapping[str, Any], model: Mapping[str, Any]) -> Effective:

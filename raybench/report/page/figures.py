@@ -157,7 +157,8 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
     """Where a request's time went, by the server's own statistics and the client's stamps."""
     rows = []
     for cell in summary.cells:
-        if parts := [_parts(t.server_time_ms) for t in summary.trials if t.id in cell.trials and t.server_time_ms]:
+        times = [t.server_time_ms for t in summary.trials if t.id in cell.trials]
+        if parts := [(*_parts(told), max(0.0, told.overhead)) for told in times if told and told.overhead is not None]:
             means = tuple(sum(each) / len(parts) for each in zip(*parts, strict=True))
             rows.append(Stacked(f"{names[cell.cell]}, {cell.model}", f"{text.ms(sum(means))} ms", means))
     if not rows:
@@ -168,8 +169,8 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
 
 
 def _parts(told: ServerTime) -> tuple[float, ...]:
-    """Milliseconds in each stage, and the rest of the mean service; what the server does not tell counts as rest."""
-    return (*(getattr(told, stage) or 0.0 for stage in _STAGES), max(0.0, told.overhead))
+    """Milliseconds in each stage; what the server does not tell counts as rest."""
+    return tuple(getattr(told, stage) or 0.0 for stage in _STAGES)
 
 
 def searched(found: Found, goal: Goal | None) -> tuple[Found, str, Figure, Any]:

@@ -39,12 +39,17 @@ class Computer:
         """One tensor of all parts with at most one copy in host memory, where the function will compute."""
         if parts[0].dtype.kind in "OSUb" or parts[0].ndim == 0:
             return self._tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        array = parts[0] if len(parts) == 1 and _can_be_lent(parts[0]) else self._scratch.concatenate(name, parts)
+        array = parts[0] if len(parts) == 1 and self._can_be_lent(parts[0]) else self._scratch.concatenate(name, parts)
         tensor = self._tf.experimental.dlpack.from_dlpack(array.__dlpack__())
         if self._device is None:
             return tensor
         with self._tf.device(self._device):
             return self._tf.identity(tensor)
+
+    def _can_be_lent(self, array: np.ndarray) -> bool:
+        """Whether TensorFlow can read an array where it lies; no CPU kernel sees what is moved to a GPU."""
+        is_fit = "GPU" in (self._device or "") or array.ctypes.data % _ALIGNMENT == 0
+        return is_fit and array.flags.c_contiguous and array.flags.writeable
 
     @property
     def _scratch(self) -> Scratch:
@@ -57,8 +62,3 @@ class Computer:
         """The array itself, or a copy where TensorFlow handed our own scratch memory through."""
         is_ours = isinstance(array, np.ndarray) and self._scratch.holds(array)
         return array.copy() if is_ours else np.asarray(array)
-
-
-def _can_be_lent(array: np.ndarray) -> bool:
-    """Whether TensorFlow can read an array where it lies."""
-    return array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous and array.flags.writeable

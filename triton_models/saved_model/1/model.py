@@ -28,7 +28,7 @@ if int(np.__version__.split(".")[0]) >= 2:
 from computing import Computer
 from declare import union
 from merging import Call, Lot, is_full, merged
-from pipeline import Pipeline
+from pipeline import Pipeline, pipeline_depth
 from reading import Refusal, listing, numpy_name, routing, served_version, unwrapped
 from saved_models import ModelConfig, Signature, read_models_conf, read_signatures
 from tensorflow_facts import tensorflow_facts
@@ -51,9 +51,10 @@ class TritonPythonModel:
         self._tf = _import_tensorflow(args)
         self._max_images = int(_parameter(config, "merge_max_images"))
         self._merges_xla = _parameter(config, "merge_xla") == "true"
-        self._pipeline = Pipeline(depth) if (depth := int(_parameter(config, "pipeline_depth"))) > 1 else None
         has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
-        self._computer = Computer(self._tf, "GPU:0" if self._pipeline and has_gpu else None)
+        depth = pipeline_depth(_parameter(config, "pipeline_depth"), has_gpu=has_gpu)
+        self._pipeline = Pipeline(depth) if depth > 1 else None
+        self._computer = Computer(self._tf, "GPU:0" if has_gpu else None)
         models = _asked_models(config)
         self._declared_outputs = frozenset(entry["name"] for entry in config["output"])
         self._unservable = union({"input": config["input"], "output": []}, _signatures_in(models))

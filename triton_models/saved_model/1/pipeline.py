@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+_ON_A_GPU = 3  # one call computes, one is received, one is answered
+
 
 class Pipeline:
     """At most `depth` pieces of work are under way; handing over one more waits until one has ended.
@@ -30,3 +32,8 @@ class Pipeline:
             work()
         finally:
             self._places.release()
+
+
+def pipeline_depth(asked: str, *, has_gpu: bool) -> int:
+    """The depth of a parameter's number, or of `auto`: a pipeline where copies would keep a GPU waiting, else none."""
+    return int(asked) if asked != "auto" else _ON_A_GPU if has_gpu else 1

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from raybench.config import SHARED_MEMORY, STREAM
 from raybench.stats import PERCENTILES, TrialSummary, samples_needed
-from raybench.verdicts import requests_needed
 
 _UNEVEN = 1.25
 _DISTINCT_SHARE = 0.5
@@ -46,9 +45,10 @@ def with_doubts(trials: Iterable[TrialSummary], *, leave_out: frozenset[str] = f
 
 
 def _few_samples(trial: TrialSummary) -> Doubt | None:
+    if trial.window_s is None:
+        return None
     n = trial.service_ms.n if trial.service_ms else 0
-    asked = {"a comparison": requests_needed(trial), **{name: samples_needed(p) for name, p in PERCENTILES.items()}}
-    needs = {name: count for name, count in asked.items() if count > n}
+    needs = {name: count for name, p in PERCENTILES.items() if (count := samples_needed(p)) > n}
     if not needs:
         return None
     names = ", ".join(f"{name.replace('_', '.')} (needs {count})" for name, count in needs.items())
@@ -122,7 +122,7 @@ def _empty_window(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="no_window",
-        sentence="at no time were all lanes active, so there is no throughput and no percentile",
+        sentence="while all lanes were active fewer requests began than there are lanes: no throughput, no percentile",
         remedy="send more requests per lane",
     )
 

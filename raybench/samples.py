@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -188,14 +187,14 @@ def window(samples: pa.Table, *, workers: int, lanes: int) -> Window | None:
     """From the last lane's first reply to the first lane's last reply, of measured samples.
 
     Until each lane has had a reply the server's queue still grows: those first requests wait for less than all others.
-    Where nothing is left then, from the last lane's first send. In an open loop from the last worker's first due time
-    to the first worker's last one: lanes may have nothing to do. None where that is empty, or where fewer than `lanes`
-    lanes, or `workers` workers, sent anything.
+    None where fewer requests than lanes begin in it, for they are mostly cut off by its edges, and no rate. In an open
+    loop from the last worker's first due time to the first worker's last one: lanes may have nothing to do. None, too,
+    where that is empty, or where fewer than `lanes` lanes, or `workers` workers, sent anything.
     """
     if not is_closed(samples):
         return _overlap(samples, ["worker"], "due_ns", "due_ns", parts=workers)
-    by_lane = partial(_overlap, samples, ["worker", "lane"], last="done_ns", parts=lanes)
-    return by_lane(first="done_ns") or by_lane(first="sent_ns")
+    span = _overlap(samples, ["worker", "lane"], "done_ns", "done_ns", parts=lanes)
+    return span if span and np.count_nonzero(begun_in(samples, span)) >= lanes else None
 
 
 def _overlap(samples: pa.Table, keys: list[str], first: str, last: str, *, parts: int) -> Window | None:

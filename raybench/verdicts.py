@@ -141,19 +141,13 @@ def _lanes(rounds: _Rounds) -> tuple[int, int]:
 
 
 def _is_comparable(trial: TrialSummary) -> bool:
-    """In closed loop, an open one offers every server the same; and with enough requests in its window."""
-    n = trial.service_ms.n if trial.service_ms else 0
-    return is_whole(trial) and _is_closed(trial) and n >= requests_needed(trial)
+    """In closed loop: an open one offers every server the same."""
+    return is_whole(trial) and _is_closed(trial)
 
 
 def is_whole(trial: TrialSummary) -> bool:
     """Only whole trials without a failed request are compared."""
     return trial.status == "ok" and not trial.requests.failed and (value_of(THROUGHPUT, trial) or 0) > 0
-
-
-def requests_needed(trial: TrialSummary) -> int:
-    """In the window, for servers to be compared: fewer than lanes are mostly cut off by its edges, and no rate."""
-    return int(trial.load["in_flight"]) if _is_closed(trial) else 0
 
 
 def _is_closed(trial: TrialSummary) -> bool:

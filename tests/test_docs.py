@@ -98,16 +98,17 @@ def test_readme_names_every_command(path: tuple[str, ...]) -> None:
 
 def test_results_are_read_as_the_documents_say(tmp_path: Path) -> None:
     """The lines of docs/results.md that read results run as they stand, and find what was measured."""
-    slow = lanes([(i * 20, i * 20 + 20) for i in range(99)])
+    slow = lanes([(i * 20, i * 20 + 20) for i in range(299)])
+    slower = lanes([(i * 500, i * 500 + 500) for i in range(3)])
     warm = lanes([(0, 900)], phase=samples.WARMUP)
-    made = results(tmp_path, observed(slow, label="local"), observed(samples.merge([warm, lanes([(0, 500)])])))
+    made = results(tmp_path, observed(slow, label="local"), observed(samples.merge([warm, slower])))
     (tmp_path / "results").mkdir()
     made.rename(tmp_path / "results" / "run-20260101T120000Z")
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "results.md").read_text(), re.M | re.S)
     run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60)
     by_duckdb, by_pandas, by_raybench = (run([sys.executable, "-c", block]).stdout for block in blocks)
-    assert re.search(r"local-resnet50-no-opt.parquet\W+99\W+20.0", by_duckdb)
-    assert re.search(r"triton-x1-resnet50-no-opt.parquet\W+1\W+500.0", by_duckdb)
+    assert re.search(r"local-resnet50-no-opt.parquet\W+299\W+20.0", by_duckdb)
+    assert re.search(r"triton-x1-resnet50-no-opt.parquet\W+3\W+500.0", by_duckdb)
     assert by_pandas == "20.0\n"
     assert re.search(r"local +resnet50-no-opt +50.0 +20.0", by_raybench)
     assert re.search(r"r1-local-resnet50-no-opt +20.0\nr1-triton-x1-resnet50-no-opt +500.0", by_raybench)

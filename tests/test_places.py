@@ -20,9 +20,9 @@ TWO_NODES = {
 }
 ROWS = concat_tables(
     [
-        lanes([(0, 10), (10, 20)], worker=0),
-        lanes([(0, 5), (5, 10), (10, 15), (15, 20)], worker=1),
-        lanes([(0, 20)], worker=2),
+        lanes([(0, 10), (10, 20), (20, 30)], worker=0),
+        lanes([(start, start + 5) for start in range(0, 30, 5)], worker=1),
+        lanes([(0, 10), (10, 30)], worker=2),
     ]
 )
 

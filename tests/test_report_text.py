@@ -201,7 +201,7 @@ def under(workers: int, batch_size: int) -> dict[str, Any]:
 def test_rows_under_several_loads_are_told_apart() -> None:
     """Where cells differ in batch size the table says which is which, and a doubt names the load that it is about."""
     large = observed(lanes(STEADY, STEADY), load=under(2, 8), cell="large", id="large")
-    small = observed(lanes([(0, 10)]), cell="small", id="small")
+    small = observed(lanes([(0, 10), (10, 20)]), cell="small", id="small")
     text = printed(summary(small, large))
     assert re.search(r"server +batch +in flight", text)
     assert re.search(r"triton x1 +8 +2 ", text)

@@ -69,12 +69,11 @@ def test_closed_loop_has_neither_response_nor_lag(rows: pa.Table) -> None:
     ("spans", "start_ms", "end_ms"),
     [
         ([[(0, 10), (10, 30)]], 10, 30),
-        ([[(0, 10), (10, 30)], [(2, 14), (14, 26)]], 14, 26),
-        ([[(0, 100)], [(40, 50), (50, 60)], [(30, 200)]], 40, 60),
+        ([[(0, 10), (10, 16), (16, 30)], [(2, 14), (14, 26)]], 14, 26),
     ],
 )
 def test_the_window_is_when_all_lanes_are_active(spans: list, start_ms: float, end_ms: float) -> None:
-    """The window runs from the last lane's first reply, where that leaves none its first send, to the first's last."""
+    """The window runs from the last lane's first reply to the first lane's last one."""
     window = samples.window(lanes(*spans), workers=1, lanes=len(spans))
     assert window == Window(start_ms * MS, end_ms * MS)
     assert window.seconds == pytest.approx((end_ms - start_ms) / 1e3)
@@ -94,8 +93,11 @@ def test_the_window_of_a_queue_has_its_rate() -> None:
 
 def test_lanes_of_two_workers_are_two_lanes() -> None:
     """A lane is one of its worker: lane 0 of two workers counts twice for the window."""
-    rows = samples.table([sample(0, 50), sample(20, 30, worker=1), sample(30, 40, worker=1)])
-    assert samples.window(rows, workers=1, lanes=2) == Window(20 * MS, 40 * MS)
+    rows = samples.table([sample(*span, worker=worker) for worker, span in enumerate(((0, 25), (20, 30)))])
+    more = samples.table([sample(*span, worker=worker) for worker in (0, 1) for span in ((30, 35), (35, 40))])
+    both = pa.concat_tables([rows, more])
+    assert samples.window(both, workers=1, lanes=2) == Window(30 * MS, 40 * MS)
+    assert samples.window(both, workers=1, lanes=3) is None
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,17 @@ def test_without_a_common_span_there_is_no_window(rows: pa.Table) -> None:
 
 def test_a_lane_that_sent_nothing_leaves_no_window() -> None:
     """All lanes means all that were asked for: one that never sent was never active."""
-    assert samples.window(lanes([(0, 10)]), workers=1, lanes=1) == Window(0, 10 * MS)
-    assert samples.window(lanes([(0, 10)]), workers=1, lanes=2) is None
+    rows = lanes([(0, 10), (10, 20), (20, 30)])
+    assert samples.window(rows, workers=1, lanes=1) == Window(10 * MS, 30 * MS)
+    assert samples.window(rows, workers=1, lanes=2) is None
+
+
+@pytest.mark.parametrize(("requests", "is_there"), [(2, False), (3, True)])
+def test_fewer_requests_than_lanes_make_no_window(requests: int, is_there: bool) -> None:
+    """One request of two lanes is cut off by the window's edge: its share of the little time in it is no rate."""
+    rows = lanes([(0, 10), (10, 30), (30, 50)][:requests], [(0, 20), (20, 40)])
+    window = samples.window(rows, workers=1, lanes=2)
+    assert (window is not None) == is_there
 
 
 def test_workers_stamps_come_onto_one_clock() -> None:

@@ -53,15 +53,6 @@ def test_rounds_are_paired() -> None:
     assert found.verdict == "faster"
 
 
-def test_a_window_of_fewer_requests_than_lanes_is_not_compared() -> None:
-    """Where most requests are cut off by the window's edges their shares say nothing of how fast a server is."""
-    load = {**record()["load"], "in_flight": 4}
-    few, enough = (stats.latency(np.arange(1, n + 1) * 1_000_000) for n in (3, 4))
-    rates = [rated(label, 1, 10, load=load) for label in ("local", "triton x1", "triton x2")]
-    local, short, whole = (replace(t, service_ms=n) for t, n in zip(rates, (enough, few, enough), strict=True))
-    assert [found.server for found in verdicts.compare([local, short, whole])] == ["triton x2"]
-
-
 def test_only_rounds_that_both_finished_are_compared() -> None:
     """A round in which one of two servers failed says nothing about their ratio."""
     rates = [rated("local", 1, 10), rated("local", 2, None), rated("triton x1", 1, 20), rated("triton x1", 2, 900)]

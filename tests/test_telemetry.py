@@ -179,6 +179,18 @@ def test_the_next_trial_keeps_the_servers_own_rows(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("_without_gpus")
+def test_a_baseline_waits_for_the_workers_before_it() -> None:
+    """A worker that is still ending holds memory that is nobody's baseline, as of the GPU that TensorFlow had in it."""
+    lingers = f"import signal, sys; signal.signal(15, lambda *_: (time.sleep(0.5), sys.exit())); {IDLES}"
+    with child(lingers) as ending, recording() as it:
+        it.watch(None, [ending.pid])
+        ending.terminate()
+        Thread(target=ending.wait).start()  # or it would stay as a zombie
+        it.begin(BASELINE)
+        assert not psutil.pid_exists(ending.pid)
+
+
+@pytest.mark.usefixtures("_without_gpus")
 def test_nothing_is_read_between_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the calibration does to a server is not its trial's cost; nothing to record is an empty table."""
     monkeypatch.setattr(recorder, "_INTERVAL_S", 0.01)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 
-from raybench.readings import GPU, GPU_PROCESS, HOST, OTHER, PROCESS, SERVER, UNKNOWN, WORKER
+from raybench.readings import BASELINE, GPU, GPU_PROCESS, HOST, OTHER, PROCESS, SERVER, UNKNOWN, WORKER
 from raybench.telemetry import gpu
 from raybench.telemetry.every import every
 from raybench.telemetry.journal import Journal, Telemetry
@@ -21,6 +21,7 @@ _INTERVAL_S = 0.5
 _PAGE_INTERVAL_S = 1.0
 _SILENT_S = 3.0  # fifteen readings of the GPUs
 _FRESH_S = 1.0  # for which the end of a phase waits for the GPUs
+_GONE_S = 5.0  # for which a baseline waits for the last trial's workers: TensorFlow in one holds memory of a GPU
 
 
 class Recorder:
@@ -35,9 +36,16 @@ class Recorder:
         self._page: str | None = None
 
     def begin(self, phase: str) -> None:
-        """Another server, of which nothing is known yet."""
+        """Another server, of which nothing is known yet; a baseline is of a host that the last workers have left."""
+        if phase == BASELINE:
+            self._await_workers_ends()
         self.watch(None)
         self._journal.begin(phase)
+
+    def _await_workers_ends(self) -> None:
+        deadline_s = time.monotonic() + _GONE_S
+        while any(worker.usage() for worker in self._trees.get(WORKER, [])) and time.monotonic() < deadline_s:
+            time.sleep(0.02)
 
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None:
         """Whose memory and CPU are read: the server's process tree, by the pid of its root, and the workers."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from raybench.checks import Doubt
 from raybench.config import IN_PROCESS
-from raybench.stats import TrialSummary
+from raybench.stats import TrialSummary, effective
 from raybench.verdicts import pairs
 
 # What should be the same on both sides, and how a difference reads; None is not known, and not doubted.
@@ -52,7 +52,7 @@ def unequal(server: TrialSummary, base: TrialSummary) -> Doubt | None:
 
 def executions(trial: TrialSummary) -> int | None:
     """How many requests the server computes at a time under this load; None where it does not say."""
-    most = _effective(trial).get("executions_at_once")
+    most = effective(trial.server).get("executions_at_once")
     return None if most is None else min(most, trial.load["in_flight"])
 
 
@@ -66,7 +66,7 @@ def _counted(count: int | None) -> str:
 
 
 def _differences(server: TrialSummary, base: TrialSummary) -> list[str]:
-    ours, theirs = _effective(server), _effective(base)
+    ours, theirs = effective(server.server), effective(base.server)
     return [
         f"{text.format(_word(ours[key]))} against {_word(theirs[key])} of {base.label}"
         for key, text in _ALIKE.items()
@@ -80,10 +80,6 @@ def _transports(server: TrialSummary, base: TrialSummary) -> list[str]:
     if ours == theirs or IN_PROCESS in (ours, theirs):
         return []
     return [f"is reached by {ours} against {theirs} of {base.label}"]
-
-
-def _effective(trial: TrialSummary) -> dict[str, Any]:
-    return (trial.server["config"] or {}).get("effective") or {}
 
 
 def _word(value: Any) -> str:

@@ -141,7 +141,9 @@ def summarize_trial(record: Mapping[str, Any], rows: pa.Table, telemetry: pa.Tab
         memory=costs.memory(telemetry, beside_mib=beside_mib(record)),
         cpu=costs.cpu(telemetry, workers, int(measured["images"].to_numpy() @ is_ok)),
         server_time_ms=costs.server_time(
-            record.get("server_statistics"), samples.service_ns(measured)[is_ok], hands_over=_hands_over(record)
+            record.get("server_statistics"),
+            samples.service_ns(measured)[is_ok],
+            hands_over=_hands_over(record["server"]),
         ),
         server_statistics=record.get("server_statistics"),
         telemetry=conditions(record.get("telemetry"), telemetry, window, pc.min(measured["sent_ns"]).as_py()),
@@ -301,10 +303,14 @@ def _ranks(p: float, n: int) -> tuple[int, int, int] | None:
     return (low, ceil(p * n) - 1, high) if low >= 0 and high < n else None
 
 
-def _hands_over(record: Mapping[str, Any]) -> bool:
+def effective(server: Mapping[str, Any]) -> dict[str, Any]:
+    """What a server said that it really runs (telemetry.effective); nothing where it did not."""
+    return (server["config"] or {}).get("effective") or {}
+
+
+def _hands_over(server: Mapping[str, Any]) -> bool:
     """Whether requests go on in a pipeline of the backend when Triton thinks that they are computed."""
-    effective = (record["server"]["config"] or {}).get("effective") or {}
-    return (effective.get("pipeline_depth") or 1) > 1
+    return (effective(server).get("pipeline_depth") or 1) > 1
 
 
 def _without_hashes(worker: Mapping[str, Any]) -> dict[str, Any]:

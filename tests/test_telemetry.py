@@ -181,13 +181,15 @@ def test_the_next_trial_keeps_the_servers_own_rows(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("_without_gpus")
 def test_a_baseline_waits_for_the_workers_before_it() -> None:
     """A worker that is still ending holds memory that is nobody's baseline, as of the GPU that TensorFlow had in it."""
-    lingers = f"import signal, sys; signal.signal(15, lambda *_: (time.sleep(0.5), sys.exit())); {IDLES}"
-    with child(lingers) as ending, recording() as it:
-        it.watch(None, [ending.pid])
-        ending.terminate()
-        Thread(target=ending.wait).start()  # or it would stay as a zombie
-        it.begin(BASELINE)
-        assert not psutil.pid_exists(ending.pid)
+    with child(IDLES) as worker, recording() as it:
+        it.watch(None, [worker.pid])
+        beginning = Thread(target=it.begin, args=(BASELINE,))
+        beginning.start()
+        beginning.join(0.2)
+        assert beginning.is_alive()
+        worker.kill()
+        beginning.join(recorder._GONE_S / 2)
+        assert not beginning.is_alive()
 
 
 @pytest.mark.usefixtures("_without_gpus")

@@ -1,6 +1,6 @@
 """Memory and CPU of process trees, and of this host."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,11 @@ class HostUsage:
 
     used_mib: float
     swapped_mib: float
+
+
+def await_ends(pids: Iterable[int], timeout_s: float) -> None:
+    """Return when these processes have ended, or after so long."""
+    psutil.wait_procs([each for pid in pids for each in _tree(pid, is_alone=True)], timeout=timeout_s)
 
 
 def host_usage() -> HostUsage:

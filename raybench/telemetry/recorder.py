@@ -13,7 +13,7 @@ from raybench.readings import BASELINE, GPU, GPU_PROCESS, HOST, OTHER, PROCESS, 
 from raybench.telemetry import gpu
 from raybench.telemetry.every import every
 from raybench.telemetry.journal import Journal, Telemetry
-from raybench.telemetry.process import Tree, host_usage
+from raybench.telemetry.process import Tree, await_ends, host_usage
 from raybench.telemetry.prometheus import fetch
 from raybench.telemetry.triton import gpu_rows
 
@@ -38,14 +38,9 @@ class Recorder:
     def begin(self, phase: str) -> None:
         """Another server, of which nothing is known yet; a baseline is of a host that the last workers have left."""
         if phase == BASELINE:
-            self._await_workers_ends()
+            await_ends([worker.pid for worker in self._trees.get(WORKER, [])], _GONE_S)
         self.watch(None)
         self._journal.begin(phase)
-
-    def _await_workers_ends(self) -> None:
-        deadline_s = time.monotonic() + _GONE_S
-        while any(worker.usage() for worker in self._trees.get(WORKER, [])) and time.monotonic() < deadline_s:
-            time.sleep(0.02)
 
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None:
         """Whose memory and CPU are read: the server's process tree, by the pid of its root, and the workers."""

@@ -47,8 +47,12 @@ class TritonUnderTest:
             return ask(client, wire, parameters=parameters)
 
     def statistics(self) -> Any:
+        """What Triton has counted, once it stands still: Triton counts a request after it has sent the answer."""
         with triton_grpc.InferenceServerClient(self.url) as client:
-            return client.get_inference_statistics("saved_model", client_timeout=10).model_stats[0]
+            told = None
+            while told != (told := client.get_inference_statistics("saved_model", client_timeout=10).model_stats[0]):
+                time.sleep(0.1)
+            return told
 
 
 def ask(

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from raybench import pacing
 from raybench.clients import connect, connect_echo, shared_region
 from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError, Description, Reply, size
+from raybench.config import IN_PROCESS
 from raybench.feed import Batch, Preloaded, Request, Stream, batches
 from raybench.plan import Cell
 from raybench.samples import CEILING, MEASURED, UNAVAILABLE, WARMUP, Sample, merge, service_ns, table
@@ -35,6 +37,8 @@ _WARMUP_WINDOW_S = 0.3
 _CEILING_S = 1.5
 _CEILING_LANES = 4  # of a worker in an open loop: more say no more of what it can do
 _CEILING_BYTES = 2**25  # of copies of requests
+_PREPARED = 64  # connections of a worker to each model before the start; there are more where calls need them
+_OTHER_FILES = 500  # that a process of Ray's has open beside its connections, and some more
 _SPIN_S = 2e-4  # sleep alone wakes 0.1-0.4 ms late; the last stretch is spun
 
 
@@ -63,6 +67,21 @@ class Payloads:
     held_mib: float | None  # by which encoding made the worker's process grow; None: requests come and go
 
 
+def _allow_connections(task: Task) -> None:
+    """Each lane has one to each model: let this process hold so many, where its host does; raises ClientError."""
+    load = task.cell.load
+    needed = load.lanes[task.worker] * len(task.cell.models) + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if load.transport == IN_PROCESS or soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ClientError(
+            f"worker {task.worker} needs {needed} open files for its lanes, and {socket.gethostname()} allows a "
+            f"process {hard}: use fewer lanes a worker, or raise ulimit -n"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 def chunk_s(workers: int) -> float:
     """How long a worker of so many keeps its samples."""
     return max(_CHUNK_S, workers / _CHUNKS_PER_S)
@@ -84,6 +103,7 @@ class Worker:
     def open(self, access: Access = PLAIN) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
         task, cell, self._access = self._task, self._task.cell, access
+        _allow_connections(task)
         self._anchor_ns = time.time_ns() - time.perf_counter_ns()
         self._region = shared_region(task.url, task.region, access) if task.region else None
         self._clients = [
@@ -138,6 +158,8 @@ class Worker:
 
         As many as were asked for, or until three windows of them are alike or the time is over.
         """
+        for client in self._clients:
+            client.prepare(min(self._lanes(MEASURED), _PREPARED))
         if self._task.warmup_request_count is not None:
             self._send_on_lanes(WARMUP, self._task.warmup_request_count)
             return self._drain()
@@ -182,6 +204,7 @@ class Worker:
         feed, lanes = self._feed, self._lanes(CEILING)
         self._stop.clear()
         with closing(connect_echo(self._task.url, self._access)) as echo:
+            echo.prepare(lanes)
             few = feed.last(_CEILING_BYTES)
             self._feed = Preloaded([each._replace(send=echo.send, body=echo.readdressed(each.body)) for each in few])
             try:

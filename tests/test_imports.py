@@ -33,6 +33,7 @@ HOMES = {
         "servers/triton.py",
     ],
     "grpc": ["clients/"],
+    "hpack": ["clients/unary.py"],
     "jinja2": ["report/page/"],
     "keras": ["export.py"],
     "matplotlib": ["report/page/"],

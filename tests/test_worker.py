@@ -4,6 +4,7 @@ import gc
 import hashlib
 import os
 import pickle
+import resource
 import threading
 import time
 from dataclasses import replace
@@ -15,8 +16,9 @@ import pyarrow as pa
 import pytest
 from helpers import DEADLINE_S, MS, fake_task, images, wait_until
 
-from raybench import samples
+from raybench import plan, samples
 from raybench.clients.base import ClientError
+from raybench.config import Benchmark
 from raybench.photos import jpegs
 from raybench.worker import CHUNK_ROWS, Task, Worker, chunk_s
 
@@ -345,3 +347,20 @@ def test_jpegs_are_encoded_before_the_clock_starts() -> None:
     files = [jpegs(batch, 95).nbytes for batch in (photos[:2], photos[2:])]
     assert rows[95]["sent_bytes"].to_pylist() == files
     assert sum(rows[30]["sent_bytes"].to_pylist()) < sum(rows[95]["sent_bytes"].to_pylist())
+
+
+def test_lanes_may_have_their_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of many lanes may open as many files as they need, or says at once that its host allows too few."""
+    load = Benchmark(server=("triton",), url={"triton": "127.0.0.1:1"}, workers=1, concurrency=3000)
+    task = replace(fake_task(), cell=plan.trials(load)[0].cell, url="127.0.0.1:1")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        with pytest.raises(ClientError, match="no Triton answers"):
+            Worker(task).open()
+        assert 3000 < resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= before[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 2048))
+    with pytest.raises(ClientError, match=r"needs 3500 open files .* allows a process 2048: use fewer lanes"):
+        Worker(task).open()

@@ -45,6 +45,9 @@ class Client(Protocol):
     def encode(self, batch: np.ndarray) -> Any:
         """A request ready to send, from uint8 [n, h, w, 3] or JPEG files, bytes [n] of dtype S; off the clock."""
 
+    def prepare(self, calls: int) -> None:
+        """Open what so many calls at once will need, off the clock; what cannot be opened is left to them to tell."""
+
     def send(self, request: Any, timeout_s: float) -> Reply:
         """One call, on the clock; never raises for what the server or the network does."""
 

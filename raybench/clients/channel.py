@@ -1,13 +1,12 @@
-"""A gRPC channel of a worker's own: bytes out, bytes in, failures as values."""
+"""The way to a server over gRPC: what is asked of it goes through grpcio, the load over connections of our own."""
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from raybench.clients.access import PLAIN, Access
-from raybench.clients.base import Reply
 from raybench.clients.probe import obstacle
+from raybench.clients.unary import Connections, Send
 
 DESCRIBE_TIMEOUT_S = 10.0
 _OPTIONS = (
@@ -26,26 +25,21 @@ class CallError(Exception):
 
 
 class Channel:
-    """One connection to a server; with every call go the headers that open it."""
+    """A way to one server; with every call go the headers that open it."""
 
     def __init__(self, url: str, access: Access = PLAIN) -> None:
         self._url, self._access = url, access
         self._headers = access.headers or None
-        self._grpc = _opened(url, access)
+        self._grpc, self._calls = _opened(url, access), Connections(url, access)
 
-    def method(self, path: str) -> Callable[[bytes, float], Reply]:
+    def method(self, path: str) -> Send:
         """A method that takes and gives bytes, with a deadline in seconds; it never raises for what the server or the
         network does."""
-        call, headers = self._grpc.unary_unary(path), self._headers
+        return self._calls.method(path)
 
-        def send(request: bytes, timeout_s: float) -> Reply:
-            try:
-                body = call(request, timeout=timeout_s, metadata=headers)
-            except grpc.RpcError as error:
-                return Reply(status=error.code().name, error=self._access.redacted(error.details()))
-            return Reply(status="OK", body=body, received_bytes=len(body))
-
-        return send
+    def prepare(self, calls: int) -> None:
+        """Be ready for so many calls of methods at once, so that none has to wait for a handshake."""
+        self._calls.prepare(calls, DESCRIBE_TIMEOUT_S)
 
     def ask(self, path: str, request: Any, answer: Any, timeout_s: float | None = None) -> Any:
         """One call with messages, off the clock; raises CallError."""
@@ -68,6 +62,7 @@ class Channel:
         return None
 
     def close(self) -> None:
+        self._calls.close()
         self._grpc.close()
 
 

@@ -47,6 +47,9 @@ class FakeClient:
     def encode(self, batch: np.ndarray) -> bytes:
         return batch.tobytes()
 
+    def prepare(self, calls: int) -> None:
+        """Nothing has to be opened."""
+
     def send(self, request: bytes, timeout_s: float) -> Reply:
         if not self._memory.acquire(blocking=False):
             return Reply(status="RESOURCE_EXHAUSTED", error="scripted: out of memory")

@@ -37,6 +37,9 @@ class LocalClient:
     def encode(self, batch: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(batch)
 
+    def prepare(self, calls: int) -> None:
+        """Nothing has to be opened."""
+
     def send(self, request: np.ndarray, timeout_s: float) -> Reply:  # noqa: ARG002
         """Host memory in, host memory out; a call of TensorFlow cannot be cut short, so `timeout_s` is not used."""
         try:

@@ -20,7 +20,7 @@ _HTTP2_FRAMES = (b"\x04", b"\x07")  # SETTINGS and GOAWAY, which are what a serv
 
 def what_answers(url: str) -> str:
     """Who listens at HOST:PORT, in words that end a sentence such as "there is ..."."""
-    address = _address(url)
+    address = host_and_port(url)
     try:
         with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
             said = _first_words(connection)
@@ -52,7 +52,7 @@ def is_here(url: str) -> bool:
     return True
 
 
-def _address(url: str) -> tuple[str, int]:
+def host_and_port(url: str) -> tuple[str, int]:
     host, _, port = url.rpartition(":")
     return host.strip("[]"), int(port)
 
@@ -63,7 +63,7 @@ def _tls_obstacle(url: str, tls: Tls) -> str | None:
     try:
         return None if _says_something(url, tls) else ours
     except ssl.SSLCertVerificationError as error:
-        return _theirs(error, tls.server_name or _address(url)[0])
+        return _theirs(error, tls.server_name or host_and_port(url)[0])
     except ssl.SSLError as error:
         is_ours = any(word in str(error.reason) for word in _ALERTS)
         return ours if is_ours else f"the server's TLS and ours do not agree ({error.reason}): set it to TLS 1.2 or 1.3"
@@ -74,7 +74,7 @@ def _tls_obstacle(url: str, tls: Tls) -> str | None:
 def _says_something(url: str, tls: Tls) -> bool:
     """Whether more succeeds than the handshake: by TLS 1.3 a client has done its part before its certificate is judged,
     and gRPC's own servers then hang up without a word."""
-    address = _address(url)
+    address = host_and_port(url)
     with (
         socket.create_connection(address, timeout=_TIMEOUT_S) as raw,
         tls.context().wrap_socket(raw, server_hostname=tls.server_name or address[0]) as connection,

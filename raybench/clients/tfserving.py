@@ -23,7 +23,7 @@ _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 
 
 class TfServingClient:
-    """One model and signature behind TensorFlow Serving, on a channel of its own; lanes may share it."""
+    """One model and signature behind TensorFlow Serving, on connections of its own; lanes may share it."""
 
     def __init__(self, url: str, *, model: str, signature: str, batch_size: int, access: Access = PLAIN) -> None:
         self._url = url
@@ -58,6 +58,9 @@ class TfServingClient:
         request = pb.PredictRequest(model_spec=self._spec)
         put(batch, request.inputs[self._input])
         return bytes(request.SerializeToString())
+
+    def prepare(self, calls: int) -> None:
+        self._channel.prepare(calls)
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
         return self._predict(request, timeout_s)

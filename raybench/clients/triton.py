@@ -18,7 +18,7 @@ from raybench.config import JPEGS, input_name, triton_model
 
 
 class TritonClient:
-    """One model and signature behind Triton's `saved_model`, on a channel of its own; lanes may share it.
+    """One model and signature behind Triton's `saved_model`, on connections of its own; lanes may share it.
 
     With a region images go there, to be registered before the first request is sent.
     """
@@ -56,6 +56,9 @@ class TritonClient:
     def readdressed(self, request: bytes) -> bytes:
         """A request of another model, asked of this one: of a scalar that is there twice protobuf takes the last."""
         return request + bytes(service_pb2.ModelInferRequest(model_name=self._triton_model).SerializeToString())
+
+    def prepare(self, calls: int) -> None:
+        self._channel.prepare(calls)
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
         return self._infer(request, timeout_s)

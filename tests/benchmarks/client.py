@@ -5,7 +5,7 @@ nothing.
         [--images 1,16,100] [--in-flight 4,1] [--workers 1]
 
 All load the model `echo` of one real Triton with requests of so many images of 224x224x3, one after the other and in
-shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what Python can do
+shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what grpcio can do
 at best. With --shared-memory these two have the images there, perf_analyzer in its requests as ever. With several in
 flight requests/s are compared, with 1 the p50; medians over the rounds, the client's CPU per request beside them
 (perf_analyzer's include its start). Prints Markdown tables.

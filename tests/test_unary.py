@@ -453,6 +453,20 @@ def test_noise_is_an_answer_too() -> None:
     assert {"OK", "INTERNAL", "DEADLINE_EXCEEDED"} <= seen
 
 
+def test_frames_are_no_larger_than_any_can_be() -> None:
+    """A server that says it takes frames of which HTTP/2 has none gets those that there are."""
+
+    def boast(call: Call) -> None:
+        settings = struct.pack(">HIHI", SettingCodes.MAX_FRAME_SIZE, 2**32 - 1, SettingCodes.INITIAL_WINDOW_SIZE, 2**30)
+        call.send(frame(http2.SETTINGS, 0, 0, settings) + frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)))
+        call.answer()
+
+    with peer(boast) as served, calling(served.url) as call:
+        assert call() == PONG
+        assert call(bytes(2**24)).status == "UNAVAILABLE"  # for h2 did not say so, and hangs up
+        assert served.complaints.pop().startswith("FrameTooLargeError")
+
+
 def test_peer_catches_a_client_that_breaks_the_rules() -> None:
     """The peer is no yes-man: bytes beyond a window are an error."""
     head = block([(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "x")])

@@ -21,6 +21,7 @@ _SETTING = struct.Struct(">HI")
 _U32 = struct.Struct(">I")
 _MOST = 2**31 - 1
 _WINDOW = _MOST  # of answers, and of each
+_LARGEST_FRAME = 2**24 - 1
 _FRAME_SIZE = 2**22  # of the frames that we take
 _READ_BYTES = 2**16
 _BUFFERS = 1000  # of one sendmsg(2): IOV_MAX is 1024
@@ -241,7 +242,7 @@ class Connection:
                 self._stream_window += value - self._first_window
                 self._first_window = value
             elif key == MAX_FRAME_SIZE:
-                self._frame_size = max(value, FIRST_FRAME_SIZE)
+                self._frame_size = min(max(value, FIRST_FRAME_SIZE), _LARGEST_FRAME)
         self._is_settled = True
         self._write([frame(SETTINGS, ACK, 0)])
 

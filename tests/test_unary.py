@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 
 import pytest
@@ -264,13 +264,16 @@ def leaves(call: Call) -> None:
 @pytest.mark.parametrize("script", [reset(ErrorCodes.REFUSED_STREAM), goes_away, closes, leaves])
 def test_a_call_that_was_not_begun_is_made_again(script: Callable[[Call], None]) -> None:
     """A server that no longer takes calls on a connection costs none: they go to a new one."""
-    scripts = iter([Call.answer, script])
-    with peer(lambda call: next(scripts, Call.answer)(call)) as served, calling(served.url) as call:
-        replies = []
-        for _ in range(3):
-            replies.append(call())
-            time.sleep(0.05)  # in which the server's last word comes
-        assert replies == [PONG] * 3
+    scripts, done = iter([Call.answer, script]), list[Call]()
+
+    def follow(call: Call) -> None:
+        next(scripts, Call.answer)(call)
+        done.append(call)
+
+    with peer(follow) as served, calling(served.url) as call:
+        for number in (1, 2, 3):
+            assert call() == PONG
+            wait_until(lambda n=number: len(done) >= n)  # the server's last word is on its way
         assert len(served.connections) == 2
 
 
@@ -344,7 +347,7 @@ def test_a_trickle_does_not_move_a_deadline() -> None:
 
 def test_a_server_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in the middle of a frame at the deadline is the end of the connection, not of the calls."""
-    monkeypatch.setattr(http2, "_CANCEL_S", 2.0)
+    monkeypatch.setattr(http2, "_CANCEL_S", 3.0)
     with (
         socket.create_server(("127.0.0.1", 0)) as deaf,
         calling(f"127.0.0.1:{deaf.getsockname()[1]}") as call,
@@ -355,7 +358,7 @@ def test_a_server_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             window = struct.pack(">HI", SettingCodes.INITIAL_WINDOW_SIZE, 2**31 - 1)
             more = frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30))
             accepted.sendall(frame(http2.SETTINGS, 0, 0, window) + more)
-            time.sleep(1.3)
+            wait([asked], timeout=2)
             accepted.settimeout(10)
             while said := accepted.recv(2**20):
                 last = said

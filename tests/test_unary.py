@@ -357,7 +357,7 @@ def test_a_server_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         with deaf.accept()[0] as accepted:
             window = struct.pack(">HI", SettingCodes.INITIAL_WINDOW_SIZE, 2**31 - 1)
             more = frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30))
-            accepted.sendall(frame(http2.SETTINGS, 0, 0, window) + more)
+            accepted.sendall(frame(http2.SETTINGS, 0, 0, window) + frame(http2.SETTINGS, http2.ACK, 0) + more)
             wait([asked], timeout=2)
             accepted.settimeout(10)
             while said := accepted.recv(2**20):

@@ -4,11 +4,11 @@ TYPE_CHECKING = False  # as in typing, which is not imported: every process of r
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from raybench.frames import Frames
+    from raybench.report.dataframes import Frames
 
 
 def load(folder: "str | Path") -> "Frames":
     """A results folder as pandas frames, finished or not; raises store.StoreError where it is none."""
-    from raybench import frames
+    from raybench.report import dataframes
 
-    return frames.load(folder)
+    return dataframes.load(folder)

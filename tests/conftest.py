@@ -10,9 +10,9 @@ import pytest
 from ray_clusters import head
 from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, wait_for_line
 
-from raybench.saved_models import ModelConfig, format_models_conf, read_models_conf
-from raybench.servers.process import free_ports
-from raybench.servers.triton import TritonOptions, running_triton
+from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.servers.server_process import free_ports
+from raybench.servers.triton_server import TritonOptions, running_triton
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children would too
 

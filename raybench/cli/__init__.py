@@ -3,14 +3,14 @@
 import click
 
 from raybench.cli.base import Commands
-from raybench.cli.compare import compare
-from raybench.cli.doctor import doctor
-from raybench.cli.export import export
-from raybench.cli.interrupts import heed_interrupts
-from raybench.cli.report import report
-from raybench.cli.run import run
-from raybench.cli.search import search
-from raybench.cli.serve import serve
+from raybench.cli.compare_command import compare
+from raybench.cli.doctor_command import doctor
+from raybench.cli.export_command import export
+from raybench.cli.report_command import report
+from raybench.cli.run_command import run
+from raybench.cli.search_command import search
+from raybench.cli.serve_command import serve
+from raybench.cli.signals import heed_interrupts
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

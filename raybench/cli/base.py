@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from raybench import config
-from raybench.cli.interrupts import INTERRUPTED
+from raybench.cli.signals import INTERRUPTED
 from raybench.config import Benchmark, ServerSpec
 
 MISSED = 99  # the exit code of a threshold

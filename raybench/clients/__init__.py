@@ -3,13 +3,13 @@
 import os
 from typing import TYPE_CHECKING
 
-from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import Client
+from raybench.clients.grpc.connection_credentials import PLAIN, Access
 from raybench.config import ECHO, ServerSpec
 
 if TYPE_CHECKING:
     from raybench.clients.shared_memory import Region
-    from raybench.clients.triton import TritonClient
+    from raybench.clients.triton_client import TritonClient
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it logs each failed handshake, which a sentence tells
 
@@ -27,19 +27,19 @@ def connect(
 ) -> Client:
     """The client of a server's kind; a kind's module is imported only where it is used."""
     if server.kind == "triton":
-        from raybench.clients.triton import TritonClient
+        from raybench.clients.triton_client import TritonClient
 
         return TritonClient(url, model=model, signature=signature, region=region, access=access)
     if server.kind == "tfserving":
-        from raybench.clients.tfserving import TfServingClient
+        from raybench.clients.tfserving_client import TfServingClient
 
         return TfServingClient(url, model=model, signature=signature, batch_size=batch_size, access=access)
     if server.kind == "local":
-        from raybench.clients.local import LocalClient
+        from raybench.clients.local_client import LocalClient
 
         return LocalClient(models, model=model, signature=signature)
     if server.kind == "fake":
-        from raybench.clients.fake import FakeClient
+        from raybench.clients.fake_client import FakeClient
 
         return FakeClient(url)
     raise ValueError(f"no client for server kind {server.kind!r}")
@@ -47,7 +47,7 @@ def connect(
 
 def connect_echo(url: str, access: Access = PLAIN) -> "TritonClient":
     """The client of the model that does nothing, in the Triton at a url."""
-    from raybench.clients.triton import TritonClient
+    from raybench.clients.triton_client import TritonClient
 
     return TritonClient(url, model=ECHO, signature="", access=access)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from raybench.samples import OK
+OK, UNAVAILABLE = "OK", "UNAVAILABLE"  # gRPC's names
 
 
 class Reply(NamedTuple):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
-from raybench.clients.channel import CallError, Channel
-from raybench.clients.kserve import ask
+from raybench.clients.grpc.channel import CallError, Channel
+from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.kserve import ask
 
 FOLDER = Path("/dev/shm")  # where the names of shm_open lie: shm_overview(7)
 _OWNER = re.compile(r"raybench-(\d+)-\d+-(.*)-[0-9a-f]{8}-\d+")

@@ -5,9 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raybench.config import checks, file
-from raybench.config.threshold import Threshold, ratio, threshold
-from raybench.config.values import (
+from raybench.config import validation, yaml_file
+from raybench.config.benchmark import (
     CONTINUE,
     ECHO,
     IMAGE_BYTES,
@@ -31,6 +30,7 @@ from raybench.config.values import (
     labelled,
     triton_model,
 )
+from raybench.config.threshold import Threshold, ratio, threshold
 
 __all__ = [
     "CONTINUE",
@@ -66,7 +66,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
 
     Raises ConfigError for the first field that is wrong.
     """
-    values = file.read(path) if path else {}
+    values = yaml_file.read(path) if path else {}
     if path and "name" not in values:
         values["name"] = path.stem
     given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
@@ -75,7 +75,7 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
     values["loads"] = tuple(
         {key: value for key, value in load.items() if key not in overridden} for load in values.get("loads", ())
     )
-    return checks.checked(_with_defaults(replace(Benchmark(), **{**values, **given})))
+    return validation.checked(_with_defaults(replace(Benchmark(), **{**values, **given})))
 
 
 def _with_defaults(benchmark: Benchmark) -> Benchmark:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from string import Template
 
-from raybench.config.values import IN_PROCESS, Benchmark, ConfigError, is_text
+from raybench.config.benchmark import IN_PROCESS, Benchmark, ConfigError, is_text
 
 SYSTEM = "system"  # in place of a file: the authorities that a worker's host trusts
 _EXAMPLE = "-H 'authorization=Bearer $TOKEN', in single quotes"

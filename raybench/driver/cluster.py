@@ -22,9 +22,9 @@ os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
 import ray
 
 from raybench.config import Benchmark, ConfigError
-from raybench.driver.members import alive, check_raybench, here
+from raybench.driver.cluster_nodes import alive, check_raybench, here
 from raybench.driver.placement import Say, await_cpus
-from raybench.guardian import watched
+from raybench.processes import watched
 
 RAY_REMEDY = "name what `ray start` printed, or none for a Ray of our own"
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")  # of ray._private.utils.check_version_info

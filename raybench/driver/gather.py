@@ -9,8 +9,8 @@ import pyarrow as pa
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
-from raybench import samples
 from raybench.driver.heartbeat import Heartbeat
+from raybench.results import samples
 
 _TOGETHER = 100  # chunks: what Ray brings one in takes half as much again as its rows
 _CHUNK_S = 30.0  # one that is there came with the news of it, or lies on a node that was there a moment ago

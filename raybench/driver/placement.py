@@ -12,9 +12,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raybench.clients.base import ClientError
 from raybench.config import Benchmark, ConfigError
-from raybench.driver.members import Node, alive, here, named, on, resource_names
-from raybench.plan import Cell
-from raybench.servers.process import LOOPBACK
+from raybench.config.plan import Cell
+from raybench.driver.cluster_nodes import Node, alive, here, named, on, resource_names
+from raybench.servers.server_process import LOOPBACK
 
 _SETTLE_S = 20.0  # what a trial has used is free again by then
 _POLL_S = 0.05

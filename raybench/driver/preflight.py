@@ -7,33 +7,33 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from raybench import store
 from raybench.clients import connect, shared_memory
-from raybench.clients.access import Access
 from raybench.clients.base import ClientError
-from raybench.clients.probe import GRPC, TLS, is_here, what_answers
+from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
 from raybench.config import ECHO, IMAGE_BYTES, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
-from raybench.driver import memory
+from raybench.driver import memory_budget
 from raybench.driver.cluster import RAY_REMEDY, address_of
-from raybench.guardian import guarded
-from raybench.photos import photos_in
-from raybench.report.live import Progress
-from raybench.saved_models import ModelConfig, read_models_conf, read_signatures
+from raybench.driver.run_observer import RunObserver
+from raybench.inputs.photos import photos_in
+from raybench.models.saved_models import ModelConfig, read_models_conf, read_signatures
+from raybench.processes import guarded
+from raybench.results import results_folder
 from raybench.servers import unfit
-from raybench.servers.process import check_bind
+from raybench.servers.server_process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
 _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
-def check(benchmark: Benchmark, access: Access, progress: Progress) -> None:
+def check(benchmark: Benchmark, access: Access, progress: RunObserver) -> None:
     """Raise ConfigError for what cannot work; export the asked models that models.conf lacks.
 
     `access` opens the servers by url.
     """
-    store.check_out(benchmark)
+    results_folder.check_out(benchmark)
     _check_images(benchmark)
-    memory.check(benchmark)
+    memory_budget.check(benchmark)
     _check_shared_memory(benchmark)
     _check_address(address_of(benchmark))
     for server in benchmark.servers:
@@ -106,7 +106,7 @@ def _check_shared_memory(benchmark: Benchmark) -> None:
     url = benchmark.url.get("triton")
     if url and not is_here(url):
         raise ConfigError(f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run there")
-    needed_mib = max(memory.images_of(load) * _bytes_at_most(load) for load in shared) / 2**20
+    needed_mib = max(memory_budget.images_of(load) * _bytes_at_most(load) for load in shared) / 2**20
     there_mib = shutil.disk_usage(shared_memory.FOLDER).free / 2**20 if shared_memory.FOLDER.is_dir() else 0.0
     if needed_mib > there_mib:
         raise ConfigError(
@@ -137,7 +137,7 @@ def _check_model(entry: ModelConfig, signature: str, benchmark: Benchmark) -> No
         )
 
 
-def _export_missing(benchmark: Benchmark, progress: Progress) -> None:
+def _export_missing(benchmark: Benchmark, progress: RunObserver) -> None:
     """Export the asked models that models.conf lacks, where a server of ours needs them.
 
     TensorFlow lives in a process of its own for that: the driver never holds it.

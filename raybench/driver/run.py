@@ -5,20 +5,20 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from raybench import plan, store
-from raybench.config import Benchmark
-from raybench.driver.host import serving
-from raybench.driver.stage import Stage, keep, staged
+from raybench.config import Benchmark, plan
+from raybench.config.plan import Trial
+from raybench.driver.run_observer import RunObserver
+from raybench.driver.server_host import serving
+from raybench.driver.session import Stage, keep, staged
 from raybench.driver.trial import measure, not_measured
-from raybench.plan import Trial
-from raybench.report.live import Progress
+from raybench.results import results_folder
+from raybench.results.results_folder import Observed
 from raybench.servers import ServerError, ServerUnavailable
-from raybench.store import Observed
 
 
 def run(
     benchmark: Benchmark,
-    progress: Progress,
+    progress: RunObserver,
     command: list[str],
     on_folder: Callable[[Path], object],
     resume: Path | None = None,
@@ -30,10 +30,12 @@ def run(
     Raises ConfigError before any server starts or load is sent, RunError or StoreError where the run cannot go on, and
     KeyboardInterrupt after the trial that an interrupt cut short has been written.
     """
-    finished = store.finished(resume) if resume else frozenset()
+    finished = results_folder.finished(resume) if resume else frozenset()
 
     def open_folder(facts: dict[str, Any]) -> Path:
-        folder = store.resume(resume, command) if resume else store.create(benchmark, command, facts=facts)
+        folder = (
+            results_folder.resume(resume, command) if resume else results_folder.create(benchmark, command, facts=facts)
+        )
         on_folder(folder)
         return folder
 

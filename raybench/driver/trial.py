@@ -13,33 +13,33 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from raybench import samples, store
 from raybench.clients import shared_memory
-from raybench.clients.access import PLAIN, Access
 from raybench.clients.base import ClientError
+from raybench.clients.grpc.connection_credentials import PLAIN, Access
 from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STOP, STREAM, Benchmark
-from raybench.driver import nodes
-from raybench.driver.actor import Place, WorkerActor, end
-from raybench.driver.answers import Sampled, sample, verified
-from raybench.driver.effective import with_effective
-from raybench.driver.facts import worker_facts
-from raybench.driver.gate import Clock, measure_clock, start_times
+from raybench.config.plan import Trial, shares
+from raybench.driver import node_liveness
+from raybench.driver.answer_samples import Sampled, sample, verified
+from raybench.driver.cluster_nodes import alive
 from raybench.driver.gather import Gathered, Patience, gather
-from raybench.driver.members import alive
-from raybench.driver.metrics import Tags
 from raybench.driver.placement import Placement
-from raybench.driver.statistics import counting
-from raybench.driver.telemetry import NOWHERE, Recorders, Recording
-from raybench.feed import LONGEST_WAIT_S, encoded_bytes
-from raybench.images import Held, Streamed
-from raybench.model_facts import describe_model
-from raybench.plan import Trial, shares
-from raybench.readings import DRAINED, LOAD, SCHEMA, WARM
-from raybench.report.live import Progress
+from raybench.driver.ray_metrics import Tags
+from raybench.driver.recorders import NOWHERE, Recorders, Recording
+from raybench.driver.run_observer import RunObserver
+from raybench.driver.server_config import with_effective
+from raybench.driver.server_counters import counting
+from raybench.driver.start_barrier import Clock, measure_clock, start_times
+from raybench.driver.worker_actor import Place, WorkerActor, end
+from raybench.driver.worker_records import worker_facts
+from raybench.inputs.dataset import Held, Streamed
+from raybench.models.model_facts import describe_model
+from raybench.models.reference import Reference
+from raybench.results import results_folder, samples
+from raybench.results.results_folder import Observed
 from raybench.servers import Running, ServerError, facts
-from raybench.store import Observed
-from raybench.verify import Reference
-from raybench.worker import Payloads, Task
+from raybench.telemetry.telemetry_schema import DRAINED, LOAD, SCHEMA, WARM
+from raybench.worker.feed import LONGEST_WAIT_S, encoded_bytes
+from raybench.worker.load_worker import Payloads, Task
 
 _OPEN_TIMEOUT_S = 300.0  # TensorFlow imports and loads in here
 _ENCODE_TIMEOUT_S = 300.0
@@ -58,7 +58,7 @@ class Run:
     benchmark: Benchmark
     folder: Path
     placement: Placement
-    progress: Progress
+    progress: RunObserver
     reference: Reference
     recorders: Recorders
     access: Access = PLAIN
@@ -96,7 +96,7 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
                 record["model"] |= {"version": crew.model_version}
             record["placement"] = {"nodes": len(alive()), "server_node_id": crew.server_node_id}
             record["server"] = with_effective(trial, server, record["model"], crew.actors[0])
-            store.announce(run.folder, {**record, "workers": crew.facts})
+            results_folder.announce(run.folder, {**record, "workers": crew.facts})
             with counting(trial, server) as count:
                 try:
                     crew.recorder.enter(LOAD)
@@ -191,7 +191,7 @@ def _crew(
 
 def _check_cpus(workers: int) -> None:
     """Raise ClientError where nodes are gone since the run began, and actors would wait for a CPU forever."""
-    if (left := nodes.cpus()) < workers:
+    if (left := node_liveness.cpus()) < workers:
         raise ClientError(
             f"{workers} workers need a CPU each, and the Ray cluster has {left} left: add nodes, or use fewer workers"
         )
@@ -250,7 +250,7 @@ def _is_calibrated(trial: Trial, benchmark: Benchmark, server: Running) -> bool:
     return server.is_ours if benchmark.calibrate is None else benchmark.calibrate
 
 
-def _ceiling(trial: Trial, crew: Crew, progress: Progress) -> list[pa.Table]:
+def _ceiling(trial: Trial, crew: Crew, progress: RunObserver) -> list[pa.Table]:
     """What the same workers reach against a model that does nothing; nothing where one of them does not answer."""
     progress.step(f"calibrating the client of {trial.cell.label}")
     most_s = 2 * trial.cell.load.timeout_s + _CALIBRATE_TIMEOUT_S

@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from raybench import checks, clocks, disturbances, fairness, judge, rounds, search, stats, store, thresholds, verdicts
+from raybench.analysis import cells, comparisons, threshold_outcomes, trial_summary
+from raybench.analysis.doubts import clock_sync, comparability, environment, measurement
+from raybench.analysis.search import evaluation, strategy
+from raybench.results import results_folder
 
 # A search has no --rounds, it measures again what decides; and its points are as long as its percentile needs.
 _NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples"})
@@ -19,46 +22,48 @@ class Summary:
     schema_version: int
     run: dict[str, Any]
     environment: dict[str, Any]
-    trials: tuple[stats.TrialSummary, ...]
-    cells: tuple[rounds.CellSummary, ...]
-    comparisons: tuple[verdicts.Comparison, ...]
-    thresholds: tuple[thresholds.Outcome, ...]
+    trials: tuple[trial_summary.TrialSummary, ...]
+    cells: tuple[cells.CellSummary, ...]
+    comparisons: tuple[comparisons.Comparison, ...]
+    thresholds: tuple[threshold_outcomes.Outcome, ...]
     verification: Mapping[str, Any] | None
-    search: tuple[search.Found, ...] | None
+    search: tuple[strategy.Found, ...] | None
 
 
-def summarize(results: store.Results) -> Summary:
+def summarize(results: results_folder.Results) -> Summary:
     """Derive every number and doubt from what was observed."""
-    plain = (stats.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
+    plain = (trial_summary.summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
     baseline = results.run["baseline"]
-    doubted = checks.with_doubts(plain, leave_out=_NOT_OF_A_SEARCH if results.goal else frozenset())
-    trials = fairness.with_doubts(disturbances.with_doubts(clocks.with_doubts(doubted)), baseline)
-    cells = rounds.summarize_cells(trials)
+    doubted = measurement.with_doubts(plain, leave_out=_NOT_OF_A_SEARCH if results.goal else frozenset())
+    trials = comparability.with_doubts(environment.with_doubts(clock_sync.with_doubts(doubted)), baseline)
+    rows = cells.summarize_cells(trials)
     return Summary(
-        schema_version=store.SCHEMA_VERSION,
+        schema_version=results_folder.SCHEMA_VERSION,
         run=results.run,
         environment=results.environment,
         trials=trials,
-        cells=cells,
-        comparisons=verdicts.compare(trials, baseline),
-        thresholds=thresholds.judge(results.run["threshold"], cells, trials),
+        cells=rows,
+        comparisons=comparisons.compare(trials, baseline),
+        thresholds=threshold_outcomes.judge(results.run["threshold"], rows, trials),
         verification=_verification(trials),
         search=_search(results, trials),
     )
 
 
-def _search(results: store.Results, trials: tuple[stats.TrialSummary, ...]) -> tuple[search.Found, ...] | None:
+def _search(
+    results: results_folder.Results, trials: tuple[trial_summary.TrialSummary, ...]
+) -> tuple[strategy.Found, ...] | None:
     """What each server and model was found to hold, from the trials alone; None where nothing was searched for."""
     if results.goal is None:
         return None
-    points: dict[tuple[str, str], list[search.Point]] = {}
+    points: dict[tuple[str, str], list[strategy.Point]] = {}
     for trial, seen in zip(trials, results.trials, strict=True):
         series = points.setdefault((trial.label, trial.model["name"]), [])
-        series.append(judge.point(results.goal, trial, seen.record, seen.samples))
-    return tuple(search.found(results.goal, *names, tried) for names, tried in points.items())
+        series.append(evaluation.point(results.goal, trial, seen.record, seen.samples))
+    return tuple(strategy.found(results.goal, *names, tried) for names, tried in points.items())
 
 
-def _verification(trials: tuple[stats.TrialSummary, ...]) -> Mapping[str, Any] | None:
+def _verification(trials: tuple[trial_summary.TrialSummary, ...]) -> Mapping[str, Any] | None:
     """Whether every server that was compared agrees with TensorFlow, and the trials that do not."""
     compared = [trial for trial in trials if trial.verification and trial.verification["agrees"] is not None]
     if not compared:
@@ -69,7 +74,7 @@ def _verification(trials: tuple[stats.TrialSummary, ...]) -> Mapping[str, Any] |
 
 def report(folder: Path) -> Summary:
     """The summary of a results folder, finished or not; raises StoreError."""
-    return summarize(store.load(folder))
+    return summarize(results_folder.load(folder))
 
 
 def as_json(summary: Summary) -> str:
@@ -79,4 +84,4 @@ def as_json(summary: Summary) -> str:
 
 def save(folder: Path, summary: Summary) -> None:
     """Renew a results folder's summary.json; raises StoreError."""
-    store.write_summary(folder, asdict(summary))
+    results_folder.write_summary(folder, asdict(summary))

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from raybench.analysis.threshold_outcomes import Outcome
+from raybench.analysis.trial_summary import TrialSummary
 from raybench.report import Summary, text
-from raybench.stats import TrialSummary
-from raybench.thresholds import Outcome
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 

@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from raybench.checks import Doubt
-from raybench.report import Summary, costs, curves, places
-from raybench.rounds import CellSummary, Interval
-from raybench.search import Found
-from raybench.thresholds import Outcome
-from raybench.verdicts import NO_DIFFERENCE, Comparison
+from raybench.analysis.cells import CellSummary, Interval
+from raybench.analysis.comparisons import NO_DIFFERENCE, Comparison
+from raybench.analysis.doubts.measurement import Doubt
+from raybench.analysis.search.strategy import Found
+from raybench.analysis.threshold_outcomes import Outcome
+from raybench.report import Summary, cost_tables, node_tables, search_tables
 
 _COLUMNS = ("server", "in flight", "images/s", "p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
 _DASH = "–"
@@ -48,22 +48,22 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
     console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
 
 
-def sheets(summary: Summary) -> list[costs.Sheet]:
+def sheets(summary: Summary) -> list[cost_tables.Sheet]:
     """The tables below that of the results."""
     names = row_names(summary)
-    return [*costs.sheets(summary, names), *places.sheets(summary, names)]
+    return [*cost_tables.sheets(summary, names), *node_tables.sheets(summary, names)]
 
 
 def _curve(found: Found) -> Table:
-    table = _table(curves.title(found))
-    for name in curves.columns(found):
+    table = _table(search_tables.title(found))
+    for name in search_tables.columns(found):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
-    for values in curves.rows(found):
+    for values in search_tables.rows(found):
         table.add_row(*values)
     return table
 
 
-def _sheet(sheet: costs.Sheet) -> Table:
+def _sheet(sheet: cost_tables.Sheet) -> Table:
     table = _table(sheet.title)
     for number, name in enumerate(sheet.columns):
         table.add_column(name, justify="left" if number < sheet.words else "right", no_wrap=True)
@@ -92,9 +92,9 @@ def markdown(summary: Summary) -> str:
     rows += [(cell.model, *row(cell, summary)) for cell in summary.cells]
     lines = [f"**{summary.run['name']}: {title(summary)}**", "", *map(markdown_row, rows), ""]
     for found in summary.search or ():
-        names = curves.columns(found)
-        curve = [names, ("---:",) * (len(names) - 1) + ("---",), *curves.rows(found)]
-        lines += [f"**{curves.title(found)}**", "", *map(markdown_row, curve), ""]
+        names = search_tables.columns(found)
+        curve = [names, ("---:",) * (len(names) - 1) + ("---",), *search_tables.rows(found)]
+        lines += [f"**{search_tables.title(found)}**", "", *map(markdown_row, curve), ""]
     for sheet in sheets(summary):
         rule = ("---",) * sheet.words + ("---:",) * (len(sheet.columns) - sheet.words)
         lines += [f"**{sheet.title}**", "", *map(markdown_row, [sheet.columns, rule, *sheet.rows]), ""]
@@ -109,11 +109,11 @@ def markdown_row(values: Iterable[str]) -> str:
 def _notes(summary: Summary) -> list[str]:
     judged = sum(each.verdict is not None for each in summary.comparisons)
     return [
-        *map(curves.headline, summary.search or ()),
+        *map(search_tables.headline, summary.search or ()),
         *(comparison(each, judged) for each in summary.comparisons),
         *(f"threshold {each.threshold}: {outcome(each)}" for each in summary.thresholds),
         *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
-        *costs.notes(summary, row_names(summary)),
+        *cost_tables.notes(summary, row_names(summary)),
         *map(str, doubts(summary)),
     ]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from raybench.clients.access import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import PLAIN, Access
 from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ConfigError, ServerSpec
 from raybench.servers import model_server, wheel
-from raybench.servers.models import resolved
-from raybench.servers.process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
+from raybench.servers.served_models import resolved
+from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
 
 __all__ = [
     "Running",
@@ -147,7 +147,7 @@ def _metrics_url(server: ServerSpec) -> str | None:
 
 
 def _triton(server: ServerSpec, benchmark: Benchmark) -> Any:
-    from raybench.servers.triton import TritonOptions, running_triton
+    from raybench.servers.triton_server import TritonOptions, running_triton
 
     shapes = {(load.signature, "images", (load.batch_size, IMAGE_PX, IMAGE_PX, 3)) for load in benchmark.variants}
     options = TritonOptions(
@@ -161,7 +161,7 @@ def _triton(server: ServerSpec, benchmark: Benchmark) -> Any:
 
 
 def _tfserving(benchmark: Benchmark) -> Any:
-    from raybench.servers.tfserving import TfServingOptions, running_tfserving
+    from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
     shapes = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
     options = TfServingOptions(

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from raybench.saved_models import ModelConfig
-from raybench.servers.process import ServerUnavailable, bracketed
+from raybench.models.saved_models import ModelConfig
+from raybench.servers.server_process import ServerUnavailable, bracketed
 
 BINARY = "tensorflow_model_server"
 TF_SERVING_VERSION = "2.20.0"  # of the image, as in docker/.env

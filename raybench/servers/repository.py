@@ -9,8 +9,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from raybench.saved_models import ModelConfig, format_models_conf
-from raybench.servers.models import resolved
+from raybench.models.saved_models import ModelConfig, format_models_conf
+from raybench.servers.served_models import resolved
 
 
 @dataclass(frozen=True)

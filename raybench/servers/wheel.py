@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from raybench.servers.process import ServerError, ServerUnavailable
+from raybench.servers.server_process import ServerError, ServerUnavailable
 
 _GLIBC = (2, 35)  # its binaries ask for symbols of this version
 # glibc gives the buffers of a request (2.4 MB for 16 images) back to the kernel after each one and faults them in again

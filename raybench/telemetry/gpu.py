@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
-from raybench.guardian import guarded
-from raybench.servers.process import stop
+from raybench.processes import guarded
+from raybench.servers.server_process import stop
 
 NVIDIA_SMI = "nvidia-smi"
 _STOP_S = 5.0

@@ -9,13 +9,23 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 
-from raybench.readings import BASELINE, GPU, GPU_PROCESS, HOST, OTHER, PROCESS, SERVER, UNKNOWN, WORKER
 from raybench.telemetry import gpu
-from raybench.telemetry.every import every
-from raybench.telemetry.journal import Journal, Telemetry
-from raybench.telemetry.process import Tree, await_ends, host_usage
-from raybench.telemetry.prometheus import fetch
-from raybench.telemetry.triton import gpu_rows
+from raybench.telemetry.periodic import every
+from raybench.telemetry.process_usage import Tree, await_ends, host_usage
+from raybench.telemetry.prometheus_text import fetch
+from raybench.telemetry.telemetry_buffer import Journal, Telemetry
+from raybench.telemetry.telemetry_schema import (
+    BASELINE,
+    GPU,
+    GPU_PROCESS,
+    HOST,
+    OTHER,
+    PROCESS,
+    SERVER,
+    UNKNOWN,
+    WORKER,
+)
+from raybench.telemetry.triton_statistics import gpu_rows
 
 _INTERVAL_S = 0.5
 _PAGE_INTERVAL_S = 1.0

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from client import by_bare_loop
 
 from raybench.servers import wheel
-from raybench.servers.triton import TritonOptions, running_triton
+from raybench.servers.triton_server import TritonOptions, running_triton
 
 IN_FLIGHT = 4
 

@@ -33,9 +33,9 @@ import grpc
 import numpy as np
 
 from raybench.clients.shared_memory import Region, names
-from raybench.clients.triton import TritonClient
+from raybench.clients.triton_client import TritonClient
 from raybench.config import ECHO, IMAGE_PX
-from raybench.servers.triton import TritonOptions, running_triton
+from raybench.servers.triton_server import TritonOptions, running_triton
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 PAYLOADS = 8

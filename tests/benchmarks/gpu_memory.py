@@ -21,13 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from allocating import MIB_VARIABLE
 
-from raybench.costs import memory
-from raybench.readings import BASELINE, GPU_PROCESS, IDLE, SERVER, by_id, of
+from raybench.analysis.costs import memory
 from raybench.servers import repository
-from raybench.servers.triton import TritonOptions, running_triton
-from raybench.telemetry import gpu, prometheus
+from raybench.servers.triton_server import TritonOptions, running_triton
+from raybench.telemetry import gpu, prometheus_text
 from raybench.telemetry.recorder import Recorder, recording
-from raybench.telemetry.triton import gpu_rows
+from raybench.telemetry.telemetry_schema import BASELINE, GPU_PROCESS, IDLE, SERVER, by_id, of
+from raybench.telemetry.triton_statistics import gpu_rows
 
 READINGS_S = 3.5  # three of the processes, one of Triton's page
 ASSEMBLE = repository.assemble
@@ -65,7 +65,7 @@ def found(recorder: Recorder, mib: int, raw: Path | None) -> Found:
         time.sleep(READINGS_S)
         recorder.enter(None)
         rows = recorder.taken().rows
-        (page,) = gpu_rows(prometheus.fetch(triton.metrics_url) or []) or [{}]
+        (page,) = gpu_rows(prometheus_text.fetch(triton.metrics_url) or []) or [{}]
         if raw:
             pq.write_table(rows, raw / f"{mib}.parquet")
             with urllib.request.urlopen(triton.metrics_url, timeout=10) as metrics:

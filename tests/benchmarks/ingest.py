@@ -29,10 +29,10 @@ import psutil
 import pyarrow as pa
 import ray
 
-from raybench import samples
-from raybench.driver.gate import measure_clock, start_times
 from raybench.driver.gather import Gathered, Patience, gather
-from raybench.worker import CHUNK_ROWS, chunk_s
+from raybench.driver.start_barrier import measure_clock, start_times
+from raybench.results import samples
+from raybench.worker.load_worker import CHUNK_ROWS, chunk_s
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 STREAMS_A_PROCESS = 64

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from raybench.analysis.cells import interval
 from raybench.config import ECHO
-from raybench.rounds import interval
-from raybench.servers.triton import TritonOptions, running_triton
+from raybench.servers.triton_server import TritonOptions, running_triton
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 SPREAD, TOGETHER = {"workers": 4, "concurrency": 1}, {"workers": 1, "concurrency": 4}

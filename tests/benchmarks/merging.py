@@ -15,11 +15,11 @@ from statistics import median
 
 import numpy as np
 
-from raybench.clients.triton import TritonClient
-from raybench.photos import decode, random_crop, sample_photos
-from raybench.servers.triton import TritonOptions, running_triton
-from raybench.telemetry.statistics import Count
-from raybench.telemetry.triton import StatisticsReader
+from raybench.clients.triton_client import TritonClient
+from raybench.inputs.photos import decode, random_crop, sample_photos
+from raybench.servers.triton_server import TritonOptions, running_triton
+from raybench.telemetry.server_statistics import Count
+from raybench.telemetry.triton_statistics import StatisticsReader
 
 CLIENTS = 8
 MODEL = "efficientnetb0-no-opt"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from raybench.config import ECHO
-from raybench.servers.triton import TritonOptions, running_triton
+from raybench.servers.triton_server import TritonOptions, running_triton
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 FAKE = ["-s", "fake", "--url", "fake=service_ms=1"]

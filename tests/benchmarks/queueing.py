@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 import tritonclient.grpc as triton_grpc
 import yaml
 
-from raybench import samples
-from raybench.rounds import interval
-from raybench.servers.triton import TritonOptions, running_triton
+from raybench.analysis.cells import interval
+from raybench.results import samples
+from raybench.servers.triton_server import TritonOptions, running_triton
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 SERVICE_S = 0.020

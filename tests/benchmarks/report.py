@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from raybench import samples, store
+from raybench.results import results_folder, samples
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "support"))
 from helpers import OPEN, observed, record, results, worker_facts
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
@@ -89,7 +89,9 @@ def folder(out: Path, count: int, trials: int) -> Path:
     workers = [{**worker_facts(number), "clock_offset_ns": 1000 * number} for number in range(WORKERS)]
     made = results(out)
     for number in range(1, trials + 1):
-        store.save(made, observed(open_loop(count // trials, number), load=LOAD, workers=workers, round=number))
+        results_folder.save(
+            made, observed(open_loop(count // trials, number), load=LOAD, workers=workers, round=number)
+        )
     return made
 
 

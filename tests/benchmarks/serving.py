@@ -27,13 +27,13 @@ import numpy as np
 import psutil
 import stand_in
 
-from raybench.clients.local import LocalClient
-from raybench.clients.triton import TritonClient
-from raybench.photos import decode, random_crop, sample_photos
-from raybench.servers.triton import RunningTriton, TritonOptions, running_triton
+from raybench.clients.local_client import LocalClient
+from raybench.clients.triton_client import TritonClient
+from raybench.inputs.photos import decode, random_crop, sample_photos
+from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
 from raybench.telemetry import gpu
-from raybench.telemetry.statistics import counting
-from raybench.telemetry.triton import StatisticsReader
+from raybench.telemetry.server_statistics import counting
+from raybench.telemetry.triton_statistics import StatisticsReader
 
 LOOP = Path(__file__).parent / "loop_backend" / "model.py"
 SIGNATURE = "predict_images"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raybench.saved_models import ModelConfig, format_models_conf
+from raybench.models.saved_models import ModelConfig, format_models_conf
 
 NAME = "stand-in"
 _SLEEP_US = 25_000

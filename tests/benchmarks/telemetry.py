@@ -23,15 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from raybench.clients.triton import TritonClient
+from raybench.clients.triton_client import TritonClient
 from raybench.config import ECHO, IMAGE_PX
-from raybench.readings import IDLE, LOAD, WARM
 from raybench.servers import repository
-from raybench.servers.triton import TritonOptions, running_triton
+from raybench.servers.triton_server import TritonOptions, running_triton
 from raybench.telemetry import gpu
 from raybench.telemetry.recorder import recording
-from raybench.telemetry.statistics import counting
-from raybench.telemetry.triton import StatisticsReader
+from raybench.telemetry.server_statistics import counting
+from raybench.telemetry.telemetry_schema import IDLE, LOAD, WARM
+from raybench.telemetry.triton_statistics import StatisticsReader
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 SLEEP_S = 0.02

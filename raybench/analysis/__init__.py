@@ -1,0 +1,1 @@
+"""Results -> numbers, rows, comparisons, doubts; values in, values out."""

@@ -1,0 +1,57 @@
+"""The workers' clocks and their common start -> doubts; pure."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from raybench.analysis.doubts.measurement import Doubt
+from raybench.analysis.trial_summary import TrialSummary
+
+_UNCERTAIN_SHARE = 0.01  # of the window
+_SKEW_SHARE = 0.05
+
+
+def with_doubts(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
+    """The trials, each with the doubts that its clocks raise; a single worker has nothing to be compared with."""
+    return tuple(replace(trial, doubts=(*trial.doubts, *doubts(trial))) for trial in trials)
+
+
+def doubts(trial: TrialSummary) -> tuple[Doubt, ...]:
+    if len(trial.workers) < 2 or trial.window_s is None:
+        return ()
+    found = (check(trial, trial.window_s) for check in _CHECKS)
+    return tuple(doubt for doubt in found if doubt)
+
+
+def _uncertain(trial: TrialSummary, window_s: float) -> Doubt | None:
+    """The window's edges come from the workers' stamps: they are as sure as the worst of the clocks."""
+    worst = max(trial.workers, key=lambda worker: worker["clock_uncertainty_ns"])
+    uncertain_s, drift_ns = worst["clock_uncertainty_ns"] / 1e9, worst["clock_drift_ns"]
+    if uncertain_s <= _UNCERTAIN_SHARE * window_s:
+        return None
+    moved = f", and moved by {drift_ns / 1e6:.3g} ms during the trial" if drift_ns else ""
+    return Doubt(
+        code="uncertain_clocks",
+        sentence=f"the clock of worker {worst['worker']} is known to {uncertain_s * 1e3:.3g} ms{moved}: "
+        f"that is {uncertain_s / window_s:.1%} of the window, whose edges come from such clocks",
+        remedy="let NTP or PTP hold the hosts' clocks, use a quieter network, or a longer --duration",
+        value=uncertain_s / window_s,
+        limit=_UNCERTAIN_SHARE,
+    )
+
+
+def _skewed(trial: TrialSummary, window_s: float) -> Doubt | None:
+    """Closed loop: until the last worker has begun, the first ones load the server alone."""
+    skew_ms = trial.gate_skew_ms
+    if skew_ms is None or skew_ms / 1e3 <= _SKEW_SHARE * window_s:
+        return None
+    return Doubt(
+        code="gate_skew",
+        sentence=f"the last worker began {skew_ms:.3g} ms after the first one, which is {skew_ms / 1e3 / window_s:.1%} "
+        "of the window: it was no common start",
+        remedy="give the workers cores of their own, or use a longer --duration",
+        value=skew_ms / 1e3 / window_s,
+        limit=_SKEW_SHARE,
+    )
+
+
+_CHECKS: tuple[Callable[[TrialSummary, float], Doubt | None], ...] = (_uncertain, _skewed)

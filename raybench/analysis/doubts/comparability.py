@@ -1,0 +1,86 @@
+"""Servers that are compared -> doubts where they were not alike; pure."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from raybench.analysis.comparisons import pairs
+from raybench.analysis.doubts.measurement import Doubt
+from raybench.analysis.trial_summary import TrialSummary, effective
+from raybench.config import IN_PROCESS
+
+# What should be the same on both sides, and how a difference reads; None is not known, and not doubted.
+_ALIKE = {
+    "tensorflow": "TensorFlow {}",
+    "precision": "precision {}",
+    "xla": "XLA {}",
+    "intra_op_threads": "{} threads inside an operation",
+    "response_cache": "its response cache {}",
+    "gpu_allocator": "GPU memory by {}",
+}
+
+
+def with_doubts(trials: Iterable[TrialSummary], baseline: str | None = None) -> tuple[TrialSummary, ...]:
+    """The trials, those that are compared with a server unlike theirs with a doubt more."""
+    all_trials = tuple(trials)
+    compared = [
+        (pair.server[n], pair.base[n])
+        for pair in pairs(all_trials, baseline)
+        for n in pair.server.keys() & pair.base.keys()
+    ]
+    found = {server.id: unequal(server, base) for server, base in compared}
+    return tuple(replace(t, doubts=(*t.doubts, doubt)) if (doubt := found.get(t.id)) else t for t in all_trials)
+
+
+def unequal(server: TrialSummary, base: TrialSummary) -> Doubt | None:
+    """In what a server differs from the one that it is held against, beside what the benchmark asked for."""
+    ours, theirs = executions(server), executions(base)
+    are_known = ours is not None and theirs is not None and not _are_chosen(server, base)
+    is_busier = are_known and ours != theirs
+    busier = [f"runs {_counted(ours)} against {theirs} of {base.label}"] if is_busier else []
+    others = [f"has {text}" for text in _differences(server, base)] + _transports(server, base)
+    if not busier + others:
+        return None
+    return Doubt(
+        code="unequal_servers",
+        sentence=f"{server.label} {' and '.join(busier + others)}",
+        remedy="make the servers alike, or read the ratio as that of two setups",
+        value=ours if is_busier else None,
+        limit=theirs if is_busier else None,
+    )
+
+
+def executions(trial: TrialSummary) -> int | None:
+    """How many requests the server computes at a time under this load; None where it does not say."""
+    most = effective(trial.server).get("executions_at_once")
+    return None if most is None else min(most, trial.load["in_flight"])
+
+
+def _are_chosen(server: TrialSummary, base: TrialSummary) -> bool:
+    """Whether the benchmark itself asked for these numbers of instances: they stand in the labels."""
+    return server.server["instances"] is not None and base.server["instances"] is not None
+
+
+def _counted(count: int | None) -> str:
+    return f"{count} execution{'s' if count != 1 else ''} at a time"
+
+
+def _differences(server: TrialSummary, base: TrialSummary) -> list[str]:
+    ours, theirs = effective(server.server), effective(base.server)
+    return [
+        f"{text.format(_word(ours[key]))} against {_word(theirs[key])} of {base.label}"
+        for key, text in _ALIKE.items()
+        if ours.get(key) is not None and theirs.get(key) is not None and ours[key] != theirs[key]
+    ]
+
+
+def _transports(server: TrialSummary, base: TrialSummary) -> list[str]:
+    """Memory against a network; that a server in process has neither is what it is compared for."""
+    ours, theirs = server.load["transport"], base.load["transport"]
+    if ours == theirs or IN_PROCESS in (ours, theirs):
+        return []
+    return [f"is reached by {ours} against {theirs} of {base.label}"]
+
+
+def _word(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

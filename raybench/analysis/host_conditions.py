@@ -1,0 +1,116 @@
+"""Telemetry of one trial -> the conditions under which it was measured; pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raybench.results.samples import Window
+from raybench.telemetry.telemetry_schema import (
+    BASELINE,
+    GPU,
+    GPU_PROCESS,
+    HOST,
+    LOAD,
+    OTHER,
+    PROCESS,
+    UNKNOWN,
+    by_id,
+    grown_under_load,
+    of,
+)
+
+_MEDIAN_OF = 5  # readings, a second: one that is off is no drop
+_FEWEST = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What could not be read; `at_s` is when, after the first request was sent, or before it where negative."""
+
+    at_s: float | None
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """None is not known, `node` None that nobody read the server's host.
+
+    `gpu_utilization_pct` is the busiest GPU's mean in the window; `sm_clock_drop` the largest fall of a GPU's SM clock
+    in it, as a share of the highest before; `gpu_shared_with` are processes on the GPUs that are not the server's;
+    `swapped_mib` is what the host swapped in and out under load.
+    """
+
+    node: str | None
+    gpu_source: str | None
+    gpu_utilization_pct: float | None
+    sm_clock_drop: float | None
+    gpu_shared_with: tuple[str, ...] | None
+    swapped_mib: float | None
+    problems: tuple[Problem, ...]
+
+
+def conditions(
+    facts: Mapping[str, Any] | None, rows: pa.Table, window: Window | None, first_sent_ns: int | None
+) -> Conditions | None:
+    """Of a trial whose window and first send are on the clock of the rows; None where nothing was recorded."""
+    if facts is None:
+        return None
+    gpus = by_id(_inside(of(rows, GPU, LOAD), window))
+    return Conditions(
+        node=facts["node"],
+        gpu_source=facts["gpu_source"],
+        gpu_utilization_pct=_most(_mean(gpu["gpu_utilization_pct"]) for gpu in gpus),
+        sm_clock_drop=_most(map(_clock_drop, gpus)),
+        gpu_shared_with=_others(rows),
+        swapped_mib=grown_under_load(rows, HOST, "swapped_mib"),
+        problems=tuple(_problem(problem, first_sent_ns) for problem in facts["problems"]),
+    )
+
+
+def _problem(problem: Mapping[str, Any], first_sent_ns: int | None) -> Problem:
+    at_s = None if first_sent_ns is None else (problem["time_ns"] - first_sent_ns) / 1e9
+    return Problem(at_s=at_s, source=problem["source"], text=problem["text"])
+
+
+def _inside(rows: pa.Table, window: Window | None) -> pa.Table:
+    if window is None:
+        return rows.slice(0, 0)
+    times = rows["time_ns"]
+    return rows.filter(pc.and_(pc.greater_equal(times, window.start_ns), pc.less(times, window.end_ns)))
+
+
+def _clock_drop(gpu: pa.Table) -> float | None:
+    """While it works: a GPU that rests lowers its clock as it should."""
+    busy = gpu.filter(pc.greater(gpu["gpu_utilization_pct"], 0))["gpu_sm_clock_mhz"].drop_null().to_numpy()
+    if len(busy) < _FEWEST:
+        return None
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(busy, _MEDIAN_OF), axis=1)
+    return float(np.max(1 - smooth / np.maximum.accumulate(smooth)))
+
+
+def _others(rows: pa.Table) -> tuple[str, ...] | None:
+    """None without a GPU, and where the server's own processes are not known. A process that nobody here can see is
+    taken for the server's, unless it was there before."""
+    if not len(of(rows, PROCESS, LOAD)) or not len(of(rows, GPU, LOAD)):
+        return None
+    before = set(of(rows, GPU_PROCESS, BASELINE)["id"].to_pylist())
+    found = of(rows, GPU_PROCESS, LOAD).select(["id", "name", "owner"]).to_pylist()
+    strange = {
+        each["id"]: each["name"]
+        for each in found
+        if each["owner"] == OTHER or (each["owner"] == UNKNOWN and each["id"] in before)
+    }
+    return tuple(f"{name or 'a process'} (pid {pid})" for pid, name in sorted(strange.items()))
+
+
+def _mean(values: pa.ChunkedArray) -> float | None:
+    return pc.mean(values).as_py()
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,52 @@
+"""raybench compare: one run against an earlier one."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from raybench.cli.base import MISSED, WrongInput, terminal
+from raybench.config import ConfigError
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("base", metavar="BASE", type=_FOLDER)
+@click.argument("new", metavar="NEW", type=_FOLDER)
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="EXPR",
+    help="Exit 99 where NEW over BASE is so, and rounds do not leave it to chance; repeatable.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["text", "markdown", "json", "junit"]),
+    default="text",
+    show_default=True,
+    help="How it is written.",
+)
+def compare(base: Path, new: Path, fail_on: tuple[str, ...], kind: str) -> None:
+    """Say in what two results folders differ, then how each row of NEW compares with that of BASE.
+
+    Rows are the same where server, model, signature and load are. Ratios, intervals and verdicts are those of a run:
+    paired by round. Of one round, which has no verdict, the ratio alone decides.
+
+    \b
+    raybench compare results/main-20260101T120000Z results/mine-20260102T120000Z --fail-on 'throughput<0.95'
+    """
+    from raybench.report import run_comparison as report
+    from raybench.results.results_folder import StoreError
+
+    try:
+        compared = report.compare(base, new, fail_on)
+    except (ConfigError, StoreError) as error:
+        raise WrongInput(str(error)) from error
+    if kind == "text":
+        report.print_compared(terminal(), compared)
+    else:
+        written = {"markdown": report.markdown, "json": report.as_json, "junit": report.as_junit}[kind]
+        click.echo(written(compared), nl=False)
+    sys.exit(MISSED if compared.is_missed else 0)

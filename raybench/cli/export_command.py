@@ -1,0 +1,55 @@
+"""raybench export: Keras models as SavedModels."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from raybench import config
+from raybench.cli.base import Text, WrongInput
+
+
+@click.command()
+@click.argument("architectures", nargs=-1)
+@click.option(
+    "--out", type=Text(), default="models", show_default=True, help="Folder for the SavedModels and models.conf."
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["random", "imagenet"]),
+    default="random",
+    show_default=True,
+    help="Random ones that tell pictures apart, or Keras's own, which are fetched.",
+)
+@click.option("--variants", default="no-opt,xla-amp", show_default=True, help="Comma list of no-opt and xla-amp.")
+@click.option(
+    "--amp",
+    type=click.Choice(["float16", "bfloat16"]),
+    default="float16",
+    show_default=True,
+    help="Type that xla-amp computes in.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, config.LARGEST_SEED), default=0, show_default=True, help="Seed of random weights."
+)
+def export(architectures: tuple[str, ...], out: str, weights: str, variants: str, amp: str, seed: int) -> None:
+    """Export keras.applications as SavedModels named ARCHITECTURE-VARIANT; resnet50 and efficientnetb0 by default.
+
+    \b
+    raybench export resnet50 --variants no-opt --out models
+    """
+    wanted = tuple(variants.split(","))
+    if unknown := [variant for variant in wanted if variant not in config.VARIANTS]:
+        raise WrongInput(f"variants has {unknown[0]!r}; there are {', '.join(config.VARIANTS)}")
+    from raybench.inputs.photos import calibration_crops
+    from raybench.models.export import export as write  # TensorFlow: only here
+
+    names = architectures or ("resnet50", "efficientnetb0")
+    try:
+        crops = partial(calibration_crops, seed=seed)
+        for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp, crops=crops):
+            click.echo(f"exported {folder}")
+    except ValueError as error:
+        raise WrongInput(str(error)) from error
+    except OSError as error:
+        raise WrongInput(f"out is {out}; it cannot be written ({error}): name another folder, or make room") from error

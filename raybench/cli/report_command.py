@@ -1,0 +1,72 @@
+"""raybench report: what a results folder says, again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from raybench.cli.base import WrongInput, terminal
+
+_FORMATS = ("text", "markdown", "csv", "json", "junit", "html")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(_FORMATS),
+    default="text",
+    show_default=True,
+    help="How it is written; csv has perf_analyzer's header, html renews report.html and prints where it is.",
+)
+def report(folder: Path, kind: str) -> None:
+    """Derive summary.json and the table of a results folder again, finished or not.
+
+    \b
+    raybench report results/run-20260101T120000Z --format markdown
+    """
+    from raybench.results.results_folder import StoreError
+
+    try:
+        print_summary(terminal(), folder, kind)
+    except StoreError as error:
+        raise WrongInput(str(error)) from error
+
+
+def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
+    """Print a results folder in one format, and renew its summary.json; raises StoreError."""
+    from raybench.report import report as derive
+    from raybench.report import save
+
+    summary = derive(folder)
+    if kind == "html":
+        from raybench.report import html
+
+        click.echo(html.write(folder, summary))
+    elif kind == "text":
+        from raybench.report.text import print_report
+
+        print_report(console, summary, folder)
+    else:
+        click.echo(_written(kind)(summary), nl=False)
+    warned(lambda: save(folder, summary))  # what was asked for has been printed
+    return summary
+
+
+def warned(write: Callable[[], Any]) -> Any:
+    """What is written beside what was asked for; where that cannot be, a line on stderr says so."""
+    from raybench.results.results_folder import StoreError
+
+    try:
+        return write()
+    except StoreError as error:
+        click.echo(f"warning: {error}", err=True)
+
+
+def _written(kind: str) -> Callable[[Any], str]:
+    from raybench.report import as_json, csv_table, junit, text
+
+    return {"markdown": text.markdown, "csv": csv_table.csv_text, "json": as_json, "junit": junit.of_run}[kind]

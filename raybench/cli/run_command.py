@@ -1,0 +1,88 @@
+"""raybench run: measure, and report."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raybench import config
+from raybench.cli.base import MISSED, WrongInput
+from raybench.cli.measure_and_report import measured
+from raybench.cli.options import benchmark_flags, parse
+from raybench.config import Benchmark, ConfigError, plan
+
+
+@click.command()
+@click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@benchmark_flags
+@click.option("--dry-run", is_flag=True, help="Print the trials in order and how long they may take, and stop.")
+@click.option(
+    "--resume",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Go on with a run that was cut off, as it was configured; takes no other flags.",
+)
+def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any) -> None:
+    """Measure every server under the same load, and report; BENCHMARK.yaml is optional, flags override it.
+
+    \b
+    raybench run --workers 4
+    raybench run --workers 2 --concurrency 4 -m resnet50-no-opt -b 16 --instances 1,2 --rounds 5
+    raybench run -s triton --url triton=127.0.0.1:8001 --request-count 200
+    raybench run --resume results/run-20260101T120000Z
+    """
+    try:
+        loaded = _resumed(resume, benchmark, flags) if resume else config.load(benchmark, parse(flags))
+        trials = plan.trials(loaded)
+    except ConfigError as error:
+        raise WrongInput(str(error)) from error
+    if dry_run:
+        show_plan(trials, loaded)
+        return
+    sys.exit(_run_and_report(loaded, resume))
+
+
+def _resumed(folder: Path, benchmark: Path | None, flags: dict[str, Any]) -> Benchmark:
+    given = [name for name, value in flags.items() if value not in (None, ())]
+    if benchmark or given:
+        what = str(benchmark) if benchmark else f"--{given[0].replace('_', '-')}"
+        raise ConfigError(f"resume is {folder}, which has its own benchmark.yaml; leave out {what}")
+    return config.load(folder / "benchmark.yaml", {})
+
+
+def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
+    from raybench.results.results_folder import seconds_per_request
+
+    for trial in trials:
+        click.echo(trial.id)
+    known_s, unknown = plan.estimate(trials, seconds_per_request(Path(benchmark.out)))
+    told = f"{len(unknown)} cells of them have no earlier results in {benchmark.out}" if unknown else "all told"
+    click.echo(f"{len(trials)} trials; about {known_s / 60:.0f} min by earlier results and starting times; {told}")
+
+
+def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
+    from raybench.driver.run import run as drive
+
+    status, summary = measured(
+        benchmark, lambda shown, begun: drive(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
+    )
+    return status or (exit_code(summary, benchmark) if summary else 0)
+
+
+def exit_code(summary: Any, benchmark: Benchmark) -> int:
+    """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 99 a threshold missed, 3 degraded under
+    --strict, else 0."""
+    statuses = {trial.status for trial in summary.trials}
+    if "failed" in statuses:
+        return 1
+    if any(trial.requests.error_rate > benchmark.max_error_rate for trial in summary.trials):
+        return 5
+    if any(trial.verification and trial.verification["agrees"] is False for trial in summary.trials):
+        return 4
+    if any(outcome.is_met is False for outcome in summary.thresholds):
+        return MISSED
+    if benchmark.strict and statuses & {"degraded", "unstable"}:
+        return 3
+    return 0

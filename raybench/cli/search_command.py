@@ -1,0 +1,190 @@
+"""raybench search: the highest load that a server holds."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from raybench import config
+from raybench.cli.base import WrongInput
+from raybench.cli.measure_and_report import measured
+from raybench.cli.options import benchmark_flags, parse
+from raybench.cli.run_command import show_plan
+from raybench.config import Benchmark, ConfigError, plan, yaml_file
+
+if TYPE_CHECKING:
+    from raybench.config.search_goal import Goal
+
+_LISTS = ("workers", "concurrency", "batch_size")
+_RANGES = {"request_rate_range": "request_rate", "concurrency_range": "concurrency"}
+_REFUSED = {
+    "request_rate": "a search sets the load itself: leave it out, or give --request-rate-range",
+    "threshold": "a search has --latency-threshold: leave it out",
+    "rounds": "a search repeats what decides: leave it out",
+    "loads": "a search sets the load itself: leave them out",
+}
+_LEAST_REQUESTS = 100
+_WINDOWS = 2  # a trial has twice the requests that its percentile needs: some lie outside of the window
+
+
+@click.command()
+@click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@partial(benchmark_flags, number=str)
+@click.option("--until-oom", is_flag=True, help="Climb a list until memory runs out: find the last load that held.")
+@click.option("--latency-threshold", metavar="EXPR", help="Find the highest load that keeps it, such as p99<100ms.")
+@click.option("--request-rate-range", metavar="LO:HI", help="Requests a second to search, in an open loop.")
+@click.option("--concurrency-range", metavar="LO:HI", help="Lanes per worker to search, in a closed loop.")
+@click.option("--dry-run", is_flag=True, help="Print the first points and how long they may take, and stop.")
+def search(
+    benchmark: Path | None,
+    until_oom: bool,
+    latency_threshold: str | None,
+    request_rate_range: str | None,
+    concurrency_range: str | None,
+    dry_run: bool,
+    **flags: Any,
+) -> None:
+    """Find the highest load that each server holds, model by model; BENCHMARK.yaml is optional, flags override it.
+
+    Until memory runs out, over a list of --workers, --concurrency or --batch-size; or within a latency, over a range.
+    Each point is a trial of one results folder.
+
+    \b
+    raybench search -s triton --until-oom --workers 1,2,4,8,16
+    raybench search -s triton --instances 1,2 --latency-threshold 'p99<100ms' --request-rate-range 5:200
+    """
+    ranges = {"request_rate_range": request_rate_range, "concurrency_range": concurrency_range}
+    try:
+        goal = _goal(until_oom, latency_threshold, flags, {k: v for k, v in ranges.items() if v is not None})
+        loaded = _benchmark(benchmark, goal, flags)
+        trials = plan.trials(loaded)
+    except ConfigError as error:
+        raise WrongInput(str(error)) from error
+    if dry_run:
+        show_plan(trials, loaded)
+        return
+    sys.exit(_search_and_report(loaded, goal))
+
+
+def _goal(until_oom: bool, threshold: str | None, flags: dict[str, Any], ranges: dict[str, str]) -> "Goal":
+    """What is searched for, by the flags; lists are taken out of `flags`, whose other counts become numbers."""
+    lists = {name: _numbers(name, flags.pop(name)) for name in _LISTS if "," in (flags[name] or "")}
+    for name in _LISTS:
+        flags[name] = _numbers(name, flags[name])[0] if flags.get(name) else None
+    if until_oom == (threshold is not None):
+        raise ConfigError("a search is for one thing: give either --until-oom or --latency-threshold")
+    return _oom_goal(lists, ranges) if threshold is None else _latency_goal(threshold, lists, ranges)
+
+
+def _oom_goal(lists: dict[str, tuple[int, ...]], ranges: dict[str, str]) -> "Goal":
+    from raybench.config.search_goal import OOM, Goal
+
+    if ranges or len(lists) != 1:
+        raise ConfigError(
+            "--until-oom climbs a list: give exactly one of --workers, --concurrency and --batch-size "
+            "as one, such as 1,2,4"
+        )
+    ((variable, steps),) = lists.items()
+    if list(steps) != sorted(set(steps)):
+        raise ConfigError(f"{_word(variable)} is {', '.join(map(str, steps))}; give each number once, in rising order")
+    return Goal(kind=OOM, variable=variable, steps=steps)
+
+
+def _latency_goal(text: str, lists: dict[str, tuple[int, ...]], ranges: dict[str, str]) -> "Goal":
+    from raybench.analysis.search.strategy import doublings, threshold
+    from raybench.config.search_goal import LATENCY, Goal
+
+    if lists or len(ranges) != 1:
+        raise ConfigError(
+            "--latency-threshold searches a range: give one of --request-rate-range and --concurrency-range, "
+            "and no list"
+        )
+    ((name, bounds),) = ranges.items()
+    percentile, limit_ms = threshold(text)
+    steps = doublings(*_range(name, bounds))
+    return Goal(kind=LATENCY, variable=_RANGES[name], steps=steps, percentile=percentile, limit_ms=limit_ms)
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{_word(name)} is {text}; give a whole number, or a list such as 1,2,4") from error
+
+
+def _range(name: str, text: str) -> tuple[float, float]:
+    kind = float if _RANGES[name] == "request_rate" else int
+    try:
+        low, high = (kind(number) for number in text.split(":"))
+    except ValueError:
+        low, high = 0, 0
+    if not 0 < low < high < float("inf"):
+        raise ConfigError(f"{_word(name)} is {text}; write such as 5:200, the lower one above 0")
+    return low, high
+
+
+def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchmark:
+    """The benchmark whose loads are the steps of the search."""
+    from raybench.analysis.search.strategy import RATE, load
+
+    given = {name: value for name, value in parse(flags).items() if value not in (None, (), {})}
+    asked = {**(yaml_file.read(path) if path else {}), **given}
+    for name, remedy in _REFUSED.items():
+        if name in asked:
+            raise ConfigError(f"{_word(name)} is given; {remedy}")
+    if "local" in asked.get("server", Benchmark.server) and goal.variable in ("workers", "concurrency"):
+        raise ConfigError(
+            f"server is local; it has one worker and one lane, so there is no {goal.variable} to search: use -s triton"
+        )
+    if goal.variable == RATE and "concurrency" in asked:
+        raise ConfigError(
+            f"concurrency is {asked['concurrency']}; it is of a closed loop: leave it out with --request-rate-range"
+        )
+    if "request_count" not in asked and "duration" not in asked:
+        given["request_count"] = _request_count(goal, asked)
+    loads = tuple(load(goal.variable, step) for step in goal.steps)
+    loaded = config.load(path, {**given, "loads": loads})
+    _check_length(goal, loaded)
+    return loaded
+
+
+def _needed(goal: "Goal") -> int:
+    from raybench.analysis.trial_summary import PERCENTILES, samples_needed
+
+    return samples_needed(PERCENTILES[goal.percentile]) if goal.percentile else 0
+
+
+def _request_count(goal: "Goal", asked: dict[str, Any]) -> int:
+    """Long enough for the percentile, and for every lane of the highest step."""
+    widest = {"workers": Benchmark.workers, "concurrency": 1, **asked, goal.variable: goal.steps[-1]}
+    lanes = widest["workers"] if goal.variable == "request_rate" else widest["workers"] * widest["concurrency"]
+    return int(max(_LEAST_REQUESTS, _WINDOWS * _needed(goal), _WINDOWS * lanes))
+
+
+def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
+    count, needed = benchmark.request_count, _needed(goal)
+    if count is not None and count < needed:
+        raise ConfigError(f"request-count is {count}; {goal.threshold} needs {needed} requests: send at least as many")
+
+
+def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
+    from raybench.driver.search_loop import search as drive
+
+    status, summary = measured(benchmark, lambda shown, begun: drive(benchmark, goal, shown, sys.argv, on_folder=begun))
+    return status or (exit_code(summary) if summary else 0)
+
+
+def exit_code(summary: Any) -> int:
+    """The first that applies: 1 a search found no load that holds, or no answer, 4 answers differ, 0 otherwise.
+
+    That a load beyond the boundary failed is what a search looks for.
+    """
+    if not summary.search or not all(found.is_over and found.feasible_max for found in summary.search):
+        return 1
+    return 4 if summary.verification and not summary.verification["agrees"] else 0
+
+
+def _word(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,123 @@
+"""raybench serve: a real server in the foreground."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from raybench.cli.base import Text, WrongInput, warn_of_exposure
+from raybench.config import ConfigError, ServerSpec
+
+
+@click.group()
+def serve() -> None:
+    """Start a real server in the foreground.
+
+    \b
+    raybench serve triton --models models
+    """
+
+
+def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The flags of every server, with its usual port."""
+    options = [
+        click.option("--models", type=Text(), default="models", show_default=True, help="Folder with models.conf."),
+        click.option("-m", "--model", multiple=True, help="Model to load; all of models.conf by default."),
+        click.option(
+            "--port", type=click.IntRange(0, 65535), default=port, show_default=True, help="gRPC port; 0: a free one."
+        ),
+        click.option("--server-bind", default="127.0.0.1", show_default=True, help="Address to listen on."),
+    ]
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+@serve.command("triton")
+@_shared_flags(port=8001)
+@click.option(
+    "--instances", default=1, show_default=True, type=click.IntRange(1, 1000), help="Instances of the backend."
+)
+@click.option("--merge-max-images", type=click.IntRange(min=1), help="Most images in one merged TensorFlow call.  [64]")
+@click.option(
+    "--pipeline-depth",
+    type=click.IntRange(min=1),
+    help="TensorFlow calls under way in an instance, one of which computes.  [3 on a GPU, else 1]",
+)
+def serve_triton(
+    models: str,
+    model: tuple[str, ...],
+    port: int,
+    server_bind: str,
+    instances: int,
+    merge_max_images: int | None,
+    pipeline_depth: int | None,
+) -> None:
+    """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP loads what has changed.
+
+    \b
+    raybench serve triton --models models -m efficientnetb0-no-opt --instances 2
+    kill -HUP PID     read models.conf and its SavedModels again; the old ones answer until the new are ready
+    """
+    from raybench.servers.triton_server import TritonOptions, check, running_triton
+
+    options = TritonOptions(
+        models_conf=Path(models) / "models.conf",
+        models=model or None,
+        instances=instances,
+        bind=server_bind,
+        grpc_port=port,
+        merge_max_images=merge_max_images,
+        pipeline_depth=pipeline_depth,
+    )
+    with _errors_in_a_sentence():
+        check(options)
+        warn_of_exposure([ServerSpec(kind="triton")], server_bind)
+        _serve(running_triton(options), "Triton")
+
+
+@serve.command("tfserving")
+@_shared_flags(port=8500)
+@click.option(
+    "--batching-file", type=click.Path(exists=True, dir_okay=False), help="Its batching parameters.  [no batching]"
+)
+def serve_tfserving(
+    models: str, model: tuple[str, ...], port: int, server_bind: str, batching_file: str | None
+) -> None:
+    """Serve models.conf from a real TensorFlow Serving, with XLA on, until Ctrl-C; SIGHUP reads models.conf again.
+
+    \b
+    raybench serve tfserving --models models -m efficientnetb0-no-opt
+    """
+    from raybench.servers.tfserving_server import TfServingOptions, check, running_tfserving
+
+    options = TfServingOptions(
+        models_conf=Path(models) / "models.conf",
+        models=model or None,
+        bind=server_bind,
+        grpc_port=port,
+        batching_file=Path(batching_file) if batching_file else None,
+    )
+    with _errors_in_a_sentence():
+        check(options)
+        warn_of_exposure([ServerSpec(kind="tfserving")], server_bind)
+        _serve(running_tfserving(options), "TF Serving")
+
+
+def _serve(starting: Any, name: str) -> None:
+    from raybench.servers.foreground import serve
+
+    serve(starting, name=name, say=click.echo, complain=lambda sentence: click.echo(sentence, err=True))
+
+
+@contextmanager
+def _errors_in_a_sentence() -> Iterator[None]:
+    from raybench.servers import ServerError
+
+    try:
+        yield
+    except ConfigError as error:
+        raise WrongInput(str(error)) from error
+    except ServerError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,1 @@
+"""gRPC calls: metadata and control through grpcio, load over our own HTTP/2."""

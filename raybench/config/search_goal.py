@@ -1,0 +1,31 @@
+"""What a search is asked to find."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+OOM, LATENCY = "until_oom", "latency"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What is searched for: the last of `steps`, and of what lies between two, that holds.
+
+    `kind` is until_oom or latency; a latency search has a `percentile` that must stay under `limit_ms`.
+    """
+
+    kind: str
+    variable: str
+    steps: tuple[float, ...]
+    percentile: str | None = None
+    limit_ms: float | None = None
+
+    @property
+    def threshold(self) -> str | None:
+        """Such as p99<100ms."""
+        return f"{(self.percentile or '').replace('_', '.')}<{self.limit_ms:g}ms" if self.limit_ms else None
+
+
+def goal(asked: Mapping[str, Any]) -> Goal:
+    """A goal as it stands in search.json."""
+    return Goal(**{**asked, "steps": tuple(asked["steps"])})

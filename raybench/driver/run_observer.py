@@ -1,0 +1,36 @@
+"""What a run says about itself while it goes on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from raybench.config.plan import Trial
+
+
+class RunObserver:
+    """What a run says about itself; this one says nothing."""
+
+    def __enter__(self) -> "RunObserver":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        """Something to keep."""
+
+    def step(self, what: str) -> None:
+        """A step that takes a while begins."""
+
+    def begin(self, trials: Sequence[Trial]) -> None:
+        """These trials follow; a search does not know them."""
+
+    def start(self, trial: Trial) -> None:
+        """A trial begins."""
+
+    def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
+        """Samples of measured requests have come, or none; the server holds so much memory, where that is known."""
+
+    def end(self, record: dict[str, Any]) -> None:
+        """A trial is on disk."""

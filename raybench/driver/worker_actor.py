@@ -1,0 +1,103 @@
+"""The Ray actor around a Worker, and its end."""
+
+import atexit
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import ray
+
+from raybench.clients.base import Description
+from raybench.clients.grpc.connection_credentials import Access
+from raybench.driver.ray_metrics import Metrics, Tags
+from raybench.driver.stream_reader import read
+from raybench.inputs.dataset import Held, Streamed
+from raybench.models.tensorflow_facts import tensorflow_facts
+from raybench.worker.load_worker import Payloads, Task, Worker
+
+_END_S = 5.0
+
+
+class Place(NamedTuple):
+    """Where a worker is."""
+
+    node_id: str
+    pid: int
+
+
+class _Worker:
+    """A Worker on some node. The control methods answer while `run` streams."""
+
+    def __init__(self, task: Task, tags: Tags) -> None:
+        self._worker, self._cell = Worker(task), task.cell
+        self._metrics = Metrics(tags, task.cell.load)
+        self._name = f"{tags.server} worker {task.worker}"
+        atexit.register(os._exit, 0)  # TensorFlow would take a second to go, its memory in the next server's baseline
+
+    def __repr__(self) -> str:
+        """What Ray's dashboard calls it."""
+        return self._name
+
+    def place(self) -> Place:
+        return Place(ray.get_runtime_context().get_node_id(), os.getpid())
+
+    def open(self, access: Access) -> Description:
+        return self._worker.open(access)
+
+    def encode(self, shard: Held | Streamed) -> Payloads:
+        """All of it, or of a stream what the lanes need to begin."""
+        if isinstance(shard, Streamed):
+            return self._worker.stream(read(shard, self._cell))
+        return self._worker.encode(ray.get(shard.blocks))
+
+    def warm_up(self) -> pa.Table:
+        return self._worker.warm_up()
+
+    @ray.method(num_returns="streaming")
+    def run(self, start_at_s: float) -> Iterator[pa.Table]:
+        yield from self._metrics.told(self._worker.run(start_at_s), start_at_s)
+
+    @ray.method(concurrency_group="control")
+    def halt(self) -> None:
+        self._worker.halt()
+
+    @ray.method(concurrency_group="control")
+    def clock_ns(self) -> int:
+        return self._worker.clock_ns()
+
+    @ray.method(concurrency_group="control")
+    def facts(self) -> dict[str, Any]:
+        return self._worker.facts()
+
+    @ray.method(concurrency_group="control")
+    def payloads(self) -> Payloads:
+        return self._worker.payloads()
+
+    def tensorflow(self) -> dict[str, str | int | None]:
+        """What it computes with, where the endpoint is TensorFlow in this process."""
+        return tensorflow_facts(sys.modules["tensorflow"])
+
+    def calibrate(self) -> pa.Table:
+        return self._worker.calibrate()
+
+    def replies(self) -> list[tuple[int, dict[str, Any]]]:
+        return self._worker.replies()
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+WorkerActor: Any = ray.remote(num_cpus=1, max_restarts=0, concurrency_groups={"control": 2})(_Worker)
+
+
+def end(actors: list[Any]) -> None:
+    """End workers in order: Ray then sends what they have counted and not told its agent yet, in about 40 ms.
+
+    One that does not heed, for a request of it hangs, is killed.
+    """
+    ended = [each.__ray_terminate__.remote() for each in actors]
+    ray.wait(ended, num_returns=len(ended), timeout=_END_S)
+    for each in actors:
+        ray.kill(each)

@@ -1,0 +1,1 @@
+"""What requests carry: where items come from, and each worker's shard of them."""

@@ -1,0 +1,1 @@
+"""SavedModels and models.conf, and what TensorFlow does with them."""

@@ -1,0 +1,71 @@
+"""A signature of a SavedModel, loaded by TensorFlow into this process."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raybench.models.saved_models import Signature, read_models_conf, read_signatures
+
+
+class SignatureError(ValueError):
+    """A model or a signature that cannot be loaded: one sentence."""
+
+
+class CallFailed(Exception):
+    """TensorFlow refused a call: the number of its gRPC status, and one sentence."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code, self.sentence = code, sentence
+
+
+class LoadedSignature:
+    """Calls one signature: arrays in host memory go in, arrays in host memory come out.
+
+    Takes the newest version that models.conf serves. Raises SignatureError where there is no such model or signature.
+    """
+
+    def __init__(self, models_conf: Path, *, model: str, signature: str) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow loads
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        folder = _newest(models_conf, model)
+        self._tf = tf
+        self.spec = _signature(folder, signature)
+        self._loaded = tf.saved_model.load(str(folder))
+        self._function = self._loaded.signatures[signature]
+
+    @property
+    def tensorflow_version(self) -> str:
+        return str(self._tf.__version__)
+
+    def call(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The outputs by name; raises CallFailed."""
+        try:
+            results = self._function(**{name: self._tf.constant(array) for name, array in inputs.items()})
+            return {name: tensor.numpy() for name, tensor in results.items()}
+        except self._tf.errors.OpError as error:
+            # The codes are gRPC's: tensorflow/core/protobuf/error_codes.proto.
+            raise CallFailed(error.error_code, str(error.message).splitlines()[0]) from error
+
+
+def _newest(models_conf: Path, model: str) -> Path:
+    try:
+        there = {entry.name: entry for entry in read_models_conf(models_conf)}
+        if model not in there:
+            raise ValueError(f"model {model!r} is not in {models_conf}; there are {', '.join(there) or 'none'}")
+        return there[model].base_path / str(there[model].versions()[-1])
+    except ValueError as error:
+        raise SignatureError(str(error)) from error
+
+
+def _signature(folder: Path, name: str) -> Signature:
+    signatures = read_signatures(folder)
+    if name not in signatures:
+        raise SignatureError(f"signature {name!r} is not in {folder}; there are {', '.join(signatures) or 'none'}")
+    return signatures[name]

@@ -1,0 +1,106 @@
+"""What the servers cost, as tables of text: memory from before the start until after the load; time and CPU."""
+
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean
+from typing import NamedTuple
+
+from raybench.analysis.trial_summary import TrialSummary
+from raybench.report import Summary
+
+_DASH = "–"
+_MOMENTS = {"before": "baseline", "loaded": "idle", "warm": "warm", "mean": "mean", "peak": "peak", "after": "drained"}
+_MEASURES = {"RSS": "rss_mib", "PSS": "pss_mib", "GPU": "gpu_mib", "GPU, own": "gpu_server_mib"}
+_STAGES = {
+    "overhead": "overhead",
+    "queue": "queue",
+    "input": "compute_input",
+    "compute": "compute_infer",
+    "output": "compute_output",
+}
+
+
+class Sheet(NamedTuple):
+    """A table: its title, the names of its columns, and how many of these, at the left, are words."""
+
+    title: str
+    columns: tuple[str, ...]
+    words: int
+    rows: list[tuple[str, ...]]
+
+
+def sheets(summary: Summary, names: Mapping[str, str]) -> list[Sheet]:
+    """The tables of a run, for cells by their names; a search has its curve instead, and who costs nothing has none."""
+    if summary.search is not None:
+        return []
+    cells = {names[cell.cell]: [t for t in summary.trials if t.id in cell.trials] for cell in summary.cells}
+    memory = [row for name, trials in cells.items() for row in _memory(name, trials)]
+    time = [row for row in (_time(name, trials) for name, trials in cells.items()) if set(row[2:]) != {_DASH}]
+    found = (
+        Sheet("memory of the servers, MiB", ("server", "of", *_MOMENTS), 2, memory),
+        Sheet(
+            "mean time of a request, ms, of which overhead is what is left; and CPU",
+            ("server", "service", *_STAGES, "requests/call", "CPU s", "images/CPU s"),
+            1,
+            time,
+        ),
+    )
+    return [sheet for sheet in found if sheet.rows]
+
+
+def notes(summary: Summary, names: Mapping[str, str]) -> list[str]:
+    """Which servers run where nobody could look; where nothing was sent nobody has tried."""
+    pages = {
+        names[trial.cell]: trial.telemetry.gpu_source
+        for trial in summary.trials
+        if trial.telemetry and trial.telemetry.node is None and trial.requests.attempted
+    }
+    return [
+        f"{name}: its host is no node of this Ray cluster, so its memory and CPU are not known, "
+        + (f"and its GPUs by its own word alone ({page})" if page else "nor are its GPUs")
+        for name, page in pages.items()
+    ]
+
+
+def _memory(name: str, trials: list[TrialSummary]) -> list[tuple[str, ...]]:
+    """A row of each measure that is known; means over the rounds, and of the peaks the highest."""
+    rows = []
+    for measure, field in _MEASURES.items():
+        values = [
+            _number(_known(getattr(getattr(t.memory.ledger, moment), field) for t in trials), _over(moment), "{:.0f}")
+            for moment in _MOMENTS.values()
+        ]
+        if any(value != _DASH for value in values):
+            rows.append((name, measure, *values))
+    return rows
+
+
+def _over(moment: str) -> Callable[[list[float]], float]:
+    return max if moment == "peak" else fmean
+
+
+def _time(name: str, trials: list[TrialSummary]) -> tuple[str, ...]:
+    times = [t.server_time_ms for t in trials if t.server_time_ms]
+    service = _known(t.service_ms.mean if t.service_ms else None for t in trials)
+    told = [_known(getattr(each, field) for each in times) for field in _STAGES.values()]
+    merged = _known(_requests_per_call(t) for t in trials)
+    return (
+        name,
+        _number(_known(each.service for each in times) or service, fmean, "{:.3g}"),
+        *(_number(values, fmean, "{:.3g}") for values in told),
+        _number(merged, fmean, "{:.2f}"),
+        _number(_known(t.cpu.server_s for t in trials), fmean, "{:.1f}"),
+        _number(_known(t.cpu.images_per_cpu_s for t in trials), fmean, "{:.1f}"),
+    )
+
+
+def _requests_per_call(trial: TrialSummary) -> float | None:
+    counted = trial.server_statistics or {}
+    return counted["success"] / counted["executions"] if counted.get("executions") else None
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _number(values: list[float], over: Callable[[list[float]], float], form: str) -> str:
+    return form.format(over(values)) if values else _DASH

@@ -1,0 +1,82 @@
+"""Trials as CSV under perf_analyzer's header, so that spreadsheets made for it work; our own columns come after its."""
+
+import csv
+import io
+from collections.abc import Sequence
+from itertools import groupby
+
+from raybench.analysis.trial_summary import Latency, TrialSummary
+from raybench.report import Summary
+
+# perf_analyzer's columns after its first, which is Concurrency or Request Rate; times are microseconds.
+_THEIRS = (
+    "Inferences/Second",
+    "Client Send",
+    "Network+Server Send/Recv",
+    "Server Queue",
+    "Server Compute Input",
+    "Server Compute Infer",
+    "Server Compute Output",
+    "Client Recv",
+    "p50 latency",
+    "p90 latency",
+    "p95 latency",
+    "p99 latency",
+)
+_OURS = ("p99.9 latency", "Avg latency", "Model", "Server", "Batch", "Round", "Status", "Failed", "Trial")
+_STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
+
+
+def csv_text(summary: Summary) -> str:
+    """A line for each trial; where there are closed and open loops, a table for each, with an empty line between.
+
+    What is not known is empty: the client's send and receive too, for requests are encoded before the clock starts and
+    replies decoded after it.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ordered = sorted(summary.trials, key=_order)
+    for number, (is_open, trials) in enumerate(groupby(ordered, key=lambda trial: bool(trial.load["offered_rps"]))):
+        if number:
+            out.write("\n")
+        writer.writerow(("Request Rate" if is_open else "Concurrency", *_THEIRS, *_OURS))
+        writer.writerows(map(_line, trials))
+    return out.getvalue()
+
+
+def _order(trial: TrialSummary) -> tuple[bool, str, str, float, int]:
+    rate = trial.load["offered_rps"]
+    return bool(rate), trial.model["name"], trial.label, rate or trial.load["in_flight"], trial.round
+
+
+def _line(trial: TrialSummary) -> Sequence[object]:
+    load, latency = trial.load, trial.response_ms or trial.service_ms
+    stages = [getattr(trial.server_time_ms, name, None) for name in _STAGES]
+    return (
+        f"{load['offered_rps'] or load['in_flight']:g}",
+        "" if trial.throughput is None else f"{trial.throughput.images_per_s:.6g}",
+        "",
+        _us(_rest_ms(trial, stages)),
+        *map(_us, stages),
+        "",
+        *(_us(getattr(latency, name, None)) for name in ("p50", "p90", "p95", "p99", "p99_9", "mean")),
+        trial.model["name"],
+        trial.label,
+        load["batch_size"],
+        trial.round,
+        trial.status,
+        trial.requests.failed,
+        trial.id,
+    )
+
+
+def _rest_ms(trial: TrialSummary, stages: Sequence[float | None]) -> float | None:
+    """Mean service less what the server accounts for, at least 0; None where the server gives no account."""
+    service: Latency | None = trial.service_ms
+    if service is None or all(stage is None for stage in stages):
+        return None
+    return max(0.0, service.mean - sum(stage or 0.0 for stage in stages))
+
+
+def _us(milliseconds: float | None) -> str:
+    return "" if milliseconds is None else f"{milliseconds * 1000:.0f}"

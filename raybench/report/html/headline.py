@@ -1,0 +1,72 @@
+"""What a run found, in one sentence and what qualifies it; pure."""
+
+from math import log
+from typing import NamedTuple
+
+from raybench.analysis.cells import CellSummary
+from raybench.analysis.comparisons import NO_DIFFERENCE, Comparison
+from raybench.analysis.search.strategy import Found
+from raybench.report import Summary, search_tables, text
+
+
+class Headline(NamedTuple):
+    """A sentence around its one number, and what qualifies it."""
+
+    before: str
+    number: str
+    after: str
+    note: str
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.before, self.number, self.after) if part)
+
+
+def headline(summary: Summary) -> Headline:
+    """The answer of a search, else the largest difference that is shown, else the first server's throughput."""
+    if summary.search:
+        return _searched(summary.search)
+    if summary.comparisons:
+        return _compared(summary.comparisons)
+    measured = [cell for cell in summary.cells if cell.images_per_s]
+    if not measured:
+        why = next((cell.reason for cell in summary.cells if cell.reason), "nothing was measured yet")
+        return Headline("No server gave a number", "", "", why)
+    return _served(max(measured, key=lambda cell: cell.images_per_s.mean if cell.images_per_s else 0), len(measured))
+
+
+def _searched(all_found: tuple[Found, ...]) -> Headline:
+    found = max(all_found, key=lambda each: each.feasible_max or 0)
+    if found.feasible_max is None:
+        return Headline(
+            f"{found.server} held no load of {found.model} that was tried", "", "", search_tables.headline(found)
+        )
+    load = f"{found.feasible_max:g} {search_tables.WORDS[found.variable]}"
+    return Headline(f"{found.server} holds", load, f"of {found.model}", search_tables.headline(found))
+
+
+def _compared(comparisons: tuple[Comparison, ...]) -> Headline:
+    shown = [each for each in comparisons if each.verdict in ("faster", "slower")]
+    most = max(shown or comparisons, key=lambda each: abs(log(each.ratio)))
+    several = f"The largest of {len(shown)} differences that are shown. " if len(shown) > 1 else ""
+    if shown or most.verdict is None:
+        sentence = (f"{most.server} serves {most.model}", f"{most.ratio:.2f} times", f"as fast as {most.base}")
+    else:
+        sentence = (f"No difference shown between {most.server} and {most.base} on {most.model}", "", "")
+    return Headline(*sentence, several + _evidence(most, len(comparisons)))
+
+
+def _evidence(c: Comparison, judged: int) -> str:
+    if c.low is None or c.high is None:
+        return "One round in common: no interval, and no verdict."
+    found = f"{c.ratio:.2f} times the images/s, 95 % interval {c.low:.2f}–{c.high:.2f}, {c.rounds} rounds"
+    if c.verdict != NO_DIFFERENCE or c.detectable is None:
+        return f"{found}."
+    among = f" among {judged} comparisons" if not c.low <= 1 <= c.high else ""
+    return f"{found}{among}; {text.seen(c.detectable)}."
+
+
+def _served(cell: CellSummary, measured: int) -> Headline:
+    best = "The fastest of what was measured. " if measured > 1 else ""
+    p99 = f"p99 {text.ms(cell.p99_ms)} ms" if cell.p99_ms is not None else "too few requests for a p99"
+    rate = text.interval(cell.images_per_s, digits=1)
+    return Headline(f"{cell.label} serves {cell.model} at", f"{rate} images/s", "", f"{best}{p99}.")

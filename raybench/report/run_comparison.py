@@ -1,0 +1,235 @@
+"""Two results folders: first in what they differ, then each row against the same one, by the statistics of a run."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from raybench import config
+from raybench.analysis import comparisons
+from raybench.analysis.comparisons import NO_DIFFERENCE, THROUGHPUT, Comparison, Pair, value_of
+from raybench.analysis.trial_summary import TrialSummary
+from raybench.config import ConfigError, Threshold
+from raybench.report import junit, summarize, text
+from raybench.report.differences import MACHINE, Difference, Run, differences
+from raybench.report.junit import Case
+from raybench.results import results_folder
+
+_COLUMNS = ("server", "model", "load", "metric", "base", "new", "ratio", "95 % interval", "rounds", "verdict")
+_TEXT = ("server", "model", "load", "metric", "verdict")
+
+
+class Row(NamedTuple):
+    """A comparison with what stood on either side, the geometric mean over its rounds; `missed` are conditions."""
+
+    comparison: Comparison
+    load: str
+    base: float
+    new: float
+    missed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What two runs come to. `lost` says what BASE measured and NEW did not, `others` what else stands alone."""
+
+    base: str
+    new: str
+    differences: tuple[Difference, ...]
+    rows: tuple[Row, ...]
+    lost: tuple[str, ...]
+    others: tuple[str, ...]
+    fail_on: tuple[str, ...]
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether a condition holds for any row, or a row is gone that it could have held for."""
+        return bool(self.fail_on) and (bool(self.lost) or any(row.missed for row in self.rows))
+
+
+def compare(base: Path, new: Path, fail_on: Sequence[str] = ()) -> Compared:
+    """Compare two results folders; raises StoreError, or ConfigError for a condition or where they share no row."""
+    conditions = [_condition(each) for each in fail_on]
+    before, after = _run(base), _run(new)
+    metrics = [each.metric for each in conditions]
+    found = comparisons.between(before.summary.trials, after.summary.trials, metrics)
+    lost, others = _alone(before, after, {(_any(pair).cell, c.metric) for pair, c in found}, metrics)
+    if not found:
+        raise ConfigError(f"{base} and {new} share no row that could be compared; {'; '.join(lost + others)}")
+    return Compared(
+        base=str(base),
+        new=str(new),
+        differences=differences(before, after),
+        rows=tuple(_row(pair, c, conditions) for pair, c in found),
+        lost=lost,
+        others=others,
+        fail_on=tuple(fail_on),
+    )
+
+
+def _condition(written: str) -> Threshold:
+    found = config.ratio(written)
+    if found is None:
+        names = ", ".join((THROUGHPUT, *comparisons.LATENCIES)).replace("_", ".")
+        raise ConfigError(f"fail-on is {written}; write a ratio of NEW to BASE such as throughput<0.95, of {names}")
+    return found
+
+
+def _run(folder: Path) -> Run:
+    return Run(summarize(results_folder.load(folder)), yaml.safe_load(results_folder.benchmark_text(folder)) or {})
+
+
+def _row(pair: Pair, c: Comparison, conditions: Sequence[Threshold]) -> Row:
+    """A condition holds unless the rounds may be chance; of one round, which has no verdict, the ratio decides."""
+    is_shown = c.verdict != NO_DIFFERENCE
+    missed = tuple(each.text for each in conditions if each.metric == c.metric and each.holds(c.ratio) and is_shown)
+    both = pair.base.keys() & pair.server.keys()
+    base, new = (_mean(value_of(c.metric, side[n]) for n in both) for side in (pair.base, pair.server))
+    return Row(c, _load(_any(pair)), base, new, missed)
+
+
+def _mean(values: Iterable[float | None]) -> float:
+    """The geometric mean of what is known."""
+    return float(np.exp(np.mean([np.log(value) for value in values if value])))
+
+
+def _any(pair: Pair) -> TrialSummary:
+    return next(iter(pair.server.values()))
+
+
+def _load(trial: TrialSummary) -> str:
+    load = trial.load
+    sent = f"{load['offered_rps']:g}/s" if load["offered_rps"] else f"{load['in_flight']} in flight"
+    return f"{sent} of {load['batch_size']}"
+
+
+def _alone(
+    before: Run, after: Run, found: Collection[tuple[str, str]], metrics: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Sentences on rows of BASE that have nothing to be held against in NEW, and on rows that BASE cannot judge."""
+    base, new = _cells(before), _cells(after)
+    compared, lost, others = {cell for cell, _ in found}, list[str](), list[str]()
+    for cell, trials in base.items():
+        if not any(map(comparisons.is_whole, trials)):
+            others.append(f"{_name(trials)} was {trials[0].status} in BASE")
+        elif cell not in compared:
+            lost.append(f"{_name(trials)} {_what_became(new.get(cell))}")
+        else:
+            gone = [metric for metric in metrics if (cell, metric) not in found]
+            lost += [f"{_name(trials)} has no {metric.replace('_', '.')} to compare" for metric in gone]
+    others += [f"{_name(trials)} is in NEW alone" for cell, trials in new.items() if cell not in base]
+    return tuple(lost), tuple(others)
+
+
+def _cells(run: Run) -> dict[str, list[TrialSummary]]:
+    cells: dict[str, list[TrialSummary]] = {}
+    for trial in run.summary.trials:
+        cells.setdefault(trial.cell, []).append(trial)
+    return cells
+
+
+def _name(trials: Sequence[TrialSummary]) -> str:
+    return f"{trials[0].label}, {trials[0].model['name']}, {_load(trials[0])}"
+
+
+def _what_became(trials: Sequence[TrialSummary] | None) -> str:
+    if trials is None:
+        return "is in BASE alone"
+    bad = next((trial for trial in trials if trial.reason), None)
+    if bad:
+        return f"was {bad.status} in NEW: {bad.reason}"
+    failed = sum(trial.requests.failed for trial in trials)
+    return f"had {failed} failed requests in NEW" if failed else "has no round in common"
+
+
+def print_compared(console: Console, compared: Compared) -> None:
+    """The differences, the rows and what they come to, on a terminal."""
+    for line in _before(compared):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name in _TEXT else "right", no_wrap=True)
+    for row in compared.rows:
+        table.add_row(*map(escape, _values(row)))
+    text.print_whole(console, table)
+    for line in _after(compared):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def markdown(compared: Compared) -> str:
+    """The same as Markdown."""
+    rules = ("---" if name in _TEXT else "---:" for name in _COLUMNS)
+    table = [text.markdown_row(each) for each in (_COLUMNS, rules, *map(_values, compared.rows))]
+    before, after = ([f"- {' '.join(line.split())}" for line in side(compared)] for side in (_before, _after))
+    return "\n".join([*before, "", *table, "", *after]) + "\n"
+
+
+def as_json(compared: Compared) -> str:
+    """The same for programs."""
+    plain = {
+        **asdict(compared),
+        "differences": [each._asdict() for each in compared.differences],
+        "rows": [{**row._asdict(), "comparison": asdict(row.comparison)} for row in compared.rows],
+    }
+    return json.dumps(plain, indent=2) + "\n"
+
+
+def as_junit(compared: Compared) -> str:
+    """A case for each row, a failure where a condition holds; and one for each row that is gone."""
+    rows = [
+        Case(
+            group=row.comparison.model,
+            name=f"{row.comparison.server}, {row.load}, {row.comparison.metric}",
+            outcome="failure" if row.missed else "passed",
+            message=f"{', '.join(row.missed)}: {_ratio(row.comparison)}" if row.missed else "",
+        )
+        for row in compared.rows
+    ]
+    gone = [Case("lost", each, "failure" if compared.fail_on else "skipped", each) for each in compared.lost]
+    return junit.xml(f"{compared.new} against {compared.base}", rows + gone)
+
+
+def _before(compared: Compared) -> Iterator[str]:
+    """What a reader must know before the numbers."""
+    yield f"{compared.new} against {compared.base}"
+    if any(each.kind == MACHINE for each in compared.differences):
+        yield "These runs are of unlike machines: their ratios are of two machines too."
+    yield from (map(str, compared.differences) if compared.differences else ("Nothing that is on record differs.",))
+
+
+def _after(compared: Compared) -> Iterator[str]:
+    judged = sum(row.comparison.verdict is not None for row in compared.rows)
+    for row in compared.rows:
+        c = row.comparison
+        if c.verdict == NO_DIFFERENCE and c.detectable is not None and c.detectable > 1:
+            among = f", among {judged} comparisons" if judged > 1 else ""
+            yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: {text.seen(c.detectable)}{among}"
+        if c.verdict is None:
+            yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: one round: no interval, no verdict"
+        yield from (f"failed on {each}: {c.server}, {c.model}, {row.load}: {_ratio(c)}" for each in row.missed)
+    yield from (f"{'failed: ' if compared.fail_on else ''}{each}" for each in compared.lost)
+    yield from compared.others
+
+
+def _values(row: Row) -> tuple[str, ...]:
+    c = row.comparison
+    interval = "–" if c.low is None or c.high is None else f"{c.low:.3f}-{c.high:.3f}"
+    sides = (f"{row.base:.4g}", f"{row.new:.4g}", f"{c.ratio:.3f}")
+    return c.server, c.model, row.load, _metric(c), *sides, interval, str(c.rounds), c.verdict or "–"
+
+
+def _metric(c: Comparison) -> str:
+    return "images/s" if c.metric == THROUGHPUT else f"{c.metric.replace('_', '.')} ms"
+
+
+def _ratio(c: Comparison) -> str:
+    interval = "" if c.low is None or c.high is None else f", 95 % interval {c.low:.3f}-{c.high:.3f}"
+    return f"{c.ratio:.3f} times the {_metric(c)}{interval} over {c.rounds} round{'s' if c.rounds != 1 else ''}"

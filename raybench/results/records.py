@@ -1,0 +1,196 @@
+"""The record of a trial: what was observed besides its samples and its telemetry, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from raybench.config.plan import Load
+from raybench.telemetry.effective_config import EffectiveConfig
+from raybench.telemetry.server_statistics import ServerStatistics
+
+Setting = str | int | float | bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerRecord:
+    """A server under test; None is not known yet, or was not ours to know.
+
+    `launcher` is what started it ("url" where somebody else did), `config` what it was started with, and `effective`
+    what it runs with by its own word.
+    """
+
+    kind: str
+    launcher: str | None = None
+    version: str | None = None
+    instances: int | None = None
+    url: str | None = None
+    config: Mapping[str, Setting] | None = None
+    effective: EffectiveConfig | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """The model of a cell, its version as served by default; None is not known."""
+
+    name: str
+    version: int | None = None
+    sha256: str | None = None
+    precision: str | None = None
+    xla: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRecord:
+    """An input as the signature declares it: Triton's name of its type, and -1 for each free dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRecord:
+    """What requests carried: where the items came from, how they were encoded, and into which inputs they went.
+
+    `unit` is what people call an item: "images" or "inferences".
+    """
+
+    source: str
+    encoding: str
+    unit: str
+    tensors: tuple[TensorRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRecord:
+    """One worker of a trial; a lost worker has no `cpu_s` and says why it was `lost`.
+
+    The clock's offset (worker - driver) is right to `clock_uncertainty_ns`; its drift is None where it was measured
+    once. `payload_held_mib` is by how much encoding made the worker's process grow, None where requests come and go.
+    """
+
+    worker: int
+    node: str
+    node_id: str
+    cores: int
+    pid: int
+    nice: int
+    cpu_s: float | None
+    rss_mib: float
+    pss_mib: float | None
+    clock_offset_ns: int
+    clock_round_trip_ns: int
+    clock_drift_ns: int | None
+    clock_uncertainty_ns: int
+    payload_requests: int
+    payload_request_bytes: int
+    payload_held_mib: float | None
+    payload_item_hashes: tuple[str, ...]
+    lost: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementRecord:
+    """How many nodes the Ray cluster had, and which of them the server was on; None is none of them."""
+
+    nodes: int
+    server_node_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessesRecord:
+    """Pids: of the process that drove the trial, and of the server's processes with their names."""
+
+    raybench: int
+    server: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsRecord:
+    """What a server counted over a trial, and how often a reload started its counters again."""
+
+    counted: ServerStatistics
+    resets: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputDifference:
+    """Of one output, max|a - b| / max|b| between replies (a) and TensorFlow's own answers (b)."""
+
+    name: str
+    difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVerification:
+    """Replies of one model against TensorFlow's answers to the same items.
+
+    `difference` is that of the output that differs most; `top1` the share of items whose largest score is the same
+    class; `nearest` the share of items whose nearest reference is their own; `spread` how far references of different
+    items lie apart at least, and `has_power` whether that is far enough to tell a wrong answer.
+    """
+
+    model: str
+    replies: int
+    items: int
+    tolerance: float
+    difference: float
+    outputs: tuple[OutputDifference, ...]
+    top1: float | None
+    nearest: float
+    spread: float
+    has_power: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerificationRecord:
+    """Whether answers agree with TensorFlow's; None with a reason where they could not be compared."""
+
+    agrees: bool | None
+    reason: str | None = None
+    models: tuple[ModelVerification, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemRecord:
+    """What telemetry could not read, and since when on the driver's clock."""
+
+    time_ns: int
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelemetryRecord:
+    """Which host's telemetry was read (None: nobody's), what spoke for its GPUs (None: nothing), and what failed."""
+
+    node: str | None
+    gpu_source: str | None
+    problems: tuple[ProblemRecord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as it is kept on disk. Stamps are ISO 8601 in UTC; `status` is ok, degraded, failed, skipped or
+    interrupted, with a `reason` unless it is ok."""
+
+    id: str
+    cell: str
+    round: int
+    label: str
+    started: str
+    ended: str | None
+    status: str
+    reason: str | None
+    server: ServerRecord
+    model: ModelRecord
+    signature: str
+    load: Load
+    input: InputRecord
+    processes: ProcessesRecord | None = None
+    placement: PlacementRecord | None = None
+    workers: tuple[WorkerRecord, ...] = ()
+    server_statistics: StatisticsRecord | None = None
+    server_ended: str | None = None
+    telemetry: TelemetryRecord | None = None
+    verification: VerificationRecord | None = None
+    lost: str | None = None

@@ -1,0 +1,174 @@
+"""A server as a child process: started with a guardian, its output kept, stopped with a deadline."""
+
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from raybench.config import ConfigError
+from raybench.processes import guarded
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::")
+_TAIL_LINES = 12
+_SWEEP_S = 10.0
+
+
+class ServerError(Exception):
+    """A server that cannot be had, or that failed: one sentence, with its last lines where it left any."""
+
+
+class ServerUnavailable(ServerError):
+    """A server that cannot be had on this machine: one sentence with the remedies."""
+
+
+class ServerProcess:
+    """A running command, in a folder of its own that holds its log.
+
+    `reason` matches the part of its log that says why it failed; `sweep` is what it may leave behind.
+    """
+
+    def __init__(
+        self, command: list[str], *, env: dict[str, str], folder: Path, reason: re.Pattern[str], sweep: str
+    ) -> None:
+        log = folder / "server.log"
+        self._log, self._reason = log, reason
+        with log.open("wb") as output:
+            self._child = subprocess.Popen(
+                guarded(command, sweep=(sweep,), sweep_if_alone=(str(folder),)),
+                env=env,
+                cwd=folder,  # what lies in the user's is no part of a server: Triton's Python would import it
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for raybench, which then stops its servers in order
+            )
+
+    @property
+    def pid(self) -> int | None:
+        """The command itself, not its guardian; None when it has ended."""
+        children = _tree(self._child.pid)[1:2]
+        return children[0].pid if children else None
+
+    def processes(self) -> dict[int, str]:
+        """Pid and name of the command and what it started, without the guardian and the dead."""
+        found = {}
+        for process in _tree(self._child.pid)[1:]:
+            with suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = process.name()
+        return found
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._child.poll()
+
+    def tail(self) -> str:
+        """Why it failed, where it said so, and its last lines."""
+        said = self._log.read_text(errors="replace") if self._log.exists() else ""
+        reasons = dict.fromkeys(" ".join(match) for match in self._reason.findall(said))
+        return "\n".join([*reasons, "it said last:", *said.splitlines()[-_TAIL_LINES:]])
+
+    def stop(self, timeout_s: float) -> None:
+        """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
+        stop(self._child, timeout_s)
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A folder for a server's files, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def stop(guardian: "subprocess.Popen[Any]", timeout_s: float) -> None:
+    """SIGTERM to a guarded child, then SIGKILL for what is left of its process tree after `timeout_s`.
+
+    The guardian, which sweeps up behind the others, is the last to end.
+    """
+    tree = _tree(guardian.pid)[1:]
+    if guardian.poll() is None:
+        guardian.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=timeout_s)
+    for process in alive:
+        process.kill()
+    try:
+        guardian.wait(timeout=_SWEEP_S)
+    except subprocess.TimeoutExpired:
+        guardian.kill()
+        guardian.wait(timeout=5)
+
+
+def check_bind(address: str) -> None:
+    """Raise ConfigError where no server on this machine could listen at an address."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(address, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(where)
+    except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"server-bind is {address}; nothing here can listen there ({why}): name an address of this machine"
+        ) from error
+
+
+def require_free(bind: str, port: int) -> None:
+    """Raise ConfigError where a port (0: any) cannot be had: a server of another would answer there."""
+    family, kind, _, _, where = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+        except OSError as error:
+            raise ConfigError(
+                f"port is {port}; {endpoint(bind, port)} cannot be had ({error.strerror}); name another"
+            ) from error
+
+
+def endpoint(bind: str, port: int) -> str:
+    """HOST:PORT by which this machine reaches a server that listens on `bind`; IPv6 in brackets (RFC 3986, 3.2.2)."""
+    host = dict(zip(EVERYWHERE, ("127.0.0.1", "::1"), strict=True)).get(bind, bind)
+    return f"{bracketed(host)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def wait_until(is_ready: Callable[[], bool], process: ServerProcess, *, what: str, timeout_s: float) -> None:
+    """Poll `is_ready()` until it is true; raises ServerError when the process ends first or the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while not is_ready():
+        if process.exit_code is not None:
+            raise ServerError(f"{what} ended with exit code {process.exit_code} before it was ready: {process.tail()}")
+        if time.monotonic() > deadline:
+            raise ServerError(f"{what} was not ready after {timeout_s:.0f} s: {process.tail()}")
+        time.sleep(0.1)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []

@@ -1,0 +1,207 @@
+"""A real Triton: the tritonserver binary of the nvidia-pytriton wheel with raybench's python backend."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton_grpc
+from google.protobuf import json_format
+from tritonclient.utils import InferenceServerException
+
+from raybench.config import ConfigError
+from raybench.models.saved_models import ModelConfig
+from raybench.servers import repository, wheel
+from raybench.servers.repository import TritonOptions
+from raybench.servers.served_models import resolved
+from raybench.servers.server_process import (
+    ServerError,
+    ServerProcess,
+    bracketed,
+    check_bind,
+    endpoint,
+    free_ports,
+    require_free,
+    scratch_folder,
+    wait_until,
+)
+
+__all__ = ["RunningTriton", "TritonOptions", "check", "running_triton", "self_check"]
+
+START_TIMEOUT_S = 900.0  # XLA compiles in here: on an H200 two models at a batch of 100 took two minutes
+RELOAD_S = START_TIMEOUT_S
+_STOP_TIMEOUT_S = 20.0
+_SHM_PREFIX = "raybench"
+_SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
+# model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
+_REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(?:\\n|\"\n)")
+# "load failed for model 'saved_model': version 1 is at UNAVAILABLE state: Internal: ValueError: ...\n\nAt:\n  ..."
+_LOAD_REASON = re.compile(r"UNAVAILABLE state: (?:Internal: )?(.*?)(?:\n\nAt:|;?\n|$)")
+
+
+@dataclass(frozen=True)
+class RunningTriton:
+    """Where a Triton that we started answers, its process, and what it was asked to serve."""
+
+    grpc_url: str
+    http_url: str
+    metrics_url: str
+    version: str
+    launcher: str
+    config: dict[str, str | int]
+    process: ServerProcess
+    is_ready: Callable[[], bool]
+    options: TritonOptions
+    folder: Path
+
+    @property
+    def pid(self) -> int | None:
+        """Whose process tree's memory is Triton's."""
+        return self.process.pid
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return {"grpc": self.grpc_url, "http": self.http_url, "metrics": self.metrics_url}
+
+    def reload(self) -> tuple[ModelConfig, ...]:
+        """Load what models.conf and its SavedModels say now, while the old models answer until the new ones are ready.
+
+        Returns the models now served; raises ServerError, one sentence, where the old ones stay.
+        """
+        models = resolved(self.options.models_conf, self.options.models)
+        config = repository.configured(self.options, models, self.folder)
+        with triton_grpc.InferenceServerClient(self.grpc_url) as client:
+            try:
+                client.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
+            except InferenceServerException as error:
+                raise ServerError(_load_failure(error)) from error
+        return models
+
+
+def check(options: TritonOptions) -> None:
+    """Raise ConfigError for what no Triton here could serve, before one is started."""
+    check_bind(options.bind)
+    require_free(options.bind, options.grpc_port)
+    if wheel.installed() and (obstacle := wheel.unfit()):
+        raise ConfigError(f"server is triton; {obstacle}")
+    try:
+        resolved(options.models_conf, options.models)
+    except ServerError as error:
+        raise ConfigError(str(error)) from error
+
+
+@contextmanager
+def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
+    """A Triton that is ready and has passed the self-check; stopped on the way out, with its stubs.
+
+    Raises ServerError with Triton's last lines where it cannot be had or does not become ready.
+    """
+    tritonserver = wheel.find()
+    with scratch_folder("raybench-triton-") as folder:
+        backends = wheel.assemble_backends(tritonserver, folder / "backends")
+        models = repository.assemble(options, folder)
+        grpc_port, http_port, metrics_port = free_ports(3)
+        if options.grpc_port:
+            grpc_port = options.grpc_port
+        command = _command(tritonserver, backends, models, options.bind, grpc_port, http_port, metrics_port)
+        regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{grpc_port}*"
+        process = ServerProcess(
+            command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions
+        )
+        try:
+            client = triton_grpc.InferenceServerClient(endpoint(options.bind, grpc_port))
+            is_ready = partial(_is_ready, client)
+            wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S)
+            server_version = self_check(client, process)
+            yield RunningTriton(
+                grpc_url=endpoint(options.bind, grpc_port),
+                http_url=f"http://{endpoint(options.bind, http_port)}",
+                metrics_url=f"http://{endpoint(options.bind, metrics_port)}/metrics",
+                version=server_version,
+                config=_config(options),
+                launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
+                process=process,
+                is_ready=is_ready,
+                options=options,
+                folder=folder,
+            )
+        finally:
+            process.stop(_STOP_TIMEOUT_S)
+
+
+def _config(options: TritonOptions) -> dict[str, str | int]:
+    """What tells this Triton from another: its instances, the backend's parameters, the allocator's settings."""
+    return {
+        "instances": options.instances,
+        **repository.parameters(options, options.models_conf),
+        **{name.strip("_").lower(): value for name, value in wheel.malloc().items()},
+    }
+
+
+def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess) -> str:
+    """Send known data both ways, compare, and return Triton's version.
+
+    numpy 2 in the stub's environment garbles tensors without an error. Raises ServerError where what comes back is not
+    what was sent.
+    """
+    known = np.random.default_rng(0).integers(0, 256, (1, 3, 5, 7, 3), np.uint8)
+    images = triton_grpc.InferInput("images", known.shape, "UINT8").set_data_from_numpy(known)
+    wanted = [triton_grpc.InferRequestedOutput("checksum")]
+    try:
+        answer = client.infer("echo", [images], outputs=wanted, client_timeout=30)
+        server_version = str(client.get_server_metadata(client_timeout=10).version)
+    except InferenceServerException as error:
+        raise ServerError(f"Triton did not pass its self-check: {error.message()}; {process.tail()}") from error
+    weights = np.arange(1, known.size + 1, dtype=np.int64)
+    sent, came = int((known.reshape(-1) * weights).sum()), int(answer.as_numpy("checksum")[0])
+    if came != sent:
+        raise ServerError(
+            f"Triton's self-check sent the checksum {sent} and got {came}: data is garbled between Triton and "
+            f"its python backend; check that its Python environment has numpy<2\n{process.tail()}"
+        )
+    return server_version
+
+
+def _command(
+    tritonserver: Path, backends: Path, repository: Path, bind: str, grpc: int, http: int, metrics: int
+) -> list[str]:
+    http_bind = f"ipv6:{bind}" if ":" in bind else bind  # as evhtp_bind_socket of libevhtp wants it
+    return [
+        str(tritonserver / "bin" / "tritonserver"),
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        f"--grpc-address={bracketed(bind)}",
+        f"--grpc-port={grpc}",
+        f"--http-address={http_bind}",
+        f"--http-port={http}",
+        f"--metrics-address={http_bind}",
+        f"--metrics-port={metrics}",
+        "--metrics-interval-ms=500",
+        f"--backend-config=python,shm-default-byte-size={_SHM_BYTES}",
+        f"--backend-config=python,shm-region-prefix-name={_SHM_PREFIX}-{os.getpid()}-{grpc}",
+        f"--backend-config=python,stub-timeout-seconds={START_TIMEOUT_S:.0f}",
+        "--exit-timeout-secs=10",
+        "--log-info=true",
+    ]
+
+
+def _is_ready(client: triton_grpc.InferenceServerClient) -> bool:
+    try:
+        return bool(client.is_server_ready(client_timeout=2)) and bool(client.is_model_ready("echo", client_timeout=2))
+    except InferenceServerException:
+        return False
+
+
+def _load_failure(error: InferenceServerException) -> str:
+    if str(error.status()).endswith("DEADLINE_EXCEEDED"):
+        return f"Triton has not loaded the models within {RELOAD_S:.0f} s, and may yet"
+    said = str(error.message())
+    reason = _LOAD_REASON.search(said)
+    return f"Triton cannot load the models: {reason[1] if reason else said}"

@@ -1,0 +1,71 @@
+"""What a server really runs, whatever started it: the facts that make two servers comparable, or not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_GRPC_THREADS_PER_CPU = 4  # TF Serving, model_servers/server.h: grpc_max_threads
+# What the output `about` of our backend says.
+_ABOUT = ("merges", "tensorflow", "inter_op_threads", "intra_op_threads", "xla", "gpu_allocator", "pipeline_depth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectiveConfig:
+    """None is not known: the server does not say."""
+
+    executions_at_once: int | None = None
+    merges: bool | None = None
+    response_cache: bool | None = None
+    tensorflow: str | None = None
+    inter_op_threads: int | None = None
+    intra_op_threads: int | None = None
+    precision: str | None = None
+    xla: bool | None = None
+    gpu_allocator: str | None = None
+    pipeline_depth: int | None = None  # TensorFlow calls under way in an instance
+
+
+def of_local(facts: Mapping[str, Any], model: Mapping[str, Any]) -> EffectiveConfig:
+    """TensorFlow in process: what it says of itself, and one execution at a time."""
+    return EffectiveConfig(executions_at_once=1, merges=False, response_cache=False, **facts, **_computed(model))
+
+
+def of_triton(config: Any, about: Mapping[str, Any], model: Mapping[str, Any]) -> EffectiveConfig:
+    """Triton: its ModelConfig, and what our python backend says about a model in it; None and {} are not known."""
+    if config is None:
+        return EffectiveConfig(**_computed(model))
+    said = {key: value for key, value in about.items() if key in _ABOUT}
+    known = {"merges": config.HasField("dynamic_batching"), **_computed(model), **said}
+    return EffectiveConfig(
+        executions_at_once=sum(group.count * max(1, len(group.gpus)) for group in config.instance_group),
+        response_cache=bool(config.response_cache.enable),
+        **known,
+    )
+
+
+def of_tfserving(flags: Mapping[str, Any] | None, model: Mapping[str, Any], *, cpus: int) -> EffectiveConfig:
+    """TensorFlow Serving by the flags that it was started with on a host with so many CPUs; None is not known.
+
+    Each gRPC thread runs its request's session (4 threads a CPU unless `grpc_max_threads` is set), but with batching,
+    whose threads are in its own file.
+    """
+    if flags is None:
+        return EffectiveConfig(**_computed(model))
+    given = {name.lstrip("-"): str(value) for name, value in flags.items()}
+    merges = given.get("enable_batching", "false") == "true" or "batching_parameters_file" in given
+    threads = int(given.get("grpc_max_threads", _GRPC_THREADS_PER_CPU * cpus))
+    fraction = given.get("per_process_gpu_memory_fraction")
+    inter, intra = (given.get(f"tensorflow_{kind}_op_parallelism", "0") for kind in ("inter", "intra"))
+    return EffectiveConfig(
+        executions_at_once=None if merges else threads,
+        merges=merges,
+        response_cache=False,
+        inter_op_threads=int(inter) or cpus,
+        intra_op_threads=int(intra) or cpus,
+        gpu_allocator=f"fraction {fraction}" if fraction else given.get("gpu_allocator"),
+        **_computed(model),
+    )
+
+
+def _computed(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {"precision": model["precision"], "xla": model["xla"]}

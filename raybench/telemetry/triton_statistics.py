@@ -1,0 +1,83 @@
+"""What Triton says of itself, read outside the timed path: its statistics, its GPUs, its configuration."""
+
+import json
+from contextlib import closing
+from functools import reduce
+from operator import add
+from typing import Any
+
+from raybench.clients.grpc.channel import CallError, Channel
+from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.kserve import ask
+from raybench.clients.triton_client import TritonClient
+from raybench.telemetry.prometheus_text import Metric
+from raybench.telemetry.server_statistics import ServerStatistics
+
+_GPU_FAMILIES = {
+    "nv_gpu_memory_used_bytes": ("gpu_used_mib", 2**-20),
+    "nv_gpu_memory_total_bytes": ("gpu_total_mib", 2**-20),
+    "nv_gpu_utilization": ("gpu_utilization_pct", 100.0),
+    "nv_gpu_power_usage": ("gpu_power_w", 1.0),
+}
+
+
+class StatisticsReader:
+    """ModelStatistics over gRPC, by a connection of its own."""
+
+    def __init__(self, url: str, model: str, access: Access = PLAIN) -> None:
+        self._channel, self._model = Channel(url, access), model
+
+    def __call__(self) -> ServerStatistics | None:
+        """The counters of a model; None where Triton does not give them."""
+        try:
+            answer = ask(self._channel, "ModelStatistics", name=self._model)
+        except CallError:
+            return None
+        each = [_statistics(stats) for stats in answer.model_stats]  # of its versions
+        return reduce(add, each) if each else None
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+def _statistics(stats: Any) -> ServerStatistics:
+    infer = stats.inference_stats
+    return ServerStatistics(
+        success=infer.success.count,
+        fail=infer.fail.count,
+        executions=stats.execution_count,
+        cache_hit=infer.cache_hit.count,
+        cache_miss=infer.cache_miss.count,
+        request_ns=infer.success.ns,
+        queue_ns=infer.queue.ns,
+        compute_input_ns=infer.compute_input.ns,
+        compute_infer_ns=infer.compute_infer.ns,
+        compute_output_ns=infer.compute_output.ns,
+        batches={each.batch_size: each.compute_infer.count for each in stats.batch_stats},
+    )
+
+
+def gpu_rows(metrics: list[Metric]) -> list[dict[str, Any]]:
+    """The GPUs that a Triton sees, by its page of metrics: used and total memory, utilization (there 0..1), power."""
+    rows: dict[str, dict[str, Any]] = {}
+    for metric in metrics:
+        if metric.name in _GPU_FAMILIES and "gpu_uuid" in metric.labels:
+            name, scale = _GPU_FAMILIES[metric.name]
+            rows.setdefault(metric.labels["gpu_uuid"], {})[name] = metric.value * scale
+    return [{"id": uuid, **row} for uuid, row in rows.items()]
+
+
+def read_config(url: str, model: str, access: Access = PLAIN) -> Any:
+    """The complete ModelConfig message of a model as Triton runs it; None where Triton does not give it."""
+    with closing(Channel(url, access)) as channel:
+        try:
+            return ask(channel, "ModelConfig", name=model).config
+        except CallError:
+            return None
+
+
+def read_about(url: str, model: str, signature: str, access: Access = PLAIN) -> dict[str, Any]:
+    """What raybench's python backend says about a model in it; nothing where another backend answers."""
+    with closing(TritonClient(url, model=model, signature=signature, access=access)) as client:
+        text = client.about()
+    return {} if text is None else dict(json.loads(text))

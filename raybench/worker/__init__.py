@@ -1,0 +1,1 @@
+"""A worker sends load on its lanes; it knows no Ray."""

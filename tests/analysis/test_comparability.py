@@ -1,0 +1,156 @@
+"""Are servers that are compared alike: what each really runs, and the doubt where it differs."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import effective, rated, record, server_facts
+from tritonclient.grpc import model_config_pb2
+
+from raybench.analysis import trial_summary
+from raybench.analysis.doubts import comparability
+from raybench.telemetry.effective_config import EffectiveConfig, of_local, of_tfserving, of_triton
+
+MODEL = {"precision": "float32", "xla": False}
+ABOUT = {"tensorflow": "2.21.0", "inter_op_threads": 2, "intra_op_threads": 2, "merges": False, "xla": True}
+
+
+def running(label: str, *, in_flight: int = 4, round: int = 1, **changes: Any) -> trial_summary.TrialSummary:
+    """A trial of a server that really runs this."""
+    facts = server_facts(label.split()[0])
+    server = {**facts, "config": {**(facts["config"] or {}), "effective": {**effective(label.split()[0]), **changes}}}
+    found = rated(label, round, 100.0, server=server, load={**record()["load"], "in_flight": in_flight})
+    return replace(found, service_ms=trial_summary.latency(np.arange(1, in_flight + 1) * 1_000_000))
+
+
+def test_equal_servers_are_not_doubted() -> None:
+    """Triton with one instance runs as many executions at a time as TensorFlow in process: that is no doubt."""
+    trials = comparability.with_doubts([running("local", in_flight=1), running("triton x1")])
+    assert [trial.doubts for trial in trials] == [(), ()]
+
+
+def test_what_is_not_known_is_not_doubted() -> None:
+    """A server that does not say what it runs is not doubted for it."""
+    unknown = dict.fromkeys(effective("triton"))
+    assert comparability.unequal(running("triton x1", **unknown), running("local", in_flight=1)) is None
+    foreign = rated("triton x1", 1, 100.0, server={**server_facts("triton"), "config": None})
+    assert comparability.unequal(foreign, running("local", in_flight=1)) is None
+
+
+def test_unequal_executions_are_doubted() -> None:
+    """A server that computes more requests at a time than the one it is held against is doubted, with both numbers."""
+    busy = running("triton", executions_at_once=16, in_flight=4)
+    busy = replace(busy, server={**busy.server, "instances": None})
+    _, doubted = comparability.with_doubts([running("triton x1"), busy], "triton x1")[0:2]
+    (doubt,) = doubted.doubts
+    assert doubt.code == "unequal_servers"
+    assert doubt.sentence == "triton runs 4 executions at a time against 1 of triton x1"
+    assert (doubt.value, doubt.limit) == (4, 1)
+
+
+def test_no_more_is_computed_than_is_in_flight() -> None:
+    """16 threads that wait for one request in flight compute one: that is equal."""
+    idle = running("triton", executions_at_once=16, in_flight=1)
+    assert comparability.executions(idle) == 1
+    assert comparability.unequal(idle, running("local", in_flight=1)) is None
+
+
+def test_instances_that_were_asked_for_are_not_doubted() -> None:
+    """`--instances 1,2` compares one with two: the labels say so already."""
+    asked = [running(f"triton x{n}", executions_at_once=n) for n in (1, 2)]
+    one, two = (replace(t, server={**t.server, "instances": n}) for n, t in enumerate(asked, 1))
+    assert comparability.unequal(two, one) is None
+    assert comparability.unequal(two, running("local", in_flight=1)) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tensorflow": "2.13.0"}, "triton x1 has TensorFlow 2.13.0 against 2.21.0 of local"),
+        ({"precision": "mixed_float16"}, "triton x1 has precision mixed_float16 against float32 of local"),
+        ({"xla": True}, "triton x1 has XLA on against off of local"),
+        ({"intra_op_threads": 1}, "triton x1 has 1 threads inside an operation against 4 of local"),
+        ({"response_cache": True}, "triton x1 has its response cache on against off of local"),
+        (
+            {"tensorflow": "2.13.0", "xla": True},
+            "triton x1 has TensorFlow 2.13.0 against 2.21.0 of local and has XLA on",
+        ),
+    ],
+)
+def test_other_differences_are_doubted(changes: dict[str, Any], said: str) -> None:
+    """Servers that compute with another TensorFlow, precision, compiler, cache or number of threads are doubted."""
+    doubt = comparability.unequal(running("triton x1", **changes), running("local", in_flight=1))
+    assert doubt.sentence.startswith(said)
+    assert (doubt.value, doubt.limit) == (None, None)
+
+
+def test_memory_against_a_network_is_doubted() -> None:
+    """Servers that are reached by different ways are doubted; in process, which is no way, is what it is."""
+    grpc, local = running("triton x1"), running("local", in_flight=1)
+    shared = replace(running("triton x2"), load={**record()["load"], "transport": "shared memory", "in_flight": 4})
+    inside = replace(local, load={**local.load, "transport": "in process"})
+    doubt = comparability.unequal(shared, grpc)
+    assert doubt.sentence == "triton x2 is reached by shared memory against grpc of triton x1"
+    assert comparability.unequal(shared, inside) is None
+    assert comparability.unequal(grpc, inside) is None
+
+
+def test_the_doubt_stands_with_the_row_that_is_compared() -> None:
+    """The baseline is not doubted for what another does; nor is who is compared with nobody."""
+    other = running("triton x1", tensorflow="2.13.0")
+    local, triton = comparability.with_doubts([running("local", in_flight=1), other])
+    assert (local.doubts, [doubt.code for doubt in triton.doubts]) == ((), ["unequal_servers"])
+    assert comparability.with_doubts([other])[0].doubts == ()
+
+
+def config(**changes: Any) -> Any:
+    groups = [model_config_pb2.ModelInstanceGroup(**each) for each in changes.pop("groups", [{"count": 1}])]
+    return model_config_pb2.ModelConfig(instance_group=groups, **changes)
+
+
+@pytest.mark.parametrize(
+    ("groups", "at_once"), [([{"count": 1}], 1), ([{"count": 2}, {"count": 3}], 5), ([{"count": 2, "gpus": [0, 1]}], 4)]
+)
+def test_tritons_instances_are_its_executions(groups: list[dict[str, Any]], at_once: int) -> None:
+    """Triton runs one execution at a time in each instance, of which it has `count` on each GPU of a group."""
+    assert of_triton(config(groups=groups), {}, MODEL).executions_at_once == at_once
+
+
+def test_what_the_backend_says_goes_before_what_is_configured() -> None:
+    """The backend knows whether it merges a model and whether XLA compiles it; of others the config alone is known."""
+    batching = config(dynamic_batching={}, response_cache={"enable": True})
+    ours, other = of_triton(batching, ABOUT, MODEL), of_triton(batching, {"new": 1}, MODEL)
+    assert (ours.merges, ours.xla, ours.tensorflow, ours.intra_op_threads) == (False, True, "2.21.0", 2)
+    assert (other.merges, other.xla, other.tensorflow, other.intra_op_threads) == (True, False, None, None)
+    assert ours.response_cache is other.response_cache is True
+    assert of_triton(None, {}, MODEL) == EffectiveConfig(**MODEL)
+
+
+def test_tensorflow_in_process_runs_one_at_a_time() -> None:
+    """TensorFlow in process computes one request at a time, merges none and keeps none."""
+    found = of_local({"tensorflow": "2.21.0", "inter_op_threads": 2, "intra_op_threads": 2}, MODEL)
+    assert (found.executions_at_once, found.merges, found.response_cache, found.tensorflow) == (
+        1,
+        False,
+        False,
+        "2.21.0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "at_once", "merges"),
+    [
+        ({}, 32, False),
+        ({"--grpc_max_threads": "6"}, 6, False),
+        ({"enable_batching": "true"}, None, True),
+        ({"batching_parameters_file": "batching.txt"}, None, True),
+        (None, None, None),
+    ],
+)
+def test_tf_serving_is_known_by_its_flags(
+    flags: dict[str, str] | None, at_once: int | None, merges: bool | None
+) -> None:
+    """TensorFlow Serving runs a request in each gRPC thread, 4 for each CPU by default, unless it makes batches."""
+    found = of_tfserving(flags, MODEL, cpus=8)
+    assert (found.executions_at_once, found.merges) == (at_once, merges)

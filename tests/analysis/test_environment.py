@@ -1,0 +1,151 @@
+"""What disturbed a trial, or was not seen: conditions from telemetry, and the doubts about them."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from helpers import MS, lanes, telemetry, trial, trusted
+
+from raybench.analysis.doubts import environment
+from raybench.analysis.host_conditions import Conditions, Problem
+from raybench.analysis.trial_summary import Throughput, TrialSummary
+
+FACTS = {"node": "host-1", "gpu_source": "nvidia-smi", "problems": []}
+CALM = Conditions(
+    node="host-1",
+    gpu_source="nvidia-smi",
+    gpu_utilization_pct=90.0,
+    sm_clock_drop=0.0,
+    gpu_shared_with=(),
+    swapped_mib=0.0,
+    problems=(),
+)
+SPAN = lanes([(-1, 0), (0, 10_000), (10_000, 20_000)])  # the window: 0 to 20 s
+
+
+def under(**changes: Any) -> TrialSummary:
+    """A trial under calm conditions but for these."""
+    ceiling = Throughput(requests_per_s=9, images_per_s=9)
+    return trusted(telemetry=replace(CALM, **changes), headroom=3.0, ceiling=ceiling)
+
+
+def gpu(at_ms: float, *, pct: float | None = 80.0, mhz: float = 1980.0, uuid: str = "a") -> dict[str, Any]:
+    row = {"kind": "gpu", "id": uuid, "phase": "load", "time_ns": round(at_ms * MS)}
+    return {**row, "gpu_utilization_pct": pct, "gpu_sm_clock_mhz": mhz}
+
+
+def on_gpu(pid: str, owner: str, phase: str = "load") -> dict[str, Any]:
+    return {"kind": "gpu_process", "id": pid, "phase": phase, "owner": owner, "name": f"program-{pid}"}
+
+
+def seen(*rows: dict[str, Any], **facts: Any) -> Conditions:
+    found = trial(SPAN, telemetry(*rows), telemetry={**FACTS, **facts}).telemetry
+    assert found
+    return found
+
+
+def test_calm_conditions_are_not_doubted() -> None:
+    """A server that was seen from begin to end, alone on a busy GPU, raises no doubt."""
+    assert environment.doubts(under()) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"sm_clock_drop": 0.06}, "clocks_dropped", "fell by 6%"),
+        ({"gpu_utilization_pct": 22.0}, "gpu_idle", "worked 22 % of the window"),
+        ({"swapped_mib": 64.0}, "swapping", "swapped 64 MiB"),
+        ({"gpu_shared_with": ("python (pid 7)",)}, "gpu_shared", "shared with python (pid 7)"),
+        (
+            {"problems": (Problem(at_s=3.21, source="nvidia-smi", text="it ended with exit code 9"),)},
+            "telemetry_incomplete",
+            "nvidia-smi 3.2 s after the first request: it ended with exit code 9",
+        ),
+        (
+            {"problems": (Problem(at_s=-3.0, source="nvidia-smi", text="the NVIDIA driver does not answer"),)},
+            "telemetry_incomplete",
+            "before the first request",
+        ),
+    ],
+)
+def test_what_disturbs_is_doubted(changes: dict[str, Any], code: str, words: str) -> None:
+    """Each disturbance is a doubt of its own, with what was found and what to do."""
+    (doubt,) = environment.doubts(under(**changes))
+    assert doubt.code == code
+    assert words in doubt.sentence
+    assert doubt.remedy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sm_clock_drop": 0.04},
+        {"gpu_utilization_pct": 51.0},
+        {"swapped_mib": 0.5},
+        {"gpu_utilization_pct": None, "sm_clock_drop": None, "gpu_shared_with": None, "swapped_mib": None},
+        {"problems": (Problem(at_s=-9.0, source="nvidia-smi", text="there is no GPU (No devices were found)"),)},
+    ],
+)
+def test_what_is_small_or_unknown_is_not_doubted(changes: dict[str, Any]) -> None:
+    """Below its limit nothing is doubted, nor is what is not known; a host may have an nvidia-smi without a GPU."""
+    assert environment.doubts(under(**changes)) == ()
+
+
+def test_an_idle_gpu_is_the_clients_where_it_has_no_headroom() -> None:
+    """A GPU that waits for a client that cannot send more says nothing of the server."""
+    assert environment.doubts(replace(under(gpu_utilization_pct=22.0), headroom=1.2)) == ()
+    assert environment.doubts(replace(under(gpu_utilization_pct=22.0), headroom=None)) == ()
+
+
+def test_a_trial_that_sent_nothing_has_no_doubts() -> None:
+    """Where no request was sent there is no number to doubt; nor are there doubts without telemetry."""
+    requests = replace(trusted().requests, attempted=0, succeeded=0)
+    assert environment.doubts(replace(under(swapped_mib=64.0), requests=requests)) == ()
+    assert environment.doubts(trusted(telemetry=None)) == ()
+
+
+def test_utilization_is_of_the_window_and_the_busiest_gpu() -> None:
+    """Readings outside of the window do not count; of several GPUs the server may use one."""
+    rows = [gpu(at, pct=60.0) for at in (1_000, 2_000)] + [gpu(at, pct=0.0, uuid="b") for at in (1_000, 2_000)]
+    assert seen(gpu(-500, pct=0.0), *rows, gpu(30_000, pct=0.0)).gpu_utilization_pct == 60
+
+
+def test_a_clock_that_falls_is_found() -> None:
+    """A fall of the SM clock that lasts is a drop of what it was before; one reading that is off is none, nor is a
+    clock that rises, nor one that rests while the GPU does."""
+    steady = [gpu(at) for at in range(100, 6_000, 200)]
+    fallen = [gpu(at, mhz=1782.0) for at in range(6_000, 12_000, 200)]
+    assert seen(*steady, *fallen).sm_clock_drop == pytest.approx(0.1)
+    assert seen(*steady, gpu(6_000, mhz=900.0), *(gpu(at) for at in range(6_200, 9_000, 200))).sm_clock_drop == 0
+    assert seen(*(gpu(at, mhz=1000 + at / 10) for at in range(100, 9_000, 200))).sm_clock_drop == 0
+    assert seen(*steady, *(gpu(at, pct=0.0, mhz=300.0) for at in range(6_000, 9_000, 200))).sm_clock_drop == 0
+    assert seen(*steady[:9]).sm_clock_drop is None
+
+
+SERVER = {"kind": "process", "id": "7", "phase": "load", "rss_mib": 1.0}
+
+
+def test_others_on_the_gpu_are_named() -> None:
+    """Processes under load that are not the server's; of unknown ones those that were there before it."""
+    rows = [SERVER, gpu(1_000), on_gpu("7", "server"), on_gpu("8", "other"), on_gpu("9", "unknown")]
+    rows += [on_gpu("10", "unknown"), on_gpu("10", "unknown", "baseline"), on_gpu("11", "other", "baseline")]
+    assert seen(*rows).gpu_shared_with == ("program-10 (pid 10)", "program-8 (pid 8)")
+
+
+@pytest.mark.parametrize("rows", [[SERVER], [gpu(1_000), on_gpu("8", "other")]])
+def test_without_a_gpu_or_a_server_of_ours_nobody_knows_who_is_on_it(rows: list[dict[str, Any]]) -> None:
+    """Which processes are not the server's is unknown where its own are."""
+    assert seen(*rows).gpu_shared_with is None
+
+
+def test_swapping_is_what_was_swapped_under_load() -> None:
+    """What a host swapped before the load does not count."""
+    host = [("baseline", 5.0), ("warm", 10.0), ("load", 12.0), ("load", 74.0)]
+    rows = [{"kind": "host", "id": "h", "phase": phase, "swapped_mib": mib} for phase, mib in host]
+    assert seen(*rows).swapped_mib == 64
+
+
+def test_a_problem_has_the_runs_clock() -> None:
+    """When a source ended is told in seconds from the first request."""
+    problems = [{"time_ns": 2_499 * MS, "source": "nvidia-smi", "text": "it ended"}]
+    assert seen(problems=problems).problems == (Problem(at_s=2.5, source="nvidia-smi", text="it ended"),)

@@ -1,0 +1,140 @@
+"""The strategy of a search: what is measured next, and what was found."""
+
+from collections.abc import Callable
+
+import pytest
+
+from raybench.analysis.search import strategy
+from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, Point
+from raybench.config import Benchmark, ConfigError
+from raybench.config.search_goal import LATENCY, OOM, Goal
+
+UP_TO_8 = Goal(kind=OOM, variable="workers", steps=(1, 2, 4, 8))
+P90 = Goal(kind=LATENCY, variable="request_rate", steps=(10, 20, 40, 80), percentile="p90", limit_ms=50.0)
+
+
+def tried(value: float, verdict: str, round: int = 1) -> Point:
+    counts = {"requests": 1, "failed": 0, "latency_ms": None, "images_per_s": None, "goodput_rps": None}
+    return Point(trial=f"r{round}-{value}", value=value, round=round, verdict=verdict, reason=None, **counts)
+
+
+def climbed(goal: Goal, holds: Callable[[float, int], bool]) -> list[Point]:
+    """All points of a search of a server that holds what `holds(value, round)` says."""
+    points: list[Point] = []
+    while (value := strategy.next_value(goal, points)) is not None:
+        round = 1 + sum(point.value == value for point in points)
+        points.append(tried(value, HELD if holds(value, round) else BROKE, round))
+        assert len(points) < 100
+    return points
+
+
+def values(points: list[Point]) -> list[float]:
+    return [point.value for point in points]
+
+
+@pytest.mark.parametrize("most", range(1, 9))
+def test_the_last_load_that_holds_is_found(most: int) -> None:
+    """Whatever a server holds, the search ends at it, with both sides of the boundary measured twice."""
+    points = climbed(UP_TO_8, lambda value, _: value <= most)
+    assert strategy.boundary(UP_TO_8, points) == (most, most + 1 if most < 8 else None)
+    assert values(points).count(most) == 2
+    assert values(points).count(most + 1) == (2 if most < 8 else 0)
+
+
+def test_steps_come_in_order_and_the_gap_is_halved() -> None:
+    """No step above the first that did not hold is tried: it would only be worse."""
+    assert values(climbed(UP_TO_8, lambda value, _: value <= 2)) == [1, 2, 4, 3, 2, 3]
+
+
+def test_a_first_step_that_does_not_hold_ends_the_search() -> None:
+    """Where not even the first step holds nothing does, and that is confirmed once."""
+    points = climbed(UP_TO_8, lambda *_: False)
+    assert values(points) == [1, 1]
+    assert strategy.boundary(UP_TO_8, points) == (None, 1)
+
+
+def test_memory_that_ran_out_once_is_no_load_that_holds() -> None:
+    """A value that held and then did not is above the boundary: the search goes on below it."""
+    points = climbed(UP_TO_8, lambda value, round: value < 4 or (value == 4 and round == 1))
+    assert strategy.boundary(UP_TO_8, points) == (3, 4)
+
+
+def test_rates_are_searched_to_5_percent() -> None:
+    """Where values are no whole numbers the gap is halved until it is at most 5 %."""
+    points = climbed(P90, lambda value, _: value <= 33)
+    held, broke = strategy.boundary(P90, points)
+    assert held <= 33 < broke <= 1.05 * held  # type: ignore[operator]
+
+
+def test_large_numbers_are_searched_to_5_percent() -> None:
+    """Whole numbers too are known well enough at 5 %: every point costs a trial."""
+    goal = Goal(kind=OOM, variable="batch_size", steps=(1, 1000))
+    points = climbed(goal, lambda value, _: value <= 700)
+    held, broke = strategy.boundary(goal, points)
+    assert held <= 700 < broke <= 1.05 * held  # type: ignore[operator]
+    assert all(value == int(value) for value in values(points))
+
+
+def test_the_majority_of_three_decides_about_latency() -> None:
+    """One slow trial is chance, and one fast one too: two of three decide, and a third is measured only for that."""
+    odd = {(20.0, 2): False, (40.0, 1): True, (40.0, 2): False, (40.0, 3): False, (80.0, 1): False}
+    points = climbed(P90, lambda value, round: odd.get((value, round), value <= 20))
+    held, broke = strategy.boundary(P90, points)
+    assert held == 20
+    assert values(points).count(20) == 3
+    assert values(points).count(broke) == 2  # type: ignore[arg-type]
+    assert values(points).count(40) == 1 or values(points).count(40) == 3
+
+
+def test_a_third_measurement_decides_before_anything_else_is_tried() -> None:
+    """Where a value held and did not, the search goes neither up nor down until that is decided."""
+    odd = {(40.0, 1): False, (40.0, 2): True, (40.0, 3): False}
+    points = climbed(P90, lambda value, round: odd.get((value, round), value < 40))
+    assert values(points).count(40) == 3
+    assert strategy.boundary(P90, points)[1] == 40
+    assert 80 not in values(points)
+
+
+def test_what_says_nothing_ends_the_search() -> None:
+    """A point that could not be judged is no boundary: the search ends, and says that it has no answer."""
+    points = [tried(1, HELD), tried(2, UNKNOWN)]
+    assert strategy.next_value(UP_TO_8, points) is None
+    found = strategy.found(UP_TO_8, "fake", "m", points)
+    assert (found.is_over, found.feasible_max, found.first_breach) == (False, 1, None)
+
+
+def test_a_search_that_was_cut_short_is_not_over() -> None:
+    """Points that leave something to try have not come to an answer."""
+    assert not strategy.found(UP_TO_8, "fake", "m", [tried(1, HELD)]).is_over
+    assert strategy.found(UP_TO_8, "fake", "m", climbed(UP_TO_8, lambda *_: True)).is_over
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [("p99<100ms", ("p99", 100)), ("p99.9<0.5s", ("p99_9", 500)), (" p50 < 2 ms", ("p50", 2))],
+)
+def test_a_threshold_is_read(text: str, parsed: tuple[str, float]) -> None:
+    """A threshold is a percentile and a time with its unit."""
+    assert strategy.threshold(text) == parsed
+    goal = Goal(kind=LATENCY, variable="concurrency", steps=(1,), percentile=parsed[0], limit_ms=parsed[1])
+    assert strategy.threshold(str(goal.threshold)) == parsed
+
+
+@pytest.mark.parametrize("text", ["", "p99", "p42<1ms", "p99<100", "p99<-1ms", "p99<nanms", "p99>1ms", "mean<1ms"])
+def test_a_wrong_threshold_is_refused(text: str) -> None:
+    """What is no threshold is refused with an example and the percentiles that there are."""
+    with pytest.raises(ConfigError, match=r"write such as p99<100ms, of p50, p90"):
+        strategy.threshold(text)
+
+
+def test_doublings_end_at_the_high_end() -> None:
+    """The steps of a range double from its low end, and its high end is one of them."""
+    assert strategy.doublings(5, 50) == (5, 10, 20, 40, 50)
+    assert strategy.doublings(2, 8) == (2, 4, 8)
+
+
+def test_a_step_is_a_load() -> None:
+    """A step of a search is a benchmark of its own: a rate opens the loop, and workers stay whole numbers."""
+    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).request_rate == (7.5,)
+    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).concurrency is None
+    assert strategy.at(Benchmark(), "batch_size", 12.0).batch_size == 12

@@ -1,0 +1,115 @@
+"""What a trial says in a search: whether its load held."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from helpers import MS, OPEN, lanes, observed, record, sample, trial
+
+from raybench.analysis.search import evaluation
+from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, Point
+from raybench.config.search_goal import LATENCY, OOM, Goal
+from raybench.results import samples
+
+UP_TO_8 = Goal(kind=OOM, variable="workers", steps=(1, 2, 4, 8))
+P90 = Goal(kind=LATENCY, variable="request_rate", steps=(10, 20, 40, 80), percentile="p90", limit_ms=50.0)
+REFUSED = {"status": "RESOURCE_EXHAUSTED", "error": "OOM when allocating tensor"}
+
+
+def judged(goal: Goal, rows: pa.Table | None = None, **changes: Any) -> Point:
+    changes.setdefault("load", record()["load"] | {"offered_rps": 10.0})
+    seen = observed(rows, **changes)
+    return evaluation.point(goal, trial(rows, **changes), seen.record, seen.samples)
+
+
+def test_an_answer_out_of_memory_breaks() -> None:
+    """One refusal for memory is enough, and the point keeps the server's status and sentence."""
+    rows = samples.table([*(sample(i, i + 1, seq=i) for i in range(9)), sample(9, 10, seq=9, **REFUSED)])
+    assert (judged(UP_TO_8, rows).verdict, judged(UP_TO_8).verdict) == (BROKE, HELD)
+    assert judged(UP_TO_8, rows).reason == "RESOURCE_EXHAUSTED: OOM when allocating tensor"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OOM when allocating tensor with shape[100,56,56,256]",
+        "Operation received an exception:Status: 1, message: could not create a primitive",
+        "std::bad_alloc",
+        "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+    ],
+)
+def test_memory_is_known_by_its_words(error: str) -> None:
+    """A server may give another status than RESOURCE_EXHAUSTED: what TensorFlow, oneDNN, C++ and CUDA say counts."""
+    rows = samples.table([sample(0, 1, status="INTERNAL", error=error)])
+    assert judged(UP_TO_8, rows, status="failed", reason="no request succeeded").reason == f"INTERNAL: {error}"
+    other = samples.table([sample(0, 1, status="INTERNAL", error="Status: 12, no such kernel")])
+    assert judged(UP_TO_8, other, status="failed", reason="no request succeeded").verdict == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({"status": "failed", "reason": "std::bad_alloc"}, BROKE, "std::bad_alloc"),
+        ({"status": "failed", "reason": "it died; it said last:\nx", "server_ended": "it died"}, BROKE, "it died"),
+        ({"status": "failed", "reason": "no such model"}, UNKNOWN, "failed: no such model"),
+        ({"status": "skipped", "reason": "not here"}, UNKNOWN, "skipped: not here"),
+        ({"status": "degraded", "reason": "lost"}, UNKNOWN, "degraded: lost"),
+        ({"status": "interrupted", "reason": "from outside"}, UNKNOWN, "interrupted: from outside"),
+    ],
+)
+def test_what_a_failed_trial_says(changes: dict[str, Any], verdict: str, reason: str) -> None:
+    """Memory and a server that ended are what a search looks for; any other failure is no boundary."""
+    point = judged(UP_TO_8, samples.merge([]), workers=[], **changes)
+    assert (point.verdict, point.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize(("slow", "verdict"), [(0, HELD), (4, HELD), (5, BROKE)])
+def test_latency_is_judged_by_its_percentile(slow: int, verdict: str) -> None:
+    """Of 40 requests 4 may miss a p90; the point has the percentile and what met the limit."""
+    rows = lanes([(i * 100, i * 100 + (60 if i < slow else 10)) for i in range(40)])
+    point = judged(P90, rows)
+    assert point.verdict == verdict
+    assert point.latency_ms == (60 if slow > 4 else 10)
+    assert point.goodput_rps == pytest.approx((40 - slow) / 3.91)
+
+
+def test_a_failed_request_is_slower_than_any() -> None:
+    """A server that refuses quickly keeps no threshold."""
+    rows = samples.table(
+        [sample(i, i + 1, seq=i, **({"status": "UNAVAILABLE", "error": "x"} if i < 5 else {})) for i in range(40)]
+    )
+    point = judged(P90, rows)
+    assert (point.verdict, point.latency_ms) == (BROKE, None)
+    assert "5 of them failed" in str(point.reason)
+
+
+def test_an_open_loop_is_judged_by_response() -> None:
+    """What waited for a lane waited: response counts, not service."""
+    late = samples.table([sample(i * 10 + 60, i * 10 + 61, seq=i, due_ms=i * 10) for i in range(40)])
+    assert judged(P90, late, load=record()["load"] | OPEN).verdict == BROKE
+    assert judged(P90, lanes([(i * 10 + 60, i * 10 + 61) for i in range(40)])).verdict == HELD
+
+
+def test_a_load_that_did_not_arrive_holds_nothing() -> None:
+    """Where lanes waited for images the server had less than was asked for: neither good nor bad latency counts."""
+    starved = {**record()["load"], "feed": "stream"}
+    for took_ms, verdict in ((10, HELD), (60, BROKE)):
+        spans = [(i * 100, i * 100 + took_ms) for i in range(40)]
+        assert judged(P90, lanes(spans), load=starved).verdict == verdict
+        waited = samples.table([sample(*span, seq=i, woke_ns=(i * 100 - 30) * MS) for i, span in enumerate(spans)])
+        point = judged(P90, waited, load=starved)
+        assert (point.verdict, "--feed preload" in str(point.reason)) == (UNKNOWN, True)
+
+
+def test_too_few_requests_hold_nothing() -> None:
+    """A percentile that the sample cannot support is no promise, though a breach may be seen in it."""
+    assert judged(P90, lanes([(i, i + 1) for i in range(20)])).verdict == UNKNOWN
+    assert judged(P90, lanes([(i * 100, i * 100 + 60) for i in range(20)])).verdict == BROKE
+
+
+@pytest.mark.parametrize(("slow", "of", "hopeless"), [(0, 40, False), (8, 40, False), (9, 40, True), (3, 3, True)])
+def test_a_breach_is_known_before_the_end(slow: int, of: int, hopeless: bool) -> None:
+    """A trial may end when more requests are slow than chance would have with a percentile within the limit."""
+    rows = lanes([(i * 100, i * 100 + (60 if i < slow else 10)) for i in range(of)])
+    assert evaluation.is_hopeless(P90, [rows]) is hopeless
+    assert not evaluation.is_hopeless(UP_TO_8, [rows])

@@ -1,0 +1,608 @@
+"""Bad input: one sentence with the field, the value and the remedy, exit 2, before anything starts or is written."""
+
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import grpc
+import pytest
+from certificates import Authority
+from click.testing import CliRunner
+from helpers import IMAGES, LOGITS, entry, listed, saved_model
+from real_parts import raybench, small_disk
+
+from raybench import cli
+from raybench.servers import wheel
+
+FREE_BYTES = 8 * 2**30
+Talk = Callable[[socket.socket, threading.Event], object]
+LONG = "x" * 5000
+DEEP = "workers: " + "[" * 20_000
+LAUGHS = "name: &a [x, x]\n" + "".join(f"model: &{b} [*{a}, *{a}]\n" for a, b in ("ab", "bc", "cd"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Arguments, what the sentence must say, the files that are there; `{port}` is where `listener` listens."""
+
+    arguments: str | list[str]
+    said: list[str]
+    files: dict[str, str | bytes | Callable[[Path], object]] = field(default_factory=dict)
+    listener: str = ""
+
+
+def run(flags: str, *said: str, **more: Any) -> Row:
+    return Row(f"run {flags}", list(said), **more)
+
+
+def flag(name: str, value: str, *said: str) -> Row:
+    """A value that holds what a shell would split."""
+    return Row(["run", name, value], list(said))
+
+
+def yaml(text: str | bytes | Callable[[Path], object], *said: str) -> Row:
+    return Row("run nightly.yaml", ["nightly.yaml", *said], {"nightly.yaml": text})
+
+
+def wrong_value(text: str, *said: str) -> Row:
+    return Row("run nightly.yaml", list(said), {"nightly.yaml": text})
+
+
+def models_conf(text: str | bytes, *said: str, flags: str = "run -s local --models given -m a") -> Row:
+    """In `given` there are also a model `tiny` with the version 1 alone, and a file `f`."""
+    return Row(flags, list(said), {"given/models.conf": text})
+
+
+def listener(name: str, *said: str, flags: str = "run -s triton --url triton=127.0.0.1:{port}") -> Row:
+    return Row(flags, [*said], listener=name)
+
+
+def tiny(policy: str = "", base_path: str = "tiny") -> str:
+    return listed(entry("tiny", policy, base_path))
+
+
+TWO = ("two", [IMAGES, ("boxes", 1, (-1, 4))], [LOGITS])
+BY_URL = "-s triton --url triton=127.0.0.1:1"
+NO_TRITON = ("url triton=127.0.0.1:", "no Triton answers", "name the gRPC port")
+SERVE = "serve triton --models given"
+TINY = "run -s local --models given -m tiny"
+
+YAML = {
+    "unknown key": yaml("workers: 2\nwrokers: 4", "line 2", "'wrokers'", "did you mean workers", "there are"),
+    "wrong type": yaml("# load\n\nworkers: four", "line 3", "workers is 'four'", "a whole number"),
+    "a truth for a number": yaml("workers: true", "line 1", "workers is True", "a whole number"),
+    "a fraction": yaml("workers: 2.5", "line 1", "workers is 2.5", "a whole number"),
+    "nothing for a number": yaml("workers:", "line 1", "workers is None", "a whole number"),
+    "a number for a truth": yaml("strict: 1", "line 1", "strict is 1", "true or false"),
+    "text for a time": yaml("timeout: soon", "line 1", "timeout is 'soon'", "a number"),
+    "a number for text": yaml("name: 7", "line 1", "name is 7", "takes text"),
+    "text in a list of numbers": yaml("instances: [1, two]", "line 1", "instances is 'two'", "a whole number"),
+    "a url for the mapping of urls": yaml("url: 127.0.0.1:8001", "url is '127.0.0.1:8001'", "{triton: HOST:PORT}"),
+    "an empty list": wrong_value("model: []", "model is ", "at least one"),
+    "headers that are no mapping": yaml("header: [a]", "line 1", "header", "{authorization: Bearer $TOKEN}"),
+    "a key that gRPC does not take": wrong_value("header: {a b: c}", "header has a key", "letters, digits"),
+    "no url": wrong_value("url: {triton: ''}", "url is triton=", "KIND=HOST:PORT"),
+    "an open bracket": yaml("workers: [", "line 1", "while parsing a flow node", "'<stream end>'"),
+    "a list for a number": yaml("workers: [1, 2]", "line 1", "workers is [1, 2]", "a whole number"),
+    "a mapping for text": yaml("images: {folder: x}", "line 1", "images is {'folder': 'x'}", "takes text"),
+    "nested wrongly": yaml("run:\n  workers: 4", "line 1", "key 'run' is unknown", "there are"),
+    "indented wrongly": yaml("workers: 4\n  rounds: 2", "line 2", "mapping values are not allowed"),
+    "a list": yaml("- workers: 4", "holds no mapping", "workers: 4"),
+    "empty": yaml("", "holds no mapping", "workers: 4"),
+    "a tab": yaml("workers:\n\t4", "line 2", r"'\t'"),
+    "the same key twice": yaml("workers: 1\nrounds: 1\nworkers: 2", "line 3", "'workers'", "line 1", "leave one out"),
+    "both spellings of a key": yaml("batch-size: 1\nbatch_size: 2", "line 2", "'batch_size'", "leave one out"),
+    "the same url twice": yaml("url: {triton: 'h:1', triton: 'h:2'}", "line 1", "'triton'", "leave one out"),
+    "anchors that explode": yaml(LAUGHS, "line 2", "aliases", "write the value out"),
+    "an alias of itself": yaml("model: &a [*a]", "line 1", "aliases", "write the value out"),
+    "a merge": yaml("url: {fake: ''}\n<<: {workers: 2}", "line 2", "merges", "write the value out"),
+    "a tag": yaml("name: !!python/object:os.system x", "line 1", "tags", "write the value out"),
+    "two documents": yaml("workers: 2\n---\nworkers: 3", "line 2", "single document"),
+    "deep nesting": yaml(DEEP, "nested too deeply", "write it flat"),
+    "5 MB": yaml("# a comment\n" * 420_000, "5040000 bytes", "at most 65536"),
+    "a long value": yaml(f"name: {LONG}", "line 1", "longer than 1000", "shorten"),
+    "no date": yaml("name: 2026-02-30", "day is out of range"),
+    "UTF-16": yaml("workers: 4".encode("utf-16"), "UTF-8"),
+    "a NUL byte": yaml(b"workers: 4\0", "#x0000"),
+    "a NUL in text": wrong_value('out: "a\\0b"', "out is 'a\\x00b'", "control characters"),
+    "a line break in text": wrong_value('images: "a\\nb"', "images is 'a\\nb'", "line breaks"),
+    "half a surrogate pair": wrong_value('models: "\\ud800"', "models is '\\ud800'", "control characters"),
+    "not a number": wrong_value("timeout: .nan", "timeout is nan", "seconds above 0"),
+    "a folder": yaml(Path.mkdir, "is a directory"),
+    "a pipe": yaml(os.mkfifo, "it is no file", "workers: 4"),
+    "missing": run("absent.yaml", "absent.yaml", "No such file"),
+    "below a file": run("file/b.yaml", "file/b.yaml", "Not a directory", files={"file": ""}),
+    # what a fuzzer found
+    "a timestamp that is none": yaml("n: !!timestamp 1e400", "line 1", "tags"),
+    "a truth that is none": yaml("!!bool = : 1x", "line 1", "tags"),
+    "an endless hexadecimal": yaml(f"0x{'f' * 4000}: 1", "line 1", "longer than 1000", "shorten"),
+    "an endless handle of a tag": yaml(f"!{LONG}!a b", "line 1", "while parsing a node, found undefined tag"),
+    "a minute that overflows": yaml(f"timeout: 1{':59' * 200}.5", "too large"),
+    "rounds without end": wrong_value("rounds: 1000000000", "rounds is 1000000000", "at most 1000"),
+    "a broken url": wrong_value("url: {triton: 'a\n\n  b'}", "url is 'triton=a\\nb'", "KIND=HOST:PORT"),
+}  # fmt: skip
+
+FLAGS = {
+    "unknown server kind": run("-s torchserve", "server is torchserve", "triton, tfserving, local, fake"),
+    "unknown flag": run("--wrokers 4", "--wrokers", "--workers"),
+    "unknown command": Row("rum", ["'rum'", "run"]),
+    "unknown flag of the program": Row("--verbos", ["--verbos", "--version"]),
+    "too many arguments": run("a.yaml b.yaml", "b.yaml"),
+    "workers of zero": run("--workers 0", "workers is 0", "1 or more"),
+    "negative concurrency": run("--concurrency -1", "concurrency is -1", "1 or more"),
+    "rounds of zero": run("--rounds 0", "rounds is 0", "1 or more"),
+    "requests of zero": run("--request-count 0", "request-count is 0", "1 or more"),
+    "batches of zero": run("-b 0", "batch-size is 0", "1 or more"),
+    "no deadline": run("--timeout 0", "timeout is 0.0", "above 0"),
+    "endless seconds": run("--duration inf", "duration is inf", "at most 1000000"),
+    "a negative warm-up": run("--warmup-request-count -1", "warmup-request-count is -1", "0 or more"),
+    "a negative seed": run("--seed -1", "seed is -1", "0 or more"),
+    "no instances": run("--instances 1,0", "instances is 1, 0", "1 or more"),
+    "the same instances twice": run("--instances 2,2", "instances is 2, 2", "once"),
+    "a model twice": run("-m a -m a", "model is a, a", "once"),
+    "more than all": run("--max-error-rate 1.1", "max-error-rate is 1.1", "between 0 and 1"),
+    "less than none": run("--max-error-rate -0.1", "max-error-rate is -0.1", "between 0 and 1"),
+    "an unknown progress": run("--ui curses", "'--ui'", "'curses'", "'plain'"),
+    "workers that are no number": run("--workers four", "--workers", "four", "integer"),
+    "a million workers": run(f"--workers {10**9}", "workers is 1000000000", "at most 10000"),
+    "endless batches": run(f"-b {10**9}", "batch-size is 1000000000", "at most 10000"),
+    "endless lanes": run(f"--concurrency {10**7}", "concurrency is 10000000", "at most 1000"),
+    "endless requests": run(f"--request-count {10**18}", "request-count is 1", "at most 1000000000"),
+    "an endless seed": run(f"--seed {10**30}", "seed is 1", "at most 4294967295"),
+    "endless digits": run(f"--seed {'9' * 4000}", "seed is '999", "at most 4294967295"),
+    "more digits than a number has": run(f"--seed {'9' * 5000}", "--seed", "integer"),
+    "an endless time": run("--timeout 1e300", "timeout is 1e+300", "at most 1000000"),
+    "no time": run("--duration nan", "duration is nan", "above 0"),
+    "no share": run("--max-error-rate nan", "max-error-rate is nan", "between 0 and 1"),
+    "instances that are no numbers": run("--instances 1,two", "instances is 1,two", "such as 1,2"),
+    "instances without end": run("--instances 1000000", "instances is 1000000", "at most 1000"),
+    "a count and a time": run("--request-count 100 --duration 5", "duration is 5.0", "leave out"),
+    "a rate and lanes": run("--request-rate 5 --concurrency 2", "request-rate is 5.0", "leave it out", "concurrency"),
+    "no rate": run("--request-rate 0", "request-rate is 0.0", "above 0"),
+    "a rate that is no number": run("--request-rate 5,fast", "request-rate is 5,fast", "such as 1,2"),
+    "not a number for a rate": run("--request-rate nan", "request-rate is nan", "above 0"),
+    "a rate twice": run("--request-rate 5,5", "request-rate is 5.0, 5.0", "once"),
+    "an endless rate": run("--request-rate 1e6 --duration 1e6", "request-rate is 1000000.0", "10000000", "shorten"),
+    "an unknown distribution": run("--request-rate 5 --request-distribution gamma", "request-distribution is gamma",
+                                   "constant, poisson"),
+    "a cap without a rate": run("--max-in-flight 5", "max-in-flight is 5", "request-rate"),
+    "a distribution without a rate": run("--request-distribution constant", "request-distribution is constant",
+                                         "request-rate"),
+    "fewer lanes than workers": run("--request-rate 5 --max-in-flight 3", "max-in-flight is 3", "one a worker (4)"),
+    "fewer requests than workers": run("--request-rate 5 --request-count 3", "request-count is 3", "4 workers"),
+    "an unknown memory": run("--shared-memory cuda", "shared-memory is cuda", "none, system"),
+    "memory without Triton": run("--shared-memory system -s local -s fake", "shared-memory is system", "-s triton"),
+    "memory of another host": run("--shared-memory system --url triton=203.0.113.1:8001", "shared-memory is system",
+                                  "203.0.113.1:8001 is not on this host"),
+    "nobody to calibrate with": run("--calibrate -s local", "calibrate is true", "-s triton"),
+    "a quality above all": run("--signature predict_jpegs --jpeg-quality 101", "jpeg-quality is 101", "at most 100"),
+    "a quality of pixels": run("--jpeg-quality 75", "jpeg-quality is 75", "--signature predict_jpegs"),
+    "a percentage of zero": run("--stability-percentage 0", "stability-percentage is 0.0", "above 0"),
+    "no time to warm up": run("--warmup-timeout 0", "warmup-timeout is 0.0", "above 0"),
+    "no time for a sign of life": run("--heartbeat-timeout 0.5", "heartbeat-timeout is 0.5", "1 or more"),
+    "an unknown way out of a loss": run("--on-loss retry", "on-loss is retry", "continue, stop"),
+    "more in flight than requests": run("--request-count 3", "request-count is 3", "4 workers x 1", "at least"),
+    "instances of a server by url": run("--url triton=h:1 --instances 2", "instances is 2", "leave out one"),
+    "a url of TensorFlow in process": run("--url local=h:1", "url is h:1", "no url"),
+    "a certificate without its key": run(f"{BY_URL} --tls-ca system --tls-cert c", "tls-cert is c", "give tls-key too"),
+    "a key without its certificate": run(f"{BY_URL} --tls-ca system --tls-key k", "tls-key is k", "give tls-cert too"),
+    "a certificate without an authority": run(f"{BY_URL} --tls-cert c --tls-key k", "tls-cert is c", "tls-ca"),
+    "a name without an authority": run(f"{BY_URL} --tls-server-name h", "tls-server-name is h", "tls-ca", "system"),
+    "a name that no host has": run(f"{BY_URL} --tls-ca system --tls-server-name a:b", "tls-server-name is a:b", "host"),
+    "TLS to a server of ours": run("-s local -s triton --tls-ca system", "tls-ca is system", "starts triton", "--url"),
+    "TLS to none": run("-s local -s fake --tls-ca system", "tls-ca is system", "a server that runs already", "--url"),
+    "an authority that is not there": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "No such file", "name a PEM file"),
+    "an authority that is a folder": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "it is no file", "name a PEM file",
+                                         files={"ca": Path.mkdir}),
+    "a long authority": run(f"{BY_URL} --tls-ca {LONG}", "tls-ca is xxx", "File name too long", "name a PEM file"),
+    "an authority that is none": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "no certificate", "name a PEM file",
+                                     files={"ca": "hello"}),
+    "an authority that is broken": run(f"{BY_URL} --tls-ca ca", "tls-ca is ca", "cannot be used", "name PEM files",
+                                       files={"ca": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}),
+    "a locked key": run(f"{BY_URL} --tls-ca system --tls-cert c --tls-key k", "tls-key is k", "encrypted", "name one",
+                        files={"c": "-----BEGIN CERTIFICATE-----", "k": "-----BEGIN ENCRYPTED PRIVATE KEY-----"}),
+    "a header to a server of ours": run("-s triton -H x-tenant=demo", "header x-tenant", "starts triton", "--url"),
+    "a header to none": run("-s fake -H x-tenant=demo", "header x-tenant", "a server that runs already", "--url"),
+    "a header with capitals": run(f"{BY_URL} -H Authorization=$T", "header Authorization", "write authorization"),
+    "a header of gRPC": run(f"{BY_URL} -H grpc-timeout=1S", "header grpc-timeout", "gRPC's own"),
+    "a header that gRPC drops": run(f"{BY_URL} -H user-agent=me", "header user-agent", "gRPC's own"),
+    "a binary header": run(f"{BY_URL} -H trace-bin=1", "header trace-bin", "-bin"),
+    "a header twice": run(f"{BY_URL} -H a=1 -H a=2", "header a is given twice", "once"),
+    "a header without a value": run(f"{BY_URL} -H authorization", "header is not KEY=VALUE", "-H 'authorization="),
+    "a header without a variable's name": run(f"{BY_URL} -H x=5$", "header x", "$NAME", "$$"),
+    "a header that is not ASCII": run(f"{BY_URL} -H x=ä", "header x", "printable ASCII"),
+    "a header of no variable": run(f"{BY_URL} -H authorization=$RAYBENCH_NONE", "header authorization",
+                                   "RAYBENCH_NONE, which is not set", "export it"),
+    "a server twice": run("-s fake -s fake", "server is fake, fake", "once"),
+    "a url twice": run("--url triton=h:1 --url triton=h:2", "triton=h:1, triton=h:2", "once"),
+    "echo for TensorFlow": run("-m echo -s local", "model is echo", "-s triton"),
+    "a name with a line break": flag("--name", "a\nb", "name is 'a\\nb'", "line breaks"),
+    "a name with NUL": flag("--name", "a\0b", "name is 'a\\x00b'", "control characters"),
+    "an escape in a signature": flag("--signature", "\x1b[2J", "signature is '\\x1b[2J'", "control characters"),
+    "a long name": run(f"--name {LONG}", "name is 'xxx", "at most 80"),
+    "a long signature": run(f"--signature {'ä' * 30}", "signature is ä", "at most 80"),
+    "a path for a model": run("-m ../../etc/passwd", "model is ../../etc/passwd", "letters, digits"),
+    "an empty model": flag("-m", "", "model is ''", "letters, digits"),
+    "an empty out": flag("--out", "", "out is ''", "give text"),
+    "a long out": run(f"--out {LONG} -s fake", "out is xxx", "File name too long", "another folder"),
+    "an out that is a file": run("-s fake --out file/results", "out is file/results", "Not a directory", "another",
+                                 files={"file": ""}),
+    "an out that leads nowhere": run("-s fake --out link", "out is link", "another folder",
+                                     files={"link": lambda path: path.symlink_to("absent")}),
+    "an out that cannot be written": run("-s fake --out /proc/results", "out is /proc/results", "another folder"),
+    "models that are a file": run("--models file", "models is file", "folder", files={"file": ""}),
+    "a long models": run(f"--models {LONG}", "models is 'xxx", "folder"),
+    "an address that is no host's": run("--server-bind 203.0.113.1", "server-bind is 203.0.113.1", "of this machine"),
+    "an address that is no name": run("--server-bind a..b", "server-bind is a..b", "of this machine"),
+    "a negative wait": run("--wait-for-workers -1", "wait-for-workers is -1.0", "seconds"),
+    "a node without a name": flag("--server-node", "", "server-node is ''", "give text"),
+    "a dashboard for a cluster": run("-s fake --address http://10.0.0.5:8265", "address is http://10.0.0.5:8265",
+                                     "that is a dashboard's", "ray job submit", "`ray start` printed"),
+    "more workers than memory": run("-s fake --workers 10000 --request-count 20000 -b 1",
+                                    "workers is 10000", "600000 MiB", "8192 MiB are free", "use fewer"),
+    "an unknown feed": run("--feed ftp", "feed is ftp", "preload, stream"),
+    "a stream of what is there": run("--feed stream --shared-memory system", "feed is stream", "shared memory", "one"),
+    "a budget that is no size": run("--memory-budget lots", "memory-budget is lots", "such as 512MiB"),
+    "a budget of nothing": run("--memory-budget 0MiB", "memory-budget is 0MiB", "such as 512MiB"),
+    "an endless budget": run(f"--memory-budget {'9' * 4000}GiB", "memory-budget is '999", "such as 512MiB"),
+    "images beyond their budget": run("-s fake --memory-budget 64MiB --request-count 100", "memory-budget is 64MiB",
+                                      "100 requests", "115 MiB", "--feed stream"),
+    "images of a rate beyond their budget": run("-s fake --memory-budget 64MiB --request-rate 10 --duration 10",
+                                                "100 requests", "115 MiB", "--feed stream"),
+    "a batch beyond its budget": run("-s fake --memory-budget 4MiB --duration 5", "4 requests", "5 MiB", "fewer"),
+    "a stream beyond its budget": run("-s fake --memory-budget 16MiB --feed stream", "memory-budget is 16MiB",
+                                      "4 requests in flight", "23 MiB", "give more"),
+    "an open stream beyond its budget": run("-s fake -b 100 --feed stream --request-rate 5", "memory-budget is 1GiB",
+                                            "256 requests in flight", "fewer in flight"),
+    "a budget beyond memory": run("-s fake --feed stream --memory-budget 9GiB", "memory-budget is 9GiB",
+                                  "8192 MiB are free", "less"),
+    "larger batches than memory": run("-s fake -b 10000", "batch-size is 10000", "40000 images", "fewer images"),
+}  # fmt: skip
+
+PICTURES = {
+    "images that are no folder": run("--images file", "images is file", "folder", files={"file": ""}),
+    "images that are not there": run("--images absent", "images is absent", "'photos', 'noise'"),
+    "a long images": run(f"--images {LONG}", "images is 'xxx", "folder"),
+    "an empty folder": run("-s fake --images empty", "images is empty", ".jpeg", "name a folder with photos",
+                           files={"empty": Path.mkdir}),
+    "a folder without images": run("-s fake --images notes", "images is notes", "no .bmp",
+                                   files={"notes/a.txt": "", "notes/a.jpg": Path.mkdir}),
+}  # fmt: skip
+
+MODELS = {
+    "models.conf does not parse": models_conf("model_config_list {", "given/models.conf", "cannot be read", "1:"),
+    "models.conf is binary": models_conf(b"\xff\xfe\0", "given/models.conf", "cannot be read"),
+    "models.conf with a control character": models_conf("a\x1b[2J\n\0", "given/models.conf", "cannot be read"),
+    "models.conf is a folder": Row("run -s local --models given", ["given/models.conf", "directory"],
+                                   {"given/models.conf": Path.mkdir}),
+    "models.conf with an unknown field": models_conf("models: 1", "given/models.conf", "models"),
+    "models.conf names a model twice": models_conf(listed(entry("a"), entry("a")), "'a' is named twice", "one entry"),
+    "models.conf names a path": models_conf(listed(entry("../a")), "'../a'", "use letters"),
+    "models.conf names no folder": models_conf(listed(entry("a", base_path="")), "'a' has no base_path", "name its"),
+    "models.conf names NUL": models_conf(listed(entry("a", base_path="\\0")), "no base_path", "'\\x00'", "name its"),
+    "models.conf names a missing folder": models_conf(listed(entry("a")), "model a", "given/a", "base_path"),
+    "models.conf names a file": models_conf(listed(entry("a", base_path="f")), "model a", "given/f", "base_path"),
+    "models.conf names a long path": models_conf(listed(entry("a", base_path="x" * 300)), "model a", "base_path"),
+    "models.conf is empty": models_conf("", "model is a", "no models", "ARCHITECTURE-no-opt"),
+    "a version that is not there": models_conf(tiny("model_version_policy { specific { versions: 7 } }"),
+                                               "model tiny", "version 7", "[1]", flags=TINY),
+    "no version": models_conf(tiny("model_version_policy { specific {} }"), "'tiny' serves no version", flags=TINY),
+    "the latest -1 versions": models_conf(tiny("model_version_policy { latest { num_versions: -1 } }"),
+                                          "'tiny' serves the latest -1", "1 or more", flags=TINY),
+    "unknown model": models_conf(tiny(), "model is tyni", "has tiny", "ARCHITECTURE-no-opt",
+                                 flags="run -s local --models given -m tyni"),
+    "unknown architecture": models_conf(tiny(), "model is resnet51-no-opt", "has tiny", "resnet50",
+                                        flags="run -s local --models given -m resnet51-no-opt"),
+    "unknown signature": models_conf(tiny(), "signature is predict_jpegs", "model tiny has predict_images",
+                                     flags=f"{TINY} --signature predict_jpegs"),
+    "a signature with other inputs": models_conf(tiny(), "signature is two", "model tiny has predict_images", "alone",
+                                                 flags=f"{TINY} --signature two"),
+    "a folder in the way of an export": run("-s local --models given", "model is efficientnetb0-no-opt", "enter or",
+                                            files={"given/efficientnetb0-no-opt": Path.mkdir}),
+}  # fmt: skip
+
+OTHERS = {
+    "serve without models.conf": Row("serve triton --models absent", ["absent/models.conf", "No such file"]),
+    "serve with a broken models.conf": models_conf("{", "given/models.conf", "cannot be read", flags=SERVE),
+    "serve with an empty models.conf": models_conf("", "models is given", "no models", "export some", flags=SERVE),
+    "serve a model that is not there": models_conf(tiny(), "model is b", "given/models.conf has tiny", "name those",
+                                                   flags=f"{SERVE} -m b"),
+    "serve a missing folder": models_conf(listed(entry("a")), "model a", "base_path", flags=SERVE),
+    "serve at no address": models_conf(tiny(), "server-bind is 203.0.113.1", "of this machine",
+                                       flags=f"{SERVE} --server-bind 203.0.113.1"),
+    "serve no instances": Row(f"{SERVE} --instances 0", ["--instances", "0", "1<=x"]),
+    "serve at no port": Row(f"{SERVE} --port 70000", ["--port", "70000", "65535"]),
+    "serve with NUL": Row(["serve", "triton", "--models", "a\0"], ["--models", "'a\\x00'", "printed"]),
+    "serve TF Serving without models.conf": Row("serve tfserving --models absent", ["absent/models.conf", "No such"]),
+    "serve with no batching file": Row("serve tfserving --batching-file absent", ["--batching-file", "'absent'"]),
+    "serve another": Row("serve torchserve", ["'torchserve'"]),
+    "export an unknown architecture": Row("export resnet51", ["'resnet51'", "resnet50"]),
+    "export an unknown variant": Row("export resnet50 --variants fp8", ["'fp8'", "no-opt, xla-amp"]),
+    "export with a negative seed": Row("export resnet50 --seed -1", ["--seed", "-1", "0<=x"]),
+    "export with an endless seed": Row(f"export resnet50 --seed {10**30}", ["--seed", "x<=4294967295"]),
+    "export into a file": Row("export mobilenet --out file/x", ["out is file/x", "Not a directory", "another folder"],
+                              {"file": ""}),
+    "report nothing": Row("report absent", ["DIR", "'absent'", "does not exist"]),
+    "report a file": Row("report file", ["DIR", "'file'", "is a file"], {"file": ""}),
+    "report another folder": Row("report other", ["other", "not a results folder", "environment.json"],
+                                 {"other": Path.mkdir}),
+    "report half a file": Row("report other", ["other", "not a results folder"], {"other/environment.json": "{"}),
+    "report an older schema": Row("report other", ["other", "schema 0"],
+                                  {"other/environment.json": "{}", "other/trials/a.json": '{"schema_version": 0}'}),
+    "report in an unknown format": Row("report other --format pdf", ["'pdf'", "'markdown'"], {"other": Path.mkdir}),
+}  # fmt: skip
+
+URLS = {
+    "a url without a port": run("--url triton=localhost", "url is triton=localhost", "KIND=HOST:PORT"),
+    "a url without a kind": run("--url 127.0.0.1:8001", "url is 127.0.0.1:8001", "KIND=HOST:PORT"),
+    "a port that is none": run("--url triton=h:70000", "url is triton=h:70000", "KIND=HOST:PORT"),
+    "a scheme": run("--url triton=http://h:8000", "url is triton=http://h:8000", "KIND=HOST:PORT"),
+    "a script that is none": run("--url fake=speed=9", "url fake=speed=9", "'speed=9'", "service_ms"),
+    "an endless url": run(f"--url triton={LONG}:1", "url is 'triton=xxx", "KIND=HOST:PORT"),
+    "an unknown host": run("-s triton --url triton=no-such-host.invalid:1", "url triton=no-such-host.invalid:1",
+                           "nothing to connect to", "name the gRPC port"),
+    "a host that cannot be": run("-s triton --url triton=a..b:1", "url triton=a..b:1", "nothing to connect to"),
+    "a closed port": listener("closed", *NO_TRITON, "Connection refused"),
+    "HTTP/1": listener("http", *NO_TRITON, "an HTTP server, not a gRPC one"),
+    "TLS": listener("tls", "url triton=127.0.0.1:", "no Triton answers", "wants TLS", "--tls-ca"),
+    "SSH": listener("ssh", *NO_TRITON, "'SSH-2.0-none'"),
+    "silence": listener("silence", *NO_TRITON, "says nothing"),
+    "hanging up": listener("hanging up", *NO_TRITON, "says nothing"),
+    "noise": listener("noise", *NO_TRITON, "something that says"),
+    "another gRPC server": listener("grpc", "url triton=127.0.0.1:", "not Triton", "name the gRPC port"),
+    "Triton's HTTP port": listener("triton http", *NO_TRITON, "an HTTP server, not a gRPC one"),
+    "an unknown model of Triton": listener("triton", "'tyni'", "scale",
+                                           flags="run --url triton={port} -s triton -m tyni"),
+    "an unknown signature of Triton": listener(
+        "triton", "'predict'", "predict_images",
+        flags="run --url triton={port} -s triton -m mobilenet-no-opt --signature predict"),
+    "TF Serving at a closed port": listener(
+        "closed", "url tfserving=127.0.0.1:", "no TF Serving answers", "refused", "name the gRPC port",
+        flags="run -s tfserving --url tfserving=127.0.0.1:{port}"),
+    "TF Serving at Triton": listener("triton", "url tfserving=", "that is not TF Serving", "name the gRPC port",
+                                     flags="run -s tfserving --url tfserving={port}"),
+    "Ray at a closed port": listener("closed", "address is 127.0.0.1:", "no Ray answers", "refused", "ray start",
+                                     flags="run -s fake --address 127.0.0.1:{port}"),
+    "Ray at an HTTP server": listener("http", "address is ray://127.0.0.1:", "no Ray answers", "HTTP", "ray start",
+                                      flags="run -s fake --address ray://127.0.0.1:{port}"),
+}  # fmt: skip
+
+ROWS = YAML | FLAGS | PICTURES | MODELS | OTHERS | URLS
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest) -> Any:
+    """The session's Triton where the row asks for it: started before `nothing_starts` forbids it."""
+    row = request.node.callspec.params.get("row") if hasattr(request.node, "callspec") else None
+    return request.getfixturevalue("triton") if row and row.listener.startswith("triton") else None
+
+
+@pytest.fixture(autouse=True)
+def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """An empty folder, 8 GiB of memory, and neither Ray nor a server to be had."""
+
+    def starts(*_: object, **__: object) -> NoReturn:
+        pytest.fail("something was started")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("raybench.driver.session.connected", starts)
+    monkeypatch.setattr("raybench.servers.triton_server.ServerProcess", starts)
+    monkeypatch.setattr("raybench.servers.tfserving_server.ServerProcess", starts)
+    monkeypatch.setattr("raybench.clients.grpc.channel.DESCRIBE_TIMEOUT_S", 3.0)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=FREE_BYTES, total=FREE_BYTES))
+    monkeypatch.setattr(cli, "heed_interrupts", lambda: None)
+
+
+def refusal(arguments: list[str]) -> str:
+    """The one line that the command prints to stderr and exits with 2, having left no file."""
+    before = there()
+    result = CliRunner().invoke(cli.main, arguments)
+    assert result.exit_code == 2, result.output + repr(result.exception)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert line.isprintable()
+    assert len(line) < (1500 if max(map(len, arguments)) < 1000 else 6000)
+    assert there() == before
+    return line
+
+
+def there() -> dict[Path, int]:
+    """Every file below this folder, and when it was changed."""
+    return {path: path.lstat().st_mtime_ns for path in Path().rglob("*")}
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=name.replace(" ", "-")) for name, row in ROWS.items()])
+def test_bad_input(row: Row, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Wrong input is told in one sentence with field, value and remedy; nothing starts, and nothing is written."""
+    saved_model(tmp_path / "given" / "tiny" / "1", ("predict_images", [IMAGES], [LOGITS]), TWO)
+    (tmp_path / "given" / "f").write_text("")
+    for name, content in row.files.items():
+        make(tmp_path / name, content)
+    with listening(row.listener, request) as port:
+        arguments = row.arguments.split() if isinstance(row.arguments, str) else row.arguments
+        line = refusal([argument.replace("{port}", port) for argument in arguments])
+    assert [part for part in row.said if part not in line] == [], line
+
+
+SECRET = "5Ecr3t"
+SPILLS = [
+    ["-H", f"authorization=Bearer {SECRET}"],
+    ["-H", f"authorization={SECRET}"],
+    ["-H", f"authorization: Bearer {SECRET}"],
+    ["-H", f"authorization:{SECRET}=="],
+    ["-H", f"Authorization={SECRET}"],
+    ["-H", f"{SECRET}=="],
+    ["-H", f"Bearer {SECRET}=="],
+    ["-H", f"x-api-key={SECRET}"],
+    ["-H", f"cookie=id={SECRET}"],
+    ["-H", f"x-user=Basic {SECRET}"],
+    ["-H", f"authorization=Bearer {SECRET}$HOME"],
+    ["-H", f"x-user={SECRET}$"],
+    ["-H", f"grpc-x={SECRET}"],
+    ["-H", "authorization=Bearer", SECRET],  # a variable without quotes
+]
+
+
+@pytest.mark.parametrize("flags", SPILLS, ids=" ".join)
+def test_a_secret_on_the_command_line_is_refused_unseen(flags: list[str]) -> None:
+    """A header's value that may be a secret is refused, for the results would keep it; and the refusal hides it."""
+    line = refusal(["run", *BY_URL.split(), *flags])
+    assert "header" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("text", [f"{{authorization: {SECRET}}}", f"Bearer {SECRET}", f"[{SECRET}]", "{x-user: 57351}"])
+def test_a_secret_in_a_yaml_is_refused_unseen(text: str) -> None:
+    """So is one in a YAML."""
+    Path("nightly.yaml").write_text(f"url: {{triton: 'h:1'}}\nserver: triton\nheader: {text}\n")
+    line = refusal(["run", "nightly.yaml"])
+    assert "header" in line
+    assert SECRET not in line
+    assert "57351" not in line
+
+
+@pytest.mark.parametrize("command", ["run -s fake -s triton", "serve triton --models given"])
+@pytest.mark.parametrize(
+    ("part", "found", "said"),
+    [
+        ("old_glibc", ("glibc", "2.31"), ["glibc 2.31", "2.35 or newer", "newer system"]),
+        ("old_glibc", ("", ""), ["C library is unknown", "2.35 or newer", "newer system"]),
+        ("garbling_numpy", "2.1.0", ["numpy is 2.1.0", "pip install 'numpy<2'"]),
+        ("garbling_numpy", None, ["numpy is missing", "pip install 'numpy<2'"]),
+        ("no_libpython", None, ["no shared library", "libpython3.", "--enable-shared"]),
+    ],
+)
+def test_unfit_machine(part: str, found: Any, said: list[str], command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which Triton's wheel would fail or garble data is refused, though other servers could run."""
+    monkeypatch.setattr(wheel, "installed", lambda: Path("tritonserver"))
+    for name, sound in (("old_glibc", ("glibc", "2.36")), ("garbling_numpy", "1.26.4"), ("no_libpython", Path("lib"))):
+        verdict = getattr(wheel, name)(found if name == part else sound)
+        monkeypatch.setattr(wheel, name, lambda _, verdict=verdict: verdict)
+    line = refusal(command.split())
+    assert [word for word in ["server is triton", *said] if word not in line] == [], line
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    """A disk without room for a run's first megabyte is told before anything starts."""
+    with small_disk(tmp_path / "small", "512k"):
+        line = refusal(["run", "-s", "fake", "--out", "small/results"])
+    assert "out is small/results" in line
+    assert "No space left on device" in line
+    assert "make room" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--workers", 9], ["workers is 9", "8 free CPUs of 8", "at most 8"]),
+        (["--images", "pictures"], ["images is pictures", "none of its 2 files", "broken.jpg", "name a folder"]),
+    ],
+)
+def test_what_ray_knows(flags: list[object], said: list[str], ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """What only a cluster can tell, such as too few CPUs, is told before load is sent and a results folder is made."""
+    for name in ("broken.jpg", "other.png"):
+        make(tmp_path / "pictures" / name, b"no picture")
+    done = raybench("run", "-s", "fake", *flags, cwd=tmp_path, env=ray_environment)
+    assert done.code == 2, done.out
+    (line,) = done.err.splitlines()
+    assert [part for part in said if part not in line] == [], line
+    assert not (tmp_path / "results").exists()
+
+
+def make(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    if callable(content):
+        content(path)
+    else:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def listening(name: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a listener of that name is: a port, or HOST:PORT of a real Triton."""
+    if name == "triton":
+        yield request.getfixturevalue("triton").url
+    elif name == "triton http":
+        yield request.getfixturevalue("triton").http_url.rpartition(":")[2]
+    elif name == "grpc":
+        server = grpc.server(ThreadPoolExecutor(1))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield str(port)
+        server.stop(0)
+    elif name == "tls":
+        with talking(tls(request.getfixturevalue("tmp_path_factory").mktemp("certificate"))) as port:
+            yield port
+    elif name in TALKS:
+        with talking(TALKS[name]) as port:
+            yield port
+    else:  # a port that is ours for as long as we are bound to it, and nobody's to connect to
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            yield str(held.getsockname()[1])
+
+
+@contextmanager
+def talking(talk: Talk) -> Iterator[str]:
+    """A TCP server that says to each client what `talk` says."""
+    ended = threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            talk(client, ended)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield str(server.getsockname()[1])
+        ended.set()
+        server.shutdown(socket.SHUT_RDWR)
+        accepting.join()
+
+
+def says(answer: bytes) -> Talk:
+    def talk(client: socket.socket, _: threading.Event) -> None:
+        client.recv(1000)
+        client.sendall(answer)
+
+    return talk
+
+
+def banner(client: socket.socket, ended: threading.Event) -> None:
+    client.sendall(b"SSH-2.0-none\r\n")
+    ended.wait()
+
+
+def tls(folder: Path) -> Talk:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    signed = Authority(folder).signed("server", "localhost")
+    context.load_cert_chain(signed.certificate, signed.key)
+
+    def talk(client: socket.socket, _: threading.Event) -> None:
+        with suppress(ssl.SSLError), context.wrap_socket(client, server_side=True) as secured:
+            secured.recv(1000)
+
+    return talk
+
+
+TALKS: dict[str, Talk] = {
+    "http": says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+    "ssh": banner,
+    "noise": says(b"\x1b[2J\x00\xff\r\n\x07"),
+    "silence": lambda _, ended: ended.wait(),
+    "hanging up": lambda client, _: client.close(),
+}

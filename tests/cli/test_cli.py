@@ -1,0 +1,162 @@
+"""The command line: what it says of itself, and how it ends."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from helpers import observed, results, sample, summary
+
+from raybench.cli import main
+from raybench.cli.run_command import exit_code
+from raybench.config import Benchmark
+from raybench.results import results_folder, samples
+
+HALF = samples.table([sample(0, 9), sample(9, 18, seq=1, status="INTERNAL", error="x")])
+OK = observed()
+SKIPPED = observed(status="skipped", reason="there is none here")
+FAILED = observed(HALF, status="failed", reason="it ended")
+DEGRADED = observed(status="degraded", reason="lost: worker 1")
+UNSTABLE = observed(status="unstable", reason="too much")
+ERRORS = observed(HALF)
+STRICT = {"strict": True}
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """The command takes SIGINT and SIGTERM for itself; the tests give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def typed(*words: object) -> Result:
+    """What `raybench ...` does in this process."""
+    return CliRunner().invoke(main, [*map(str, words)], prog_name="raybench")
+
+
+def runs(
+    monkeypatch: pytest.MonkeyPatch, out: Path, *trials: results_folder.Observed, end: type[BaseException] | None
+) -> None:
+    """Let a run leave these trials, and end with an exception or well."""
+
+    def run(_benchmark: Benchmark, _progress: object, _command: list[str], on_folder: Any, resume: None) -> None:  # noqa: ARG001
+        if trials:
+            on_folder(results(out, *trials))
+        if end:
+            raise end
+
+    monkeypatch.setattr("raybench.driver.run.run", run)
+
+
+def test_help_names_every_command() -> None:
+    """`raybench --help` and `-h` list every command, with what it is for."""
+    for flag in ("--help", "-h"):
+        shown = typed(flag)
+        assert shown.exit_code == 0
+        for name, command in main.commands.items():
+            words = f"{name} {command.get_short_help_str(20)}".removesuffix("...").split()
+            assert " ".join(words) in " ".join(shown.output.split())
+
+
+def test_version() -> None:
+    """`raybench --version` says which one it is."""
+    assert typed("--version").output.startswith("raybench, version ")
+
+
+@pytest.mark.parametrize(
+    ("trials", "options", "code"),
+    [
+        ([OK, OK], {}, 0),
+        ([], {}, 0),
+        ([OK, SKIPPED], STRICT, 0),
+        ([OK, DEGRADED, UNSTABLE], {}, 0),
+        ([ERRORS], {"max_error_rate": 0.5}, 0),
+        ([OK, FAILED], {}, 1),
+        ([OK, ERRORS], {}, 5),
+        ([ERRORS], {"max_error_rate": 0.49}, 5),
+        ([OK, DEGRADED], STRICT, 3),
+        ([OK, UNSTABLE], STRICT, 3),
+        ([FAILED, ERRORS, DEGRADED], STRICT, 1),
+        ([DEGRADED, ERRORS], STRICT, 5),
+        ([OK], {"threshold": ("mean<1s",)}, 0),
+        ([OK], {"threshold": ("error_rate<1%", "p99<1s")}, 99),
+        ([SKIPPED], {"threshold": ("p50<1s",)}, 0),
+        ([DEGRADED], {**STRICT, "threshold": ("p99<1s",)}, 99),
+        ([ERRORS], {"threshold": ("p99<1s",)}, 5),
+    ],
+)
+def test_the_first_exit_code_that_applies(
+    trials: list[results_folder.Observed], options: dict[str, Any], code: int
+) -> None:
+    """1 a trial failed, 5 too many failed requests, 99 a threshold missed, 3 degraded or unstable under --strict, else
+    0: in that order."""
+    benchmark = Benchmark(**options)
+    assert exit_code(summary(*trials, threshold=benchmark.threshold), benchmark) == code
+
+
+@pytest.mark.parametrize(
+    ("trials", "end", "code"),
+    [
+        ([OK], None, 0),
+        ([OK, FAILED], None, 1),
+        ([ERRORS], None, 5),
+        ([OK], KeyboardInterrupt, 130),
+        ([FAILED, ERRORS], KeyboardInterrupt, 130),
+        ([], KeyboardInterrupt, 130),
+        ([OK], RuntimeError, 1),
+        ([OK], results_folder.StoreError, 1),
+        ([], results_folder.StoreError, 1),
+    ],
+)
+def test_how_a_run_ends(
+    trials: list[results_folder.Observed], end: type[BaseException] | None, code: int, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """A run ends with the code of what it measured; an interrupt comes first, and what was measured is reported."""
+    runs(monkeypatch, tmp_path, *trials, end=end)
+    ended = typed("run", "--ui", "none")
+    assert ended.exit_code == code, ended.output
+    for name in ("summary.json", "report.html"):
+        assert bool(list(tmp_path.glob(f"*/{name}"))) == bool(trials and end is not RuntimeError)
+
+
+@pytest.mark.parametrize("words", [["run", "--ui", "none"], ["report"]])
+def test_an_interrupt_is_130_wherever_it_comes(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ctrl-C while the report is made is an interrupt too, and no failed trial."""
+
+    def interrupted(_folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    runs(monkeypatch, tmp_path, OK, end=None)
+    monkeypatch.setattr("raybench.report.report", interrupted)
+    assert typed(*words, *([tmp_path] if words == ["report"] else [])).exit_code == 130
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["frobnicate"],
+        ["run", "--frobnicate"],
+        ["run", "--workers", "0"],
+        ["run", "--workers", "many"],
+        ["run", "nothing-here.yaml"],
+        ["run", "--url", "triton"],
+        ["report"],
+        ["report", "nothing-here"],
+        ["export", "--variants", "odd"],
+        ["serve", "triton", "--instances", "0"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_typed_wrong_is_2(words: list[str]) -> None:
+    """A wrong command line or configuration ends with 2 and one sentence, before anything is started."""
+    ended = typed(*words)
+    assert ended.exit_code == 2
+    assert "Error: " in ended.output
+    assert not {"Traceback", "Usage:"} & set(ended.output.split())

@@ -1,0 +1,232 @@
+"""Servers that want TLS and headers: a real Triton with TLS, and a gateway in front of real servers."""
+
+import os
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from certificates import Authority, Signed
+from gateway import gateway
+from real_parts import TritonUnderTest, crops, raybench
+
+from raybench.clients.base import ClientError
+from raybench.clients.grpc import connection_credentials
+from raybench.clients.grpc.connection_credentials import Access, Tls
+from raybench.clients.tfserving_client import TfServingClient
+from raybench.clients.triton_client import TritonClient
+from raybench.servers import repository, triton_server, wheel
+from raybench.servers.server_process import ServerProcess, free_ports, scratch_folder, wait_until
+
+MODEL = "mobilenet-no-opt"
+SECRET, TENANT = "5Ecr3t-t0ken", "blue-tenant"
+HEADERS = {"authorization": f"Bearer {SECRET}", "x-tenant": TENANT}
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A Triton that wants TLS and a certificate of the client's, at `localhost`."""
+
+    port: int
+    http_port: int
+    authority: Authority
+    other: Authority
+    client: Signed
+
+    def access(
+        self, authority: Authority | None = None, signed: Signed | None = None, name: str | None = None
+    ) -> Access:
+        """With its authority and client unless others are named."""
+        ca, ours = (authority or self.authority).certificate, signed or self.client
+        tls = Tls(
+            ca=ca.read_bytes(), certificate=ours.certificate.read_bytes(), key=ours.key.read_bytes(), server_name=name
+        )
+        return Access(tls=tls)
+
+    @property
+    def flags(self) -> list[object]:
+        client = self.client
+        return ["--tls-ca", self.authority.certificate, "--tls-cert", client.certificate, "--tls-key", client.key]
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("certificates")
+    authority, other = Authority(folder), Authority(folder, "other")
+    server = authority.signed("server", "localhost")
+    flags = ["--grpc-use-ssl=1", "--grpc-use-ssl-mutual=1", f"--grpc-root-cert={authority.certificate}"]
+    flags += [f"--grpc-server-cert={server.certificate}", f"--grpc-server-key={server.key}"]
+    with echo(flags) as (port, http_port):
+        yield Secured(port, http_port, authority, other, authority.signed("client"))
+
+
+@contextmanager
+def echo(flags: list[str]) -> Iterator[tuple[int, int]]:
+    """The ports, gRPC's and HTTP's, of a real Triton with these flags that serves `echo` alone."""
+    options = triton_server.TritonOptions(models_conf=Path("none"), models=())
+    tritonserver, ports = wheel.find(), free_ports(3)
+    with scratch_folder("raybench-tls-") as folder:
+        backends = wheel.assemble_backends(tritonserver, folder / "backends")
+        models = repository.assemble(options, folder)
+        command = triton_server._command(tritonserver, backends, models, "127.0.0.1", *ports) + flags
+        regions = f"/dev/shm/raybench-{os.getpid()}-{ports[0]}*"
+        environment = wheel.environment(tritonserver)
+        process = ServerProcess(command, env=environment, folder=folder, reason=triton_server._REASON, sweep=regions)
+        try:
+            wait_until(lambda: is_ready(ports[1]), process, what="Triton", timeout_s=60)
+            yield ports[0], ports[1]
+        finally:
+            process.stop(20)
+
+
+def is_ready(http_port: int) -> bool:
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=2).status == 200  # type: ignore[no-any-return]
+    except OSError:
+        return False
+
+
+def refusal(url: str, access: Access) -> str:
+    """Why a Triton at a url cannot be used."""
+    with (
+        closing(TritonClient(url, model="echo", signature="", access=access)) as client,
+        pytest.raises(ClientError) as refused,
+    ):
+        client.describe()
+    start = f"url triton={url}; no Triton answers: "
+    assert str(refused.value).startswith(start)
+    return str(refused.value).removeprefix(start)
+
+
+def test_what_of_tls_does_not_fit_is_told(secured: Secured) -> None:
+    """Each way in which TLS fails at a real Triton has its own sentence, with the remedy."""
+    url = f"localhost:{secured.port}"
+    without = Access(tls=Tls(ca=secured.authority.certificate.read_bytes()))
+    ended, foreign = secured.authority.signed("ended", days=-1), secured.other.signed("foreign")
+    sentences = {
+        "there is a server that wants TLS: give --tls-ca": refusal(url, connection_credentials.PLAIN),
+        "the server wants a certificate of ours: give --tls-cert": refusal(url, without),
+        "the server does not take our certificate: give a --tls-cert": refusal(url, secured.access(signed=foreign)),
+        "the server does not take our certificate: give a --tls-cert that": refusal(url, secured.access(signed=ended)),
+        "the server's certificate was not signed by who is in --tls-ca": refusal(url, secured.access(secured.other)),
+        "the server's certificate is not for 127.0.0.1: name a host": refusal(
+            f"127.0.0.1:{secured.port}", secured.access()
+        ),
+        "there is an HTTP server, not a gRPC one": refusal(f"localhost:{secured.http_port}", secured.access()),
+    }
+    assert [told for start, told in sentences.items() if not told.startswith(start)] == []
+
+
+def test_a_certificate_that_has_ended_is_told(tmp_path: Path) -> None:
+    """So is a server's certificate that has ended, and a gRPC server without TLS where there should be some."""
+    authority = Authority(tmp_path)
+    credentials = grpc.ssl_server_credentials([authority.signed("server", "localhost", days=-1).pem])
+    ours = Access(tls=Tls(ca=authority.certificate.read_bytes()))
+    with gateway("127.0.0.1:1", {}, credentials=credentials) as (_, port):
+        assert "certificate is not valid now (certificate has expired): renew" in refusal(f"localhost:{port}", ours)
+    with gateway("127.0.0.1:1", {}) as (_, port):
+        assert "a gRPC server in plain text: leave out --tls-ca" in refusal(f"localhost:{port}", ours)
+
+
+def test_the_name_of_the_certificate_may_be_given(secured: Secured) -> None:
+    """By --tls-server-name a server is reached whose certificate names another host than the url."""
+    url = f"127.0.0.1:{secured.port}"
+    with closing(TritonClient(url, model="echo", signature="", access=secured.access(name="localhost"))) as client:
+        assert client.describe().version == "2.51.0"
+
+
+def test_run_over_tls(secured: Secured, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A run against a real Triton that wants TLS and our certificate, with statistics; its rows say so."""
+    url = f"triton=localhost:{secured.port}"
+    run = raybench(
+        "run", "-s", "triton", "--url", url, *secured.flags, "-m", "echo", "--workers", 2, "-b", 1,
+        "--request-count", 16, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert trial["requests"]["succeeded"] == 16
+    assert trial["load"]["transport"] == "grpc over TLS"
+    assert trial["server_time_ms"] is not None
+
+
+def test_a_wrong_authority_is_one_sentence(secured: Secured, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """What is wrong with TLS is told in one line, without gRPC's own log, and exit 2; nothing is written."""
+    flags = ["-s", "triton", "--url", f"triton=localhost:{secured.port}", "--tls-ca", secured.other.certificate]
+    run = raybench("run", *flags, "-m", "echo", cwd=tmp_path, env=ray_environment)
+    assert run.code == 2
+    (line,) = run.err.splitlines()
+    assert "not signed by who is in --tls-ca" in line
+    assert run.folder is None
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("gateway"))
+
+
+def test_no_secret_is_left(
+    triton: TritonUnderTest, ray_environment: dict[str, str], certificates: Authority, tmp_path: Path
+) -> None:
+    """Every call to a Triton behind a gateway carries the headers: requests, statistics, shared memory, calibration.
+    Neither their secrets nor our key are in what is printed or left, though the server says them again in errors."""
+    server, client = certificates.signed("server", "localhost"), certificates.signed("client")
+    credentials = grpc.ssl_server_credentials([server.pem], certificates.certificate.read_bytes(), True)
+    with gateway(triton.url, HEADERS, refuse_every=9, credentials=credentials) as (guard, port):
+        run = raybench(
+            "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton_server.models,
+            "--workers", 2, "-b", 1, "--request-count", 20, "--warmup-request-count", 2, "--no-verify",
+            "--shared-memory", "system", "--calibrate",
+            "--max-error-rate", 1,
+            "-H", "authorization=Bearer $RAYBENCH_TEST_TOKEN", "-H", f"x-tenant={TENANT}",
+            "--tls-ca", certificates.certificate, "--tls-cert", client.certificate, "--tls-key", client.key,
+            cwd=tmp_path, env={**ray_environment, "RAYBENCH_TEST_TOKEN": SECRET},
+        )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert (trial["status"], trial["headroom"] is None, trial["server_time_ms"] is None) == ("ok", False, False)
+    assert trial["server"]["config"]["effective"]["merges"] is True
+    assert trial["server"]["config"]["effective"]["tensorflow"]
+    assert all(HEADERS.items() <= headers.items() for _, headers in guard.calls)
+    assert guard.methods == {
+        "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelStatistics", "ModelConfig",
+        "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
+    }  # fmt: skip
+    assert run.folder
+    key = client.key.read_bytes().splitlines()[1]
+    left = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    texts = [run.out.encode(), run.err.encode(), *left.values()]
+    said = [str(pq.read_table(path).to_pydict()) for path in left if path.suffix == ".parquet"]
+    assert not any(SECRET.encode() in text or key in text for text in [*texts, *map(str.encode, said)])
+    assert any("Bearer $RAYBENCH_TEST_TOKEN" in text for text in said)
+    assert b"Bearer $RAYBENCH_TEST_TOKEN" in left[run.folder / "benchmark.yaml"]
+
+
+def test_who_is_not_let_in_is_told(triton: TritonUnderTest) -> None:
+    """A gateway that knows our headers not is no wrong port: the remedy is -H."""
+    told = r"without the right headers \(UNAUTHENTICATED: .*\): give them by -H$"
+    with (
+        gateway(triton.url, HEADERS) as (_, port),
+        closing(TritonClient(f"localhost:{port}", model="echo", signature="")) as client,
+        pytest.raises(ClientError, match=told),
+    ):
+        client.describe()
+
+
+def test_tensorflow_serving_gets_them_too(tfs_double: str, certificates: Authority) -> None:
+    """Every call to a TensorFlow Serving behind a gateway goes by TLS, and carries the headers."""
+    credentials = grpc.ssl_server_credentials([certificates.signed("server", "localhost").pem])
+    ours = Access(tls=Tls(ca=certificates.certificate.read_bytes()), headers=tuple(HEADERS.items()))
+    with gateway(tfs_double, HEADERS, credentials=credentials) as (guard, port):
+        with closing(
+            TfServingClient(f"localhost:{port}", model=MODEL, signature="predict_images", batch_size=2, access=ours)
+        ) as client:
+            client.describe()
+            reply = client.send(client.encode(crops(2)), 30)
+        assert reply.is_ok, reply.error
+        assert np.isfinite(client.decode(reply)["scores"]).all()
+        assert guard.methods == {"GetModelStatus", "GetModelMetadata", "Predict"}

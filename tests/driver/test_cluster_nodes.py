@@ -1,0 +1,55 @@
+"""What is said of a Ray cluster's nodes, where no cluster is needed to see it."""
+
+from pathlib import Path
+
+import pytest
+
+from raybench.config import Benchmark, ServerSpec
+from raybench.driver import cluster, server_host
+from raybench.driver.cluster_nodes import Node, named, resource_names
+from raybench.servers import Running, obstacle
+
+NODES = [
+    Node(str(n), f"10.0.0.{n}", f"host-{n}", {"CPU": 2.0, "memory": 1e9, f"node:10.0.0.{n}": 1.0, "big": 1.0})
+    for n in range(1, 6)
+]
+MISMATCH = """Version mismatch: The cluster was started with:
+    Ray: 2.9.3
+    Python: 3.9.18
+This process on 10.0.0.1 was started with:
+    Ray: 2.60.0
+    Python: 3.11.7
+"""
+
+
+def test_versions_that_differ_are_all_named() -> None:
+    """Ray's many lines on versions become one sentence with each of them."""
+    said = cluster._obstacle(MISMATCH)
+    assert said.startswith("that cluster has Ray 2.9.3 on Python 3.9.18, and here is Ray 2.60.0 on Python 3.11.7: ")
+
+
+def test_what_tells_nodes_apart() -> None:
+    """A sentence on nodes names what a user gave them, and not every host of many."""
+    assert resource_names(NODES) == ["CPU", "big"]
+    assert named(NODES) == "host-1, host-2, host-3 and 2 more"
+
+
+@pytest.mark.parametrize("kind", ["triton", "tfserving", "local"])
+def test_a_node_without_the_models_cannot_serve_them(kind: str, tmp_path: Path) -> None:
+    """Where the servers' node has no such models that is said before anything starts there."""
+    said = obstacle(ServerSpec(kind=kind), Benchmark(models=str(tmp_path)))
+    assert said
+    assert str(tmp_path) in said
+
+
+@pytest.mark.parametrize(
+    ("bind", "url"),
+    [("0.0.0.0", "10.0.0.1:8001"), ("127.0.0.1", "127.0.0.1:8001"), ("::", "10.0.0.1:8001")],
+)
+def test_a_server_is_reached_by_its_nodes_address(bind: str, url: str) -> None:
+    """A server that listens everywhere is called by the address that other nodes know it by."""
+    loopback = "[::1]" if bind == "::" else "127.0.0.1"
+    started = Running(url=f"{loopback}:8001", facts={"url": None}, metrics_url=f"http://{loopback}:8002/metrics")
+    reached = server_host._reachable(started, bind, NODES[0])
+    assert (reached.url, reached.facts["url"]) == (url, url if bind != "127.0.0.1" else None)
+    assert reached.metrics_url == f"http://{url.replace('8001', '8002')}/metrics"

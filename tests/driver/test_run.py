@@ -1,0 +1,436 @@
+"""`raybench run` end to end, as a user types it: real Ray, Triton and TensorFlow; `fake` where times are scripted."""
+
+import os
+import re
+import signal
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import tritonclient.grpc as triton_grpc
+from real_parts import (
+    BIN,
+    TRITON_PARTS,
+    TritonUnderTest,
+    eventually,
+    newest_results,
+    raybench,
+    running_parts,
+    wait_for_line,
+)
+
+from raybench.models.saved_models import ModelConfig, format_models_conf
+from raybench.servers import repository
+from raybench.servers import triton_server as servers_triton
+from raybench.servers.triton_server import TritonOptions, running_triton
+
+MODEL = "mobilenet-no-opt"
+NO_GPU = {"gpu_source": None, "gpu_utilization_pct": None, "sm_clock_drop": None, "gpu_shared_with": None}
+NO_GPU |= {"swapped_mib": 0.0, "problems": []}
+
+
+def measured_rows(folder: Path, trial: str) -> int:
+    rows = pq.read_table(folder / "samples" / f"{trial}.parquet")
+    return int(pc.sum(pc.equal(rows["phase"].cast("string"), "measured")).as_py())
+
+
+def test_main_job(models: Path, tmp_path: Path) -> None:
+    """From an empty folder: own Ray, own Triton, TensorFlow beside it, a table, and nothing left over."""
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    before, shm = running_parts(), set(os.listdir("/dev/shm"))
+    run = raybench(
+        "run", "--workers", 4, "--models", models, "-m", MODEL, "-b", 4, "--request-count", 40,
+        cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert "Ray dashboard: http://127.0.0.1:" in run.out
+    assert f"results in results/{run.folder.name}" in run.out  # type: ignore[union-attr]
+    trials = {trial["server"]["kind"]: trial for trial in run.summary["trials"]}
+    assert {kind: trial["status"] for kind, trial in trials.items()} == {"local": "ok", "triton": "ok"}
+    for trial in trials.values():
+        requests = trial["requests"]
+        assert requests["attempted"] == requests["succeeded"] == 40 == measured_rows(run.folder, trial["id"])  # type: ignore[arg-type]
+        assert trial["throughput"]["images_per_s"] > 0
+        assert trial["memory"]["peak_mib"] > 100
+        assert trial["memory"]["gpu_peak_mib"] is None
+        ledger = trial["memory"]["ledger"]
+        assert all(
+            100 < ledger[moment]["pss_mib"] <= ledger[moment]["rss_mib"] for moment in ("idle", "warm", "drained")
+        )
+        assert ledger["baseline"]["host_mib"] > 0
+        assert trial["cpu"]["images_per_cpu_s"] * trial["cpu"]["server_s"] == pytest.approx(160)
+        assert trial["telemetry"] == {**NO_GPU, "node": os.uname().nodename}
+    assert trials["local"]["memory"]["baseline_mib"] < trials["local"]["memory"]["idle_mib"]
+    assert trials["triton"]["memory"]["baseline_mib"] is None
+    time_ms, counted = trials["triton"]["server_time_ms"], trials["triton"]["server_statistics"]
+    assert 2 * time_ms["service"] == pytest.approx(sum(time_ms.values()))
+    assert sum(counted["batches"].values()) == counted["executions"] <= counted["success"] == 40
+    assert "memory of the servers" in run.out
+    assert trials["triton"]["server"]["version"] == "2.51.0"
+    assert (trials["triton"]["headroom"] > 1, trials["local"]["headroom"]) == (True, None)
+    assert len({worker["pid"] for worker in trials["triton"]["workers"]}) == 4
+    assert {comparison["server"] for comparison in run.summary["comparisons"]} == {"triton x1"}
+    assert eventually(lambda: running_parts() <= before)
+    assert set(os.listdir("/dev/shm")) <= shm
+
+
+def test_running_server(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Against a Triton that runs already: what the client counts is what Triton counts, and every image differs."""
+    before = triton.statistics().inference_stats.success.count
+    url = f"triton={triton.url}"
+    run = raybench(
+        "run", "--workers", 4, "--concurrency", 1, "-s", "triton", "--url", url, "-m", "efficientnetb0-no-opt",
+        "-b", 8, "--request-count", 40, "--warmup-request-count", 4, "--models", triton.models,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert trial["requests"] == {"attempted": 40, "succeeded": 40, "failed": 0, "errors": {}}
+    assert measured_rows(run.folder, trial["id"]) == 40  # type: ignore[arg-type]
+    assert trial["payload"]["images"] == 320
+    assert trial["payload"]["distinct"] >= 300
+    assert trial["server_statistics"]["success"] == 40
+    assert (
+        triton.statistics().inference_stats.success.count - before == 44 + 6
+    )  # 4 to warm up; 4 workers and the driver asked for the model, and the driver what computes there
+    assert trial["model"]["sha256"] is None  # whose models a foreign server has is not known
+
+
+@pytest.mark.slow
+def test_what_runs_is_read_back(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A Triton by url and TensorFlow in process say what they run: executions at a time, versions, threads, XLA."""
+    run = raybench(
+        "run", "--workers", 2, "--url", f"triton={triton.url}", "-m", MODEL, "-b", 1, "--request-count", 8,
+        "--models", triton.models, "--no-verify", cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    ran = {trial["label"]: trial["server"]["config"]["effective"] for trial in run.summary["trials"]}
+    for found in ran.values():
+        assert found["executions_at_once"] == 1
+        assert found["tensorflow"] == version("tensorflow")
+        assert found["intra_op_threads"] == found["inter_op_threads"] == len(os.sched_getaffinity(0))
+        assert (found["response_cache"], found["xla"]) == (False, False)
+    assert (ran["triton"]["merges"], ran["local"]["merges"]) == (True, False)
+    assert (ran["triton"]["precision"], ran["local"]["precision"]) == (None, "float32")  # whose files are not ours
+    assert "unequal_servers" not in run.out
+
+
+@pytest.mark.slow
+def test_replies_from_a_cache_are_no_measurement(
+    models: Path, ray_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Triton answers from its response cache the trial has failed, says why, and stands in no comparison."""
+    command, configured = servers_triton._command, repository.configured
+
+    def with_cache(*given: Any) -> list[str]:
+        caches = given[0] / "caches"
+        return [*command(*given), f"--cache-directory={caches}", f"--cache-config=local,size={2**26}"]
+
+    def cached(*given: Any) -> Any:
+        config = configured(*given)
+        config.response_cache.enable = True
+        return config
+
+    monkeypatch.setattr(servers_triton, "_command", with_cache)
+    monkeypatch.setattr(repository, "configured", cached)
+    options = TritonOptions(models_conf=models / "models.conf", models=(MODEL,))
+    with running_triton(options) as running:
+        run = raybench(
+            "run", "--workers", 1, "--url", f"triton={running.grpc_url}", "-m", MODEL, "-b", 1, "--images", "noise",
+            "--request-count", 12, "--models", models, "--no-verify", cwd=tmp_path, env=ray_environment,
+        )  # fmt: skip
+    assert run.code == 1, run.err + run.out
+    trials = {trial["label"]: trial for trial in run.summary["trials"]}
+    assert trials["triton"]["status"] == "failed"
+    assert "Triton's response cache" in trials["triton"]["reason"]
+    assert trials["triton"]["server_statistics"]["cache_hit"] > 0
+    assert trials["triton"]["server"]["config"]["effective"]["response_cache"] is True
+    assert trials["local"]["status"] == "ok"
+    assert run.summary["comparisons"] == []
+
+
+@pytest.mark.slow
+def test_a_slowdown_is_found(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A server that takes a tenth longer is slower by the verdict of 8 rounds."""
+    run = raybench(
+        "run", "--workers", 1, "-s", "fake", "--url", "fake=service_ms=20; service_ms=22", "--rounds", 8,
+        "--baseline", "fake 1", "-b", 1, "--request-count", 20, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (found,) = run.summary["comparisons"]
+    assert (found["base"], found["server"], found["rounds"]) == ("fake 1", "fake 2", 8)
+    assert found["verdict"] == "slower"
+    assert 20 / 22 < found["high"] < 1
+    assert found["low"] < 21 / 23  # both take up to a millisecond more than they are told to
+    assert "fake 2 / fake 1" in run.out
+
+
+def test_failed_requests_are_rows(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A failed request is a row with its status, the run goes on, and the exit code is 5."""
+    run = raybench(
+        "run", "--workers", 2, "--url", "fake=service_ms=5,fail_every=4", "-s", "fake", "--request-count", 40,
+        "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 5, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert trial["requests"] == {"attempted": 40, "succeeded": 30, "failed": 10, "errors": {"UNAVAILABLE": 10}}
+    assert trial["status"] == "ok"
+    assert "errors" in {doubt["code"] for doubt in trial["doubts"]}
+    assert "10 of 40 requests failed (10 UNAVAILABLE)" in run.out
+
+
+def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Two rates are two cells, each at its offered rate; a server that stands still is slow in response alone."""
+    run = raybench(
+        "run", "--workers", 2, "-s", "fake", "--url", "fake=service_ms=1,stall_at=300,stall_ms=500", "-b", 1,
+        "--request-rate", "200,400", "--max-in-flight", 4, "--request-count", 800, "--images", "noise",
+        "--request-distribution", "constant", "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert "open loop (constant arrivals: response times)" in run.out
+    trials = {trial["load"]["offered_rps"]: trial for trial in run.summary["trials"]}
+    assert {rate: trial["requests"]["succeeded"] for rate, trial in trials.items()} == {200: 800, 400: 800}
+    for rate, trial in trials.items():
+        assert trial["scheduled_rps"] == pytest.approx(rate, rel=0.01)
+        assert trial["response_ms"]["p99"] > 350
+        assert trial["service_ms"]["p99"] < 350
+        assert trial["cap_hits"] > 50
+        assert "cap_hit" in {doubt["code"] for doubt in trial["doubts"]}
+
+
+@pytest.mark.slow
+def test_jpegs(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Batches of JPEG files go to Triton and to TensorFlow in process, and the answers are those of TensorFlow."""
+    run = raybench(
+        "run", "--workers", 2, "-s", "local", "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", 2,
+        "--signature", "predict_jpegs", "--jpeg-quality", 80, "--models", triton.models, "--request-count", 8,
+        "--warmup-request-count", 2, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert {trial["server"]["kind"] for trial in run.summary["trials"]} == {"local", "triton"}
+    for trial in run.summary["trials"]:
+        assert trial["requests"]["succeeded"] == 8
+        assert trial["verification"]["agrees"] is True
+        assert trial["payload"]["encoding"] == "jpeg q80"
+        assert 1_000 < trial["payload"]["image_bytes"] < 224 * 224 * 3 / 3
+    assert "jpeg q80" in run.out
+
+
+def test_hanging_server_ends(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Requests that hang end at their deadline and are counted as DEADLINE_EXCEEDED."""
+    run = raybench(
+        "run", "--workers", 2, "--url", "fake=hang_every=5", "-s", "fake", "--request-count", 20, "--timeout", 0.2,
+        "--warmup-request-count", 0, "--max-error-rate", 0.5, cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    assert run.summary["trials"][0]["requests"]["errors"] == {"DEADLINE_EXCEEDED": 4}
+
+
+@pytest.mark.slow
+def test_failed_server_is_a_row(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A server that does not start is a failed row with Triton's own reason; the other servers are measured; exit 1."""
+    broken = tmp_path / "models"
+    (broken / "broken" / "1").mkdir(parents=True)
+    (broken / "broken" / "1" / "saved_model.pb").write_bytes(b"\x00no model")
+    (broken / "models.conf").write_text('model_config_list { config { name: "broken" base_path: "broken" } }')
+    run = raybench(
+        "run", "--workers", 2, "-s", "triton", "-s", "fake", "-m", "broken", "--models", broken, "--request-count", 20,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 1, run.err + run.out
+    trials = {trial["server"]["kind"]: trial for trial in run.summary["trials"]}
+    assert trials["fake"]["status"] == "ok"
+    assert trials["triton"]["status"] == "failed"
+    assert "cannot be read as a SavedModel" in trials["triton"]["reason"]
+    assert trials["triton"]["throughput"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_keeps_what_was_measured(
+    how: signal.Signals, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Ctrl-C and SIGTERM end a run in order: exit 130, the samples until then on disk, and a report of them."""
+    command = [
+        BIN / "raybench",
+        "run",
+        "--workers",
+        "2",
+        "-s",
+        "fake",
+        "--url",
+        "fake=service_ms=20",
+        "--duration",
+        "60",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    wait_for_line(process, " requests, ")
+    process.send_signal(how)
+    out, _ = process.communicate(timeout=60)
+    folder = newest_results(tmp_path)
+    assert process.returncode == 130, out
+    assert folder
+    assert "interrupted" in out
+    (record,) = (folder / "trials").glob("*.json")
+    assert measured_rows(folder, record.stem) > 20
+    again = raybench("report", folder, cwd=tmp_path, env=ray_environment)
+    assert again.code == 0
+    assert "interrupted" in again.out
+    assert [trial["status"] for trial in again.summary["trials"]] == ["interrupted"]
+
+
+def test_dry_run_touches_nothing(tmp_path: Path) -> None:
+    """--dry-run prints the trials in the order in which they would run, and leaves no file."""
+    run = raybench("run", "--dry-run", "--instances", "1,2", "--rounds", 2, cwd=tmp_path, env=dict(os.environ))
+    assert run.code == 0
+    *lines, estimate = run.out.splitlines()
+    assert len(lines) == len(set(lines)) == 6
+    assert re.match(r"6 trials; about \d+ min .*3 cells of them have no earlier results in results", estimate)
+    assert {line[:2] for line in lines[:3]} == {"r1"}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """--resume measures what is left of a run that was killed: no finished trial again, and the table is whole."""
+    (tmp_path / "many.yaml").write_text(
+        "server: fake\nurl: {fake: service_ms=10}\nduration: 3\nrounds: 2\n"
+        "loads: [{workers: 1}, {workers: 2, batch-size: 4}]\n"
+    )
+    command = [BIN / "raybench", "run", "many.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    wait_for_line(process, "trial 3/4")
+    process.kill()
+    process.wait(timeout=10)
+    folder = newest_results(tmp_path)
+    assert folder
+    before = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
+    assert len(before) == 2
+    run = raybench("run", "--resume", folder, cwd=tmp_path, env=ray_environment)
+    assert run.code == 0, run.err + run.out
+    assert run.folder == folder
+    assert [trial["status"] for trial in run.summary["trials"]] == ["ok"] * 4
+    assert len({trial["id"] for trial in run.summary["trials"]}) == 4
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not (folder / "running.json").exists()
+
+
+@pytest.mark.parametrize("flags", [("--workers", 2), ("more.yaml",)])
+def test_a_run_goes_on_as_it_was_configured(flags: tuple[object, ...], tmp_path: Path) -> None:
+    """--resume takes no other flag and no other benchmark: a table has one configuration."""
+    (tmp_path / "more.yaml").write_text("workers: 2")
+    run = raybench("run", "--resume", tmp_path, *flags, cwd=tmp_path, env=dict(os.environ))
+    assert run.code == 2
+    assert "resume is" in run.err
+    assert f"leave out {flags[0]}" in run.err
+
+
+@pytest.mark.slow
+def test_answers_are_held_against_tensorflows(
+    triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Replies of every worker are compared with TensorFlow's; a server that serves another model is exit 4."""
+    other = tmp_path / "other"
+    other.mkdir()
+    impostor = ModelConfig(name=MODEL, base_path=triton.models / "efficientnetb0-no-opt")
+    (other / "models.conf").write_text(format_models_conf((impostor,)))
+    seen = {}
+    for models, code in ((triton.models, 0), (other, 4)):
+        run = raybench(
+            "run", "--workers", 2, "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", 2,
+            "--request-count", 20, "--models", models, cwd=tmp_path, env=ray_environment,
+        )  # fmt: skip
+        assert run.code == code, run.err + run.out
+        (trial,) = run.summary["trials"]
+        seen[code] = trial["verification"]
+    assert seen[0]["agrees"] is True
+    (found,) = seen[0]["models"]
+    assert found["replies"] == 4  # the first and the last that each worker kept
+    assert found["nearest"] == 1
+    assert found["difference"] < found["tolerance"] == 1e-4
+    assert seen[4]["agrees"] is False
+    assert "answers differ from TensorFlow's" in run.out
+
+
+@pytest.mark.slow
+def test_mixed_models_take_turns(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """--mix sends round robin over the models in one trial: every model answers its share."""
+    models = ("-m", "efficientnetb0-no-opt", "-m", MODEL, "--mix")
+    run = raybench(
+        "run", "--workers", 2, "-s", "triton", "--url", f"triton={triton.url}", *models, "-b", 1, "--request-count", 24,
+        cwd=tmp_path, env=ray_environment,
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert trial["model"]["name"] == f"efficientnetb0-no-opt+{MODEL}"
+    assert trial["requests"]["succeeded"] == 24
+
+
+def test_serve_triton(models: Path, tmp_path: Path) -> None:
+    """`raybench serve triton` prints its urls and `ready`, answers there, and takes its stubs along on SIGTERM."""
+    before = running_parts(TRITON_PARTS)
+    command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    lines = wait_for_line(process, "ready")
+    url = next(line.split()[1] for line in lines if line.startswith("grpc"))
+    with triton_grpc.InferenceServerClient(url) as client:
+        assert client.is_model_ready("saved_model")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert running_parts(TRITON_PARTS) <= before
+
+
+def test_killed_serve_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    """Triton and its stubs end by themselves when the raybench that started them is killed."""
+    before, shm = running_parts(TRITON_PARTS), set(os.listdir("/dev/shm"))
+    command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    wait_for_line(process, "ready")
+    process.kill()
+    process.wait(timeout=10)
+    assert eventually(lambda: running_parts(TRITON_PARTS) <= before)
+    assert set(os.listdir("/dev/shm")) <= shm
+
+
+@pytest.mark.slow
+def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A Triton that is killed in the middle fails its trial, which keeps its rows; the next trial has a fresh one."""
+    before, shm = running_parts(TRITON_PARTS), set(os.listdir("/dev/shm"))
+    command = [BIN / "raybench", "run", "--workers", "1", "-s", "triton", "--models", models, "-m", MODEL, "-b", "1"]
+    command += ["--duration", "20", "--rounds", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    wait_for_line(process, " requests, ")
+    (server,) = {
+        pid for pid, word in running_parts(TRITON_PARTS) - before if word == "tritonserver" and _is_triton(pid)
+    }
+    os.kill(server, signal.SIGKILL)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, out
+    folder = newest_results(tmp_path)
+    assert folder
+    summary = raybench("report", folder, cwd=tmp_path, env=ray_environment).summary
+    first, second = summary["trials"]
+    assert first["status"] == "failed"
+    assert "the server ended with exit code 137" in first["reason"]
+    assert first["requests"]["errors"]["UNAVAILABLE"] < 1000  # no storm against a server that is gone
+    assert second["status"] in ("ok", "unstable")  # as steady as this machine is
+    assert second["requests"]["failed"] == 0
+    assert eventually(lambda: running_parts(TRITON_PARTS) <= before)
+    assert set(os.listdir("/dev/shm")) <= shm
+
+
+def test_port_of_another_is_refused(triton: TritonUnderTest, models: Path, tmp_path: Path) -> None:
+    """`serve` never says ready for a server that somebody else runs on its port."""
+    port = triton.url.rpartition(":")[2]
+    served = raybench("serve", "triton", "--models", models, "--port", port, cwd=tmp_path, env=dict(os.environ))
+    assert served.code == 2
+    assert "ready" not in served.out
+    assert f"port is {port}" in served.err
+
+
+def _is_triton(pid: int) -> bool:
+    return os.readlink(f"/proc/{pid}/exe").endswith("tritonserver")

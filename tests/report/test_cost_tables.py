@@ -1,0 +1,95 @@
+"""What the servers cost, as people read it."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from helpers import MS, lanes, observed, summary, telemetry
+from rich.console import Console
+
+from raybench.config import search_goal
+from raybench.report import Summary
+from raybench.report.text import markdown, print_report
+from raybench.results import results_folder
+
+DASH = "–"
+COUNTED = {"success": 40, "executions": 20, "queue_ns": 40 * MS, "compute_input_ns": 4 * MS}
+COUNTED |= {"compute_infer_ns": 320 * MS, "compute_output_ns": 0, "batches": {"2": 20}, "resets": 0}
+STEADY = [(i * 10, i * 10 + 10) for i in range(40)]
+
+
+def readings(*, gpu_mib: float | None = None, cpu_s: float = 2.0) -> Any:
+    """A server that has 100 MiB, 150 when warm and 200 at most, half of each its own; and this CPU time."""
+    held = [("idle", 100.0, 1.0), ("warm", 150.0, 1.0), ("load", 200.0, 1.0 + cpu_s), ("drained", 160.0, 1.0 + cpu_s)]
+    tree = {"kind": "process", "id": "7"}
+    rows = [{**tree, "phase": p, "rss_mib": mib, "pss_mib": mib / 2, "cpu_s": cpu} for p, mib, cpu in held]
+    rows += [{"kind": "gpu", "id": "a", "phase": "load", "gpu_used_mib": gpu_mib}] if gpu_mib else []
+    return telemetry(*rows)
+
+
+def cells(text: str, *start: str) -> list[str]:
+    """The rest of the Markdown row that starts with these cells."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {' | '.join(start)} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")][len(start) :]
+
+
+def printed(shown: Summary) -> str:
+    out = io.StringIO()
+    print_report(Console(file=out, width=80), shown, Path("results/run-1"))
+    return out.getvalue()
+
+
+def test_memory_is_told_moment_by_moment() -> None:
+    """A row for each measure that is known, from before the start until after the load; what is not known is a dash."""
+    text = markdown(summary(observed(None, readings(gpu_mib=591.0))))
+    name = "triton x1 resnet50-no-opt"
+    assert cells(text, name, "RSS") == [DASH, "100", "150", "200", "200", "160"]
+    assert cells(text, name, "PSS") == [DASH, "50", "75", DASH, DASH, "80"]
+    assert cells(text, name, "GPU") == [DASH, DASH, DASH, "591", "591", DASH]
+    assert f"| {name} | GPU, own |" not in text
+
+
+def test_the_time_of_a_request_is_told_stage_by_stage() -> None:
+    """Service, what is left of it, and the server's own stages, beside how many requests met in a call and its CPU."""
+    text = markdown(summary(observed(lanes(STEADY, images=8), readings(), server_statistics=COUNTED)))
+    found = cells(text, "triton x1 resnet50-no-opt", "10")
+    assert found == ["0.9", "1", "0.1", "8", "0", "2.00", "2.0", "160.0"]
+
+
+def test_rounds_are_averaged_and_of_peaks_the_highest_counts() -> None:
+    """Of several rounds the means stand in the tables, but for the peak, which memory has to hold."""
+    higher = telemetry({"kind": "process", "id": "7", "phase": "load", "rss_mib": 300.0})
+    text = markdown(summary(observed(None, readings()), observed(None, higher, round=2)))
+    assert cells(text, "triton x1 resnet50-no-opt", "RSS") == [DASH, "100", "150", "250", "300", "160"]
+
+
+def test_the_terminal_has_the_same_tables() -> None:
+    """What Markdown tells the terminal tells too, whole even where it is narrow."""
+    text = printed(summary(observed(lanes(STEADY), readings(), server_statistics=COUNTED)))
+    assert "memory of the servers, MiB" in text
+    assert "images/CPU s" in text
+
+
+def test_servers_that_tell_nothing_have_no_tables() -> None:
+    """Without telemetry there is nothing to show; a search shows its curve instead."""
+    goal = search_goal.Goal(kind=search_goal.OOM, variable="workers", steps=(1, 2))
+    shown = (observed(None, readings()),)
+    assert "memory of the servers" in markdown(summary(*shown))
+    assert "memory of the servers" not in markdown(summary(*shown, goal=goal))
+    assert "memory of the servers" not in markdown(summary(observed()))
+
+
+def out_of_sight(page: str | None) -> results_folder.Observed:
+    return observed(label="triton", telemetry={"node": None, "gpu_source": page, "problems": []})
+
+
+def test_a_server_that_nobody_could_look_at_is_named() -> None:
+    """That a server's host is not in the cluster, and by whose word its GPUs are known, is said in a line."""
+    text = markdown(summary(observed(), out_of_sight("http://far:8002/metrics")))
+    (line,) = [line for line in text.splitlines() if "no node of this Ray cluster" in line]
+    assert line.startswith("- triton resnet50-no-opt: ")
+    assert "by its own word alone (http://far:8002/metrics)" in line
+    assert "nor are its GPUs" in markdown(summary(out_of_sight(None)))
+    unsent = replace(out_of_sight(None), samples=lanes())
+    assert "no node of this Ray cluster" not in markdown(summary(observed(), unsent))

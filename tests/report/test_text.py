@@ -1,0 +1,260 @@
+"""Summaries -> what people read."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import OPEN, lanes, observed, record, sample, summary, telemetry
+from rich.console import Console
+
+from raybench.config import Benchmark
+from raybench.report import Summary, report, save
+from raybench.report.text import markdown, print_report
+from raybench.results import results_folder, samples
+
+DASH = "–"
+STEADY = [(i * 10, i * 10 + 10) for i in range(40)]
+
+
+def printed(shown: Summary, width: int = 220) -> str:
+    out = io.StringIO()
+    print_report(Console(file=out, width=width), shown, Path("results/run-1"))
+    return out.getvalue()
+
+
+def row(text: str, start: str) -> list[str]:
+    """The cells of the Markdown row with this server."""
+    (line,) = [line for line in text.splitlines() if line.startswith("|") and f"| {start} |" in line]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def calibrated(each_ms: float, **changes: Any) -> results_folder.Observed:
+    """A trial whose client could have done a request in `each_ms`; it took 10."""
+    empty = [(500 + i * each_ms, 500 + (i + 1) * each_ms) for i in range(40)]
+    return observed(samples.merge([lanes(STEADY), lanes(empty, phase=samples.CEILING)]), **changes)
+
+
+def skipped() -> results_folder.Observed:
+    rows = samples.merge([])
+    return observed(rows, status="skipped", reason="no [bold]tritonserver[/bold] here", workers=[])
+
+
+def test_the_numbers_of_a_trial_are_in_its_row() -> None:
+    """A row says in flight, images/s, percentiles, successes, failures, job time and memory of its server."""
+    memory = telemetry(
+        {"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 20.0}
+    )
+    load = {**record()["load"], "in_flight": 2, "batch_size": 8}
+    cells = row(markdown(summary(observed(lanes(STEADY, STEADY, images=8), memory, load=load))), "triton x1")
+    assert cells[:6] == ["resnet50-no-opt", "triton x1", "2", "1600.0", "10", "10"]
+    assert cells[6:11] == [DASH, "80", "0", "0.4", "512 + 20 GPU"]
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    """A number that is unknown or not supported is shown as a dash, never as 0."""
+    cells = row(markdown(summary(skipped())), "triton x1: skipped")
+    assert cells[3:7] == [DASH] * 4
+    assert cells[9:11] == [DASH] * 2
+
+
+@pytest.mark.parametrize("shown", [markdown, printed])
+def test_a_trial_that_was_not_measured_has_a_row_and_a_reason(shown: object) -> None:
+    """A server that could not be had stands in the table with its reason, word for word; the others stay."""
+    text = shown(summary(observed(label="local"), skipped()))
+    assert "triton x1: skipped" in text
+    assert "no [bold]tritonserver[/bold] here" in text
+    assert "local" in text
+
+
+def test_failures_are_counted_in_the_row() -> None:
+    """The table shows how many requests failed beside how many succeeded, and the doubt names their status."""
+    rows = samples.table([sample(i, i + 1, seq=i, status="OK" if i % 4 else "UNAVAILABLE") for i in range(12)])
+    text = markdown(summary(observed(rows)))
+    assert row(text, "triton x1")[7:9] == ["9", "3"]
+    assert "3 of 12 requests failed (3 UNAVAILABLE)" in text
+
+
+def test_the_fake_server_is_shown_as_such() -> None:
+    """Numbers of the fake server are never mistaken for those of a real one: its row says fake."""
+    assert row(markdown(summary(observed(label="fake"))), "fake")[1] == "fake"
+
+
+def test_one_round_has_neither_interval_nor_verdict() -> None:
+    """With one round the ratio is printed and no verdict, and no ± beside a mean."""
+    text = markdown(summary(observed(label="local"), observed(lanes([(0, 5), (5, 10)]))))
+    assert "triton x1 / local on resnet50-no-opt, batch 1, in flight 1 against 1: 2.00 times the images/s" in text
+    assert "no verdict" in text
+    assert "±" not in text
+    assert "faster" not in text
+
+
+def test_several_rounds_have_an_interval_and_a_verdict() -> None:
+    """With rounds the mean has its interval, and the comparison its verdict and number of rounds."""
+    halves, wholes = lanes([(0, 5), (5, 10)]), lanes([(0, 10), (10, 20)])
+    trials = [
+        observed(rows, label=label, round=n)
+        for n in (1, 2, 3)
+        for label, rows in [("local", wholes), ("triton x1", halves)]
+    ]
+    text = markdown(summary(*trials))
+    assert "2.00 times the images/s, 95 % interval 2.00-2.00 over 3 rounds: faster" in text
+    assert row(text, "local")[3] == "100.0 ± 0.0"
+
+
+def rounds_of(**times_ms: list[float]) -> Summary:
+    """Servers whose requests took so long in each round."""
+    trials = [
+        observed(lanes([(i * ms, i * ms + ms) for i in range(5)]), label=label.replace("_", " "), round=number)
+        for label, each in times_ms.items()
+        for number, ms in enumerate(each, 1)
+    ]
+    return summary(*trials)
+
+
+@pytest.mark.parametrize("shown", [markdown, printed])
+def test_no_difference_says_what_would_have_been_seen(shown: Any) -> None:
+    """`no difference shown` stands beside the smallest difference that such rounds tell, of two rounds a factor."""
+    text = shown(rounds_of(local=[10, 10, 10], triton_x1=[10.1, 9.9, 10.05]))
+    assert "over 3 rounds: no difference shown; a difference of 3.5 % or more would have been seen" in text
+    text = shown(rounds_of(local=[10, 10], triton_x1=[12, 10]))
+    assert re.search(r"no difference shown; a factor of \d+\.\d or more would have been seen", text)
+    text = shown(rounds_of(local=[10, 10], triton_x1=[12, 6]))
+    assert "no difference shown; even a factor of 100 could have gone unseen" in text
+
+
+def test_an_interval_that_leaves_1_out_may_be_chance_among_many() -> None:
+    """Where the interval alone would show a difference and the number of comparisons does not, the line says why."""
+    ties = {f"triton_x{n}": [10.0 + n / 10, 10.0, 10.0 - n / 10] for n in range(2, 12)}
+    text = markdown(rounds_of(local=[10, 10, 10], triton_x1=[10.6, 10.3, 10.4], **ties))
+    assert re.search(r"triton x1 / local .*: no difference shown among 11 comparisons; ", text)
+    assert text.count("among") == 1
+
+
+def test_every_doubt_has_a_letter_in_the_rows_that_it_is_about() -> None:
+    """Each letter in a row leads to a line with the doubt's sentence, remedy and code; a row has only its own."""
+    bad = observed(lanes([(0, 10), (10, 20)], status="UNAVAILABLE", error="x"))
+    text = markdown(summary(observed(label="local"), bad))
+    letters = {code: re.search(rf"^- (\w) .*; .*\[{code}\]$", text, re.M)[1] for code in ("one_round", "errors")}
+    assert set(letters.values()) <= set(row(text, "triton x1")[11].split())
+    assert letters["errors"] not in row(text, "local")[11].split()
+    assert re.search(r"^- \w triton x1 resnet50-no-opt: 2 of 2 requests failed", text, re.M)
+
+
+def test_markdown_is_one_table() -> None:
+    """Every line of the Markdown table has as many cells as its head, and every note is one line."""
+    reason = "it ended\nwith a log"
+    text = markdown(summary(observed(label="local"), observed(status="failed", reason=reason)))
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+    assert all(line.startswith(("|", "-", "**")) for line in text.splitlines() if line)
+
+
+def test_a_model_has_a_table_of_its_own_on_the_terminal() -> None:
+    """On a terminal each model has its table, with what was sent, in how many rounds, as its title."""
+    text = printed(summary(observed(model="resnet50-no-opt"), observed(model="efficientnetb0-no-opt")))
+    assert "resnet50-no-opt: 1 images a request, closed loop, 1 round\n" in re.sub(" +\n", "\n", text)
+    assert "efficientnetb0-no-opt: 1 images a request" in text
+    assert "results in results/run-1" in text
+
+
+def test_a_report_is_derived_from_the_folder_alone(tmp_path: Path) -> None:
+    """summary.json is made of what was observed; doing it again changes no byte."""
+    folder = results_folder.create(Benchmark(out=str(tmp_path)), ["raybench"], facts={})
+    results_folder.save(folder, observed(label="local"))
+    results_folder.save(folder, skipped())
+    save(folder, report(folder))
+    first = (folder / "summary.json").read_bytes()
+    save(folder, report(folder))
+    assert (folder / "summary.json").read_bytes() == first
+
+
+def test_summary_json_holds_nulls_for_what_is_not_known(tmp_path: Path) -> None:
+    """summary.json has every trial, doubt and comparison, and null where nothing is known."""
+    folder = results_folder.create(Benchmark(out=str(tmp_path)), ["raybench"], facts={})
+    for seen in (observed(label="local"), observed(lanes([(0, 5), (5, 10)]), label="triton x2"), skipped()):
+        results_folder.save(folder, seen)
+    save(folder, report(folder))
+    found = json.loads((folder / "summary.json").read_text())
+    by_label = {trial["label"]: trial for trial in found["trials"]}
+    assert found["schema_version"] == results_folder.SCHEMA_VERSION
+    assert [by_label["triton x1"][key] for key in ("throughput", "service_ms", "window_s")] == [None] * 3
+    assert by_label["local"]["throughput"]["images_per_s"] == pytest.approx(100)
+    assert by_label["local"]["response_ms"] is by_label["local"]["memory"]["peak_mib"] is None
+    assert "one_round" in [doubt["code"] for doubt in by_label["local"]["doubts"]]
+    assert [(c["server"], c["verdict"]) for c in found["comparisons"]] == [("triton x2", None)]
+
+
+def test_a_folder_that_is_none_has_no_report(tmp_path: Path) -> None:
+    """A report of something else is refused, and nothing is written into it."""
+    with pytest.raises(results_folder.StoreError):
+        report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def under(workers: int, batch_size: int) -> dict[str, Any]:
+    return {**record()["load"], "workers": workers, "in_flight": workers, "batch_size": batch_size}
+
+
+def test_rows_under_several_loads_are_told_apart() -> None:
+    """Where cells differ in batch size the table says which is which, and a doubt names the load that it is about."""
+    large = observed(lanes(STEADY, STEADY), load=under(2, 8), cell="large", id="large")
+    small = observed(lanes([(0, 10), (10, 20)]), cell="small", id="small")
+    text = printed(summary(small, large))
+    assert re.search(r"server +batch +in flight", text)
+    assert re.search(r"triton x1 +8 +2 ", text)
+    assert re.search(r"[a-z] triton x1 resnet50-no-opt \(1 x 1\): 1 requests in the window", text)
+
+
+def open_cell(rate: float = 100.0, label: str = "triton x1") -> results_folder.Observed:
+    """100 requests a second, each answered 7 ms after it was due and 5 ms after it left."""
+    rows = samples.table([sample(due + 2, due + 7, due_ms=due, seq=due) for due in range(0, 4000, 10)])
+    cell = f"{label}-{rate}"
+    return observed(
+        rows, label=label, cell=cell, id=f"r1-{cell}", load={**record()["load"], **OPEN, "offered_rps": rate}
+    )
+
+
+def test_an_open_loop_shows_its_rates_and_response() -> None:
+    """A row of an open loop has offered and achieved rate, and percentiles of response; the title says so."""
+    text = markdown(summary(open_cell()))
+    assert "open loop (poisson arrivals: response times)" in text
+    assert row(text, "triton x1")[2:9] == ["≤ 64", "100", "100.0", "100.0", "7", "7", "7"]
+
+
+def test_rates_are_in_order_and_told_apart() -> None:
+    """Cells of several rates stand in order of their rates, and a doubt names the rate that it is about."""
+    shown = summary(open_cell(20.0), open_cell(3.0), observed(label="local"))
+    text = markdown(shown)
+    assert [row(line, "triton x1")[3] for line in text.splitlines() if "| triton x1 |" in line] == ["3", "20"]
+    assert row(text, "local")[3] == DASH
+    assert "and closed loop" in text
+    assert "triton x1 resnet50-no-opt (3/s x 1)" in text
+
+
+def test_files_are_told_with_their_size() -> None:
+    """Where JPEG files were sent the title says of which quality, and how large an image was."""
+    rows = samples.table([sample(i, i + 1, images=2, sent_bytes=50_000) for i in range(40)])
+    assert "(jpeg q90, 25 kB an image)" in markdown(summary(observed(rows, payload_encoding="jpeg q90")))
+    assert "an image)" not in markdown(summary(observed(rows)))
+
+
+def test_the_headroom_is_in_the_row() -> None:
+    """How many times as much the client could do stands in each row where it was measured, at the worst of its rounds;
+    there is no such column where nobody looked."""
+    rounds = calibrated(0.1), calibrated(0.2, round=2)
+    text = markdown(summary(observed(label="local"), *rounds))
+    at = [cell.strip() for cell in text.splitlines()[2].strip("|").split("|")].index("headroom")
+    assert row(text, "triton x1")[at] == "50x"
+    assert row(text, "local")[at] == DASH
+    assert "headroom" in printed(summary(*rounds))
+    assert "headroom" not in markdown(summary(observed()))
+
+
+def test_a_narrow_terminal_has_every_column_whole() -> None:
+    """A table that is wider than the terminal is wrapped by it, and never cut by us."""
+    shown = summary(observed(label="local"), calibrated(0.1, label="triton x1 (shared memory)"))
+    assert "…" not in printed(shown, width=60)
+    assert re.search(r"triton x1 \(shared memory\) .* 100x ", printed(shown, width=60))

@@ -1,0 +1,228 @@
+"""A TensorFlow Serving of ours: found, started, waited for, warmed up, reloaded and stopped.
+
+What is started is the double of tests/support/tfs_double under the name that is looked for, which refuses flags that
+the real one does not have.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from real_parts import BIN, add_stand_in, eventually, raybench, running_parts, wait_for_line
+from tfs_double.flags import KNOWN
+
+from raybench.clients.base import ClientError
+from raybench.clients.tfserving_client import TfServingClient
+from raybench.config import ServerSpec
+from raybench.models.saved_models import ModelConfig, format_models_conf
+from raybench.servers import ServerError, ServerUnavailable, exposure, model_server
+from raybench.servers.server_process import endpoint
+from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
+
+MODEL = "mobilenet-no-opt"
+PARTS = ("tfs_double/server.py",)
+REMEDIES = ("put tensorflow_model_server on PATH", "start Docker", "--url tfserving=HOST:PORT")
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "bin").mkdir()
+    return add_stand_in(tmp_path / "bin")
+
+
+@pytest.fixture
+def on_path(stand_in: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", stand_in["PATH"])
+
+
+def write_docker(folder: Path, script: str) -> str:
+    """A PATH with a `docker` that does this and nothing else that serves; returns it."""
+    docker = folder / "docker"
+    docker.write_text(f"#!/bin/sh\n{script}\n")
+    docker.chmod(0o755)
+    return f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin"
+
+
+def test_a_run_measures_it(
+    models: Path, stand_in: dict[str, str], ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """`raybench run -s tfserving` starts it, measures it with answers that agree, says what it ran, and ends it."""
+    before = running_parts(PARTS)
+    run = raybench(
+        "run", "--workers", 2, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2, "--request-count", 20,
+        cwd=tmp_path, env={**ray_environment, **stand_in},
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    (trial,) = run.summary["trials"]
+    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 20)
+    assert trial["throughput"]["images_per_s"] > 0
+    assert trial["verification"]["agrees"] is True
+    assert trial["memory"]["peak_mib"] > 100
+    time_ms, counted = trial["server_time_ms"], trial["server_statistics"]
+    assert (counted["success"], counted["executions"], time_ms["queue"]) == (20, 20, None)
+    assert 0 < time_ms["compute_infer"] < time_ms["service"]
+    assert counted["compute_infer_ns"] < counted["request_ns"]
+    assert trial["model"]["version"] == 1
+    assert trial["model"]["sha256"] is not None
+    server = trial["server"]
+    assert (server["kind"], server["instances"]) == ("tfserving", None)
+    assert (server["launcher"], server["version"]) == ("tensorflow_model_server on PATH", "double-2.20.0")
+    assert server["config"]["xla_gpu_compilation_enabled"] == "true"
+    assert server["config"]["models"] == MODEL
+    assert run.err.count("listens on all of this machine's") == 1
+    assert eventually(lambda: running_parts(PARTS) <= before)
+
+
+def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """Where there is none, the row says so with the three remedies, the others are measured, and the exit code is 0."""
+    path = write_docker(tmp_path, "exit 1")
+    run = raybench(
+        "run", "--workers", 1, "-s", "tfserving", "-s", "fake", "--models", models, "-m", MODEL, "-b", 1,
+        "--request-count", 9, cwd=tmp_path, env={**ray_environment, "PATH": path},
+    )  # fmt: skip
+    assert run.code == 0, run.err + run.out
+    trials = {trial["server"]["kind"]: trial for trial in run.summary["trials"]}
+    assert {kind: trial["status"] for kind, trial in trials.items()} == {"tfserving": "skipped", "fake": "ok"}
+    assert all(remedy in trials["tfserving"]["reason"] for remedy in REMEDIES)
+    assert "put tensorflow_model_server on PATH" in " ".join(run.out.split())
+
+
+def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path: Path) -> None:
+    """`raybench serve tfserving` says where it answers, serves what models.conf names at SIGHUP, and ends."""
+    before, conf = running_parts(PARTS), tmp_path / "models.conf"
+    enter(conf, models, "scale")
+    command = [BIN / "raybench", "serve", "tfserving", "--models", tmp_path, "--port", "0"]
+    process = subprocess.Popen(command, env={**os.environ, **stand_in}, stdout=subprocess.PIPE, text=True)
+    try:
+        lines = wait_for_line(process, "ready")
+        urls = dict(line.split() for line in lines if " " in line)
+        assert urls.keys() == {"grpc", "http", "metrics"}
+        assert description(urls["grpc"], "scale") == "signature is nope; model scale has boxed, distinct, times, total"
+        enter(conf, models, "clash")
+        process.send_signal(signal.SIGHUP)
+        assert wait_for_line(process, "reloaded") == ["reloaded clash (1)\n"]
+        assert "model clash has plus, twice" in description(urls["grpc"], "clash")
+        assert "Could not find any versions of model scale" in description(urls["grpc"], "scale")
+    finally:
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    assert eventually(lambda: running_parts(PARTS) <= before)
+
+
+def enter(conf: Path, models: Path, name: str) -> None:
+    conf.write_text(format_models_conf((ModelConfig(name=name, base_path=models / name),)))
+
+
+def description(url: str, model: str) -> str:
+    """What the client says of a signature that is not there."""
+    client = TfServingClient(url, model=model, signature="nope", batch_size=1)
+    with closing(client), pytest.raises(ClientError) as error:
+        client.describe()
+    return str(error.value).partition(": name one")[0]
+
+
+@pytest.mark.usefixtures("on_path")
+def test_a_model_that_does_not_load_is_told(tmp_path: Path) -> None:
+    """A server that does not start is one ServerError with its own reason and last lines, at once."""
+    broken = tmp_path / "models" / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "saved_model.pb").write_bytes(b"\xff")
+    conf = tmp_path / "models" / "models.conf"
+    conf.write_text(format_models_conf((ModelConfig(name="broken", base_path=broken.parent),)))
+    said = (
+        r"ended with exit code 255 .*Failed to start server. Error: UNKNOWN: 1 servable\(s\) did not become available"
+    )
+    with pytest.raises(ServerError, match=said), running_tfserving(TfServingOptions(models_conf=conf)):
+        pytest.fail("it started")
+
+
+@pytest.mark.usefixtures("on_path")
+def test_a_flag_that_it_lacks_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One older than 2.18 knows no XLA on a GPU, and would refuse to start with the flag."""
+    monkeypatch.setenv("TFS_DOUBLE_LACKS", "xla_gpu_compilation_enabled")
+    assert not model_server.find().knows("xla_gpu_compilation_enabled")
+    assert model_server.find().knows("xla_cpu_compilation_enabled")
+
+
+@pytest.mark.usefixtures("on_path")
+def test_it_is_warm_before_it_is_ready(models: Path) -> None:
+    """Every asked model, signature and batch size has had one request before the first trial; XLA compiles in it."""
+    shapes = ((MODEL, "predict_images", 1), (MODEL, "predict_images", 3))
+    options = TfServingOptions(models_conf=models / "models.conf", models=(MODEL,), warm_up=shapes)
+    with running_tfserving(options) as server:
+        with urlopen(server.urls["metrics"], timeout=20) as page:
+            metrics = page.read().decode()
+        assert server.is_ready()
+        assert server.pid in server.process.processes()
+    assert f'request_count{{model_name="{MODEL}",status="OK"}} 2\n' in metrics
+    assert server.process.exit_code is not None
+
+
+def test_its_port_of_another_is_refused(models: Path, stand_in: dict[str, str], tmp_path: Path) -> None:
+    """`serve tfserving` on a port that is in use is wrong input, before anything starts."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        served = raybench(
+            "serve", "tfserving", "--models", models, "--port", port, cwd=tmp_path, env={**os.environ, **stand_in}
+        )
+    assert (served.code, served.out) == (2, "")
+    assert f"port is {port}; 127.0.0.1:{port} cannot be had (Address already in use); name another" in served.err
+
+
+def test_what_its_binary_cannot_close_is_said(stand_in: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The binary listens on every address, and a user is told; a container is published where it was asked."""
+    ours, theirs = ServerSpec(kind="tfserving"), ServerSpec(kind="tfserving", url="host:8500")
+    monkeypatch.setenv("PATH", stand_in["PATH"])
+    assert "listens on all of this machine's" in str(exposure(ours, "127.0.0.1"))
+    assert exposure(theirs, "0.0.0.0") is None
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert exposure(ours, "127.0.0.1") is None
+    assert "listens on 0.0.0.0" in str(exposure(ours, "0.0.0.0"))
+    assert "predates known security fixes" in str(exposure(ServerSpec(kind="triton"), "0.0.0.0"))
+
+
+@pytest.mark.parametrize(
+    ("bind", "url"),
+    [("127.0.0.1", "127.0.0.1:1"), ("0.0.0.0", "127.0.0.1:1"), ("::1", "[::1]:1"), ("::", "[::1]:1"), ("h", "h:1")],
+)
+def test_urls_are_those_that_reach_it(bind: str, url: str) -> None:
+    """A server's url is one that a client can use, whatever address it listens on."""
+    assert endpoint(bind, 1) == url
+
+
+def test_docker_stands_in_for_the_binary(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the binary an engine that answers runs the image: published on the asked address alone, models read-only,
+    as this user, removed at the end."""
+    monkeypatch.setenv("PATH", write_docker(tmp_path, 'echo "$@" >> "$0.log"; [ "$1" = info ] || exit 7'))
+    options = TfServingOptions(models_conf=models / "models.conf", models=(MODEL,), grpc_port=8765)
+    with pytest.raises(ServerError, match="ended with exit code 7"), running_tfserving(options):
+        pytest.fail("it started")
+    info, run, remove = (tmp_path / "docker.log").read_text().splitlines()
+    name = f"raybench-tfserving-{os.getpid()}"
+    assert (info, remove) == ("info", f"rm --force {name}")
+    words = run.split()
+    assert words[0] == "run"
+    assert {"--rm", "--init", "--read-only", f"--name={name}", f"--user={os.getuid()}:{os.getgid()}"} <= set(words)
+    assert "--publish=127.0.0.1:8765:8500" in words
+    source = (models / MODEL).resolve()
+    assert f"--mount=type=bind,readonly,source={source},target=/raybench{source}" in words
+    assert all("readonly" in word for word in words if word.startswith("--mount"))
+    image = words.index(model_server._image())
+    assert "--entrypoint=tensorflow_model_server" in words[:image]
+    flags = {word.removeprefix("--").partition("=")[0] for word in words[image + 1 :]}
+    assert flags <= KNOWN
+    assert {"port", "model_config_file", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled"} <= flags
+
+
+def test_an_engine_that_is_silent_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Docker client whose engine does not answer in time is no way to a server: the remedies are told."""
+    monkeypatch.setenv("PATH", write_docker(tmp_path, "exec sleep 60"))
+    monkeypatch.setattr(model_server, "_ASK_S", 0.2)
+    with pytest.raises(ServerUnavailable) as error:
+        model_server.find()
+    assert all(remedy in str(error.value) for remedy in REMEDIES)

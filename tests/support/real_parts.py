@@ -1,0 +1,270 @@
+"""Real SavedModels, calls to a real Triton and runs of the real command, for the tests."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import tritonclient.grpc as triton_grpc
+from contract import violations
+from PIL import Image
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from raybench.inputs.photos import decode, random_crop, sample_photos
+from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.servers.server_process import ServerProcess
+
+_RUN_S = 200
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class TritonUnderTest:
+    """A running Triton, and the models that it serves."""
+
+    url: str
+    models: Path
+    process: ServerProcess
+    http_url: str = ""
+
+    def call(self, model: str | None, signature: str | None, parameters: Any = None, /, **inputs: np.ndarray) -> Any:
+        """Answers by name, or (status, sentence) of a refusal; inputs come without Triton's leading element."""
+        routing = {"model_name": model, "signature": signature}
+        tensors = {name: np.array([value.encode()], object) for name, value in routing.items() if value is not None}
+        wire = {name: array[np.newaxis] for name, array in {**tensors, **inputs}.items()}
+        with triton_grpc.InferenceServerClient(self.url) as client:
+            return ask(client, wire, parameters=parameters)
+
+    def statistics(self) -> Any:
+        """What Triton has counted, once it stands still: Triton counts a request after it has sent the answer."""
+        with triton_grpc.InferenceServerClient(self.url) as client:
+            told = None
+            for _ in range(100):
+                before, told = told, client.get_inference_statistics("saved_model", client_timeout=10).model_stats[0]
+                if before == told:
+                    return told
+                time.sleep(0.1)
+        pytest.fail(f"Triton counts on and on: {told}")
+
+
+def ask(
+    client: Any,
+    wire: dict[str, np.ndarray],
+    *,
+    parameters: Any = None,
+    outputs: tuple[str, ...] = (),
+    shapes: dict[str, tuple[int, ...]] | None = None,
+) -> Any:
+    """Answers by name, or (status, sentence) of a refusal; inputs come as they travel, outputs are all by default.
+
+    `shapes` are claimed for arrays that have others.
+    """
+    inputs = [_wire_input(name, array) for name, array in wire.items()]
+    for each in inputs:
+        each.set_shape((shapes or {}).get(each.name(), each.shape()))
+    wanted = [triton_grpc.InferRequestedOutput(name) for name in outputs] or None
+    try:
+        answer = client.infer("saved_model", inputs, outputs=wanted, parameters=parameters, client_timeout=60)
+    except InferenceServerException as error:
+        return str(error.status()).removeprefix("StatusCode."), str(error.message())
+    return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+
+
+def _wire_input(name: str, array: np.ndarray) -> Any:
+    return triton_grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)).set_data_from_numpy(array)
+
+
+def crops(count: int, seed: int = 0, size_px: int = 224) -> np.ndarray:
+    """So many different pictures, uint8 [count, size_px, size_px, 3]."""
+    photos = [decode(path.read_bytes()) for path in sample_photos()]
+    rng = np.random.default_rng(seed)
+    return np.stack([random_crop(photos[i % len(photos)], rng, size_px) for i in range(count)])
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def jpegs(pixels: np.ndarray) -> np.ndarray:
+    return np.array([jpeg(each) for each in pixels], object)
+
+
+def export_scale(folder: Path, factor: float) -> None:
+    """A SavedModel with known arithmetic, written beside `folder` and then renamed to it."""
+    import tensorflow as tf
+
+    class Scale(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = tf.Variable(factor)
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def times(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": x * self.factor}
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"sum": tf.reduce_sum(x) * self.factor}
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def distinct(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"values": tf.unique(x[:, 0]).y}
+
+        @tf.function(
+            autograph=False,
+            input_signature=[
+                tf.TensorSpec([None, None, None, 3], tf.uint8, name="images"),
+                tf.TensorSpec([None, 4], tf.float32, name="boxes"),
+            ],
+        )
+        def boxed(self, images: tf.Tensor, boxes: tf.Tensor) -> dict[str, tf.Tensor]:
+            mean = tf.reduce_mean(tf.cast(images, tf.float32))
+            return {"areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) + 0.0 * mean}
+
+    module, new = Scale(), folder.with_name(f".{folder.name}-new")
+    signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "boxed")}
+    tf.saved_model.save(module, str(new), signatures=signatures)
+    if folder.exists():
+        shutil.rmtree(folder)
+    new.rename(folder)
+
+
+def add_tiny_models(folder: Path) -> None:
+    """`scale`, versions 1 and 3 (times 1 and times 3, both served), and `clash`, whose `x` is of another type."""
+    import tensorflow as tf
+
+    class Clash(tf.Module):
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="x")])
+        def twice(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"twice": 2 * x}
+
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="whole")])
+        def plus(self, whole: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"plus": whole + 1}
+
+    for version in (1, 3):
+        export_scale(folder / "scale" / str(version), float(version))
+    clash = Clash()
+    tf.saved_model.save(clash, str(folder / "clash" / "1"), signatures={"twice": clash.twice, "plus": clash.plus})
+    tiny = (
+        ModelConfig(name="scale", base_path=folder / "scale", policy="all"),
+        ModelConfig(name="clash", base_path=folder / "clash"),
+    )
+    conf = folder / "models.conf"
+    conf.write_text(format_models_conf((*read_models_conf(conf), *tiny), relative_to=folder))
+
+
+def export_xla(folder: Path) -> None:
+    """A tiny SavedModel that XLA compiles: `means` of images per channel."""
+    import tensorflow as tf
+
+    class Xla(tf.Module):
+        @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+        def means(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"means": tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2])}
+
+    module = Xla()
+    tf.saved_model.save(module, str(folder), signatures={"means": module.means})
+
+
+DOUBLE = Path(__file__).parent / "tfs_double" / "server.py"
+
+
+def add_stand_in(folder: Path) -> dict[str, str]:
+    """An environment whose PATH has a `tensorflow_model_server` that is the double of tests/support/tfs_double."""
+    command = folder / "tensorflow_model_server"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} {DOUBLE} "$@"\n')
+    command.chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `raybench ...` printed and left."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path | None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What it derived; whatever became of a run, its summary is as the schema has it."""
+        assert self.folder, f"no results folder\n{self.out}\n{self.err}"
+        summary = dict(json.loads((self.folder / "summary.json").read_text()))
+        assert violations(summary) == []
+        return summary
+
+
+def raybench(
+    *arguments: object, cwd: Path, env: dict[str, str], bin_folder: Path = BIN, timeout_s: float = _RUN_S
+) -> Run:
+    """Run the command as a user would, in `cwd`."""
+    command = [str(bin_folder / "raybench"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
+    return Run(done.returncode, done.stdout, done.stderr, newest_results(cwd))
+
+
+def newest_results(cwd: Path) -> Path | None:
+    return max((cwd / "results").glob("*"), default=None, key=lambda path: path.stat().st_mtime_ns)
+
+
+def wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:
+    """The lines that a command prints until one holds this word."""
+    lines: list[str] = []
+    assert process.stdout
+    for line in process.stdout:
+        lines.append(line)
+        if word in line:
+            return lines
+    pytest.fail(f"{word!r} never came: {''.join(lines)}")
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 15) -> bool:
+    """Whether a condition comes true within a deadline."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """A file system of so many bytes (512k, 2m) at `folder`, where one can be mounted; else the test is skipped."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder]
+    mounted = subprocess.run(command, capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be made here: {mounted.stderr.decode()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")
+RAY_PARTS = ("raylet", "gcs_server", "ray::", "ray/dashboard")
+
+
+def running_parts(words: tuple[str, ...] = TRITON_PARTS + RAY_PARTS) -> set[tuple[int, str]]:
+    """Pid and name of every process on this machine that a server or Ray consists of."""
+    found = set()
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        found |= {(process.info["pid"], w) for w in words if w in line and process.info["status"] != "zombie"}
+    return found

@@ -1,16 +1,18 @@
-"""The commands: parse, call one function, echo."""
+"""The commands: parse, call one function, print."""
 
 import click
 
+from raybench.cli import (
+    compare_command,
+    doctor_command,
+    export_command,
+    report_command,
+    run_command,
+    search_command,
+    serve_command,
+)
 from raybench.cli.base import Commands
-from raybench.cli.compare_command import compare
-from raybench.cli.doctor_command import doctor
-from raybench.cli.export_command import export
-from raybench.cli.report_command import report
-from raybench.cli.run_command import run
-from raybench.cli.search_command import search
-from raybench.cli.serve_command import serve
-from raybench.cli.signals import heed_interrupts
+from raybench.cli.signals import install_signal_handlers
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,8 +24,13 @@ def main() -> None:
     raybench run --workers 4          Triton beside TensorFlow in process
     raybench report results/run-...   the table again
     """
-    heed_interrupts()
+    install_signal_handlers()
 
 
-for command in (run, search, report, compare, export, serve, doctor):
-    main.add_command(command)
+main.add_command(run_command.run)
+main.add_command(search_command.search)
+main.add_command(report_command.report)
+main.add_command(compare_command.compare)
+main.add_command(export_command.export)
+main.add_command(serve_command.serve)
+main.add_command(doctor_command.doctor)

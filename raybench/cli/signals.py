@@ -9,7 +9,7 @@ INTERRUPTED = 130  # the exit code
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def heed_interrupts() -> None:
+def install_signal_handlers() -> None:
     """Ctrl-C or SIGTERM once ends in order, twice at once: guardians then end what we started.
 
     A thread counts them: while the main one waits inside Ray, Python would take two of them for one.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from real_parts import crops
 
-from raybench.analysis.verification import Reference, ReferenceError, compare
+from raybench.analysis.verification import compare
+from raybench.models.reference import Reference, ReferenceError
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(0, 3, (6, 10)).astype(np.float32)

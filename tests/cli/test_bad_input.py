@@ -399,7 +399,7 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("raybench.servers.tfserving_server.ServerProcess", starts)
     monkeypatch.setattr("raybench.clients.grpc.channel.DESCRIBE_TIMEOUT_S", 3.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=FREE_BYTES, total=FREE_BYTES))
-    monkeypatch.setattr(cli, "heed_interrupts", lambda: None)
+    monkeypatch.setattr(cli, "install_signal_handlers", lambda: None)
 
 
 def refusal(arguments: list[str]) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
 import yaml
+from midway import announced, ended, started
 from real_parts import TritonUnderTest, crops, raybench
-from test_faults import announced, ended, started
 
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError

@@ -14,9 +14,9 @@ import psutil
 import pyarrow as pa
 import pytest
 from helpers import DEADLINE_S, MS, fake_task, images, wait_until
+from midway import announced, ended, started
 from PIL import Image
 from real_parts import TritonUnderTest, crops, raybench
-from test_faults import announced, ended, started
 
 from raybench.clients.base import ClientError, Reply
 from raybench.inputs.dataset import Recipe, Streamed

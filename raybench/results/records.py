@@ -84,7 +84,6 @@ class WorkerRecord:
     payload_requests: int
     payload_request_bytes: int
     payload_held_mib: float | None
-    payload_item_hashes: tuple[str, ...]
     lost: str | None = None
 
 
@@ -171,7 +170,7 @@ class TelemetryRecord:
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """One trial as it is kept on disk. Stamps are ISO 8601 in UTC; `status` is ok, degraded, failed, skipped or
-    interrupted, with a `reason` unless it is ok."""
+    interrupted, with a `reason` unless it is ok. `item_hashes` are by worker, in the order of its payloads."""
 
     id: str
     cell: str
@@ -189,6 +188,7 @@ class TrialRecord:
     processes: ProcessesRecord | None = None
     placement: PlacementRecord | None = None
     workers: tuple[WorkerRecord, ...] = ()
+    item_hashes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     server_statistics: StatisticsRecord | None = None
     server_ended: str | None = None
     telemetry: TelemetryRecord | None = None

@@ -20,7 +20,6 @@ def connect(
     url: str,
     model: str,
     signature: str,
-    batch_size: int,
     models: str,
     region: "Region | None" = None,
     access: Access = PLAIN,
@@ -33,7 +32,7 @@ def connect(
     if server.kind == "tfserving":
         from raybench.clients.tfserving_client import TfServingClient
 
-        return TfServingClient(url, model=model, signature=signature, batch_size=batch_size, access=access)
+        return TfServingClient(url, model=model, signature=signature, access=access)
     if server.kind == "local":
         from raybench.clients.local_client import LocalClient
 
@@ -41,7 +40,7 @@ def connect(
     if server.kind == "fake":
         from raybench.clients.fake_client import FakeClient
 
-        return FakeClient(url)
+        return FakeClient(url, signature=signature)
     raise ValueError(f"no client for server kind {server.kind!r}")
 
 

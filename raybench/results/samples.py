@@ -30,7 +30,7 @@ class Sample(NamedTuple):
     woke_ns: int
     sent_ns: int
     done_ns: int
-    images: int
+    items: int
     sent_bytes: int
     received_bytes: int
     status: str
@@ -48,7 +48,7 @@ SCHEMA = pa.schema(
         ("woke_ns", pa.int64()),
         ("sent_ns", pa.int64()),
         ("done_ns", pa.int64()),
-        ("images", pa.int32()),
+        ("items", pa.int32()),
         ("sent_bytes", pa.int64()),
         ("received_bytes", pa.int64()),
         ("status", _LABEL),

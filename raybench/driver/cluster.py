@@ -22,7 +22,8 @@ os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
 import ray
 
 from raybench.config import Benchmark, ConfigError
-from raybench.driver.cluster_nodes import alive, check_raybench, here
+from raybench.driver.node_versions import check_raybench
+from raybench.driver.ray_nodes import alive, here
 from raybench.driver.placement import Say, await_cpus
 from raybench.processes import watched
 
@@ -107,7 +108,7 @@ def _obstacle(said: str) -> str:
 def _check_hosts(benchmark: Benchmark) -> None:
     """Shared memory is of one host: workers must not land on others."""
     elsewhere = {node.host for node in alive()} - {socket.gethostname()}
-    if elsewhere and any(load.shared_memory == "system" for load in benchmark.variants):
+    if elsewhere and any(load.shared_memory == "system" for load in benchmark.loads):
         raise ConfigError(
             f"shared-memory is system; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "
             f"whose workers cannot reach this host's memory: leave it out, or --address"

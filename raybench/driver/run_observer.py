@@ -1,11 +1,12 @@
 """What a run says about itself while it goes on."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import pyarrow as pa
 
 from raybench.config.plan import Trial
+from raybench.results.records import TrialRecord
 
 
 class RunObserver:
@@ -23,6 +24,9 @@ class RunObserver:
     def step(self, what: str) -> None:
         """A step that takes a while begins."""
 
+    def opened(self, folder: Path) -> None:
+        """The results folder is there."""
+
     def begin(self, trials: Sequence[Trial]) -> None:
         """These trials follow; a search does not know them."""
 
@@ -32,5 +36,5 @@ class RunObserver:
     def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
         """Samples of measured requests have come, or none; the server holds so much memory, where that is known."""
 
-    def end(self, record: dict[str, Any]) -> None:
+    def end(self, record: TrialRecord) -> None:
         """A trial is on disk."""

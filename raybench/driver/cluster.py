@@ -107,7 +107,7 @@ def _obstacle(said: str) -> str:
 def _check_hosts(benchmark: Benchmark) -> None:
     """Shared memory is of one host: workers must not land on others."""
     elsewhere = {node.host for node in alive()} - {socket.gethostname()}
-    if elsewhere and any(load.shared_memory == "system" for load in benchmark.variants):
+    if elsewhere and any(load.shared_memory == "system" for load in benchmark.loads):
         raise ConfigError(
             f"shared-memory is system; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "
             f"whose workers cannot reach this host's memory: leave it out, or --address"

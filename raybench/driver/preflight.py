@@ -11,7 +11,17 @@ from raybench.clients import connect, shared_memory
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import Access
 from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
-from raybench.config import ECHO, IMAGE_BYTES, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
+from raybench.config import (
+    ECHO,
+    IMAGE_BYTES,
+    JPEGS,
+    VARIANTS,
+    Benchmark,
+    ConfigError,
+    LoadSettings,
+    ServerSpec,
+    input_name,
+)
 from raybench.driver import memory_budget
 from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.driver.run_observer import RunObserver
@@ -42,7 +52,7 @@ def check(benchmark: Benchmark, access: Access, progress: RunObserver) -> None:
     if any(server.kind == "local" or server.is_ours for server in benchmark.servers):
         _export_missing(benchmark, progress)
         for entry in _models_there(benchmark):
-            for signature in {each.signature for each in benchmark.variants if entry.name in each.model}:
+            for signature in {each.signature for each in benchmark.loads if entry.name in each.model}:
                 _check_model(entry, signature, benchmark)
 
 
@@ -78,9 +88,9 @@ def _check_url(server: ServerSpec, benchmark: Benchmark, access: Access) -> None
     """Ask a server that runs already whether it is one, and has the models and the signature."""
     if server.url is None:
         return
-    asked = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
+    asked = {(model, load.signature, load.batch_size) for load in benchmark.loads for model in load.model}
     if benchmark.calibrate and server.kind == "triton":
-        asked.add((ECHO, benchmark.signature, benchmark.batch_size))
+        asked |= {(ECHO, load.signature, load.batch_size) for load in benchmark.loads}
     for model, signature, batch_size in sorted(asked):
         try:
             client = connect(
@@ -100,13 +110,13 @@ def _check_url(server: ServerSpec, benchmark: Benchmark, access: Access) -> None
 
 def _check_shared_memory(benchmark: Benchmark) -> None:
     """Refuse a Triton on another host, and payloads for which the host's shared memory has no room."""
-    shared = [load for load in benchmark.variants if load.shared_memory == "system"]
+    shared = [load for load in benchmark.loads if load.shared_memory == "system"]
     if not shared:
         return
     url = benchmark.url.get("triton")
     if url and not is_here(url):
         raise ConfigError(f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run there")
-    needed_mib = max(memory_budget.images_of(load) * _bytes_at_most(load) for load in shared) / 2**20
+    needed_mib = max(memory_budget.images_of(benchmark, load) * _bytes_at_most(load) for load in shared) / 2**20
     there_mib = shutil.disk_usage(shared_memory.FOLDER).free / 2**20 if shared_memory.FOLDER.is_dir() else 0.0
     if needed_mib > there_mib:
         raise ConfigError(
@@ -115,7 +125,7 @@ def _check_shared_memory(benchmark: Benchmark) -> None:
         )
 
 
-def _bytes_at_most(load: Benchmark) -> int:
+def _bytes_at_most(load: LoadSettings) -> int:
     """Of an image in a request; how small its JPEG file will be is not known yet."""
     return 0 if load.signature == JPEGS else IMAGE_BYTES
 

@@ -85,7 +85,7 @@ class _Climb:
     def _started_for(self) -> Benchmark:
         """This model alone, and the first step: a server that starts for one value starts for every value."""
         first_step = at(self._stage.shared.benchmark, self._goal.variable, self._goal.steps[0])
-        return replace(first_step, model=self._first.cell.models)
+        return first_step.with_loads(first_step.loads[0].changed(model=self._first.cell.models))
 
     def _kept(self, observed: Observed) -> Observed:
         trial = summarize_trial(observed.record, observed.samples, observed.telemetry)

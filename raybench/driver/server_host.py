@@ -120,7 +120,7 @@ def _on(node: Node) -> Any:
 
 def _absolute(benchmark: Benchmark) -> Benchmark:
     """For who has another working directory."""
-    return replace(benchmark, models=str(Path(benchmark.models).resolve()))
+    return benchmark.model_copy(update={"models": str(Path(benchmark.models).resolve())})
 
 
 def _answer(answer: Any, timeout_s: float, node: Node) -> Any:

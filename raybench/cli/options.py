@@ -32,7 +32,7 @@ def _option(setting: Setting, *, is_listed: bool) -> Callable[[Command], Command
         f"--{word}",
         multiple=_is_repeatable(setting),
         type=_type(setting, is_listed=is_listed),
-        metavar=setting.unit.upper() if setting.unit else None,
+        metavar=_metavar(setting),
         help=_help(setting),
     )
 
@@ -41,6 +41,13 @@ def _type(setting: Setting, *, is_listed: bool) -> click.ParamType | type[str] |
     if setting.flag.is_menu:
         return click.Choice(setting.choices)
     return str if is_listed or setting.is_list else setting.kind
+
+
+def _metavar(setting: Setting) -> str | None:
+    """What stands for the value in the help; None: click names the type."""
+    if setting.choices:
+        return f"[{'|'.join(setting.choices)}]"
+    return setting.unit.upper() if setting.unit else None
 
 
 def _is_repeatable(setting: Setting) -> bool:

@@ -108,7 +108,12 @@ def _brief(text: str) -> str:
     return text
 
 
-SomeOf = Annotated[tuple[T, ...], AfterValidator(_named), OneOrList()]  # at least one, each once
+SomeOf = Annotated[
+    tuple[T, ...],
+    Field(json_schema_extra={"minItems": 1, "uniqueItems": True}),
+    AfterValidator(_named),
+    OneOrList(),
+]  # at least one, each once
 AnyOf = Annotated[tuple[T, ...], OneOrList()]
 Text = Annotated[str, AfterValidator(_printable)]
 Name = Annotated[str, AfterValidator(_printable), AfterValidator(_brief)]

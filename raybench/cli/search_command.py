@@ -12,7 +12,7 @@ from raybench.cli.base import WrongInput
 from raybench.cli.measure_and_report import measured
 from raybench.cli.options import benchmark_flags, parse
 from raybench.cli.run_command import show_plan
-from raybench.config import Benchmark, ConfigError, plan, yaml_file
+from raybench.config import SETTINGS, Benchmark, ConfigError, plan, yaml_file
 
 if TYPE_CHECKING:
     from raybench.config.search_goal import Goal
@@ -31,7 +31,7 @@ _WINDOWS = 2  # a trial has twice the requests that its percentile needs: some l
 
 @click.command()
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@partial(benchmark_flags, number=str)
+@partial(benchmark_flags, listed=_LISTS)
 @click.option("--until-oom", is_flag=True, help="Climb a list until memory runs out: find the last load that held.")
 @click.option("--latency-threshold", metavar="EXPR", help="Find the highest load that keeps it, such as p99<100ms.")
 @click.option("--request-rate-range", metavar="LO:HI", help="Requests a second to search, in an open loop.")
@@ -134,7 +134,7 @@ def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchm
     for name, remedy in _REFUSED.items():
         if name in asked:
             raise ConfigError(f"{_word(name)} is given; {remedy}")
-    if "local" in asked.get("server", Benchmark.server) and goal.variable in ("workers", "concurrency"):
+    if "local" in asked.get("server", SETTINGS["server"].default) and goal.variable in ("workers", "concurrency"):
         raise ConfigError(
             f"server is local; it has one worker and one lane, so there is no {goal.variable} to search: use -s triton"
         )
@@ -158,13 +158,13 @@ def _needed(goal: "Goal") -> int:
 
 def _request_count(goal: "Goal", asked: dict[str, Any]) -> int:
     """Long enough for the percentile, and for every lane of the highest step."""
-    widest = {"workers": Benchmark.workers, "concurrency": 1, **asked, goal.variable: goal.steps[-1]}
+    widest = {"workers": SETTINGS["workers"].default, "concurrency": 1, **asked, goal.variable: goal.steps[-1]}
     lanes = widest["workers"] if goal.variable == "request_rate" else widest["workers"] * widest["concurrency"]
     return int(max(_LEAST_REQUESTS, _WINDOWS * _needed(goal), _WINDOWS * lanes))
 
 
 def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
-    count, needed = benchmark.request_count, _needed(goal)
+    count, needed = benchmark.loads[0].request_count, _needed(goal)
     if count is not None and count < needed:
         raise ConfigError(f"request-count is {count}; {goal.threshold} needs {needed} requests: send at least as many")
 

@@ -94,12 +94,7 @@ def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any], s
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
     folder = _new_folder(Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z")
-    resolved = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(benchmark).items()}
-    resolved["loads"] = [
-        {key: list(value) if isinstance(value, tuple) else value for key, value in load.items()}
-        for load in benchmark.loads
-    ]
-    _write(folder / "benchmark.yaml", yaml.safe_dump(resolved, sort_keys=False).encode())
+    _write(folder / "benchmark.yaml", yaml.safe_dump(benchmark.written(), sort_keys=False).encode())
     if search:
         _write_json(folder / _SEARCH, asdict(search))
     environment = {**_environment(), **facts}

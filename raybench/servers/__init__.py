@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from raybench.clients.grpc.connection_credentials import PLAIN, Access
-from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ConfigError, ServerSpec
+from raybench.config import ECHO, IMAGE_PX, Benchmark, ConfigError, ServerSpec
 from raybench.servers import model_server, wheel
 from raybench.servers.served_models import resolved
 from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
@@ -107,7 +107,7 @@ def exposure(server: ServerSpec, bind: str) -> str | None:
 
 def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
     """Who could read the headers that a server is sent, as a sentence; None where nobody on the way can."""
-    if benchmark.transport(server) == IN_PROCESS or benchmark.tls_ca or not benchmark.header:
+    if server.is_in_process or benchmark.tls_ca or not benchmark.header:
         return None
     host = (server.url or "").rpartition(":")[0].strip("[]")
     if host in LOOPBACK:
@@ -149,7 +149,7 @@ def _metrics_url(server: ServerSpec) -> str | None:
 def _triton(server: ServerSpec, benchmark: Benchmark) -> Any:
     from raybench.servers.triton_server import TritonOptions, running_triton
 
-    shapes = {(load.signature, "images", (load.batch_size, IMAGE_PX, IMAGE_PX, 3)) for load in benchmark.variants}
+    shapes = {(load.signature, "images", (load.batch_size, IMAGE_PX, IMAGE_PX, 3)) for load in benchmark.loads}
     options = TritonOptions(
         models_conf=benchmark.models_conf,
         models=tuple(model for model in benchmark.all_models if model != ECHO),
@@ -163,7 +163,7 @@ def _triton(server: ServerSpec, benchmark: Benchmark) -> Any:
 def _tfserving(benchmark: Benchmark) -> Any:
     from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
-    shapes = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
+    shapes = {(model, load.signature, load.batch_size) for load in benchmark.loads for model in load.model}
     options = TfServingOptions(
         models_conf=benchmark.models_conf,
         models=benchmark.all_models,

@@ -15,6 +15,7 @@ from raybench.inputs.dataset import Held, Streamed
 from raybench.inputs.photos import jpegs
 from raybench.models.model_facts import describe_model
 from raybench.models.reference import Reference, ReferenceError
+from raybench.results.records import ModelVerification
 
 _TIMEOUT_S = 30.0
 
@@ -36,11 +37,11 @@ def sample(actors: list[Any], lost: Collection[int], trial: Trial, shards: Seque
     for worker, replies in told(left, "replies", _TIMEOUT_S).items():
         for payload, outputs in replies:
             try:
-                batch = shards[worker].batch(payload, batch_size)[: verification.IMAGES]
+                batch = shards[worker].batch(payload, batch_size)[: verification.ITEMS]
             except RayError:  # they lay on a node that is gone
                 continue
             batch = jpegs(batch, quality) if quality else batch
-            few = {name: array[: verification.IMAGES] for name, array in outputs.items()}
+            few = {name: array[: verification.ITEMS] for name, array in outputs.items()}
             sampled.append(Sampled(models[payload % len(models)], batch, few))
     return sampled
 
@@ -57,7 +58,7 @@ def verified(
     if not benchmark.verify or not sampled or cell.server.kind == "fake" or ECHO in cell.models:
         return None
     say(f"holding the answers of {cell.label} against TensorFlow's")
-    found: dict[str, verification.Verification] = {}
+    found: dict[str, ModelVerification] = {}
     try:
         for model in dict.fromkeys(each.model for each in sampled):
             mine = [each for each in sampled if each.model == model]
@@ -72,7 +73,7 @@ def verified(
     return {"agrees": all(each.agrees for each in found.values()), "reason": None, "models": models}
 
 
-def _record(model: str, found: verification.Verification) -> dict[str, Any]:
+def _record(model: str, found: ModelVerification) -> dict[str, Any]:
     outputs = [{"name": name, "difference": value} for name, value in found.differences.items()]
     plain = {key: value for key, value in asdict(found).items() if key != "differences"}
     return {"model": model, **plain, "difference": found.difference, "outputs": outputs, "has_power": found.has_power}

@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raybench.config import ConfigError
-from raybench.results import results_folder
+from raybench.results import run_info
 
 _ANSWER_S = 300.0  # in which a node may first build the job's runtime environment
 _MISSING = re.compile(r"No module named '([\w.]+)'")
@@ -75,7 +75,7 @@ def check_raybench(nodes: Sequence[Node]) -> None:
         late = named([answers[answer] for answer in silent])
         raise ConfigError(f"the Ray cluster's nodes {late} have not run a task within {_ANSWER_S:.0f} s: end them")
     found = {node: _answer(answer, node) for answer, node in answers.items()}
-    ours = results_folder.version_of("raybench")
+    ours = run_info.version_of("raybench")
     if others := [node for node, theirs in found.items() if None not in (ours, theirs) and theirs != ours]:
         raise ConfigError(
             f"raybench is {found[others[0]]} on the Ray cluster's nodes {named(others)}, and {ours} here: "
@@ -85,7 +85,7 @@ def check_raybench(nodes: Sequence[Node]) -> None:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _version() -> str | None:
-    return results_folder.version_of("raybench")
+    return run_info.version_of("raybench")
 
 
 def _answer(answer: Any, node: Node) -> str | None:

@@ -71,7 +71,7 @@ class Metrics:
         for each in rows["status"].value_counts().to_pylist():
             self._requests.inc(each["counts"], {"status": each["values"]})
         good = samples.succeeded(rows)
-        if images := pc.sum(good["images"]).as_py():
+        if images := pc.sum(good["items"]).as_py():
             self._images.inc(images)
         times_ns = samples.response_ns(good)
         times_ms = (samples.service_ns(good) if times_ns is None else times_ns) / _NS_PER_MS

@@ -12,7 +12,7 @@ from raybench.driver.server_host import serving
 from raybench.driver.session import Stage, keep, staged
 from raybench.driver.trial import measure, not_measured
 from raybench.results import results_folder
-from raybench.results.results_folder import Observed
+from raybench.results.results_folder import ObservedTrial
 from raybench.servers import ServerError, ServerUnavailable
 
 
@@ -27,8 +27,8 @@ def run(
 
     With `resume`, the results folder of a run that was cut off, its finished trials are not measured again.
 
-    Raises ConfigError before any server starts or load is sent, RunError or StoreError where the run cannot go on, and
-    KeyboardInterrupt after the trial that an interrupt cut short has been written.
+    Raises ConfigError before any server starts or load is sent, RunError or ResultsError where the run cannot go on,
+    and KeyboardInterrupt after the trial that an interrupt cut short has been written.
     """
     finished = results_folder.finished(resume) if resume else frozenset()
 
@@ -48,7 +48,7 @@ def run(
             keep(_measure_on_one_server(list(group), stage), stage)
 
 
-def _measure_on_one_server(trials: list[Trial], stage: Stage) -> Iterator[Observed]:
+def _measure_on_one_server(trials: list[Trial], stage: Stage) -> Iterator[ObservedTrial]:
     """The trials of one server in one round, with the server running around them; one that fails is started anew."""
     left, shared = list(trials), stage.shared
     try:

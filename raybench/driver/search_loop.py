@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raybench.analysis.search.evaluation import is_hopeless, point
-from raybench.analysis.search.strategy import BROKE, Point, at, next_value
+from raybench.analysis.search.evaluation import is_futile, point
+from raybench.analysis.search.strategy import BROKE, SearchPoint, at, next_value
 from raybench.analysis.trial_summary import summarize_trial
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Trial
@@ -17,7 +17,7 @@ from raybench.driver.server_host import serving
 from raybench.driver.session import Stage, keep, staged
 from raybench.driver.trial import Run, measure, not_measured
 from raybench.results import results_folder
-from raybench.results.results_folder import Observed
+from raybench.results.results_folder import ObservedTrial
 from raybench.servers import Running, ServerError, ServerUnavailable
 
 
@@ -44,9 +44,9 @@ class _Climb:
 
     def __init__(self, first: Trial, goal: Goal, stage: Stage) -> None:
         self._first, self._goal, self._stage = first, goal, stage
-        self._points: tuple[Point, ...] = ()
+        self._points: tuple[SearchPoint, ...] = ()
 
-    def trials(self) -> Iterator[Observed]:
+    def trials(self) -> Iterator[ObservedTrial]:
         """Measured as the points before them have it; the server is started anew after memory ran out, or it ended."""
         while (trial := self._next()) is not None:
             server_spec, shared = trial.cell.server, self._stage.shared
@@ -59,7 +59,7 @@ class _Climb:
                 status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
                 yield self._kept(not_measured(trial, shared.benchmark, status=status, reason=str(error)))
 
-    def _on_one_server(self, server: Running) -> Iterator[Observed]:
+    def _on_one_server(self, server: Running) -> Iterator[ObservedTrial]:
         while server.failure() is None and (trial := self._next()) is not None:
             self._stage.shared.progress.start(trial)
             shards = self._stage.pictures.dealt(trial.cell.load.workers)
@@ -70,7 +70,7 @@ class _Climb:
     def _shared(self, trial: Trial) -> Run:
         """A point ends as soon as it is hopeless; one that is repeated, because it decides, is measured whole."""
         shared = self._stage.shared
-        return replace(shared, is_enough=partial(is_hopeless, self._goal)) if trial.round == 1 else shared
+        return replace(shared, is_enough=partial(is_futile, self._goal)) if trial.round == 1 else shared
 
     def _next(self) -> Trial | None:
         """The trial of the next value, in a round for each time that the value was measured."""
@@ -87,7 +87,7 @@ class _Climb:
         first_step = at(self._stage.shared.benchmark, self._goal.variable, self._goal.steps[0])
         return replace(first_step, model=self._first.cell.models)
 
-    def _kept(self, observed: Observed) -> Observed:
+    def _kept(self, observed: ObservedTrial) -> ObservedTrial:
         trial = summarize_trial(observed.record, observed.samples, observed.telemetry)
         self._points += (point(self._goal, trial, observed.record, observed.samples),)
         return observed

@@ -20,8 +20,8 @@ from raybench.driver.recorders import Recorders, recorders
 from raybench.driver.run_observer import RunObserver
 from raybench.driver.trial import Run
 from raybench.models.reference import Reference
-from raybench.results import results_folder
-from raybench.results.results_folder import Observed, StoreError
+from raybench.results import ResultsError, results_folder
+from raybench.results.results_folder import ObservedTrial
 
 _LONGEST_ERROR = 500
 _MOST_NAMED = 5
@@ -94,11 +94,11 @@ def _opened(
     try:
         yield Stage(shared, pictures)
     finally:
-        with suppress(StoreError):  # a full disk has been told by then
+        with suppress(ResultsError):  # a full disk has been told by then
             results_folder.finish(folder)
 
 
-def keep(trials: Iterable[Observed], stage: Stage) -> None:
+def keep(trials: Iterable[ObservedTrial], stage: Stage) -> None:
     """Write each trial before the next begins; an interrupt is raised after the trial that it cut short is written.
 
     Raises LostError where a worker was lost and the run shall stop then.

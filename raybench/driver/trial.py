@@ -35,7 +35,7 @@ from raybench.inputs.dataset import Held, Streamed
 from raybench.models.model_facts import describe_model
 from raybench.models.reference import Reference
 from raybench.results import results_folder, samples
-from raybench.results.results_folder import Observed
+from raybench.results.results_folder import ObservedTrial
 from raybench.servers import Running, ServerError, facts
 from raybench.telemetry.telemetry_schema import DRAINED, LOAD, SCHEMA, WARM
 from raybench.worker.feed import LONGEST_WAIT_S, encoded_bytes
@@ -81,7 +81,7 @@ class Crew:
     model_version: int | None
 
 
-def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed:
+def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> ObservedTrial:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
     gathered, telemetry, answers = Gathered(), NOWHERE, list[Sampled]()
     record = {
@@ -96,7 +96,7 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
                 record["model"] |= {"version": crew.model_version}
             record["placement"] = {"nodes": len(alive()), "server_node_id": crew.server_node_id}
             record["server"] = with_effective(trial, server, record["model"], crew.actors[0])
-            results_folder.announce(run.folder, {**record, "workers": crew.facts})
+            results_folder.write_running(run.folder, {**record, "workers": crew.facts})
             with counting(trial, server) as count:
                 try:
                     crew.recorder.enter(LOAD)
@@ -121,15 +121,15 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
     except KeyboardInterrupt:
         status, reason = "interrupted", "interrupted from outside; what was measured until then is kept"
     record |= {"ended": _now(), "status": status, "reason": reason, "telemetry": telemetry.facts}
-    return Observed(record=record, samples=samples.merge(gathered.tables), telemetry=telemetry.rows)
+    return ObservedTrial(record=record, samples=samples.merge(gathered.tables), telemetry=telemetry.rows)
 
 
-def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str) -> Observed:
+def not_measured(trial: Trial, benchmark: Benchmark, *, status: str, reason: str) -> ObservedTrial:
     """The row of a trial whose server could not be had (skipped) or did not start (failed)."""
     server = Running(url="", facts=facts(trial.cell.server))
     when = {"started": _now(), "ended": _now()}
     record = {**_identity(trial, benchmark, server), **when, "status": status, "reason": reason}
-    return Observed(record=record, samples=samples.merge([]), telemetry=SCHEMA.empty_table())
+    return ObservedTrial(record=record, samples=samples.merge([]), telemetry=SCHEMA.empty_table())
 
 
 @contextmanager

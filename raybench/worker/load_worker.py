@@ -330,7 +330,7 @@ class Worker:
                     woke_ns=anchor + woke,
                     sent_ns=anchor + sent,
                     done_ns=anchor + done,
-                    images=task.cell.load.batch_size,
+                    items=task.cell.load.batch_size,
                     sent_bytes=request.size,
                     received_bytes=reply.received_bytes,
                     status=reply.status,

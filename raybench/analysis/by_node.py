@@ -1,14 +1,15 @@
 """One observed trial -> from which nodes its load came, and whether the server was on one of them; pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from raybench.analysis.window import Window, share_in
 from raybench.results import samples
+from raybench.results.records import TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +20,11 @@ class NodeLoad:
     node: str
     workers: tuple[int, ...]
     requests_per_s: float | None
-    images_per_s: float | None
+    inferences_per_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class NodeBreakdown:
     """`nodes` is how many the Ray cluster had; the server's node is None where it is in none of them, or scripted."""
 
     nodes: int
@@ -36,27 +37,25 @@ class Placement:
         return tuple(n for load in self.loads if load.node_id == self.server_node_id for n in load.workers)
 
 
-def placement(record: Mapping[str, Any], measured: pa.Table, window: samples.Window | None) -> Placement | None:
+def node_breakdown(record: TrialRecord, measured: pa.Table, window: Window | None) -> NodeBreakdown | None:
     """Of a trial whose samples and window are on one clock; None where it was not noted."""
-    facts = record.get("placement")
+    facts = record.placement
     if facts is None:
         return None
-    crew = sorted(record.get("workers", ()), key=lambda worker: (worker["node"], worker["node_id"], worker["worker"]))
-    by_node = groupby(crew, key=lambda worker: (worker["node_id"], worker["node"]))
-    loads = (_load(*node, [each["worker"] for each in there], measured, window) for node, there in by_node)
-    return Placement(nodes=facts["nodes"], server_node_id=facts["server_node_id"], loads=tuple(loads))
+    crew = sorted(record.workers, key=lambda worker: (worker.node, worker.node_id, worker.worker))
+    by_node = groupby(crew, key=lambda worker: (worker.node_id, worker.node))
+    loads = (_load(*node, [each.worker for each in there], measured, window) for node, there in by_node)
+    return NodeBreakdown(nodes=facts.nodes, server_node_id=facts.server_node_id, loads=tuple(loads))
 
 
-def _load(
-    node_id: str, node: str, workers: Iterable[int], measured: pa.Table, window: samples.Window | None
-) -> NodeLoad:
+def _load(node_id: str, node: str, workers: Iterable[int], measured: pa.Table, window: Window | None) -> NodeLoad:
     numbers = tuple(workers)
-    requests_per_s = images_per_s = None
+    requests_per_s = inferences_per_s = None
     if window:
         is_theirs = samples.is_ok(measured) & np.isin(measured["worker"].to_numpy(), numbers)
-        share = np.where(is_theirs, samples.share_in(measured, window), 0.0)
+        share = np.where(is_theirs, share_in(measured, window), 0.0)
         requests_per_s = float(share.sum() / window.seconds)
-        images_per_s = float(share @ measured["images"].to_numpy()) / window.seconds
+        inferences_per_s = float(share @ measured["items"].to_numpy()) / window.seconds
     return NodeLoad(
-        node_id=node_id, node=node, workers=numbers, requests_per_s=requests_per_s, images_per_s=images_per_s
+        node_id=node_id, node=node, workers=numbers, requests_per_s=requests_per_s, inferences_per_s=inferences_per_s
     )

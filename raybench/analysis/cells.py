@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import stdtrit
 
-from raybench.analysis.trial_summary import CONFIDENCE, TrialSummary
+from raybench.analysis import units
+from raybench.analysis.latency import CONFIDENCE
+from raybench.analysis.trial_summary import TrialSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +23,17 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class CellSummary:
-    """A row of the table: one endpoint under one load, over its rounds."""
+    """A row of the table: one endpoint under one load, over its rounds; `unit` is images or inferences."""
 
     cell: str
     label: str
     model: str
     status: str
     reason: str | None
+    unit: str
     offered_rps: float | None
     achieved_rps: Interval | None
-    images_per_s: Interval | None
+    inferences_per_s: Interval | None
     job_s: Interval | None
     p50_ms: float | None
     p90_ms: float | None
@@ -64,16 +67,17 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
 def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
     good = counted(rounds)
     bad = next((trial for trial in rounds if trial.status != "ok"), None)
-    latencies = [each for trial in good if (each := trial.response_ms or trial.service_ms)]
+    latencies = [each for trial in good if (each := trial.latency_ms)]
     return CellSummary(
         cell=name,
         label=rounds[0].label,
-        model=rounds[0].model["name"],
+        model=rounds[0].model.name,
         status=bad.status if bad else "ok",
         reason=bad.reason if bad else None,
-        offered_rps=rounds[0].load["offered_rps"],
+        unit=units.common(trial.unit for trial in rounds),
+        offered_rps=rounds[0].load.offered_rps,
         achieved_rps=interval(trial.achieved_rps for trial in good if trial.achieved_rps is not None),
-        images_per_s=interval(trial.throughput.images_per_s for trial in good if trial.throughput),
+        inferences_per_s=interval(trial.throughput.inferences_per_s for trial in good if trial.throughput),
         job_s=interval(trial.job_s for trial in good if trial.job_s is not None),
         p50_ms=mean(each.p50 for each in latencies),
         p90_ms=mean(each.p90 for each in latencies),

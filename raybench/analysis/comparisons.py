@@ -8,7 +8,8 @@ import numpy as np
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from raybench.analysis.cells import interval
-from raybench.analysis.trial_summary import CONFIDENCE, PERCENTILES, TrialSummary
+from raybench.analysis.latency import CONFIDENCE, PERCENTILES
+from raybench.analysis.trial_summary import TrialSummary
 
 POWER = 0.8
 THROUGHPUT = "throughput"
@@ -31,6 +32,7 @@ class Comparison:
     model: str
     base: str
     server: str
+    unit: str
     batch_size: int
     base_in_flight: int
     in_flight: int
@@ -63,8 +65,8 @@ def pairs(trials: Iterable[TrialSummary], baseline: str | None = None) -> tuple[
     """
     cells: dict[tuple[bool, str, str, int], dict[str, dict[int, TrialSummary]]] = {}
     for trial in filter(_is_comparable, trials):
-        is_fake = trial.server["kind"] == "fake"
-        alike = (is_fake, trial.model["name"], trial.signature, trial.load["batch_size"])
+        is_fake = trial.server.kind == "fake"
+        alike = (is_fake, trial.model.name, trial.signature, trial.load.batch_size)
         cells.setdefault(alike, {}).setdefault(trial.cell, {})[trial.round] = trial
     return tuple(pair for _, each in sorted(cells.items()) for pair in _paired(list(each.values()), baseline))
 
@@ -111,7 +113,7 @@ def detectable_ratio(scatter: float, rounds: int, *, level: float = 1 - CONFIDEN
 
 
 def _paired(cells: list[_Rounds], baseline: str | None) -> Iterator[Pair]:
-    ordered = sorted(cells, key=lambda rounds: (_any(rounds).label, _any(rounds).load["in_flight"]))
+    ordered = sorted(cells, key=lambda rounds: (_any(rounds).label, _any(rounds).load.in_flight))
     against = _against([_any(rounds) for rounds in ordered], baseline)
     bases = {_lanes(rounds): rounds for rounds in ordered if _any(rounds).label == against}
     only = next(iter(bases.values())) if len(bases) == 1 else None
@@ -128,16 +130,16 @@ def _against(there: Sequence[TrialSummary], baseline: str | None) -> str:
 
 
 def _names(trial: TrialSummary) -> tuple[str, str]:
-    return trial.label, trial.server["kind"]
+    return trial.label, trial.server.kind
 
 
 def _any(rounds: _Rounds) -> TrialSummary:
     return next(iter(rounds.values()))
 
 
-def _lanes(rounds: _Rounds) -> tuple[int, int]:
+def _lanes(rounds: _Rounds) -> tuple[int, int | None]:
     load = _any(rounds).load
-    return load["workers"], load["concurrency"]
+    return load.workers, load.concurrency
 
 
 def _is_comparable(trial: TrialSummary) -> bool:
@@ -151,14 +153,14 @@ def is_whole(trial: TrialSummary) -> bool:
 
 
 def _is_closed(trial: TrialSummary) -> bool:
-    return bool(trial.load["arrivals"] == "closed")
+    return trial.load.arrivals == "closed"
 
 
 def value_of(metric: str, trial: TrialSummary) -> float | None:
-    """Images/s, or milliseconds; None where a trial does not have it, or its sample does not support it."""
+    """Inferences/s, or milliseconds; None where a trial does not have it, or its sample does not support it."""
     if metric == THROUGHPUT:
-        return trial.throughput.images_per_s if trial.throughput else None
-    latency = trial.response_ms or trial.service_ms
+        return trial.throughput.inferences_per_s if trial.throughput else None
+    latency = trial.latency_ms
     value: float | None = getattr(latency, metric) if latency else None
     return value
 
@@ -177,12 +179,13 @@ def _compared(metric: str, pair: Pair, logs: np.ndarray, family: int) -> Compari
     low, high = (None if v is None else float(np.exp(v)) for v in ((found.low, found.high) if found else (None, None)))
     return Comparison(
         metric=metric,
-        model=server.model["name"],
+        model=server.model.name,
         base=base.label,
         server=server.label,
-        batch_size=server.load["batch_size"],
-        base_in_flight=base.load["in_flight"],
-        in_flight=server.load["in_flight"],
+        unit=server.unit,
+        batch_size=server.load.batch_size,
+        base_in_flight=base.load.in_flight,
+        in_flight=server.load.in_flight,
         ratio=float(np.exp(logs.mean())),
         low=low,
         high=high,

@@ -1,13 +1,13 @@
 """Telemetry and statistics of one trial -> what its server cost: memory, CPU, time inside; pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raybench.results.records import StatisticsRecord, WorkerRecord
 from raybench.telemetry.telemetry_schema import (
     BASELINE,
     DRAINED,
@@ -31,7 +31,7 @@ _LEAST_CPU_S = 0.2  # the kernel counts in steps of 10 ms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class MemoryMoment:
     """Memory at one moment, MiB; None is not known.
 
     `rss_mib` and `pss_mib` of the server's process tree, `host_mib` in use on its host, `gpu_mib` in use on that host's
@@ -46,35 +46,43 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ledger:
-    """Before the server was started; loaded, before anything was sent; warmed up; under load; after it."""
-
-    baseline: Held
-    idle: Held
-    warm: Held
-    mean: Held
-    peak: Held
-    drained: Held
-
-
-@dataclass(frozen=True, kw_only=True)
 class Memory:
-    """The ledger, and of it what readers look for first: RSS of the server's process tree, and the GPUs' peak."""
+    """Before the server was started; loaded, before anything was sent; warmed up; under load; after it.
 
-    baseline_mib: float | None
-    idle_mib: float | None
-    peak_mib: float | None
-    gpu_peak_mib: float | None
-    ledger: Ledger
+    The properties are what readers look for first: RSS of the server's process tree, and the GPUs' peak.
+    """
+
+    baseline: MemoryMoment
+    idle: MemoryMoment
+    warm: MemoryMoment
+    mean: MemoryMoment
+    peak: MemoryMoment
+    drained: MemoryMoment
+
+    @property
+    def baseline_mib(self) -> float | None:
+        return self.baseline.rss_mib
+
+    @property
+    def idle_mib(self) -> float | None:
+        return self.idle.rss_mib
+
+    @property
+    def peak_mib(self) -> float | None:
+        return self.peak.rss_mib
+
+    @property
+    def gpu_peak_mib(self) -> float | None:
+        return self.peak.gpu_mib
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cpu:
-    """CPU seconds under load, of the server's process tree and of the workers; images answered per the former."""
+    """CPU seconds under load, of the server's process tree and of the workers; items answered per the former."""
 
     server_s: float | None
     workers_s: float | None
-    images_per_cpu_s: float | None
+    items_per_cpu_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +104,11 @@ class ServerTime:
 
 
 def memory(rows: pa.Table, *, beside_mib: float | None) -> Memory:
-    """The ledger of a trial; `beside_mib` is what the server's process holds for the client, once that is encoded.
+    """The memory of a trial; `beside_mib` is what the server's process holds for the client, once that is encoded.
 
     Where that is None it comes and goes, and the process's memory is not known from then on.
     """
-    ledger = Ledger(
+    return Memory(
         baseline=_held(rows, BASELINE, last),
         idle=_held(rows, IDLE, last),
         warm=_held(rows, WARM, last, beside_mib),
@@ -108,51 +116,46 @@ def memory(rows: pa.Table, *, beside_mib: float | None) -> Memory:
         peak=_held(rows, LOAD, np.max, beside_mib),
         drained=_held(rows, DRAINED, last, beside_mib),
     )
-    return Memory(
-        baseline_mib=ledger.baseline.rss_mib,
-        idle_mib=ledger.idle.rss_mib,
-        peak_mib=ledger.peak.rss_mib,
-        gpu_peak_mib=ledger.peak.gpu_mib,
-        ledger=ledger,
-    )
 
 
-def cpu(rows: pa.Table, workers: tuple[Mapping[str, Any], ...], images: int) -> Cpu:
-    """From the gate to the last reply, in which so many images were answered."""
+def cpu(rows: pa.Table, workers: tuple[WorkerRecord, ...], items: int) -> Cpu:
+    """From the gate to the last reply, in which so many items were answered."""
     server_s = grown_under_load(rows, PROCESS, "cpu_s")
-    workers_s = [worker["cpu_s"] for worker in workers]
+    workers_s = [worker.cpu_s for worker in workers if worker.cpu_s is not None]
     return Cpu(
         server_s=server_s,
-        workers_s=sum(workers_s) if workers_s and None not in workers_s else None,
-        images_per_cpu_s=images / server_s if server_s and server_s >= _LEAST_CPU_S and images else None,
+        workers_s=sum(workers_s) if workers and len(workers_s) == len(workers) else None,
+        items_per_cpu_s=items / server_s if server_s and server_s >= _LEAST_CPU_S and items else None,
     )
 
 
 def server_time(
-    statistics: Mapping[str, Any] | None, service_ns: np.ndarray, *, hands_over: bool = False
+    statistics: StatisticsRecord | None, service_ns: np.ndarray, *, hands_over: bool = False
 ) -> ServerTime | None:
     """By the server's own statistics, and the service times of the measured successes.
 
     None where either is missing, or the former are told too coarsely.
     """
-    if not statistics or not statistics.get("success") or len(service_ns) == 0:
+    if statistics is None or not statistics.counted.success or len(service_ns) == 0:
         return None
-    counted, service = statistics["success"], float(service_ns.mean()) / 1e6
-    if statistics.get("step_ns", 0) / counted / 1e6 > _COARSEST * service:
+    counted, service = statistics.counted, float(service_ns.mean()) / 1e6
+    if counted.step_ns / counted.success / 1e6 > _COARSEST * service:
         return None
-    sums_ns = {stage: statistics.get(f"{stage}_ns") for stage in _STAGES}
-    stages = {stage: None if ns is None else ns / counted / 1e6 for stage, ns in sums_ns.items()}
+    sums_ns = {stage: getattr(counted, f"{stage}_ns") for stage in _STAGES}
+    stages = {stage: None if ns is None else ns / counted.success / 1e6 for stage, ns in sums_ns.items()}
     if hands_over:
         return ServerTime(service=service, overhead=None, **{**stages, "compute_infer": None, "compute_output": None})
     overhead = service - sum(ms for ms in stages.values() if ms is not None)
     return ServerTime(service=service, overhead=overhead, **stages)
 
 
-def _held(rows: pa.Table, phase: str, how: Callable[[np.ndarray], float], beside_mib: float | None = 0.0) -> Held:
+def _held(
+    rows: pa.Table, phase: str, how: Callable[[np.ndarray], float], beside_mib: float | None = 0.0
+) -> MemoryMoment:
     tree, processes = of(rows, PROCESS, phase), of(rows, GPU_PROCESS, phase)
     rss_mib = reduced(tree, "rss_mib", how)
     pss_mib = reduced(tree, "pss_mib", how) if how is last else None
-    return Held(
+    return MemoryMoment(
         rss_mib=None if rss_mib is None or beside_mib is None else rss_mib - beside_mib,
         pss_mib=None if pss_mib is None or beside_mib is None else pss_mib - beside_mib,
         host_mib=reduced(of(rows, HOST, phase), "host_used_mib", how),

@@ -1,14 +1,14 @@
 """Telemetry of one trial -> the conditions under which it was measured; pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.results.samples import Window
+from raybench.analysis.window import Window
+from raybench.results.records import ProblemRecord, TelemetryRecord
 from raybench.telemetry.telemetry_schema import (
     BASELINE,
     GPU,
@@ -28,7 +28,7 @@ _FEWEST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class TelemetryProblem:
     """What could not be read; `at_s` is when, after the first request was sent, or before it where negative."""
 
     at_s: float | None
@@ -37,7 +37,7 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conditions:
+class HostConditions:
     """None is not known, `node` None that nobody read the server's host.
 
     `gpu_utilization_pct` is the busiest GPU's mean in the window; `sm_clock_drop` the largest fall of a GPU's SM clock
@@ -51,30 +51,30 @@ class Conditions:
     sm_clock_drop: float | None
     gpu_shared_with: tuple[str, ...] | None
     swapped_mib: float | None
-    problems: tuple[Problem, ...]
+    problems: tuple[TelemetryProblem, ...]
 
 
-def conditions(
-    facts: Mapping[str, Any] | None, rows: pa.Table, window: Window | None, first_sent_ns: int | None
-) -> Conditions | None:
+def host_conditions(
+    facts: TelemetryRecord | None, rows: pa.Table, window: Window | None, first_sent_ns: int | None
+) -> HostConditions | None:
     """Of a trial whose window and first send are on the clock of the rows; None where nothing was recorded."""
     if facts is None:
         return None
     gpus = by_id(_inside(of(rows, GPU, LOAD), window))
-    return Conditions(
-        node=facts["node"],
-        gpu_source=facts["gpu_source"],
+    return HostConditions(
+        node=facts.node,
+        gpu_source=facts.gpu_source,
         gpu_utilization_pct=_most(_mean(gpu["gpu_utilization_pct"]) for gpu in gpus),
         sm_clock_drop=_most(map(_clock_drop, gpus)),
         gpu_shared_with=_others(rows),
         swapped_mib=grown_under_load(rows, HOST, "swapped_mib"),
-        problems=tuple(_problem(problem, first_sent_ns) for problem in facts["problems"]),
+        problems=tuple(_problem(problem, first_sent_ns) for problem in facts.problems),
     )
 
 
-def _problem(problem: Mapping[str, Any], first_sent_ns: int | None) -> Problem:
-    at_s = None if first_sent_ns is None else (problem["time_ns"] - first_sent_ns) / 1e9
-    return Problem(at_s=at_s, source=problem["source"], text=problem["text"])
+def _problem(problem: ProblemRecord, first_sent_ns: int | None) -> TelemetryProblem:
+    at_s = None if first_sent_ns is None else (problem.time_ns - first_sent_ns) / 1e9
+    return TelemetryProblem(at_s=at_s, source=problem.source, text=problem.text)
 
 
 def _inside(rows: pa.Table, window: Window | None) -> pa.Table:

@@ -10,8 +10,8 @@ from raybench.config.threshold import ERROR_RATE, MEMORY, THROUGHPUT, Threshold
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """One threshold and one row. `value` is in ms, images/s, MiB or a share of requests; None is not known.
+class ThresholdOutcome:
+    """One threshold and one row. `value` is in ms, inferences/s, MiB or a share of requests; None is not known.
 
     What is not known does not meet a threshold. `is_met` is None where the server was skipped.
     """
@@ -24,7 +24,9 @@ class Outcome:
     is_met: bool | None
 
 
-def judge(texts: Sequence[str], cells: Iterable[CellSummary], trials: Iterable[TrialSummary]) -> tuple[Outcome, ...]:
+def evaluate_thresholds(
+    texts: Sequence[str], cells: Iterable[CellSummary], trials: Iterable[TrialSummary]
+) -> tuple[ThresholdOutcome, ...]:
     """Every threshold against every row: means over rounds as the table has them, of all requests for an error rate."""
     asked = [found for text in texts if (found := config.threshold(text))]
     by_id = {trial.id: trial for trial in trials}
@@ -32,10 +34,10 @@ def judge(texts: Sequence[str], cells: Iterable[CellSummary], trials: Iterable[T
     return tuple(_outcome(each, cell, rounds) for each in asked for cell, rounds in rows)
 
 
-def _outcome(asked: Threshold, cell: CellSummary, rounds: list[TrialSummary]) -> Outcome:
+def _outcome(asked: Threshold, cell: CellSummary, rounds: list[TrialSummary]) -> ThresholdOutcome:
     is_skipped = all(trial.status == "skipped" for trial in rounds)
     value = None if is_skipped else _value(asked.metric, cell, rounds)
-    return Outcome(
+    return ThresholdOutcome(
         threshold=asked.text,
         cell=cell.cell,
         label=cell.label,
@@ -47,11 +49,11 @@ def _outcome(asked: Threshold, cell: CellSummary, rounds: list[TrialSummary]) ->
 
 def _value(metric: str, cell: CellSummary, rounds: list[TrialSummary]) -> float | None:
     if metric == THROUGHPUT:
-        return cell.images_per_s.mean if cell.images_per_s else None
+        return cell.inferences_per_s.mean if cell.inferences_per_s else None
     if metric == ERROR_RATE:
         attempted = sum(trial.requests.attempted for trial in rounds)
         return sum(trial.requests.failed for trial in rounds) / attempted if attempted else None
     if metric == MEMORY:
         return cell.memory_peak_mib
-    latencies = [each for trial in counted(rounds) if (each := trial.response_ms or trial.service_ms)]
+    latencies = [each for trial in counted(rounds) if (each := trial.latency_ms)]
     return mean(getattr(each, metric) for each in latencies)

@@ -38,14 +38,14 @@ def compare(base: Path, new: Path, fail_on: tuple[str, ...], kind: str) -> None:
     raybench compare results/main-20260101T120000Z results/mine-20260102T120000Z --fail-on 'throughput<0.95'
     """
     from raybench.report import run_comparison as report
-    from raybench.results.results_folder import StoreError
+    from raybench.results import ResultsError
 
     try:
         compared = report.compare(base, new, fail_on)
-    except (ConfigError, StoreError) as error:
+    except (ConfigError, ResultsError) as error:
         raise WrongInput(str(error)) from error
     if kind == "text":
-        report.print_compared(terminal(), compared)
+        report.print_comparison(terminal(), compared)
     else:
         written = {"markdown": report.markdown, "json": report.as_json, "junit": report.as_junit}[kind]
         click.echo(written(compared), nl=False)

@@ -17,7 +17,7 @@ def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]]
     """Call `drive(progress, on_folder)` and report; the exit code so far, and the summary if there is one."""
     from raybench.cli.progress.live import progress
     from raybench.driver.session import RunError
-    from raybench.results.results_folder import StoreError
+    from raybench.results import ResultsError
 
     console = terminal()
     status = 0
@@ -35,7 +35,7 @@ def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]]
         raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (RunError, StoreError) as error:
+    except (RunError, ResultsError) as error:
         click.echo(f"Error: {error}", err=True)
         status = 1
     return status, _reported(console, folders[0]) if folders else None

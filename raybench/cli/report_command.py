@@ -28,16 +28,16 @@ def report(folder: Path, kind: str) -> None:
     \b
     raybench report results/run-20260101T120000Z --format markdown
     """
-    from raybench.results.results_folder import StoreError
+    from raybench.results import ResultsError
 
     try:
         print_summary(terminal(), folder, kind)
-    except StoreError as error:
+    except ResultsError as error:
         raise WrongInput(str(error)) from error
 
 
 def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
-    """Print a results folder in one format, and renew its summary.json; raises StoreError."""
+    """Print a results folder in one format, and renew its summary.json; raises ResultsError."""
     from raybench.report import report as derive
     from raybench.report import save
 
@@ -58,11 +58,11 @@ def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
 
 def warned(write: Callable[[], Any]) -> Any:
     """What is written beside what was asked for; where that cannot be, a line on stderr says so."""
-    from raybench.results.results_folder import StoreError
+    from raybench.results import ResultsError
 
     try:
         return write()
-    except StoreError as error:
+    except ResultsError as error:
         click.echo(f"warning: {error}", err=True)
 
 

@@ -151,7 +151,7 @@ def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchm
 
 
 def _needed(goal: "Goal") -> int:
-    from raybench.analysis.trial_summary import PERCENTILES, samples_needed
+    from raybench.analysis.latency import PERCENTILES, samples_needed
 
     return samples_needed(PERCENTILES[goal.percentile]) if goal.percentile else 0
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
+from raybench.analysis import units
+from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.report import Summary
 
 _DASH = "–"
 _MOMENTS = {"before": "baseline", "loaded": "idle", "warm": "warm", "mean": "mean", "peak": "peak", "after": "drained"}
@@ -19,7 +20,7 @@ _STAGES = {
 }
 
 
-class Sheet(NamedTuple):
+class ReportTable(NamedTuple):
     """A table: its title, the names of its columns, and how many of these, at the left, are words."""
 
     title: str
@@ -28,7 +29,7 @@ class Sheet(NamedTuple):
     rows: list[tuple[str, ...]]
 
 
-def sheets(summary: Summary, names: Mapping[str, str]) -> list[Sheet]:
+def cost_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]:
     """The tables of a run, for cells by their names; a search has its curve instead, and who costs nothing has none."""
     if summary.search is not None:
         return []
@@ -36,15 +37,22 @@ def sheets(summary: Summary, names: Mapping[str, str]) -> list[Sheet]:
     memory = [row for name, trials in cells.items() for row in _memory(name, trials)]
     time = [row for row in (_time(name, trials) for name, trials in cells.items()) if set(row[2:]) != {_DASH}]
     found = (
-        Sheet("memory of the servers, MiB", ("server", "of", *_MOMENTS), 2, memory),
-        Sheet(
+        ReportTable("memory of the servers, MiB", ("server", "of", *_MOMENTS), 2, memory),
+        ReportTable(
             "mean time of a request, ms, of which overhead is what is left; and CPU",
-            ("server", "service", *_STAGES, "requests/call", "CPU s", "images/CPU s"),
+            (
+                "server",
+                "service",
+                *_STAGES,
+                "requests/call",
+                "CPU s",
+                f"{units.common(trial.unit for trial in summary.trials)}/CPU s",
+            ),
             1,
             time,
         ),
     )
-    return [sheet for sheet in found if sheet.rows]
+    return [table for table in found if table.rows]
 
 
 def notes(summary: Summary, names: Mapping[str, str]) -> list[str]:
@@ -66,7 +74,7 @@ def _memory(name: str, trials: list[TrialSummary]) -> list[tuple[str, ...]]:
     rows = []
     for measure, field in _MEASURES.items():
         values = [
-            _number(_known(getattr(getattr(t.memory.ledger, moment), field) for t in trials), _over(moment), "{:.0f}")
+            _number(_known(getattr(getattr(t.memory, moment), field) for t in trials), _over(moment), "{:.0f}")
             for moment in _MOMENTS.values()
         ]
         if any(value != _DASH for value in values):
@@ -89,13 +97,13 @@ def _time(name: str, trials: list[TrialSummary]) -> tuple[str, ...]:
         *(_number(values, fmean, "{:.3g}") for values in told),
         _number(merged, fmean, "{:.2f}"),
         _number(_known(t.cpu.server_s for t in trials), fmean, "{:.1f}"),
-        _number(_known(t.cpu.images_per_cpu_s for t in trials), fmean, "{:.1f}"),
+        _number(_known(t.cpu.items_per_cpu_s for t in trials), fmean, "{:.1f}"),
     )
 
 
 def _requests_per_call(trial: TrialSummary) -> float | None:
-    counted = trial.server_statistics or {}
-    return counted["success"] / counted["executions"] if counted.get("executions") else None
+    counted = trial.server_statistics.counted if trial.server_statistics else None
+    return counted.success / counted.executions if counted and counted.executions else None
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

@@ -5,8 +5,9 @@ import io
 from collections.abc import Sequence
 from itertools import groupby
 
-from raybench.analysis.trial_summary import Latency, TrialSummary
-from raybench.report import Summary
+from raybench.analysis.latency import Latency
+from raybench.analysis.summary import Summary
+from raybench.analysis.trial_summary import TrialSummary
 
 # perf_analyzer's columns after its first, which is Concurrency or Request Rate; times are microseconds.
 _THEIRS = (
@@ -36,7 +37,7 @@ def csv_text(summary: Summary) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     ordered = sorted(summary.trials, key=_order)
-    for number, (is_open, trials) in enumerate(groupby(ordered, key=lambda trial: bool(trial.load["offered_rps"]))):
+    for number, (is_open, trials) in enumerate(groupby(ordered, key=lambda trial: bool(trial.load.offered_rps))):
         if number:
             out.write("\n")
         writer.writerow(("Request Rate" if is_open else "Concurrency", *_THEIRS, *_OURS))
@@ -45,24 +46,24 @@ def csv_text(summary: Summary) -> str:
 
 
 def _order(trial: TrialSummary) -> tuple[bool, str, str, float, int]:
-    rate = trial.load["offered_rps"]
-    return bool(rate), trial.model["name"], trial.label, rate or trial.load["in_flight"], trial.round
+    rate = trial.load.offered_rps
+    return bool(rate), trial.model.name, trial.label, rate or trial.load.in_flight, trial.round
 
 
 def _line(trial: TrialSummary) -> Sequence[object]:
-    load, latency = trial.load, trial.response_ms or trial.service_ms
+    load, latency = trial.load, trial.latency_ms
     stages = [getattr(trial.server_time_ms, name, None) for name in _STAGES]
     return (
-        f"{load['offered_rps'] or load['in_flight']:g}",
-        "" if trial.throughput is None else f"{trial.throughput.images_per_s:.6g}",
+        f"{load.offered_rps or load.in_flight:g}",
+        "" if trial.throughput is None else f"{trial.throughput.inferences_per_s:.6g}",
         "",
         _us(_rest_ms(trial, stages)),
         *map(_us, stages),
         "",
         *(_us(getattr(latency, name, None)) for name in ("p50", "p90", "p95", "p99", "p99_9", "mean")),
-        trial.model["name"],
+        trial.model.name,
         trial.label,
-        load["batch_size"],
+        load.batch_size,
         trial.round,
         trial.status,
         trial.requests.failed,

@@ -1,6 +1,6 @@
 """A results folder as pandas frames, for whoever computes with it; every number is the one that the report has."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from raybench.analysis import trial_summary
 from raybench.analysis.cells import CellSummary
 from raybench.analysis.comparisons import Comparison
-from raybench.analysis.trial_summary import TrialSummary
-from raybench.report import Summary, summarize
+from raybench.analysis.summary import Summary, summarize
+from raybench.analysis.trial_summary import TrialSummary, clock_offsets_ns, windowed
 from raybench.results import results_folder, samples
-from raybench.results.results_folder import Observed, Stored
+from raybench.results.results_folder import ObservedTrial, StoredTrial
 
 
 @dataclass(frozen=True)
@@ -78,24 +77,24 @@ class Frames:
         return _pandas(self._by_id[trial].telemetry)
 
     @cached_property
-    def _by_id(self) -> dict[str, Observed | Stored]:
-        return {trial.record["id"]: trial for trial in self.results.trials}
+    def _by_id(self) -> dict[str, ObservedTrial | StoredTrial]:
+        return {trial.record.id: trial for trial in self.results.trials}
 
-    def _of_each(self, read: Callable[[Observed | Stored], pa.Table]) -> pd.DataFrame:
+    def _of_each(self, read: Callable[[ObservedTrial | StoredTrial], pa.Table]) -> pd.DataFrame:
         """The rows of every trial, one trial after the other, with its id in column `trial`."""
         tables = [_named(read(trial), name) for name, trial in self._by_id.items()]
         return _pandas(pa.concat_tables(tables)) if tables else pd.DataFrame()
 
 
 def load(folder: str | Path) -> Frames:
-    """The frames of a results folder, finished or not; raises StoreError where it is none."""
+    """The frames of a results folder, finished or not; raises ResultsError where it is none."""
     return Frames(folder=Path(folder), results=results_folder.load(Path(folder)))
 
 
-def _requests(trial: Observed | Stored) -> pa.Table:
+def _requests(trial: ObservedTrial | StoredTrial) -> pa.Table:
     """Every request of a trial on the driver's clock, with its latencies in ms and whether it began in the window."""
-    rows, offsets_ns = trial.samples, trial_summary.clock_offsets_ns(trial.record)
-    measured, _, begun = trial_summary.windowed(trial.record, rows)
+    rows, offsets_ns = trial.samples, clock_offsets_ns(trial.record)
+    measured, _, begun = windowed(trial.record, rows)
     warmup, ceiling = (samples.on_one_clock(of(rows), offsets_ns) for of in (samples.warmup, samples.ceiling))
     return pa.concat_tables(
         [
@@ -140,7 +139,5 @@ def _fields(value: Any, kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if is_dataclass(part):
         for name, of in get_type_hints(part).items():
             yield from _fields(getattr(value, name, None), of, f"{path}.{name}" if path else name)
-    elif kind == Mapping[str, Any]:  # a part that is always there, with the same keys
-        yield from ((f"{path}.{key}", each) for key, each in (value or {}).items())
     else:
         yield path, np.nan if value is None and part is float else value

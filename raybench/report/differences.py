@@ -1,9 +1,11 @@
 """Two runs -> in what they differ besides their numbers: machine, versions, models, configuration; pure."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from typing import NamedTuple
 
-from raybench.report import Summary
+from raybench.analysis.summary import Summary
+from raybench.results.records import ServerRecord
 
 MACHINE, VERSIONS, MODELS, CONFIGURATION = "machine", "versions", "models", "configuration"
 _MACHINE = ("host", "os", "cpu", "cores", "memory_mib")
@@ -17,21 +19,21 @@ class Difference(NamedTuple):
 
     kind: str
     name: str
-    base: Any
-    new: Any
+    base: object
+    new: object
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.name}: {_word(self.base)} -> {_word(self.new)}"
 
 
-class Run(NamedTuple):
+class ComparedRun(NamedTuple):
     """A summary, and the benchmark that it is of."""
 
     summary: Summary
-    benchmark: Mapping[str, Any]
+    benchmark: Mapping[str, object]
 
 
-def differences(base: Run, new: Run) -> tuple[Difference, ...]:
+def differences(base: ComparedRun, new: ComparedRun) -> tuple[Difference, ...]:
     """Every difference, the machine's first; of servers and models those that both runs have."""
     pairs = ((kind, _facts(kind, base), _facts(kind, new)) for kind in (MACHINE, VERSIONS, MODELS, CONFIGURATION))
     return tuple(
@@ -42,51 +44,55 @@ def differences(base: Run, new: Run) -> tuple[Difference, ...]:
     )
 
 
-def _is_of_both(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+def _is_of_both(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> bool:
     """What is told of a server or a model that only one run has is no difference: that it is there is one already."""
     owner = name.partition(": ")[0]
     return ": " not in name or all(any(key.startswith(f"{owner}: ") for key in side) for side in (before, after))
 
 
-def _facts(kind: str, run: Run) -> dict[str, Any]:
+def _facts(kind: str, run: ComparedRun) -> dict[str, object]:
     return dict({MACHINE: _machine, VERSIONS: _versions, MODELS: _models, CONFIGURATION: _configuration}[kind](run))
 
 
-def _machine(run: Run) -> Iterator[tuple[str, Any]]:
+def _machine(run: ComparedRun) -> Iterator[tuple[str, object]]:
     there = run.summary.environment
-    yield from ((name, there.get(name)) for name in _MACHINE)
-    yield from ((f"Ray's {name}", (there.get("ray_cluster") or {}).get(name)) for name in _CLUSTER)
-    nodes = {worker["node"] for trial in run.summary.trials for worker in trial.workers}
+    yield from ((name, getattr(there, name)) for name in _MACHINE)
+    yield from ((f"Ray's {name}", getattr(there.ray_cluster, name)) for name in _CLUSTER)
+    nodes = {worker.node for trial in run.summary.trials for worker in trial.workers}
     yield "hosts of the workers", ", ".join(sorted(nodes)) or None
 
 
-def _versions(run: Run) -> Iterator[tuple[str, Any]]:
+def _versions(run: ComparedRun) -> Iterator[tuple[str, object]]:
     there = run.summary.environment
-    yield "python", there.get("python")
-    yield from there.get("packages", {}).items()
-    yield from ((f"{label}: version", server["version"]) for label, server in _servers(run))
+    yield "python", there.python
+    yield from there.packages.items()
+    yield from ((f"{label}: version", server.version) for label, server in _servers(run))
 
 
-def _models(run: Run) -> Iterator[tuple[str, Any]]:
+def _models(run: ComparedRun) -> Iterator[tuple[str, object]]:
     for trial in run.summary.trials:
-        yield from ((f"{trial.model['name']}: {name}", trial.model[name]) for name in _MODEL)
+        yield from ((f"{trial.model.name}: {name}", getattr(trial.model, name)) for name in _MODEL)
 
 
-def _configuration(run: Run) -> Iterator[tuple[str, Any]]:
+def _configuration(run: ComparedRun) -> Iterator[tuple[str, object]]:
     asked = {name: value for name, value in run.benchmark.items() if name not in _NOT_CONFIGURED}
     yield from _flat(asked)
     for label, server in _servers(run):
-        told = {"launcher": server["launcher"], **(server["config"] or {})}
-        yield from ((f"{label}: {name}", value) for name, value in _flat(told))
+        yield from ((f"{label}: {name}", value) for name, value in _flat(_settings(server)))
 
 
-def _servers(run: Run) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _servers(run: ComparedRun) -> Iterator[tuple[str, ServerRecord]]:
     """Each server by its label, as the last of its trials that knows its version saw it."""
     seen = {trial.label: trial.server for trial in run.summary.trials}
-    yield from (seen | {trial.label: trial.server for trial in run.summary.trials if trial.server["version"]}).items()
+    yield from (seen | {trial.label: trial.server for trial in run.summary.trials if trial.server.version}).items()
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _settings(server: ServerRecord) -> dict[str, object]:
+    effective = {"effective": asdict(server.effective)} if server.effective else {}
+    return {"launcher": server.launcher, **(server.config or {}), **effective}
+
+
+def _flat(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:
     """Mappings in mappings as dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -95,7 +101,7 @@ def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield f"{above}{name}", value
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (list, tuple)):

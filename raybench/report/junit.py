@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from raybench.analysis.threshold_outcomes import Outcome
+from raybench.analysis.summary import Summary
+from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.report import Summary, text
+from raybench.report import sentences
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
@@ -27,22 +28,22 @@ class Case(NamedTuple):
 def of_run(summary: Summary) -> str:
     """A case for each trial, and for each threshold and row."""
     trials = map(_trial, summary.trials)
-    return xml(summary.run["name"], [*trials, *map(_threshold, summary.thresholds)])
+    return xml(summary.run.name, [*trials, *map(_threshold, summary.thresholds)])
 
 
-def _threshold(outcome: Outcome) -> Case:
+def _threshold(outcome: ThresholdOutcome) -> Case:
     kind = {None: "skipped", True: "passed", False: "failure"}[outcome.is_met]
-    return Case(f"threshold {outcome.threshold}", outcome.cell, kind, text.outcome(outcome))
+    return Case(f"threshold {outcome.threshold}", outcome.cell, kind, sentences.outcome(outcome))
 
 
 def _trial(trial: TrialSummary) -> Case:
     """An error where it failed, a failure where answers differ from TensorFlow's."""
-    differ = bool(trial.verification and trial.verification["agrees"] is False)
+    differ = bool(trial.verification and trial.verification.agrees is False)
     outcome = {"failed": "error", "interrupted": "error", "skipped": "skipped"}.get(trial.status, "passed")
     doubt = next((doubt.sentence for doubt in trial.doubts if doubt.code == "answers_differ"), "")
     is_different = outcome == "passed" and differ
     return Case(
-        group=trial.model["name"],
+        group=trial.model.name,
         name=trial.id,
         outcome="failure" if is_different else outcome,
         message=doubt if is_different else trial.reason or "",

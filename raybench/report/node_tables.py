@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 from statistics import fmean
 
+from raybench.analysis import units
 from raybench.analysis.by_node import NodeLoad
+from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.report import Summary
-from raybench.report.cost_tables import Sheet
+from raybench.report.cost_tables import ReportTable
 
 _DASH = "–"
 _SHOWN = 6  # letters of a node's id
 
 
-def sheets(summary: Summary, names: Mapping[str, str]) -> list[Sheet]:
-    """The workers and the images/s of each node, for cells by their names; nothing where there was one node alone."""
+def node_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]:
+    """The workers and the throughput of each node, for cells by their names; nothing where there was one node alone."""
     trials = [t for t in summary.trials if t.placement and t.placement.nodes > 1 and t.placement.loads]
     if summary.search is not None or not trials:
         return []
@@ -23,7 +24,8 @@ def sheets(summary: Summary, names: Mapping[str, str]) -> list[Sheet]:
         for cell in summary.cells
         for row in _rows(names[cell.cell], [t for t in trials if t.id in cell.trials], shown)
     ]
-    return [Sheet("nodes of the workers, and images/s from each", ("server", "node", "workers", "images/s"), 3, rows)]
+    rate = f"{units.common(trial.unit for trial in trials)}/s"
+    return [ReportTable(f"nodes of the workers, and {rate} from each", ("server", "node", "workers", rate), 3, rows)]
 
 
 def _rows(name: str, trials: list[TrialSummary], shown: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -48,7 +50,7 @@ def _numbers(loads: list[NodeLoad]) -> str:
 
 
 def _rate(loads: list[NodeLoad]) -> str:
-    known = [load.images_per_s for load in loads if load.images_per_s is not None]
+    known = [load.inferences_per_s for load in loads if load.inferences_per_s is not None]
     return f"{fmean(known):.1f}" if known else _DASH
 
 

@@ -16,10 +16,11 @@ from rich.table import Table
 from raybench import config
 from raybench.analysis import comparisons
 from raybench.analysis.comparisons import NO_DIFFERENCE, THROUGHPUT, Comparison, Pair, value_of
+from raybench.analysis.summary import summarize
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import ConfigError, Threshold
-from raybench.report import junit, summarize, text
-from raybench.report.differences import MACHINE, Difference, Run, differences
+from raybench.report import junit, sentences, text
+from raybench.report.differences import MACHINE, ComparedRun, Difference, differences
 from raybench.report.junit import Case
 from raybench.results import results_folder
 
@@ -27,7 +28,7 @@ _COLUMNS = ("server", "model", "load", "metric", "base", "new", "ratio", "95 % i
 _TEXT = ("server", "model", "load", "metric", "verdict")
 
 
-class Row(NamedTuple):
+class ComparisonRow(NamedTuple):
     """A comparison with what stood on either side, the geometric mean over its rounds; `missed` are conditions."""
 
     comparison: Comparison
@@ -38,13 +39,13 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class RunComparison:
     """What two runs come to. `lost` says what BASE measured and NEW did not, `others` what else stands alone."""
 
     base: str
     new: str
     differences: tuple[Difference, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     lost: tuple[str, ...]
     others: tuple[str, ...]
     fail_on: tuple[str, ...]
@@ -55,8 +56,8 @@ class Compared:
         return bool(self.fail_on) and (bool(self.lost) or any(row.missed for row in self.rows))
 
 
-def compare(base: Path, new: Path, fail_on: Sequence[str] = ()) -> Compared:
-    """Compare two results folders; raises StoreError, or ConfigError for a condition or where they share no row."""
+def compare(base: Path, new: Path, fail_on: Sequence[str] = ()) -> RunComparison:
+    """Compare two results folders; raises ResultsError, or ConfigError for a condition or where they share no row."""
     conditions = [_condition(each) for each in fail_on]
     before, after = _run(base), _run(new)
     metrics = [each.metric for each in conditions]
@@ -64,7 +65,7 @@ def compare(base: Path, new: Path, fail_on: Sequence[str] = ()) -> Compared:
     lost, others = _alone(before, after, {(_any(pair).cell, c.metric) for pair, c in found}, metrics)
     if not found:
         raise ConfigError(f"{base} and {new} share no row that could be compared; {'; '.join(lost + others)}")
-    return Compared(
+    return RunComparison(
         base=str(base),
         new=str(new),
         differences=differences(before, after),
@@ -83,17 +84,19 @@ def _condition(written: str) -> Threshold:
     return found
 
 
-def _run(folder: Path) -> Run:
-    return Run(summarize(results_folder.load(folder)), yaml.safe_load(results_folder.benchmark_text(folder)) or {})
+def _run(folder: Path) -> ComparedRun:
+    return ComparedRun(
+        summarize(results_folder.load(folder)), yaml.safe_load(results_folder.benchmark_text(folder)) or {}
+    )
 
 
-def _row(pair: Pair, c: Comparison, conditions: Sequence[Threshold]) -> Row:
+def _row(pair: Pair, c: Comparison, conditions: Sequence[Threshold]) -> ComparisonRow:
     """A condition holds unless the rounds may be chance; of one round, which has no verdict, the ratio decides."""
     is_shown = c.verdict != NO_DIFFERENCE
     missed = tuple(each.text for each in conditions if each.metric == c.metric and each.holds(c.ratio) and is_shown)
     both = pair.base.keys() & pair.server.keys()
     base, new = (_mean(value_of(c.metric, side[n]) for n in both) for side in (pair.base, pair.server))
-    return Row(c, _load(_any(pair)), base, new, missed)
+    return ComparisonRow(c, _load(_any(pair)), base, new, missed)
 
 
 def _mean(values: Iterable[float | None]) -> float:
@@ -107,12 +110,12 @@ def _any(pair: Pair) -> TrialSummary:
 
 def _load(trial: TrialSummary) -> str:
     load = trial.load
-    sent = f"{load['offered_rps']:g}/s" if load["offered_rps"] else f"{load['in_flight']} in flight"
-    return f"{sent} of {load['batch_size']}"
+    sent = f"{load.offered_rps:g}/s" if load.offered_rps else f"{load.in_flight} in flight"
+    return f"{sent} of {load.batch_size}"
 
 
 def _alone(
-    before: Run, after: Run, found: Collection[tuple[str, str]], metrics: Sequence[str]
+    before: ComparedRun, after: ComparedRun, found: Collection[tuple[str, str]], metrics: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sentences on rows of BASE that have nothing to be held against in NEW, and on rows that BASE cannot judge."""
     base, new = _cells(before), _cells(after)
@@ -129,7 +132,7 @@ def _alone(
     return tuple(lost), tuple(others)
 
 
-def _cells(run: Run) -> dict[str, list[TrialSummary]]:
+def _cells(run: ComparedRun) -> dict[str, list[TrialSummary]]:
     cells: dict[str, list[TrialSummary]] = {}
     for trial in run.summary.trials:
         cells.setdefault(trial.cell, []).append(trial)
@@ -137,7 +140,7 @@ def _cells(run: Run) -> dict[str, list[TrialSummary]]:
 
 
 def _name(trials: Sequence[TrialSummary]) -> str:
-    return f"{trials[0].label}, {trials[0].model['name']}, {_load(trials[0])}"
+    return f"{trials[0].label}, {trials[0].model.name}, {_load(trials[0])}"
 
 
 def _what_became(trials: Sequence[TrialSummary] | None) -> str:
@@ -150,7 +153,7 @@ def _what_became(trials: Sequence[TrialSummary] | None) -> str:
     return f"had {failed} failed requests in NEW" if failed else "has no round in common"
 
 
-def print_compared(console: Console, compared: Compared) -> None:
+def print_comparison(console: Console, compared: RunComparison) -> None:
     """The differences, the rows and what they come to, on a terminal."""
     for line in _before(compared):
         console.print(escape(line), highlight=False, soft_wrap=True)
@@ -164,7 +167,7 @@ def print_compared(console: Console, compared: Compared) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def markdown(compared: Compared) -> str:
+def markdown(compared: RunComparison) -> str:
     """The same as Markdown."""
     rules = ("---" if name in _TEXT else "---:" for name in _COLUMNS)
     table = [text.markdown_row(each) for each in (_COLUMNS, rules, *map(_values, compared.rows))]
@@ -172,7 +175,7 @@ def markdown(compared: Compared) -> str:
     return "\n".join([*before, "", *table, "", *after]) + "\n"
 
 
-def as_json(compared: Compared) -> str:
+def as_json(compared: RunComparison) -> str:
     """The same for programs."""
     plain = {
         **asdict(compared),
@@ -182,7 +185,7 @@ def as_json(compared: Compared) -> str:
     return json.dumps(plain, indent=2) + "\n"
 
 
-def as_junit(compared: Compared) -> str:
+def as_junit(compared: RunComparison) -> str:
     """A case for each row, a failure where a condition holds; and one for each row that is gone."""
     rows = [
         Case(
@@ -197,7 +200,7 @@ def as_junit(compared: Compared) -> str:
     return junit.xml(f"{compared.new} against {compared.base}", rows + gone)
 
 
-def _before(compared: Compared) -> Iterator[str]:
+def _before(compared: RunComparison) -> Iterator[str]:
     """What a reader must know before the numbers."""
     yield f"{compared.new} against {compared.base}"
     if any(each.kind == MACHINE for each in compared.differences):
@@ -205,13 +208,13 @@ def _before(compared: Compared) -> Iterator[str]:
     yield from (map(str, compared.differences) if compared.differences else ("Nothing that is on record differs.",))
 
 
-def _after(compared: Compared) -> Iterator[str]:
+def _after(compared: RunComparison) -> Iterator[str]:
     judged = sum(row.comparison.verdict is not None for row in compared.rows)
     for row in compared.rows:
         c = row.comparison
         if c.verdict == NO_DIFFERENCE and c.detectable is not None and c.detectable > 1:
             among = f", among {judged} comparisons" if judged > 1 else ""
-            yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: {text.seen(c.detectable)}{among}"
+            yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: {sentences.seen(c.detectable)}{among}"
         if c.verdict is None:
             yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: one round: no interval, no verdict"
         yield from (f"failed on {each}: {c.server}, {c.model}, {row.load}: {_ratio(c)}" for each in row.missed)
@@ -219,7 +222,7 @@ def _after(compared: Compared) -> Iterator[str]:
     yield from compared.others
 
 
-def _values(row: Row) -> tuple[str, ...]:
+def _values(row: ComparisonRow) -> tuple[str, ...]:
     c = row.comparison
     interval = "–" if c.low is None or c.high is None else f"{c.low:.3f}-{c.high:.3f}"
     sides = (f"{row.base:.4g}", f"{row.new:.4g}", f"{c.ratio:.3f}")
@@ -227,7 +230,7 @@ def _values(row: Row) -> tuple[str, ...]:
 
 
 def _metric(c: Comparison) -> str:
-    return "images/s" if c.metric == THROUGHPUT else f"{c.metric.replace('_', '.')} ms"
+    return f"{c.unit}/s" if c.metric == THROUGHPUT else f"{c.metric.replace('_', '.')} ms"
 
 
 def _ratio(c: Comparison) -> str:

@@ -1,53 +1,58 @@
 """What a search found, in words and as a curve: a row for every point that was tried."""
 
-from raybench.analysis.search.strategy import Found, Point
+from raybench.analysis import units
+from raybench.analysis.search.strategy import SearchPoint, SearchResult
 
-WORDS = {
+_WORDS = {
     "workers": "workers",
     "concurrency": "lanes a worker",
-    "batch_size": "images a request",
     "request_rate": "requests/s",
 }
 _DASH = "–"
 
 
-def title(found: Found) -> str:
-    what = f"{found.threshold} by {WORDS[found.variable]}" if found.threshold else f"memory by {WORDS[found.variable]}"
+def word(found: SearchResult) -> str:
+    """What was varied."""
+    return _WORDS.get(found.variable) or f"{units.items(found.unit)} a request"
+
+
+def title(found: SearchResult) -> str:
+    what = f"{found.threshold} by {word(found)}" if found.threshold else f"memory by {word(found)}"
     return f"{found.server}, {found.model}: {what}"
 
 
-def headline(found: Found) -> str:
+def headline(found: SearchResult) -> str:
     """The answer in one sentence, with what broke it."""
     held, broke, why = found.feasible_max, found.first_breach, f": {found.reason}" if found.reason else ""
     goodput = f" (goodput {found.goodput_rps:.4g} requests/s)" if found.goodput_rps else ""
-    word = WORDS[found.variable]
+    varied = word(found)
     promise = f"{found.threshold} holds" if found.threshold else "memory holds"
     start = f"{found.server}, {found.model}: "
     if not found.is_over:
-        so_far = f"{promise} at {held:g} {word}{goodput}" if held else "nothing has held yet"
+        so_far = f"{promise} at {held:g} {varied}{goodput}" if held else "nothing has held yet"
         return f"{start}the search ended before its answer; {so_far}{why}"
     if held is None:
-        return f"{start}not even {broke:g} {word} held{why}"
+        return f"{start}not even {broke:g} {varied} held{why}"
     if broke is None:
-        return f"{start}{promise} up to {held:g} {word}{goodput}, the most that was asked for"
-    return f"{start}{promise} up to {held:g} {word}{goodput}, and not at {broke:g}{why}"
+        return f"{start}{promise} up to {held:g} {varied}{goodput}, the most that was asked for"
+    return f"{start}{promise} up to {held:g} {varied}{goodput}, and not at {broke:g}{why}"
 
 
-def columns(found: Found) -> tuple[str, ...]:
+def columns(found: SearchResult) -> tuple[str, ...]:
     latency = (f"{found.threshold.partition('<')[0]} ms", "goodput/s") if found.threshold else ()
-    return (WORDS[found.variable], "round", "requests", "failed", *latency, "images/s", "verdict")
+    return (word(found), "round", "requests", "failed", *latency, f"{found.unit}/s", "verdict")
 
 
-def rows(found: Found) -> list[tuple[str, ...]]:
+def rows(found: SearchResult) -> list[tuple[str, ...]]:
     """The points in order of their value, as far as words go."""
     ordered = sorted(found.points, key=lambda point: (point.value, point.round))
     return [_row(point, found) for point in ordered]
 
 
-def _row(point: Point, found: Found) -> tuple[str, ...]:
+def _row(point: SearchPoint, found: SearchResult) -> tuple[str, ...]:
     latency = (_number(point.latency_ms), _number(point.goodput_rps)) if found.threshold else ()
     counts = (f"{point.value:g}", str(point.round), str(point.requests), str(point.failed))
-    return (*counts, *latency, _number(point.images_per_s), point.verdict)
+    return (*counts, *latency, _number(point.inferences_per_s), point.verdict)
 
 
 def _number(value: float | None) -> str:

@@ -139,6 +139,10 @@ class ModelVerification:
     spread: float
     has_power: bool
 
+    @property
+    def agrees(self) -> bool:
+        return self.difference <= self.tolerance and self.nearest == 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationRecord:

@@ -1,65 +1,58 @@
 """The results folder: what was observed, written once and atomically, and read back."""
 
 import json
-import os
-import platform
 import re
 import socket
-import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from pyarrow.dataset import dataset
 
 from raybench.config import Benchmark, ConfigError
 from raybench.config.search_goal import Goal, goal
-from raybench.results import samples
+from raybench.results import ResultsError, json_records, run_info, samples
+from raybench.results.atomic_files import read_parquet, write, write_json, write_parquet
+from raybench.results.records import TrialRecord
+from raybench.results.run_info import Environment, RayClusterInfo, RunInfo
 from raybench.telemetry import telemetry_schema
 
-SCHEMA_VERSION = 4
-_RUNNING, _SEARCH = "running.json", "search.json"
-_POOL = pa.system_memory_pool()  # gives back what is freed, where Arrow's own keeps it for its next table
+SCHEMA_VERSION = 5
+_ABOUT, _RUNNING, _SEARCH = "environment.json", "running.json", "search.json"
 _PROBE_BYTES = 2**20  # a run needs a little more than nothing
-_PACKAGES = ("raybench", "ray", "tensorflow", "keras", "tritonclient", "nvidia-pytriton", "grpcio", "numpy", "pyarrow")
-
-
-class StoreError(Exception):
-    """A results folder that cannot be read or written: one sentence."""
+_NOT_READ = "is not a results folder that can be read"
 
 
 @dataclass(frozen=True)
-class Observed:
-    """One trial: its record (JSON), its samples and its telemetry (Arrow)."""
+class ObservedTrial:
+    """One trial: its record, its samples and its telemetry (Arrow)."""
 
-    record: dict[str, Any]
+    record: TrialRecord
     samples: pa.Table
     telemetry: pa.Table
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A trial on disk: as Observed, but each use reads its table anew, so that a report holds one trial at a time."""
+class StoredTrial:
+    """A trial on disk: as ObservedTrial, but each use reads its table again, so that a report holds one at a time."""
 
-    record: dict[str, Any]
+    record: TrialRecord
     samples_path: Path
     telemetry_path: Path
 
     @property
     def samples(self) -> pa.Table:
-        return _read_parquet(self.samples_path)
+        return read_parquet(self.samples_path)
 
     @property
     def telemetry(self) -> pa.Table:
-        return telemetry_schema.completed(_read_parquet(self.telemetry_path))
+        return telemetry_schema.completed(read_parquet(self.telemetry_path))
 
 
 @dataclass(frozen=True)
@@ -67,9 +60,9 @@ class Results:
     """A results folder as loaded; trials in the order in which they ran."""
 
     folder: Path
-    run: dict[str, Any]
-    environment: dict[str, Any]
-    trials: tuple[Observed | Stored, ...]
+    run: RunInfo
+    environment: Environment
+    trials: tuple[ObservedTrial | StoredTrial, ...]
     goal: Goal | None = None
 
 
@@ -86,22 +79,33 @@ def check_out(benchmark: Benchmark) -> None:
         ) from error
 
 
-def create(benchmark: Benchmark, command: list[str], *, facts: dict[str, Any], search: Goal | None = None) -> Path:
-    """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises StoreError.
+def create(
+    benchmark: Benchmark,
+    command: list[str],
+    *,
+    ray_cluster: RayClusterInfo,
+    unreadable_images: tuple[str, ...] = (),
+    search: Goal | None = None,
+) -> Path:
+    """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ResultsError.
 
-    `facts` are what else is known of the environment, such as the Ray cluster; `search` is kept in search.json.
+    `search` is what is searched for, kept in search.json.
     """
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
     folder = _new_folder(Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z")
-    _write(folder / "benchmark.yaml", yaml.safe_dump(benchmark.written(), sort_keys=False).encode())
+    write(folder / "benchmark.yaml", yaml.safe_dump(benchmark.written(), sort_keys=False).encode())
     if search:
-        _write_json(folder / _SEARCH, asdict(search))
-    environment = {**_environment(), **facts}
-    started = stamp.isoformat(timespec="seconds")
-    run = {"name": benchmark.name, "started": started, "ended": None, "command": command, "resumed": []}
-    run |= {"baseline": benchmark.baseline, "threshold": list(benchmark.threshold)}
-    _write_json(folder / "environment.json", {"run": run, "environment": environment})
+        write_json(folder / _SEARCH, asdict(search))
+    run = RunInfo(
+        name=benchmark.name,
+        started=stamp.isoformat(timespec="seconds"),
+        ended=None,
+        command=tuple(command),
+        baseline=benchmark.baseline,
+        threshold=tuple(benchmark.threshold),
+    )
+    _write_about(folder, run, run_info.environment_here(ray_cluster, unreadable_images))
     return folder
 
 
@@ -112,26 +116,25 @@ def finished(folder: Path) -> frozenset[str]:
     do not belong into one table.
     """
     try:
-        there = json.loads((folder / "environment.json").read_text())["environment"]
-        records = [json.loads(path.read_text()) for path in (folder / "trials").glob("*.json")]
-        ended = frozenset(record["id"] for record in records if record["status"] != "interrupted")
+        _, there = _about(folder)
+        ended = frozenset(record.id for record in _records(folder) if record.status != "interrupted")
         is_search = (folder / _SEARCH).exists()
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (ResultsError, OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"resume is {folder}; it is not a results folder that can be read: {error}") from error
     if is_search:
         raise ConfigError(f"resume is {folder}; that was a search: start it anew")
-    here = _environment()
-    for key in ("host", "python", "packages"):
-        if here[key] != there.get(key):
-            raise ConfigError(f"resume is {folder}; its {key} was {there.get(key)}, here it is {here[key]}: run anew")
+    here = (socket.gethostname(), run_info.python_version(), run_info.package_versions())
+    was = (there.host, there.python, dict(there.packages))
+    for key, then, now in zip(("host", "python", "packages"), was, here, strict=True):
+        if then != now:
+            raise ConfigError(f"resume is {folder}; its {key} was {then}, here it is {now}: run anew")
     return ended
 
 
 def resume(folder: Path, command: list[str]) -> Path:
     """Note that a run goes on."""
-    about = json.loads((folder / "environment.json").read_text())
-    about["run"] |= {"ended": None, "resumed": [*about["run"]["resumed"], command]}
-    _write_json(folder / "environment.json", about)
+    run, environment = _about(folder)
+    _write_about(folder, replace(run, ended=None, resumed=(*run.resumed, tuple(command))), environment)
     return folder
 
 
@@ -146,44 +149,36 @@ def seconds_per_request(out: Path) -> dict[str, float]:
     return known
 
 
-def announce(folder: Path, record: dict[str, Any]) -> None:
+def write_running(folder: Path, record: TrialRecord) -> None:
     """Note the trial that is being measured, with the pids of all who take part, until `save` or the next one."""
-    _write_json(folder / _RUNNING, {"schema_version": SCHEMA_VERSION, **record})
+    write_json(folder / _RUNNING, _versioned(record))
 
 
-def save(folder: Path, observed: Observed) -> None:
+def save(folder: Path, observed: ObservedTrial) -> None:
     """Write one trial; the JSON comes last, so that a record on disk means that its tables are there."""
-    name = observed.record["id"]
-    _write_parquet(folder / "samples" / f"{name}.parquet", observed.samples)
-    _write_parquet(folder / "telemetry" / f"{name}.parquet", observed.telemetry)
-    _write_json(folder / "trials" / f"{name}.json", {"schema_version": SCHEMA_VERSION, **observed.record})
+    name = observed.record.id
+    write_parquet(folder / "samples" / f"{name}.parquet", observed.samples)
+    write_parquet(folder / "telemetry" / f"{name}.parquet", observed.telemetry)
+    write_json(folder / "trials" / f"{name}.json", _versioned(observed.record))
     (folder / _RUNNING).unlink(missing_ok=True)
 
 
 def finish(folder: Path) -> None:
     """Note the end of the run."""
-    about = json.loads((folder / "environment.json").read_text())
-    about["run"]["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
-    _write_json(folder / "environment.json", about)
+    run, environment = _about(folder)
+    _write_about(folder, replace(run, ended=datetime.now(UTC).isoformat(timespec="seconds")), environment)
 
 
 def load(folder: Path) -> Results:
-    """Read a results folder, finished or not; raises StoreError where it is none."""
+    """Read a results folder, finished or not; raises ResultsError where it is none."""
     try:
-        about = json.loads((folder / "environment.json").read_text())
-        records = [json.loads(path.read_text()) for path in (folder / "trials").glob("*.json")]
-        for record in records:
-            if record["schema_version"] != SCHEMA_VERSION:
-                raise StoreError(
-                    f"{folder}: was written with schema {record['schema_version']}, this is {SCHEMA_VERSION}"
-                )
-        records.sort(key=lambda record: (record["started"], record["id"]))
-        stored: list[Observed | Stored] = [_stored(folder, record) for record in records]
+        records = sorted(_records(folder), key=lambda record: (record.started, record.id))
+        run, environment = _about(folder)
+        stored: list[ObservedTrial | StoredTrial] = [_stored(folder, record) for record in records]
         trials = (*stored, *_unfinished(folder))
-        run = {"baseline": None, "threshold": [], **about["run"]}  # which folders from before there were any lack
-        return Results(folder=folder, run=run, environment=about["environment"], trials=trials, goal=_goal(folder))
+        return Results(folder=folder, run=run, environment=environment, trials=trials, goal=_goal(folder))
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise StoreError(f"{folder}: is not a results folder that can be read: {error}") from error
+        raise ResultsError(f"{folder}: {_NOT_READ}: {error}") from error
 
 
 def _goal(folder: Path) -> Goal | None:
@@ -192,14 +187,15 @@ def _goal(folder: Path) -> Goal | None:
     return goal(json.loads(path.read_text())) if path.exists() else None
 
 
-def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    _write_json(folder / "summary.json", summary)
+def write_summary(folder: Path, summary: Mapping[str, object]) -> None:
+    """Renew a results folder's summary.json; raises ResultsError."""
+    write_json(folder / "summary.json", summary)
 
 
 def write_report(folder: Path, page: str) -> Path:
-    """Renew a results folder's report.html; raises StoreError."""
+    """Renew a results folder's report.html; raises ResultsError."""
     path = folder / "report.html"
-    _write(path, page.encode())
+    write(path, page.encode())
     return path
 
 
@@ -209,11 +205,11 @@ def benchmark_text(folder: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _stored(folder: Path, record: dict[str, Any]) -> Stored:
-    samples_path, telemetry_path = (folder / kind / f"{record['id']}.parquet" for kind in ("samples", "telemetry"))
+def _stored(folder: Path, record: TrialRecord) -> StoredTrial:
+    samples_path, telemetry_path = (folder / kind / f"{record.id}.parquet" for kind in ("samples", "telemetry"))
     for path in (samples_path, telemetry_path):
-        pq.read_metadata(path)  # the end of the file: told now if it is not there or not whole
-    return Stored(record, samples_path, telemetry_path)
+        pq.read_metadata(path)  # the end of the file: an error now if it is not there or not whole
+    return StoredTrial(record, samples_path, telemetry_path)
 
 
 def _new_folder(wanted: Path) -> Path:
@@ -227,73 +223,59 @@ def _new_folder(wanted: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error
-    raise StoreError(f"{wanted}: cannot be made: there are many of this name")
+            raise ResultsError(f"{folder}: cannot be made: {error.strerror}") from error
+    raise ResultsError(f"{wanted}: cannot be made: there are many of this name")
 
 
-def _unfinished(folder: Path) -> tuple[Observed, ...]:
+def _unfinished(folder: Path) -> tuple[ObservedTrial, ...]:
     """The trial that was being measured when the run was killed, or is now: a row without numbers."""
-    try:
-        record = json.loads((folder / _RUNNING).read_text())
-    except FileNotFoundError:
+    path = folder / _RUNNING
+    if not path.exists():
         return ()
-    record |= {"ended": None, "status": "interrupted", "reason": "it had not ended when this report was made"}
-    record["workers"] = []
-    return (Observed(record=record, samples=samples.merge([]), telemetry=telemetry_schema.SCHEMA.empty_table()),)
+    record = replace(
+        _record(path),
+        ended=None,
+        status="interrupted",
+        reason="it had not ended when this report was made",
+        workers=(),
+        item_hashes={},
+    )
+    return (ObservedTrial(record=record, samples=samples.merge([]), telemetry=telemetry_schema.SCHEMA.empty_table()),)
 
 
-def _environment() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "os": platform.platform(),
-        "python": sys.version.split()[0],
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_mib": round(psutil.virtual_memory().total / 2**20),
-        "packages": {name: version_of(name) for name in _PACKAGES},
-    }
+def _records(folder: Path) -> list[TrialRecord]:
+    return [_record(path) for path in (folder / "trials").glob("*.json")]
 
 
-def _cpu_model() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
+def _record(path: Path) -> TrialRecord:
+    """A record on disk; raises ResultsError where it is of another schema, or against its own."""
+    return json_records.from_json(_unversioned(path), str(path))
 
 
-def version_of(package: str) -> str | None:
-    """A package's version here; None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _about(folder: Path) -> tuple[RunInfo, Environment]:
+    """What is known of the run; raises ResultsError as _record does."""
+    path = folder / _ABOUT
+    about = _unversioned(path)
+    run = json_records.read(RunInfo, about["run"], f"{path}: run")
+    return run, json_records.read(Environment, about["environment"], f"{path}: environment")
 
 
-def _read_parquet(path: Path) -> pa.Table:
-    try:
-        return dataset(path).to_table(memory_pool=_POOL)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+def _write_about(folder: Path, run: RunInfo, environment: Environment) -> None:
+    about = {"schema_version": SCHEMA_VERSION, "run": asdict(run), "environment": asdict(environment)}
+    write_json(folder / _ABOUT, about)
 
 
-def _write_parquet(path: Path, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    _write(path, sink.getvalue().to_pybytes())
+def _versioned(record: TrialRecord) -> dict[str, object]:
+    return {"schema_version": SCHEMA_VERSION, **json_records.to_json(record)}
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    _write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Beside, then in place: a reader never sees half a file. Raises StoreError, with nothing half-written left."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written: {error.strerror}; what was measured before is intact") from error
+def _unversioned(path: Path) -> dict[str, Any]:
+    """A file of this schema without its version; raises ResultsError for one of another."""
+    there = json.loads(path.read_text())
+    if not isinstance(there, dict):
+        raise ResultsError(f"{path.parent}: {_NOT_READ}: {path.name} is no JSON object")
+    version = there.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        written = "an older schema" if version is None else f"schema {version}"  # up to 4 environment.json had none
+        raise ResultsError(f"{path}: was written with {written}, this is {SCHEMA_VERSION}")
+    return there

@@ -1,1 +1,60 @@
-"""Reasons not to trust a number."""
+"""Doubts: why a number may not be trusted, and what to do about it; pure."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.doubts import answers, client_limit, clock_sync, comparability, environment, sampling, sharing
+from raybench.analysis.trial_summary import TrialSummary
+
+# In the order in which a report lists them.
+_CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
+    sampling.few_samples,
+    sampling.errors,
+    sampling.uneven_workers,
+    sampling.few_payloads,
+    sampling.jpeg_noise,
+    sampling.empty_window,
+    sharing.workers_over_cores,
+    sharing.server_beside_workers,
+    sharing.niced_workers,
+    sharing.several_models,
+    answers.answers_differ,
+    answers.answers_alike,
+    answers.not_verified,
+    client_limit.late_client,
+    client_limit.under_rate,
+    client_limit.cap_hit,
+    client_limit.near_ceiling,
+    client_limit.feed_starved,
+    clock_sync.uncertain_clocks,
+    clock_sync.uneven_start,
+    environment.telemetry_incomplete,
+    environment.clocks_dropped,
+    environment.gpu_idle,
+    environment.swapping,
+    environment.gpu_shared,
+)
+
+
+def with_doubts(
+    trials: Sequence[TrialSummary], *, baseline: str | None = None, leave_out: frozenset[str] = frozenset()
+) -> tuple[TrialSummary, ...]:
+    """The trials, each with its doubts but for the codes to leave out."""
+    rounds, bases = Counter(trial.cell for trial in trials), comparability.bases(trials, baseline)
+    found = (doubts_about(trial, rounds=rounds[trial.cell], base=bases.get(trial.id)) for trial in trials)
+    kept = (tuple(doubt for doubt in each if doubt.code not in leave_out) for each in found)
+    return tuple(replace(trial, doubts=each) for trial, each in zip(trials, kept, strict=True))
+
+
+def doubts_about(trial: TrialSummary, *, rounds: int, base: TrialSummary | None = None) -> tuple[Doubt, ...]:
+    """Every doubt about one trial; there is no number to doubt where nothing was sent.
+
+    `rounds` is how often its cell was measured, `base` the trial that it is compared with.
+    """
+    if trial.requests.attempted == 0:
+        return ()
+    alone = [check(trial) for check in _CHECKS]
+    among = (sampling.one_round(rounds), comparability.unequal_servers(trial, base) if base else None)
+    return tuple(doubt for doubt in (*alone, *among) if doubt)

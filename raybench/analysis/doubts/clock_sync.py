@@ -1,37 +1,25 @@
-"""The workers' clocks and their common start -> doubts; pure."""
+"""The workers' clocks and their common start: doubts about stamps of several hosts; pure."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-
-from raybench.analysis.doubts.measurement import Doubt
+from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
 
 _UNCERTAIN_SHARE = 0.01  # of the window
 _SKEW_SHARE = 0.05
 
 
-def with_doubts(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
-    """The trials, each with the doubts that its clocks raise; a single worker has nothing to be compared with."""
-    return tuple(replace(trial, doubts=(*trial.doubts, *doubts(trial))) for trial in trials)
-
-
-def doubts(trial: TrialSummary) -> tuple[Doubt, ...]:
-    if len(trial.workers) < 2 or trial.window_s is None:
-        return ()
-    found = (check(trial, trial.window_s) for check in _CHECKS)
-    return tuple(doubt for doubt in found if doubt)
-
-
-def _uncertain(trial: TrialSummary, window_s: float) -> Doubt | None:
+def uncertain_clocks(trial: TrialSummary) -> Doubt | None:
     """The window's edges come from the workers' stamps: they are as sure as the worst of the clocks."""
-    worst = max(trial.workers, key=lambda worker: worker["clock_uncertainty_ns"])
-    uncertain_s, drift_ns = worst["clock_uncertainty_ns"] / 1e9, worst["clock_drift_ns"]
+    window_s = _compared_window_s(trial)
+    if window_s is None:
+        return None
+    worst = max(trial.workers, key=lambda worker: worker.clock_uncertainty_ns)
+    uncertain_s, drift_ns = worst.clock_uncertainty_ns / 1e9, worst.clock_drift_ns
     if uncertain_s <= _UNCERTAIN_SHARE * window_s:
         return None
     moved = f", and moved by {drift_ns / 1e6:.3g} ms during the trial" if drift_ns else ""
     return Doubt(
         code="uncertain_clocks",
-        sentence=f"the clock of worker {worst['worker']} is known to {uncertain_s * 1e3:.3g} ms{moved}: "
+        sentence=f"the clock of worker {worst.worker} is known to {uncertain_s * 1e3:.3g} ms{moved}: "
         f"that is {uncertain_s / window_s:.1%} of the window, whose edges come from such clocks",
         remedy="let NTP or PTP hold the hosts' clocks, use a quieter network, or a longer --duration",
         value=uncertain_s / window_s,
@@ -39,10 +27,10 @@ def _uncertain(trial: TrialSummary, window_s: float) -> Doubt | None:
     )
 
 
-def _skewed(trial: TrialSummary, window_s: float) -> Doubt | None:
+def uneven_start(trial: TrialSummary) -> Doubt | None:
     """Closed loop: until the last worker has begun, the first ones load the server alone."""
-    skew_ms = trial.gate_skew_ms
-    if skew_ms is None or skew_ms / 1e3 <= _SKEW_SHARE * window_s:
+    skew_ms, window_s = trial.gate_skew_ms, _compared_window_s(trial)
+    if skew_ms is None or window_s is None or skew_ms / 1e3 <= _SKEW_SHARE * window_s:
         return None
     return Doubt(
         code="gate_skew",
@@ -54,4 +42,6 @@ def _skewed(trial: TrialSummary, window_s: float) -> Doubt | None:
     )
 
 
-_CHECKS: tuple[Callable[[TrialSummary, float], Doubt | None], ...] = (_uncertain, _skewed)
+def _compared_window_s(trial: TrialSummary) -> float | None:
+    """The window, where several clocks make it up: a single worker's is compared with no other's."""
+    return trial.window_s if len(trial.workers) > 1 else None

@@ -1,13 +1,12 @@
-"""Servers that are compared -> doubts where they were not alike; pure."""
+"""Servers that are compared: doubts where they were not alike; pure."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any
 
 from raybench.analysis.comparisons import pairs
-from raybench.analysis.doubts.measurement import Doubt
-from raybench.analysis.trial_summary import TrialSummary, effective
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import IN_PROCESS
+from raybench.telemetry.effective_config import EffectiveConfig
 
 # What should be the same on both sides, and how a difference reads; None is not known, and not doubted.
 _ALIKE = {
@@ -20,19 +19,16 @@ _ALIKE = {
 }
 
 
-def with_doubts(trials: Iterable[TrialSummary], baseline: str | None = None) -> tuple[TrialSummary, ...]:
-    """The trials, those that are compared with a server unlike theirs with a doubt more."""
-    all_trials = tuple(trials)
-    compared = [
-        (pair.server[n], pair.base[n])
-        for pair in pairs(all_trials, baseline)
+def bases(trials: Iterable[TrialSummary], baseline: str | None = None) -> dict[str, TrialSummary]:
+    """By its id, the trial that each one is compared with, for those that are."""
+    return {
+        pair.server[n].id: pair.base[n]
+        for pair in pairs(trials, baseline)
         for n in pair.server.keys() & pair.base.keys()
-    ]
-    found = {server.id: unequal(server, base) for server, base in compared}
-    return tuple(replace(t, doubts=(*t.doubts, doubt)) if (doubt := found.get(t.id)) else t for t in all_trials)
+    }
 
 
-def unequal(server: TrialSummary, base: TrialSummary) -> Doubt | None:
+def unequal_servers(server: TrialSummary, base: TrialSummary) -> Doubt | None:
     """In what a server differs from the one that it is held against, beside what the benchmark asked for."""
     ours, theirs = executions(server), executions(base)
     are_known = ours is not None and theirs is not None and not _are_chosen(server, base)
@@ -52,13 +48,17 @@ def unequal(server: TrialSummary, base: TrialSummary) -> Doubt | None:
 
 def executions(trial: TrialSummary) -> int | None:
     """How many requests the server computes at a time under this load; None where it does not say."""
-    most = effective(trial.server).get("executions_at_once")
-    return None if most is None else min(most, trial.load["in_flight"])
+    most = _effective(trial).executions_at_once
+    return None if most is None else min(most, trial.load.in_flight)
+
+
+def _effective(trial: TrialSummary) -> EffectiveConfig:
+    return trial.server.effective or EffectiveConfig()
 
 
 def _are_chosen(server: TrialSummary, base: TrialSummary) -> bool:
     """Whether the benchmark itself asked for these numbers of instances: they stand in the labels."""
-    return server.server["instances"] is not None and base.server["instances"] is not None
+    return server.server.instances is not None and base.server.instances is not None
 
 
 def _counted(count: int | None) -> str:
@@ -66,21 +66,21 @@ def _counted(count: int | None) -> str:
 
 
 def _differences(server: TrialSummary, base: TrialSummary) -> list[str]:
-    ours, theirs = effective(server.server), effective(base.server)
+    both = {name: (getattr(_effective(server), name), getattr(_effective(base), name)) for name in _ALIKE}
     return [
-        f"{text.format(_word(ours[key]))} against {_word(theirs[key])} of {base.label}"
-        for key, text in _ALIKE.items()
-        if ours.get(key) is not None and theirs.get(key) is not None and ours[key] != theirs[key]
+        f"{_ALIKE[name].format(_word(ours))} against {_word(theirs)} of {base.label}"
+        for name, (ours, theirs) in both.items()
+        if ours is not None and theirs is not None and ours != theirs
     ]
 
 
 def _transports(server: TrialSummary, base: TrialSummary) -> list[str]:
     """Memory against a network; that a server in process has neither is what it is compared for."""
-    ours, theirs = server.load["transport"], base.load["transport"]
+    ours, theirs = server.load.transport, base.load.transport
     if ours == theirs or IN_PROCESS in (ours, theirs):
         return []
     return [f"is reached by {ours} against {theirs} of {base.label}"]
 
 
-def _word(value: Any) -> str:
+def _word(value: str | int | bool) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

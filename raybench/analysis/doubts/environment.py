@@ -1,10 +1,6 @@
-"""Conditions of a trial -> doubts about what disturbed it, or was not seen; pure."""
+"""The conditions of a trial on its host: doubts about what disturbed it, or was not seen; pure."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-
-from raybench.analysis.doubts.measurement import Doubt
-from raybench.analysis.host_conditions import Conditions
+from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
 
 _CLOCK_DROP = 0.05
@@ -15,20 +11,9 @@ _MOST_NAMED = 3
 _NO_GPU = "there is no GPU"  # of a host that has an nvidia-smi without one
 
 
-def with_doubts(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
-    """The trials, each with the doubts that telemetry raises; one that sent nothing has none."""
-    return tuple(replace(trial, doubts=(*trial.doubts, *doubts(trial))) for trial in trials)
-
-
-def doubts(trial: TrialSummary) -> tuple[Doubt, ...]:
-    if trial.telemetry is None or trial.requests.attempted == 0:
-        return ()
-    found = (check(trial, trial.telemetry) for check in _CHECKS)
-    return tuple(doubt for doubt in found if doubt)
-
-
-def _incomplete(_: TrialSummary, seen: Conditions) -> Doubt | None:
-    problems = [problem for problem in seen.problems if not problem.text.startswith(_NO_GPU)]
+def telemetry_incomplete(trial: TrialSummary) -> Doubt | None:
+    seen = trial.telemetry
+    problems = [problem for problem in (seen.problems if seen else ()) if not problem.text.startswith(_NO_GPU)]
     if not problems:
         return None
     first = problems[0]
@@ -47,8 +32,9 @@ def _when(at_s: float | None) -> str:
     return f"{at_s:.1f} s after the first request"
 
 
-def _clocks_dropped(_: TrialSummary, seen: Conditions) -> Doubt | None:
-    if seen.sm_clock_drop is None or seen.sm_clock_drop <= _CLOCK_DROP:
+def clocks_dropped(trial: TrialSummary) -> Doubt | None:
+    seen = trial.telemetry
+    if seen is None or seen.sm_clock_drop is None or seen.sm_clock_drop <= _CLOCK_DROP:
         return None
     return Doubt(
         code="clocks_dropped",
@@ -59,9 +45,9 @@ def _clocks_dropped(_: TrialSummary, seen: Conditions) -> Doubt | None:
     )
 
 
-def _gpu_idle(trial: TrialSummary, seen: Conditions) -> Doubt | None:
+def gpu_idle(trial: TrialSummary) -> Doubt | None:
     """The server's own host work is what was measured, where the client could have sent more."""
-    busy = seen.gpu_utilization_pct
+    busy = trial.telemetry.gpu_utilization_pct if trial.telemetry else None
     if busy is None or busy >= _IDLE_PCT or trial.headroom is None or trial.headroom < _HEADROOM:
         return None
     return Doubt(
@@ -74,8 +60,9 @@ def _gpu_idle(trial: TrialSummary, seen: Conditions) -> Doubt | None:
     )
 
 
-def _swapping(_: TrialSummary, seen: Conditions) -> Doubt | None:
-    if seen.swapped_mib is None or seen.swapped_mib <= _SWAPPED_MIB:
+def swapping(trial: TrialSummary) -> Doubt | None:
+    seen = trial.telemetry
+    if seen is None or seen.swapped_mib is None or seen.swapped_mib <= _SWAPPED_MIB:
         return None
     return Doubt(
         code="swapping",
@@ -86,8 +73,8 @@ def _swapping(_: TrialSummary, seen: Conditions) -> Doubt | None:
     )
 
 
-def _gpu_shared(_: TrialSummary, seen: Conditions) -> Doubt | None:
-    others = seen.gpu_shared_with
+def gpu_shared(trial: TrialSummary) -> Doubt | None:
+    others = trial.telemetry.gpu_shared_with if trial.telemetry else None
     if not others:
         return None
     more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
@@ -98,12 +85,3 @@ def _gpu_shared(_: TrialSummary, seen: Conditions) -> Doubt | None:
         value=len(others),
         limit=0,
     )
-
-
-_CHECKS: tuple[Callable[[TrialSummary, Conditions], Doubt | None], ...] = (
-    _incomplete,
-    _clocks_dropped,
-    _gpu_idle,
-    _swapping,
-    _gpu_shared,
-)

@@ -1,21 +1,23 @@
-"""Judges the trials of a search: samples of one trial -> whether the load held, and why not; pure."""
+"""Evaluates the trials of a search: samples of one trial -> whether the load held, and why not; pure."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.special import bdtr
 
-from raybench.analysis.doubts.measurement import is_starved
-from raybench.analysis.search.strategy import BROKE, HELD, RATE, UNKNOWN, Point
-from raybench.analysis.trial_summary import CONFIDENCE, PERCENTILES, TrialSummary, samples_needed
+from raybench.analysis import units
+from raybench.analysis.doubts.client_limit import is_starved
+from raybench.analysis.latency import CONFIDENCE, PERCENTILES, samples_needed
+from raybench.analysis.search.strategy import BROKE, HELD, RATE, UNKNOWN, SearchPoint
+from raybench.analysis.trial_summary import TrialSummary
 from raybench.clients.base import OK
 from raybench.config.search_goal import Goal
 from raybench.results import samples
+from raybench.results.records import TrialRecord
 
-_LOAD_KEYS = {RATE: "offered_rps"}  # by what name a trial's load has a variable; the others have their own
+_LOAD_FIELDS = {RATE: "offered_rps"}  # by what name a trial's load has a variable; the others have their own
 _LONGEST_REASON = 300
 # What TensorFlow, Triton, C++, CUDA and Python say when memory has run out; TensorFlow's oneDNN says its
 # dnnl_out_of_memory by number: "Operation received an exception:Status: 1, message: could not create a primitive".
@@ -26,30 +28,30 @@ _MEMORY = (
 )
 
 
-def point(goal: Goal, trial: TrialSummary, record: Mapping[str, Any], rows: pa.Table) -> Point:
+def point(goal: Goal, trial: TrialSummary, record: TrialRecord, rows: pa.Table) -> SearchPoint:
     """What one trial says about the goal."""
     measured = samples.measured(rows)
     times_ms = _times_ms(measured) if goal.limit_ms else None
-    verdict, reason = _judged(goal, trial, record, measured)
+    verdict, reason = _evaluated(goal, trial, record, measured)
     met = int(np.count_nonzero(times_ms < goal.limit_ms)) if times_ms is not None and len(times_ms) else None
-    return Point(
+    return SearchPoint(
         trial=trial.id,
-        value=trial.load[_LOAD_KEYS.get(goal.variable, goal.variable)],
+        value=getattr(trial.load, _LOAD_FIELDS.get(goal.variable, goal.variable)),
         round=trial.round,
         verdict=verdict,
         reason=reason,
         requests=trial.requests.attempted,
         failed=trial.requests.failed,
         latency_ms=_percentile_ms(goal, times_ms),
-        images_per_s=trial.throughput.images_per_s if trial.throughput else None,
+        inferences_per_s=trial.throughput.inferences_per_s if trial.throughput else None,
         goodput_rps=met / trial.job_s if met is not None and trial.job_s else None,
     )
 
 
-def is_hopeless(goal: Goal, tables: list[pa.Table]) -> bool:
+def is_futile(goal: Goal, tables: list[pa.Table]) -> bool:
     """Whether the requests so far decide already that the percentile lies above the limit, with 95 % confidence.
 
-    Only a breach may end a trial early: a queue that grows shows late. By the order statistics of stats: the limit
+    Only a breach may end a trial early: a queue that grows shows late. By the order statistics of latency: the limit
     lies below the bound when more requests exceed it than Binomial(n, 1 - p) would have.
     """
     if not goal.limit_ms or not tables:
@@ -75,17 +77,20 @@ def _percentile_ms(goal: Goal, times_ms: np.ndarray | None) -> float | None:
     return found if np.isfinite(found) else None
 
 
-def _judged(goal: Goal, trial: TrialSummary, record: Mapping[str, Any], measured: pa.Table) -> tuple[str, str | None]:
+def _evaluated(goal: Goal, trial: TrialSummary, record: TrialRecord, measured: pa.Table) -> tuple[str, str | None]:
     """The verdict of a trial and, unless it held, why."""
     if trial.status in ("skipped", "interrupted", "degraded"):
         return UNKNOWN, f"{trial.status}: {_short(trial.reason)}"
     if found := _memory(trial, measured):
         return BROKE, found
-    if record.get("server_ended"):
+    if record.server_ended:
         first = next(_refused(measured), None)
         return BROKE, _first_line(trial.reason) + (f"; {_short(first)}" if first else "")
     if is_starved(trial):
-        return UNKNOWN, "lanes waited for images, so that the server did not get the load: use --feed preload"
+        return (
+            UNKNOWN,
+            f"lanes waited for {units.items(trial.unit)}, so that the server did not get the load: use --feed preload",
+        )
     if len(measured) and goal.limit_ms:
         return _against_limit(goal, measured)
     return (UNKNOWN, f"failed: {_short(trial.reason)}") if trial.status == "failed" else (HELD, None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from raybench import config
-from raybench.analysis.trial_summary import PERCENTILES
+from raybench.analysis.latency import PERCENTILES
 from raybench.config import Benchmark, ConfigError
 from raybench.config.search_goal import LATENCY, OOM, Goal
 
@@ -22,7 +22,7 @@ _MOST_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class SearchPoint:
     """One trial of a search. `latency_ms` is the percentile that the goal names, a failed request slower than any."""
 
     trial: str
@@ -33,12 +33,12 @@ class Point:
     requests: int
     failed: int
     latency_ms: float | None
-    images_per_s: float | None
+    inferences_per_s: float | None
     goodput_rps: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
     """What a search of one server and model came to, from its points in the order in which they were tried."""
 
     kind: str
@@ -46,12 +46,13 @@ class Found:
     threshold: str | None
     server: str
     model: str
+    unit: str
     is_over: bool
     feasible_max: float | None
     first_breach: float | None
     goodput_rps: float | None
     reason: str | None
-    points: tuple[Point, ...]
+    points: tuple[SearchPoint, ...]
 
 
 def threshold(text: str) -> tuple[str, float]:
@@ -81,7 +82,7 @@ def load(variable: str, value: float) -> dict[str, object]:
     return {variable: (value,) if variable == RATE else int(value)}
 
 
-def next_value(goal: Goal, points: Sequence[Point]) -> float | None:
+def next_value(goal: Goal, points: Sequence[SearchPoint]) -> float | None:
     """The value to measure next; None when the search is over."""
     if any(point.verdict == UNKNOWN for point in points):
         return None
@@ -96,7 +97,7 @@ def next_value(goal: Goal, points: Sequence[Point]) -> float | None:
     return next((v for v in (held, broke) if v is not None and not _is_settled(goal, points, v)), None)
 
 
-def boundary(goal: Goal, points: Sequence[Point]) -> tuple[float | None, float | None]:
+def boundary(goal: Goal, points: Sequence[SearchPoint]) -> tuple[float | None, float | None]:
     """The highest value that held below every one that did not, and the lowest that did not; None where there is none.
 
     Of a value that was measured repeatedly the majority counts; where memory ran out, once is enough.
@@ -107,7 +108,7 @@ def boundary(goal: Goal, points: Sequence[Point]) -> tuple[float | None, float |
     return max(held, default=None), broke
 
 
-def _verdict(goal: Goal, points: Sequence[Point], value: float) -> str:
+def _verdict(goal: Goal, points: Sequence[SearchPoint], value: float) -> str:
     verdicts = [point.verdict for point in points if point.value == value]
     if UNKNOWN in verdicts:
         return UNKNOWN
@@ -115,14 +116,14 @@ def _verdict(goal: Goal, points: Sequence[Point], value: float) -> str:
     return BROKE if broke > (0 if goal.kind == OOM else len(verdicts) / 2) else HELD
 
 
-def _is_settled(goal: Goal, points: Sequence[Point], value: float) -> bool:
+def _is_settled(goal: Goal, points: Sequence[SearchPoint], value: float) -> bool:
     """Whether no further measurement of a value could change what it counts for."""
     verdicts = [point.verdict for point in points if point.value == value]
     most = _REPEATS[goal.kind]
     return len(verdicts) >= most or max(map(verdicts.count, (HELD, BROKE))) > most / 2
 
 
-def _is_contested(goal: Goal, points: Sequence[Point], value: float) -> bool:
+def _is_contested(goal: Goal, points: Sequence[SearchPoint], value: float) -> bool:
     """Whether a value was measured with both results, and once more decides."""
     seen = {point.verdict for point in points if point.value == value}
     return len(seen) > 1 and not _is_settled(goal, points, value)
@@ -136,19 +137,20 @@ def _between(goal: Goal, held: float, broke: float) -> float | None:
     return float(f"{middle:.3g}") if goal.variable == RATE else middle // 1
 
 
-def found(goal: Goal, server: str, model: str, points: Iterable[Point]) -> Found:
+def search_result(goal: Goal, server: str, model: str, points: Iterable[SearchPoint], *, unit: str) -> SearchResult:
     """What the points of one server and model come to."""
     tried = tuple(points)
     held, broke = boundary(goal, tried)
     unknown = next((p for p in tried if p.verdict == UNKNOWN), None)
     blamed = unknown or next((p for p in tried if p.value == broke and p.verdict == BROKE), None)
     goods = [p.goodput_rps for p in tried if p.value == held and p.verdict == HELD and p.goodput_rps is not None]
-    return Found(
+    return SearchResult(
         kind=goal.kind,
         variable=goal.variable,
         threshold=goal.threshold,
         server=server,
         model=model,
+        unit=unit,
         is_over=unknown is None and next_value(goal, tried) is None,
         feasible_max=held,
         first_breach=broke,

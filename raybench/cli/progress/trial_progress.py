@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 import pyarrow as pa
 
-from raybench.analysis.trial_summary import PERCENTILES, samples_needed
+from raybench.analysis.latency import PERCENTILES, samples_needed
 from raybench.config.plan import Load, Trial
 from raybench.results import samples
 
@@ -58,7 +58,7 @@ class Tally:
         times_ns = samples.response_ns(good)
         self.histogram.add(samples.service_ns(good) if times_ns is None else times_ns)
         self.done, self.failed = self.done + len(chunk), self.failed + len(chunk) - len(good)
-        self._images += int(good["images"].to_numpy().sum())
+        self._images += int(good["items"].to_numpy().sum())
         self._first_ns = min(self._first_ns, samples.ns(chunk, "sent_ns").min())
         self._last_ns = max(self._last_ns, samples.ns(chunk, "done_ns").max())
         self._heard_s = now_s

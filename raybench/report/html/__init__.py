@@ -2,29 +2,34 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import yaml
 
+from raybench.analysis import units
 from raybench.analysis.cells import CellSummary
 from raybench.analysis.comparisons import NO_DIFFERENCE, Comparison
-from raybench.analysis.trial_summary import Latency, TrialSummary
-from raybench.report import Summary, node_tables, text
+from raybench.analysis.latency import Latency
+from raybench.analysis.summary import Summary
+from raybench.analysis.trial_summary import TrialSummary
+from raybench.report import result_table, sentences
 from raybench.report.html import figures, palette
 from raybench.report.html.headline import headline
-from raybench.report.html.series import drawn
+from raybench.report.html.series import trial_series
+from raybench.report.node_tables import node_tables
 from raybench.results import results_folder
+from raybench.results.records import ModelRecord, ModelVerification, ServerRecord
 
 _OPEN_TIMELINES = 8  # more than that are folded away
 _DASH = "–"
 
 
 def write(folder: Path, summary: Summary) -> Path:
-    """Renew a results folder's report.html and say where it is; raises StoreError."""
+    """Renew a results folder's report.html and say where it is; raises ResultsError."""
     return results_folder.write_report(
         folder, page(results_folder.load(folder), summary, results_folder.benchmark_text(folder))
     )
@@ -40,26 +45,30 @@ def page(results: results_folder.Results, summary: Summary, benchmark: str = "")
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ms": text.ms, "when": _when}
-    trials = list(map(drawn, results.trials))
+    environment.filters |= {"ms": result_table.ms, "when": _when}
+    trials = list(map(trial_series, results.trials))
     timelines = list(figures.over_time(trials, summary, names))
     return environment.get_template("report.html.jinja").render(
         light=palette.css(palette.LIGHT),
         dark=palette.css(palette.DARK),
         run=summary.run,
         headline=headline(summary),
-        title=text.title(summary),
+        title=result_table.title(summary),
+        unit=units.common(cell.unit for cell in summary.cells),
         requests=sum(trial.requests.attempted for trial in summary.trials),
         failed=sum(trial.requests.failed for trial in summary.trials),
         verification=summary.verification,
         comparisons=[_compared(each, len(summary.comparisons)) for each in summary.comparisons],
         ratios=figures.ratios(summary, names),
-        columns=text.columns(summary),
+        columns=result_table.columns(summary),
         tables=_tables(summary),
-        doubts=[(letter, list(each)) for letter, each in groupby(text.doubts(summary), key=lambda kind: kind.letter)],
-        thresholds=[(each, text.outcome(each)) for each in summary.thresholds],
+        doubts=[
+            (letter, list(each))
+            for letter, each in groupby(sentences.doubt_notes(summary), key=lambda kind: kind.letter)
+        ],
+        thresholds=[(each, sentences.outcome(each)) for each in summary.thresholds],
         unmeasured=[cell for cell in summary.cells if cell.reason],
-        by_node=node_tables.sheets(summary, text.row_names(summary)),
+        by_node=node_tables(summary, result_table.row_names(summary)),
         bars=[] if summary.search else list(figures.bars(summary, names)),
         latencies=[] if summary.search else list(figures.latencies(trials, summary, names)),
         percentiles=list(_percentiles(summary, names)),
@@ -69,10 +78,10 @@ def page(results: results_folder.Results, summary: Summary, benchmark: str = "")
         searches=[figures.searched(found, results.goal) for found in summary.search or ()],
         answers=_answers(summary),
         facts=_facts(summary),
-        packages=summary.environment.get("packages", {}),
+        packages=summary.environment.packages,
         servers=_servers(summary),
         models=_models(summary),
-        command=shlex.join(summary.run["command"]),
+        command=shlex.join(summary.run.command),
         benchmark=benchmark,
     )
 
@@ -80,7 +89,7 @@ def page(results: results_folder.Results, summary: Summary, benchmark: str = "")
 def _tables(summary: Summary) -> list[tuple[str, list[tuple[CellSummary, tuple[str, ...]]]]]:
     """Of each model its rows as the terminal has them; the last value is the letters of its doubts."""
     return [
-        (model, [(cell, text.row(cell, summary)) for cell in cells])
+        (model, [(cell, result_table.row(cell, summary)) for cell in cells])
         for model, cells in groupby(summary.cells, key=lambda cell: cell.model)
     ]
 
@@ -89,7 +98,7 @@ def _compared(c: Comparison, judged: int) -> tuple[Comparison, str]:
     """A comparison, and what its rounds would have seen where none is shown."""
     if c.verdict != NO_DIFFERENCE or c.detectable is None:
         return c, ""
-    return c, text.seen(c.detectable) + (f", among {judged} comparisons" if judged > 1 else "")
+    return c, sentences.seen(c.detectable) + (f", among {judged} comparisons" if judged > 1 else "")
 
 
 def _percentiles(summary: Summary, names: Mapping[str, str]) -> Iterator[tuple[TrialSummary, str, Latency]]:
@@ -98,29 +107,28 @@ def _percentiles(summary: Summary, names: Mapping[str, str]) -> Iterator[tuple[T
             yield trial, names[trial.cell], latency
 
 
-def _answers(summary: Summary) -> list[tuple[str, Mapping[str, Any]]]:
+def _answers(summary: Summary) -> list[tuple[str, ModelVerification]]:
     """Of each server and model the comparison with TensorFlow that differs most."""
-    compared = [(t.label, each) for t in summary.trials for each in (t.verification or {"models": ()})["models"]]
-    worst: dict[tuple[str, str], tuple[str, Mapping[str, Any]]] = {}
-    for label, each in sorted(compared, key=lambda pair: (-pair[1]["nearest"], pair[1]["difference"])):
-        worst[label, each["model"]] = label, each
+    compared = [(t.label, each) for t in summary.trials for each in (t.verification.models if t.verification else ())]
+    worst: dict[tuple[str, str], tuple[str, ModelVerification]] = {}
+    for label, each in sorted(compared, key=lambda pair: (-pair[1].nearest, pair[1].difference)):
+        worst[label, each.model] = label, each
     return [worst[key] for key in sorted(worst)]
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     """On what it was measured."""
     there = summary.environment
-    cluster = there.get("ray_cluster") or {"nodes": None}
     told = {
-        "host": there.get("host"),
-        "system": there.get("os"),
-        "processor": there.get("cpu"),
-        "cores": there.get("cores"),
-        "memory": f"{there['memory_mib'] / 1024:.1f} GiB" if there.get("memory_mib") else None,
-        "Ray's nodes": cluster["nodes"],
-        "Python": there.get("python"),
-        "started": _when(summary.run["started"]),
-        "ended": _when(summary.run["ended"]) if summary.run["ended"] else "it has not ended",
+        "host": there.host,
+        "system": there.os,
+        "processor": there.cpu,
+        "cores": there.cores,
+        "memory": f"{there.memory_mib / 1024:.1f} GiB",
+        "Ray's nodes": there.ray_cluster.nodes,
+        "Python": there.python,
+        "started": _when(summary.run.started),
+        "ended": _when(summary.run.ended) if summary.run.ended else "it has not ended",
     }
     return [(name, str(value)) for name, value in told.items() if value is not None]
 
@@ -128,14 +136,16 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
 def _servers(summary: Summary) -> list[tuple[str, str, str]]:
     """Each server with its version, and its configuration as YAML."""
     found = {trial.label: trial.server for trial in summary.trials}
-    return [
-        (label, str(server["version"] or _DASH), yaml.safe_dump(server["config"] or {}, sort_keys=False).strip())
-        for label, server in sorted(found.items())
-    ]
+    return [(label, server.version or _DASH, _config(server)) for label, server in sorted(found.items())]
 
 
-def _models(summary: Summary) -> list[Mapping[str, Any]]:
-    return list({trial.model["name"]: trial.model for trial in summary.trials}.values())
+def _config(server: ServerRecord) -> str:
+    effective = {"effective": asdict(server.effective)} if server.effective else {}
+    return yaml.safe_dump({**(server.config or {}), **effective}, sort_keys=False).strip()
+
+
+def _models(summary: Summary) -> list[ModelRecord]:
+    return list({trial.model.name: trial.model for trial in summary.trials}.values())
 
 
 def _when(stamp: str) -> str:

@@ -16,7 +16,7 @@ _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1
 _NINES = {0: "0 %", 1: "90 %", 2: "99 %", 3: "99.9 %", 4: "99.99 %", 5: "99.999 %", 6: "99.9999 %"}
 
 
-class Row(NamedTuple):
+class ChartRow(NamedTuple):
     """A value with its interval and its replicates, and those that are not in it, under a name; `series` is the number
     of its colour."""
 
@@ -58,7 +58,7 @@ class Saturation(NamedTuple):
 
 
 @canvas.drawn
-def ratios(rows: Sequence[Row]) -> Figure:
+def ratios(rows: Sequence[ChartRow]) -> Figure:
     """Ratios with their intervals around 1, on a logarithmic axis; hollow where no difference is shown."""
     figure, (axes,) = canvas.row_axes(len(rows))
     seen = [value for row in rows for value in (row.value, row.low, row.high, 1.0) if value is not None]
@@ -79,7 +79,7 @@ def ratios(rows: Sequence[Row]) -> Figure:
 
 
 @canvas.drawn
-def bars(rows: Sequence[Row]) -> Figure:
+def bars(rows: Sequence[ChartRow]) -> Figure:
     """Bars from 0 with an interval, and below them a dot for each round, hollow where it is left out."""
     figure, (axes,) = canvas.row_axes(len(rows))
     axes.set_xlim(0, max((max(row.value, row.high or 0, *row.points, *row.left_out) for row in rows), default=1) * 1.04)
@@ -145,20 +145,20 @@ def tails(lines: Sequence[Line]) -> Figure:
 
 
 @canvas.drawn
-def over_time(rounds: Sequence[Timeline], series: int) -> Figure:
+def over_time(rounds: Sequence[Timeline], series: int, unit: str) -> Figure:
     """Throughput, latency and memory of a cell by time, a line for each round; warm-up is shaded."""
     has_memory = any(each.memory for each in rounds)
     figure, axes = canvas.panels(330 if has_memory else 250, rows=(3, 3, 2)[: 3 if has_memory else 2])
     stroke = _stroke(series, len(rounds), dashes=False)
     for each in rounds:
-        axes[0].plot(each.at_s, each.images_per_s, **stroke)
+        axes[0].plot(each.at_s, each.inferences_per_s, **stroke)
         axes[1].plot(each.at_s, each.median_ms, **stroke)
         axes[1].fill_between(each.at_s, each.fastest_ms, each.slowest_ms, color=stroke["color"], alpha=0.16, lw=0)
         axes[1].plot(each.failed_s, [0.02] * len(each.failed_s), "|", color=LIGHT["bad"], markersize=9,
                      transform=axes[1].get_xaxis_transform(), clip_on=False)  # fmt: skip
         for name, (at_s, mib) in each.memory.items():
             axes[2].plot(at_s, mib, **{**stroke, "dashes": () if name == "RSS" else (4, 2)})
-    axes[0].set_title("images/s")
+    axes[0].set_title(f"{unit}/s")
     axes[1].set_title("latency, ms: median, and fastest to slowest")
     axes[0].set_ylim(bottom=0)
     axes[0].yaxis.set_major_formatter(FuncFormatter(canvas.plain))
@@ -224,7 +224,7 @@ def _name(axes: Axes, at: float, name: str, text: str) -> None:
     axes.text(1, at - 0.18, text, transform=across, va="center", ha="right", color=LIGHT["muted"])
 
 
-def _interval(axes: Axes, at: float, row: Row, colour: str) -> None:
+def _interval(axes: Axes, at: float, row: ChartRow, colour: str) -> None:
     if row.low is not None and row.high is not None:
         axes.plot([row.low, row.high], [at, at], color=colour, linewidth=2.2, solid_capstyle="butt")
 

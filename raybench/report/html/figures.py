@@ -7,16 +7,19 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from raybench.analysis import units
 from raybench.analysis.cells import CellSummary, Interval, counted
 from raybench.analysis.comparisons import Comparison
 from raybench.analysis.costs import ServerTime
-from raybench.analysis.search.strategy import Found
+from raybench.analysis.search.strategy import SearchResult
+from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.config.plan import Load
 from raybench.config.search_goal import Goal
-from raybench.report import Summary, search_tables, text
+from raybench.report import result_table, search_tables
 from raybench.report.html import charts, palette
-from raybench.report.html.charts import Line, Row, Saturation, Stacked
-from raybench.report.html.series import Drawn, distribution, tail
+from raybench.report.html.charts import ChartRow, Line, Saturation, Stacked
+from raybench.report.html.series import TrialSeries, distribution, tail
 
 _STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
 _REST = "network and client"
@@ -48,9 +51,9 @@ def names(summary: Summary) -> dict[str, str]:
     }
 
 
-def _load(load: Mapping[str, Any]) -> str:
-    sent = f"{load['offered_rps']:g}/s" if load["offered_rps"] else f"{load['in_flight']} in flight"
-    return f"{sent} of {load['batch_size']}"
+def _load(load: Load) -> str:
+    sent = f"{load.offered_rps:g}/s" if load.offered_rps else f"{load.in_flight} in flight"
+    return f"{sent} of {load.batch_size}"
 
 
 def _series(summary: Summary, names: Mapping[str, str]) -> dict[str, int]:
@@ -73,7 +76,7 @@ def ratios(summary: Summary, names: Mapping[str, str]) -> Figure | None:
     series = _series(summary, names)
     number = {cell.label: series[cell.cell] for cell in reversed(summary.cells)}
     rows = [
-        Row(
+        ChartRow(
             name=each.server
             + (f", {each.in_flight} in flight" if len(loads) > 1 else "")
             + (f", {each.model}" if len(models) > 1 else ""),
@@ -87,7 +90,8 @@ def ratios(summary: Summary, names: Mapping[str, str]) -> Figure | None:
         for each in summary.comparisons
     ]
     bases = sorted({each.base for each in summary.comparisons})
-    title = f"images/s over those of {', '.join(bases)}"
+    unit = units.common(each.unit for each in summary.comparisons)
+    title = f"{unit}/s over those of {', '.join(bases)}"
     return Figure(title, _svg(charts.ratios, rows, label=title))
 
 
@@ -98,23 +102,27 @@ def _ratio_text(c: Comparison) -> str:
 def bars(summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """Throughput by server, a chart for each model."""
     series, by_id = _series(summary, names), {trial.id: trial for trial in summary.trials}
-    for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
+    for model, group in groupby(summary.cells, key=lambda cell: cell.model):
+        cells = list(group)
         rows = [
-            _bar(names[cell.cell], series[cell.cell], cell.images_per_s, [by_id[trial] for trial in cell.trials])
+            _bar(names[cell.cell], series[cell.cell], cell.inferences_per_s, [by_id[trial] for trial in cell.trials])
             for cell in cells
-            if cell.images_per_s and cell.images_per_s.mean
+            if cell.inferences_per_s and cell.inferences_per_s.mean
         ]
         if rows:
-            yield Figure(model, _svg(charts.bars, rows, label=f"images a second of {model} by server"))
+            yield Figure(
+                f"{model}, {cells[0].unit}/s",
+                _svg(charts.bars, rows, label=f"{cells[0].unit} a second of {model} by server"),
+            )
 
 
-def _bar(name: str, number: int, rate: Interval, trials: list[TrialSummary]) -> Row:
+def _bar(name: str, number: int, rate: Interval, trials: list[TrialSummary]) -> ChartRow:
     """A mean with its rounds, and those that it leaves out."""
     are_in = {trial.id for trial in counted(trials)}
-    rounds = [(trial.id in are_in, trial.throughput.images_per_s) for trial in trials if trial.throughput]
-    return Row(
+    rounds = [(trial.id in are_in, trial.throughput.inferences_per_s) for trial in trials if trial.throughput]
+    return ChartRow(
         name=name,
-        text=text.interval(rate, digits=1),
+        text=result_table.interval(rate, digits=1),
         series=number,
         value=rate.mean,
         low=rate.low,
@@ -124,13 +132,13 @@ def _bar(name: str, number: int, rate: Interval, trials: list[TrialSummary]) -> 
     )
 
 
-def latencies(trials: Sequence[Drawn], summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
+def latencies(trials: Sequence[TrialSeries], summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """Distribution and tail for each model, batch size and rate."""
     ordered = {each.trial: each.latencies_ms for each in trials}
     load, series = {trial.cell: trial.load for trial in summary.trials}, _series(summary, names)
 
-    def alike(cell: CellSummary) -> tuple[Any, ...]:
-        return cell.model, load[cell.cell]["batch_size"], load[cell.cell]["offered_rps"] or 0
+    def alike(cell: CellSummary) -> tuple[str, int, float]:
+        return cell.model, load[cell.cell].batch_size, load[cell.cell].offered_rps or 0
 
     for (model, batch_size, rate), group in groupby(sorted(summary.cells, key=alike), key=alike):
         cells = [cell for cell in group if any(len(ordered[trial]) for trial in cell.trials)]
@@ -139,19 +147,21 @@ def latencies(trials: Sequence[Drawn], summary: Summary, names: Mapping[str, str
         times = [[ordered[trial] for trial in cell.trials if len(ordered[trial])] for cell in cells]
         numbers = [series[cell.cell] for cell in cells]
         keys = tuple(_key(number, names[cell.cell]) for number, cell in zip(numbers, cells, strict=True))
-        title = f"{model}, {f'{rate:g} requests/s of ' if rate else ''}{batch_size} images"
+        title = f"{model}, {f'{rate:g} requests/s of ' if rate else ''}{batch_size} {units.items(cells[0].unit)}"
         for chart, curve, how in ((charts.distributions, distribution, ""), (charts.tails, tail, ", by percentile")):
             lines = [Line(n, tuple(map(curve, each))) for n, each in zip(numbers, times, strict=True)]
             yield Figure(title + how, _svg(chart, lines, label=f"latency of {title}{how}"), keys)
 
 
-def over_time(trials: Sequence[Drawn], summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
+def over_time(trials: Sequence[TrialSeries], summary: Summary, names: Mapping[str, str]) -> Iterator[Figure]:
     """A chart for each cell, its rounds one over the other."""
     series = _series(summary, names)
     for cell in summary.cells:
         if lines := [each.timeline for each in trials if each.cell == cell.cell and each.timeline]:
             title = f"{names[cell.cell]}, {cell.model}"
-            yield Figure(title, _svg(charts.over_time, lines, series[cell.cell], label=f"over time: {title}"))
+            yield Figure(
+                title, _svg(charts.over_time, lines, series[cell.cell], cell.unit, label=f"over time: {title}")
+            )
 
 
 def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
@@ -161,7 +171,7 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
         times = [t.server_time_ms for t in summary.trials if t.id in cell.trials]
         if parts := [(*_parts(told), max(0.0, told.overhead)) for told in times if told and told.overhead is not None]:
             means = tuple(sum(each) / len(parts) for each in zip(*parts, strict=True))
-            rows.append(Stacked(f"{names[cell.cell]}, {cell.model}", f"{text.ms(sum(means))} ms", means))
+            rows.append(Stacked(f"{names[cell.cell]}, {cell.model}", f"{result_table.ms(sum(means))} ms", means))
     if not rows:
         return None
     keys = (*(stage.replace("_", " ") for stage in _STAGES), _REST)
@@ -174,15 +184,15 @@ def _parts(told: ServerTime) -> tuple[float, ...]:
     return tuple(getattr(told, stage) or 0.0 for stage in _STAGES)
 
 
-def searched(found: Found, goal: Goal | None) -> tuple[Found, str, Figure, Any]:
+def searched(found: SearchResult, goal: Goal | None) -> tuple[SearchResult, str, Figure, Any]:
     """What a search found, in a sentence, as a curve, and as a table: its columns and rows."""
     points = sorted(found.points, key=lambda point: (point.value, point.round))
     name = found.threshold.partition("<")[0] if found.threshold else None
-    rates = {"images": [_nan(point.images_per_s) for point in points]}
+    rates = {found.unit: [_nan(point.inferences_per_s) for point in points]}
     if found.threshold:
         rates = {"goodput: requests": [_nan(point.goodput_rps) for point in points]}
     drawn = Saturation(
-        unit=search_tables.WORDS[found.variable],
+        unit=search_tables.word(found),
         values=[point.value for point in points],
         verdicts=[point.verdict for point in points],
         latency=(name, [_nan(point.latency_ms) for point in points]) if name else None,

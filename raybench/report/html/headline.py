@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from raybench.analysis.cells import CellSummary
 from raybench.analysis.comparisons import NO_DIFFERENCE, Comparison
-from raybench.analysis.search.strategy import Found
-from raybench.report import Summary, search_tables, text
+from raybench.analysis.search.strategy import SearchResult
+from raybench.analysis.summary import Summary
+from raybench.report import result_table, search_tables, sentences
 
 
 class Headline(NamedTuple):
@@ -27,20 +28,22 @@ def headline(summary: Summary) -> Headline:
         return _searched(summary.search)
     if summary.comparisons:
         return _compared(summary.comparisons)
-    measured = [cell for cell in summary.cells if cell.images_per_s]
+    measured = [cell for cell in summary.cells if cell.inferences_per_s]
     if not measured:
         why = next((cell.reason for cell in summary.cells if cell.reason), "nothing was measured yet")
         return Headline("No server gave a number", "", "", why)
-    return _served(max(measured, key=lambda cell: cell.images_per_s.mean if cell.images_per_s else 0), len(measured))
+    return _served(
+        max(measured, key=lambda cell: cell.inferences_per_s.mean if cell.inferences_per_s else 0), len(measured)
+    )
 
 
-def _searched(all_found: tuple[Found, ...]) -> Headline:
+def _searched(all_found: tuple[SearchResult, ...]) -> Headline:
     found = max(all_found, key=lambda each: each.feasible_max or 0)
     if found.feasible_max is None:
         return Headline(
             f"{found.server} held no load of {found.model} that was tried", "", "", search_tables.headline(found)
         )
-    load = f"{found.feasible_max:g} {search_tables.WORDS[found.variable]}"
+    load = f"{found.feasible_max:g} {search_tables.word(found)}"
     return Headline(f"{found.server} holds", load, f"of {found.model}", search_tables.headline(found))
 
 
@@ -58,15 +61,15 @@ def _compared(comparisons: tuple[Comparison, ...]) -> Headline:
 def _evidence(c: Comparison, judged: int) -> str:
     if c.low is None or c.high is None:
         return "One round in common: no interval, and no verdict."
-    found = f"{c.ratio:.2f} times the images/s, 95 % interval {c.low:.2f}–{c.high:.2f}, {c.rounds} rounds"
+    found = f"{c.ratio:.2f} times the {c.unit}/s, 95 % interval {c.low:.2f}–{c.high:.2f}, {c.rounds} rounds"
     if c.verdict != NO_DIFFERENCE or c.detectable is None:
         return f"{found}."
     among = f" among {judged} comparisons" if not c.low <= 1 <= c.high else ""
-    return f"{found}{among}; {text.seen(c.detectable)}."
+    return f"{found}{among}; {sentences.seen(c.detectable)}."
 
 
 def _served(cell: CellSummary, measured: int) -> Headline:
     best = "The fastest of what was measured. " if measured > 1 else ""
-    p99 = f"p99 {text.ms(cell.p99_ms)} ms" if cell.p99_ms is not None else "too few requests for a p99"
-    rate = text.interval(cell.images_per_s, digits=1)
-    return Headline(f"{cell.label} serves {cell.model} at", f"{rate} images/s", "", f"{best}{p99}.")
+    p99 = f"p99 {result_table.ms(cell.p99_ms)} ms" if cell.p99_ms is not None else "too few requests for a p99"
+    rate = result_table.interval(cell.inferences_per_s, digits=1)
+    return Headline(f"{cell.label} serves {cell.model} at", f"{rate} {cell.unit}/s", "", f"{best}{p99}.")

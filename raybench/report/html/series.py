@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.analysis.trial_summary import CONFIDENCE, beside_mib, clock_offsets_ns, windowed
+from raybench.analysis.latency import CONFIDENCE
+from raybench.analysis.trial_summary import beside_mib, clock_offsets_ns, windowed
+from raybench.analysis.window import Window, begun_ns
 from raybench.clients.base import OK
 from raybench.results import samples
-from raybench.results.results_folder import Observed, Stored
+from raybench.results.results_folder import ObservedTrial, StoredTrial
 
 _POINTS = 160
 _MOST_BINS, _BIN_REQUESTS = 96, 8
@@ -33,7 +35,7 @@ class Timeline:
 
     round: int
     at_s: np.ndarray
-    images_per_s: np.ndarray
+    inferences_per_s: np.ndarray
     fastest_ms: np.ndarray
     median_ms: np.ndarray
     slowest_ms: np.ndarray
@@ -42,7 +44,7 @@ class Timeline:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class TrialSeries:
     """What is drawn of a trial. `latencies_ms` are responses of the successes of its window, in a closed loop their
     service, in rising order; `timeline` is None where it sent nothing."""
 
@@ -52,13 +54,13 @@ class Drawn:
     timeline: Timeline | None
 
 
-def drawn(trial: Observed | Stored) -> Drawn:
+def trial_series(trial: ObservedTrial | StoredTrial) -> TrialSeries:
     """Everything that the charts draw of one trial."""
     rows = trial.samples
     measured, window, begun = windowed(trial.record, rows)
-    return Drawn(
-        trial=trial.record["id"],
-        cell=trial.record["cell"],
+    return TrialSeries(
+        trial=trial.record.id,
+        cell=trial.record.cell,
         latencies_ms=np.sort(_taken_ns(measured)[begun & samples.is_ok(measured)]) / 1e6,
         timeline=_timeline(trial, samples.warmup(rows), measured, window) if len(measured) else None,
     )
@@ -70,7 +72,7 @@ def distribution(ordered_ms: np.ndarray) -> Curve:
 
 
 def tail(ordered_ms: np.ndarray) -> Curve:
-    """Percentiles at equal steps of the number of nines, up to the last one that the sample supports (see stats)."""
+    """Percentiles at equal steps of the number of nines, up to the last that the sample supports (see latency)."""
     last = ((1 - CONFIDENCE) / 2) ** (1 / len(ordered_ms))
     return _through(ordered_ms, 1 - 10 ** np.linspace(0, np.log10(1 - last), _POINTS))
 
@@ -80,7 +82,7 @@ def _through(ordered_ms: np.ndarray, share: np.ndarray) -> Curve:
 
 
 def _timeline(
-    trial: Observed | Stored, warmup: pa.Table, measured: pa.Table, window: samples.Window | None
+    trial: ObservedTrial | StoredTrial, warmup: pa.Table, measured: pa.Table, window: Window | None
 ) -> Timeline:
     """A trial from the first request of its warm-up to the end of its window, or to its last reply without one."""
     first, last = pc.min(measured["sent_ns"]).as_py(), pc.max(measured["done_ns"]).as_py()
@@ -94,9 +96,9 @@ def _timeline(
     centres = (edges_s[:-1] + edges_s[1:]) / 2
     failed = np.histogram(requests.begun_s[~requests.is_ok], edges_s)[0]
     return Timeline(
-        round=trial.record["round"],
+        round=trial.record.round,
         at_s=centres,
-        images_per_s=np.diff(_images_by(requests, edges_s)) / np.diff(edges_s),
+        inferences_per_s=np.diff(_items_by(requests, edges_s)) / np.diff(edges_s),
         fastest_ms=low,
         median_ms=middle,
         slowest_ms=high,
@@ -112,19 +114,19 @@ class _Requests(NamedTuple):
     sent_s: np.ndarray
     done_s: np.ndarray
     taken_ms: np.ndarray
-    images: np.ndarray
+    items: np.ndarray
     is_ok: np.ndarray
 
     @classmethod
     def of(cls, rows: pa.Table, zero_ns: int) -> "_Requests":
-        begun, sent, done = samples.begun_ns(rows), samples.ns(rows, "sent_ns"), samples.ns(rows, "done_ns")
+        begun, sent, done = begun_ns(rows), samples.ns(rows, "sent_ns"), samples.ns(rows, "done_ns")
         is_ok = pc.equal(rows["status"].cast(pa.string()), OK).to_numpy()
         return cls(
             begun_s=(begun - zero_ns) / 1e9,
             sent_s=(sent - zero_ns) / 1e9,
             done_s=(done - zero_ns) / 1e9,
             taken_ms=_taken_ns(rows) / 1e6,
-            images=rows["images"].to_numpy(),
+            items=rows["items"].to_numpy(),
             is_ok=is_ok.astype(bool),
         )
 
@@ -144,12 +146,12 @@ def _edges(requests: _Requests, end_s: float) -> np.ndarray:
     return np.arange(-np.ceil(-first_s / width - 1e-9), after + 1) * width
 
 
-def _images_by(requests: _Requests, at_s: np.ndarray) -> np.ndarray:
-    """Images answered by each time, a request under way counting by its share; float [n]."""
+def _items_by(requests: _Requests, at_s: np.ndarray) -> np.ndarray:
+    """Items answered by each time, a request under way counting by its share; float [n]."""
     good = requests.is_ok
     sent, took = requests.sent_s[good], np.maximum(requests.done_s - requests.sent_s, 1e-9)[good]
-    images = requests.images[good]
-    return np.array([np.dot(images, np.clip((at - sent) / took, 0, 1)) for at in at_s])
+    items = requests.items[good]
+    return np.array([np.dot(items, np.clip((at - sent) / took, 0, 1)) for at in at_s])
 
 
 def _spread(requests: _Requests, edges_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,14 +165,16 @@ def _spread(requests: _Requests, edges_s: np.ndarray) -> tuple[np.ndarray, np.nd
     return low, middle, high
 
 
-def _memory(trial: Observed | Stored, first_s: float, start_ns: int, end_s: float) -> dict[str, Any]:
+def _memory(
+    trial: ObservedTrial | StoredTrial, first_s: float, start_ns: int, end_s: float
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """RSS of the server's processes, less what is the client's, and each GPU's used memory."""
     found = {}
     for kind, column, name, beside in (
         ("process", "rss_mib", "RSS", beside_mib(trial.record)),
         ("gpu", "gpu_used_mib", "GPU", 0.0),
     ):
-        if beside is None:  # images that come and go
+        if beside is None:  # items that come and go
             continue
         rows = trial.telemetry.filter(pc.equal(trial.telemetry["kind"], kind)).filter(pc.field(column).is_valid())
         for number, each in enumerate(pc.unique(rows["id"]).to_pylist()):

@@ -1,0 +1,98 @@
+"""Was it the client that was measured: doubts about lateness, rates, the feed and the ceiling; pure."""
+
+from raybench.analysis import units
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.trial_summary import TrialSummary
+from raybench.config import SHARED_MEMORY
+
+_PACING_SHARE = 0.05  # of the service p99
+_RATE_SHARE = 0.99
+_FEED_SHARE = 0.05  # of the time of the lanes
+_CEILING_SHARE = 0.67
+
+
+def late_client(trial: TrialSummary) -> Doubt | None:
+    """Open loop: requests that left late though a lane was free are late by the client, not by the server."""
+    late, service = trial.pacing_error_ms, trial.service_ms
+    if late is None or late.p99 is None or service is None or not service.p99:
+        return None
+    if late.p99 <= _PACING_SHARE * service.p99:
+        return None
+    return Doubt(
+        code="late_client",
+        sentence=f"p99 of the client's own lateness was {late.p99:.2g} ms, that of service {service.p99:.3g} ms",
+        remedy="give the workers cores of their own, or use fewer lanes a worker (--max-in-flight) or more hosts",
+        value=late.p99 / service.p99,
+        limit=_PACING_SHARE,
+    )
+
+
+def under_rate(trial: TrialSummary) -> Doubt | None:
+    scheduled, achieved = trial.scheduled_rps, trial.achieved_rps
+    if not scheduled or achieved is None or achieved >= _RATE_SHARE * scheduled:
+        return None
+    remedy = "lower --request-rate to what the server holds" if trial.cap_hits else "use more workers, cores or hosts"
+    if is_starved(trial):
+        remedy = _feed_remedy(trial)
+    return Doubt(
+        code="under_rate",
+        sentence=f"{achieved:.4g} requests/s left of {scheduled:.4g} that were due",
+        remedy=remedy,
+        value=achieved / scheduled,
+        limit=_RATE_SHARE,
+    )
+
+
+def cap_hit(trial: TrialSummary) -> Doubt | None:
+    """Open loop: requests that were due while all lanes waited for replies queued in the client."""
+    if not trial.cap_hits:
+        return None
+    hits, attempted, most = trial.cap_hits, trial.requests.attempted, trial.load.in_flight
+    due = f"{hits} of {attempted} requests were due while all {most} that may be in flight waited for"
+    sentence = f"the server is overloaded: {due} it; that is not the client's fault, and response counts the wait"
+    remedy = "lower --request-rate, or raise --max-in-flight if the server's own queue is to be seen"
+    if is_starved(trial):
+        sentence, remedy = (
+            f"{due} {units.items(trial.unit)} or the server, and response counts the wait",
+            _feed_remedy(trial),
+        )
+    return Doubt(code="cap_hit", sentence=sentence, remedy=remedy, value=hits, limit=0)
+
+
+def is_starved(trial: TrialSummary) -> bool:
+    """Whether lanes waited for items for so much of their time that the server did not get the load."""
+    return trial.feed_wait_share is not None and trial.feed_wait_share > _FEED_SHARE
+
+
+def _feed_remedy(trial: TrialSummary) -> str:
+    items = units.items(trial.unit)
+    return f"use --feed preload where memory holds the {items}, else more workers with cores, or smaller files"
+
+
+def feed_starved(trial: TrialSummary) -> Doubt | None:
+    if not is_starved(trial) or trial.feed_wait_ms is None:
+        return None
+    return Doubt(
+        code="feed_starved",
+        sentence=f"lanes waited {trial.feed_wait_share:.0%} of their time for {units.items(trial.unit)}, "
+        f"{trial.feed_wait_ms.mean:.3g} ms a request: the server got less load than it seems; "
+        "service is without that wait, throughput is not",
+        remedy=_feed_remedy(trial),
+        value=trial.feed_wait_share,
+        limit=_FEED_SHARE,
+    )
+
+
+def near_ceiling(trial: TrialSummary) -> Doubt | None:
+    """What the client and the transport alone allow was nearly reached: the server might do more."""
+    if trial.headroom is None or trial.ceiling is None or 1 / trial.headroom <= _CEILING_SHARE:
+        return None
+    shared = "" if trial.load.transport == SHARED_MEMORY else ", or --shared-memory system on the server's host"
+    return Doubt(
+        code="near_ceiling",
+        sentence=f"{1 / trial.headroom:.0%} of the {trial.ceiling.inferences_per_s:.4g} {trial.unit}/s that the same "
+        "client gets from a model that does nothing: it may be the client that was measured",
+        remedy=f"use more workers or hosts{shared}",
+        value=1 / trial.headroom,
+        limit=_CEILING_SHARE,
+    )

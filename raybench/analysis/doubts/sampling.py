@@ -1,0 +1,105 @@
+"""Was enough sent, and of what: doubts about the sample of a trial; pure."""
+
+from raybench.analysis import units
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.latency import PERCENTILES, samples_needed
+from raybench.analysis.trial_summary import TrialSummary
+
+_UNEVEN = 1.25
+_DISTINCT_SHARE = 0.5
+
+
+def few_samples(trial: TrialSummary) -> Doubt | None:
+    if trial.window_s is None:
+        return None
+    n = trial.service_ms.n if trial.service_ms else 0
+    needs = {name: count for name, p in PERCENTILES.items() if (count := samples_needed(p)) > n}
+    if not needs:
+        return None
+    names = ", ".join(f"{name.replace('_', '.')} (needs {count})" for name, count in needs.items())
+    return Doubt(
+        code="few_samples",
+        sentence=f"{n} requests in the window are too few for {names}",
+        remedy="send more requests to see them",
+        value=n,
+        limit=max(needs.values()),
+    )
+
+
+def errors(trial: TrialSummary) -> Doubt | None:
+    requests = trial.requests
+    if not requests.failed:
+        return None
+    named = ", ".join(f"{count} {status}" for status, count in requests.errors.items())
+    return Doubt(
+        code="errors",
+        sentence=f"{requests.failed} of {requests.attempted} requests failed ({named}); latency is of successes alone",
+        remedy="read column `error` of the samples, and mend the server or lower the load",
+        value=requests.error_rate,
+        limit=0.0,
+    )
+
+
+def uneven_workers(trial: TrialSummary) -> Doubt | None:
+    """Workers that end far apart: the window is short, the last met less load. Lanes of an open loop may rest."""
+    if (
+        trial.load.arrivals != "closed"
+        or not trial.job_s
+        or not trial.window_s
+        or trial.job_s <= _UNEVEN * trial.window_s
+    ):
+        return None
+    return Doubt(
+        code="uneven_workers",
+        sentence=f"the window is {trial.window_s / trial.job_s:.0%} of the trial: few requests a lane, or unlike ends",
+        remedy="use --duration, or more requests, so that the lanes end together",
+        value=trial.job_s / trial.window_s,
+        limit=_UNEVEN,
+    )
+
+
+def few_payloads(trial: TrialSummary) -> Doubt | None:
+    payload = trial.payload
+    if payload is None or payload.distinct >= _DISTINCT_SHARE * payload.items:
+        return None
+    folder = "image folder" if trial.unit == units.IMAGES else "input"
+    return Doubt(
+        code="few_payloads",
+        sentence=f"{payload.distinct} distinct {units.items(trial.unit)} stood for the {payload.items} that were sent",
+        remedy=f"use a larger {folder}, fewer requests or --feed stream, if anything on the way may cache",
+        value=payload.distinct / payload.items,
+        limit=_DISTINCT_SHARE,
+    )
+
+
+def jpeg_noise(trial: TrialSummary) -> Doubt | None:
+    payload = trial.payload
+    if payload is None or payload.source != "noise" or not payload.encoding.startswith("jpeg"):
+        return None
+    return Doubt(
+        code="jpeg_noise",
+        sentence="noise does not compress: its JPEG files are several times as large as those of photos",
+        remedy="use --images photos, or a folder of your own",
+    )
+
+
+def empty_window(trial: TrialSummary) -> Doubt | None:
+    if trial.window_s is not None:
+        return None
+    return Doubt(
+        code="no_window",
+        sentence="while all lanes were active fewer requests began than there are lanes: no throughput, no percentile",
+        remedy="send more requests per lane",
+    )
+
+
+def one_round(rounds: int) -> Doubt | None:
+    if rounds > 1:
+        return None
+    return Doubt(
+        code="one_round",
+        sentence="one round: nothing says how far the numbers move when they are taken again",
+        remedy="use --rounds 5 or more before you compare",
+        value=1,
+        limit=2,
+    )

@@ -1,0 +1,69 @@
+"""What shared a host, its cores or a server: doubts about who took whose part; pure."""
+
+from collections import Counter
+
+from raybench.analysis import units
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.trial_summary import TrialSummary
+from raybench.config import STREAM
+
+
+def workers_over_cores(trial: TrialSummary) -> Doubt | None:
+    """On the node where it is worst; a worker whose items are streamed has a process beside it that reads them."""
+    each, named = (2, f" and as many readers of {units.items(trial.unit)}") if trial.load.feed == STREAM else (1, "")
+    on_node = Counter((worker.node, worker.cores) for worker in trial.workers)
+    over = [(workers, cores) for (_, cores), workers in on_node.items() if each * workers > cores]
+    if not over:
+        return None
+    workers, cores = max(over, key=lambda node: node[0] / node[1])
+    return Doubt(
+        code="workers_over_cores",
+        sentence=f"{workers} workers{named} shared {cores} cores: they wait for each other, "
+        "and for a server on that host",
+        remedy=f"use at most {max(1, cores // each)} workers a host with more lanes each (--concurrency), "
+        "or more hosts",
+        value=each * workers,
+        limit=cores,
+    )
+
+
+def server_beside_workers(trial: TrialSummary) -> Doubt | None:
+    """On a cluster of several nodes client and server need not share cores; TensorFlow in process is both."""
+    placed = trial.placement
+    if placed is None or placed.nodes < 2 or trial.server.kind == "local" or not placed.beside_server:
+        return None
+    beside, workers = len(placed.beside_server), len(trial.workers)
+    return Doubt(
+        code="server_beside_workers",
+        sentence=f"{beside} of {workers} workers ran on the server's node and took cores from it, though the Ray "
+        f"cluster has {placed.nodes} nodes",
+        remedy="use no more workers than the other nodes have CPUs, add nodes, or give the server one (--server-node)",
+        value=beside,
+        limit=0,
+    )
+
+
+def niced_workers(trial: TrialSummary) -> Doubt | None:
+    nice = max((worker.nice for worker in trial.workers), default=0)
+    if nice <= 0:
+        return None
+    return Doubt(
+        code="niced_workers",
+        sentence=f"workers ran at nice {nice}: where cores are scarce they wait for every other process",
+        remedy="start that Ray with RAY_worker_niceness=0, as raybench does with its own",
+        value=nice,
+        limit=0,
+    )
+
+
+def several_models(trial: TrialSummary) -> Doubt | None:
+    names = [name for name in str((trial.server.config or {}).get("models", "")).split(",") if name]
+    if len(names) < 2:
+        return None
+    return Doubt(
+        code="several_models",
+        sentence=f"this server held {len(names)} models at once: its memory is that of all of them",
+        remedy="run one model at a time (-m) to read its memory",
+        value=len(names),
+        limit=1,
+    )

@@ -1,0 +1,64 @@
+"""Requests of a trial -> how many succeeded, and how many a second; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from raybench.analysis.window import Window, share_in, window
+from raybench.clients.base import OK
+from raybench.results import samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requests:
+    """Measured requests by their end; `errors` are those that failed, by status."""
+
+    attempted: int
+    succeeded: int
+    failed: int
+    errors: Mapping[str, int]
+
+    @property
+    def error_rate(self) -> float:
+        return self.failed / self.attempted if self.attempted else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """Successes of the window per second, and the items in them."""
+
+    requests_per_s: float
+    inferences_per_s: float
+
+
+def count_requests(measured: pa.Table) -> Requests:
+    """Measured requests by their end."""
+    counts = {each["values"]: each["counts"] for each in measured["status"].value_counts().to_pylist()}
+    succeeded = counts.pop(OK, 0)
+    n = len(measured)
+    return Requests(attempted=n, succeeded=succeeded, failed=n - succeeded, errors=counts)
+
+
+def throughput_in(measured: pa.Table, span: Window | None) -> Throughput | None:
+    """Successes per second of the window; a request that straddles an edge counts by its share inside."""
+    if span is None:
+        return None
+    share = np.where(samples.is_ok(measured), share_in(measured, span), 0.0)
+    items = float(share @ measured["items"].to_numpy())
+    return Throughput(requests_per_s=float(share.sum() / span.seconds), inferences_per_s=items / span.seconds)
+
+
+def ceiling_of(rows: pa.Table) -> Throughput | None:
+    """What the same client reaches against a model that does nothing; None where nothing was asked or answered."""
+    empty = samples.ceiling(rows)
+    found = throughput_in(empty, window(empty, workers=1, lanes=1))
+    return found if found and found.requests_per_s else None
+
+
+def headroom_of(ceiling: Throughput | None, throughput: Throughput | None) -> float | None:
+    """How many times as much the client could do; None where either is not known."""
+    if ceiling is None or throughput is None or not throughput.requests_per_s:
+        return None
+    return ceiling.requests_per_s / throughput.requests_per_s

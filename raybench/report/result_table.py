@@ -1,0 +1,138 @@
+"""A Summary as the rows and columns of its main table, in words and digits."""
+
+from collections import Counter
+from string import ascii_lowercase
+
+from raybench.analysis import units
+from raybench.analysis.cells import CellSummary, Interval
+from raybench.analysis.summary import Summary
+from raybench.config.plan import Load
+
+_SERVER, _REST = ("server", "in flight"), ("p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
+_DASH = "–"
+_PIXELS = "uint8 NHWC"
+
+
+def title(summary: Summary) -> str:
+    """What was sent, in which loop, and in how many rounds."""
+    rounds = max((trial.round for trial in summary.trials), default=0)
+    batches, items = ", ".join(map(str, _batches(summary))), units.items(_unit(summary))
+    return (
+        f"{batches} {items} a request{_files(summary)}, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"
+    )
+
+
+def _files(summary: Summary) -> str:
+    """What stands for an image where it is not its pixels."""
+    sent = (trial for trial in summary.trials if trial.payload and trial.unit == units.IMAGES)
+    found = {trial.payload.encoding: trial.payload.item_bytes for trial in sent if trial.payload}
+    return "".join(f" ({name}, {size / 1e3:.3g} kB an image)" for name, size in found.items() if name != _PIXELS)
+
+
+def _unit(summary: Summary) -> str:
+    return units.common(trial.unit for trial in summary.trials)
+
+
+def _loops(summary: Summary) -> str:
+    """What the percentiles are of: service in a closed loop, response in an open one."""
+    arrivals = sorted({trial.load.arrivals for trial in summary.trials} - {"closed"})
+    if not arrivals:
+        return "closed loop"
+    mixed = len(arrivals) < len({trial.load.arrivals for trial in summary.trials})
+    return f"open loop ({', '.join(arrivals)} arrivals: response times){' and closed loop' if mixed else ''}"
+
+
+def _is_open(summary: Summary) -> bool:
+    return any(cell.offered_rps for cell in summary.cells)
+
+
+def _has_headroom(summary: Summary) -> bool:
+    return any(cell.headroom for cell in summary.cells)
+
+
+def _headroom(cell: CellSummary) -> str:
+    """Two significant digits say whether it is enough."""
+    return _DASH if cell.headroom is None else f"{float(f'{cell.headroom:.2g}'):g}x"
+
+
+def _batches(summary: Summary) -> list[int]:
+    return sorted({trial.load.batch_size for trial in summary.trials})
+
+
+def columns(summary: Summary) -> tuple[str, ...]:
+    """The batch size has a column where it is not the same everywhere, the rates where there is an open loop, and how
+    many times as much the client could do where that was measured."""
+    batch = ("batch",) if len(_batches(summary)) > 1 else ()
+    rates = ("offered/s", "achieved/s") if _is_open(summary) else ()
+    headroom = ("headroom",) if _has_headroom(summary) else ()
+    return (_SERVER[0], *batch, *_SERVER[1:], *rates, f"{_unit(summary)}/s", *headroom, *_REST)
+
+
+def row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
+    """The cells of a row, under `columns`; a dash for what is not known."""
+    trials = [trial for trial in summary.trials if trial.id in cell.trials]
+    letter_of, load = letters(summary), trials[0].load
+    return (
+        cell.label if cell.status == "ok" else f"{cell.label}: {cell.status}",
+        *([str(load.batch_size)] if len(_batches(summary)) > 1 else []),
+        f"≤ {load.in_flight}" if cell.offered_rps else str(load.in_flight),
+        *([_rate(cell.offered_rps), interval(cell.achieved_rps, digits=1)] if _is_open(summary) else []),
+        interval(cell.inferences_per_s, digits=1),
+        *([_headroom(cell)] if _has_headroom(summary) else []),
+        ms(cell.p50_ms),
+        ms(cell.p90_ms),
+        ms(cell.p99_ms),
+        str(sum(trial.requests.succeeded for trial in trials)),
+        str(sum(trial.requests.failed for trial in trials)),
+        interval(cell.job_s, digits=1),
+        _memory(cell),
+        " ".join(sorted({letter_of[doubt.code] for trial in trials for doubt in trial.doubts})),
+    )
+
+
+def _memory(cell: CellSummary) -> str:
+    if cell.gpu_peak_mib is not None:
+        return f"{_number(cell.memory_peak_mib, digits=0)} + {cell.gpu_peak_mib:.0f} GPU"
+    return _number(cell.memory_peak_mib, digits=0)
+
+
+def letters(summary: Summary) -> dict[str, str]:
+    """A letter for each kind of doubt, in order of first appearance."""
+    codes = dict.fromkeys(doubt.code for trial in summary.trials for doubt in trial.doubts)
+    return dict(zip(codes, ascii_lowercase, strict=False))
+
+
+def row_names(summary: Summary) -> dict[str, str]:
+    """What to call each cell: server and model, and its load where they are there under several."""
+    plain = {trial.cell: f"{trial.label} {trial.model.name}" for trial in summary.trials}
+    counts = Counter(plain.values())
+    loads = {trial.cell: trial.load for trial in summary.trials}
+    return {
+        cell: name if counts[name] == 1 else f"{name} ({_load(loads[cell])} x {loads[cell].batch_size})"
+        for cell, name in plain.items()
+    }
+
+
+def _load(load: Load) -> str:
+    return f"{load.offered_rps:.6g}/s" if load.offered_rps else str(load.in_flight)
+
+
+def interval(value: Interval | None, *, digits: int) -> str:
+    if value is None:
+        return _DASH
+    if value.low is None or value.high is None:
+        return f"{value.mean:.{digits}f}"
+    return f"{value.mean:.{digits}f} ± {(value.high - value.low) / 2:.{digits}f}"
+
+
+def _rate(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.6g}"
+
+
+def ms(value: float | None) -> str:
+    """Three significant digits, and all digits of more than 999 ms."""
+    return _DASH if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _number(value: float | None, *, digits: int) -> str:
+    return _DASH if value is None else f"{value:.{digits}f}"

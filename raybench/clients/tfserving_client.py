@@ -11,7 +11,7 @@ import numpy as np
 
 from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.grpc.channel import CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensor_proto import STRING, UINT8, array, put
 from raybench.config import IMAGE_PX, JPEGS, input_name
@@ -25,13 +25,21 @@ _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 class TfServingClient:
     """One model and signature behind TensorFlow Serving, on connections of its own; lanes may share it."""
 
-    def __init__(self, url: str, *, model: str, signature: str, batch_size: int, access: Access = PLAIN) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str,
+        signature: str,
+        batch_size: int,
+        credentials: ConnectionCredentials = NO_CREDENTIALS,
+    ) -> None:
         self._url = url
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
         self._input = input_name(signature)
         self._dtype = STRING if signature == JPEGS else UINT8
         self._shape: tuple[int, ...] = (batch_size,) if signature == JPEGS else (batch_size, IMAGE_PX, IMAGE_PX, 3)
-        self._channel = Channel(url, access)
+        self._channel = Channel(url, credentials)
         self._predict = self._channel.method(f"{_PREDICTION}/Predict")
 
     def describe(self) -> Description:
@@ -74,7 +82,7 @@ class TfServingClient:
 
     def _why(self, error: CallError) -> str:
         said = f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf by -m"
-        return self._channel.stranger(error, "TF Serving") or said
+        return self._channel.diagnose(error, "TF Serving") or said
 
     def _signatures(self) -> Mapping[str, Any]:
         request = pb.GetModelMetadataRequest(model_spec={"name": self._spec.name}, metadata_field=["signature_def"])

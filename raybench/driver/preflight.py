@@ -9,7 +9,7 @@ from pathlib import Path
 
 from raybench.clients import connect, shared_memory
 from raybench.clients.base import ClientError
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
 from raybench.config import ECHO, IMAGE_BYTES, JPEGS, VARIANTS, Benchmark, ConfigError, ServerSpec, input_name
 from raybench.driver import memory_budget
@@ -26,10 +26,10 @@ _EXPORT_TIMEOUT_S = 1200
 _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 
 
-def check(benchmark: Benchmark, access: Access, progress: RunObserver) -> None:
+def check(benchmark: Benchmark, credentials: ConnectionCredentials, progress: RunObserver) -> None:
     """Raise ConfigError for what cannot work; export the asked models that models.conf lacks.
 
-    `access` opens the servers by url.
+    `credentials` opens the servers by url.
     """
     results_folder.check_out(benchmark)
     _check_images(benchmark)
@@ -38,7 +38,7 @@ def check(benchmark: Benchmark, access: Access, progress: RunObserver) -> None:
     _check_address(address_of(benchmark))
     for server in benchmark.servers:
         _check_machine(server, benchmark)
-        _check_url(server, benchmark, access)
+        _check_url(server, benchmark, credentials)
     if any(server.kind == "local" or server.is_ours for server in benchmark.servers):
         _export_missing(benchmark, progress)
         for entry in _models_there(benchmark):
@@ -74,7 +74,7 @@ def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
         check_bind(benchmark.server_bind)
 
 
-def _check_url(server: ServerSpec, benchmark: Benchmark, access: Access) -> None:
+def _check_url(server: ServerSpec, benchmark: Benchmark, credentials: ConnectionCredentials) -> None:
     """Ask a server that runs already whether it is one, and has the models and the signature."""
     if server.url is None:
         return
@@ -90,7 +90,7 @@ def _check_url(server: ServerSpec, benchmark: Benchmark, access: Access) -> None
                 signature=signature,
                 batch_size=batch_size,
                 models=benchmark.models,
-                access=access,
+                credentials=credentials,
             )
             with closing(client):
                 client.describe()

@@ -55,7 +55,7 @@ def _measure_on_one_server(trials: list[Trial], stage: Stage) -> Iterator[Observ
         while left:
             shared.progress.step(f"starting {left[0].cell.server.label}")
             shared.recorders.before(left[0].cell.server)
-            with serving(left[0].cell.server, shared.benchmark, shared.access, shared.placement) as server:
+            with serving(left[0].cell.server, shared.benchmark, shared.credentials, shared.placement) as server:
                 while left and server.failure() is None:
                     trial = left.pop(0)
                     shared.progress.start(trial)

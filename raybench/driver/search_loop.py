@@ -53,7 +53,7 @@ class _Climb:
             shared.progress.step(f"starting {server_spec.label}")
             shared.recorders.before(server_spec)
             try:
-                with serving(server_spec, self._started_for(), shared.access, shared.placement) as server:
+                with serving(server_spec, self._started_for(), shared.credentials, shared.placement) as server:
                     yield from self._on_one_server(server)
             except ServerError as error:
                 status = "skipped" if isinstance(error, ServerUnavailable) else "failed"

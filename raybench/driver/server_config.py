@@ -27,8 +27,9 @@ def with_effective(trial: Trial, server: Running, model: Mapping[str, Any], acto
 def _effective(trial: Trial, server: Running, model: Mapping[str, Any], actor: Any) -> EffectiveConfig | None:
     kind, name = trial.cell.server.kind, trial.cell.models[0]
     if kind == "triton":
-        about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.access)
-        return of_triton(triton_statistics.read_config(server.url, triton_model(name), server.access), about, model)
+        about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.credentials)
+        config = triton_statistics.read_config(server.url, triton_model(name), server.credentials)
+        return of_triton(config, about, model)
     if kind == "local":
         return of_local(ray.get(actor.tensorflow.remote(), timeout=_TIMEOUT_S), model)
     if kind == "tfserving":

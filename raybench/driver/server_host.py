@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import Benchmark, ConfigError, ServerSpec
 from raybench.driver.cluster_nodes import Node, here, on
 from raybench.driver.placement import Placement
@@ -92,10 +92,12 @@ def check(benchmark: Benchmark, placement: Placement) -> None:
 
 
 @contextmanager
-def serving(server: ServerSpec, benchmark: Benchmark, access: Access, placement: Placement) -> Iterator[Running]:
+def serving(
+    server: ServerSpec, benchmark: Benchmark, credentials: ConnectionCredentials, placement: Placement
+) -> Iterator[Running]:
     """The server under test, as `servers.running` has it, on the servers' node; raises what that does."""
     if not (server.is_ours and placement.is_hosted):
-        with running(server, benchmark, access) as ours:
+        with running(server, benchmark, credentials) as ours:
             yield ours
         return
     actor = _on(placement.server)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from raybench.clients.grpc.connection_credentials import Access, read_access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials, read_credentials
 from raybench.config import Benchmark
 from raybench.driver import preflight, server_host
 from raybench.driver.cluster import Cluster, connected
@@ -49,8 +49,8 @@ def staged(
     `open_folder` is called with facts about the environment. Raises ConfigError before any server starts, and RunError
     where Ray fails inside the block.
     """
-    access = read_access(benchmark)
-    preflight.check(benchmark, access, progress)
+    credentials = read_credentials(benchmark)
+    preflight.check(benchmark, credentials, progress)
     progress.step("starting Ray")
     with connected(benchmark, progress.step) as cluster:
         progress.say(_dashboard(cluster))
@@ -58,7 +58,7 @@ def staged(
             placement = placed(benchmark, is_hosted=not cluster.is_ours, say=progress.step)
             server_host.check(benchmark, placement)
             with recorders(placement.server.id) as recording:
-                yield from _opened(benchmark, access, cluster, placement, recording, progress, open_folder)
+                yield from _opened(benchmark, credentials, cluster, placement, recording, progress, open_folder)
         except LostError as error:
             raise RunError(str(error)) from error
         except RayError as error:
@@ -67,7 +67,7 @@ def staged(
 
 def _opened(
     benchmark: Benchmark,
-    access: Access,
+    credentials: ConnectionCredentials,
     cluster: Cluster,
     placement: Placement,
     recording: Recorders,
@@ -88,7 +88,7 @@ def _opened(
         placement=placement,
         progress=progress,
         reference=reference,
-        access=access,
+        credentials=credentials,
         recorders=recording,
     )
     try:

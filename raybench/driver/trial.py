@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayError
 
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.config import ECHO, IMAGE_BYTES, SHARED_MEMORY, STOP, STREAM, Benchmark
 from raybench.config.plan import Trial, shares
 from raybench.driver import node_liveness
@@ -61,7 +61,7 @@ class Run:
     progress: RunObserver
     reference: Reference
     recorders: Recorders
-    access: Access = PLAIN
+    credentials: ConnectionCredentials = NO_CREDENTIALS
     is_enough: Callable[[list[pa.Table]], bool] = lambda _: False
 
 
@@ -161,10 +161,10 @@ def _crew(
     actors = [WorkerActor.options(**seat).remote(each, tags) for seat, each in zip(seats, tasks, strict=True)]
     try:
         if shared:
-            shared_memory.unregister_orphans(server.url, server.access)
+            shared_memory.unregister_orphans(server.url, server.credentials)
         places = _all([each.place.remote() for each in actors], "start", _OPEN_TIMEOUT_S)
         recorder = run.recorders.of_trial(trial.cell.server, server, places)
-        descriptions = _all([each.open.remote(server.access) for each in actors], "open", _OPEN_TIMEOUT_S)
+        descriptions = _all([each.open.remote(server.credentials) for each in actors], "open", _OPEN_TIMEOUT_S)
         recorder.enter(None)
         encoding = [each.encode.remote(shard) for each, shard in zip(actors, shards, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
@@ -186,7 +186,7 @@ def _crew(
     finally:
         end(actors)
         if shared:
-            shared_memory.unregister(server.url, filter(None, regions), server.access)
+            shared_memory.unregister(server.url, filter(None, regions), server.credentials)
 
 
 def _check_cpus(workers: int) -> None:

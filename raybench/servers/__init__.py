@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ConfigError, ServerSpec
 from raybench.servers import model_server, wheel
 from raybench.servers.served_models import resolved
@@ -46,7 +46,7 @@ class Running:
     metrics_url: str | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
     failure: Callable[[], str | None] = lambda: None
-    access: Access = PLAIN
+    credentials: ConnectionCredentials = NO_CREDENTIALS
 
 
 def _failure(process: ServerProcess, parts: Mapping[int, str], is_ready: Callable[[], bool]) -> str | None:
@@ -116,13 +116,17 @@ def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
 
 
 @contextmanager
-def running(server: ServerSpec, benchmark: Benchmark, access: Access = PLAIN) -> Iterator[Running]:
-    """The server under test, started unless a url names it, which `access` opens; stopped on the way out.
+def running(
+    server: ServerSpec, benchmark: Benchmark, credentials: ConnectionCredentials = NO_CREDENTIALS
+) -> Iterator[Running]:
+    """The server under test, started unless a url names it, which `credentials` opens; stopped on the way out.
 
     Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
     """
     if not server.is_ours:
-        yield Running(url=server.url or "", facts=facts(server), metrics_url=_metrics_url(server), access=access)
+        yield Running(
+            url=server.url or "", facts=facts(server), metrics_url=_metrics_url(server), credentials=credentials
+        )
         return
     with _triton(server, benchmark) if server.kind == "triton" else _tfserving(benchmark) as ours:
         known = {"launcher": ours.launcher, "version": ours.version, "url": ours.grpc_url, "config": ours.config}

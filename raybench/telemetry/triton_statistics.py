@@ -7,7 +7,7 @@ from operator import add
 from typing import Any
 
 from raybench.clients.grpc.channel import CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import ask
 from raybench.clients.triton_client import TritonClient
 from raybench.telemetry.prometheus_text import Metric
@@ -24,8 +24,8 @@ _GPU_FAMILIES = {
 class StatisticsReader:
     """ModelStatistics over gRPC, by a connection of its own."""
 
-    def __init__(self, url: str, model: str, access: Access = PLAIN) -> None:
-        self._channel, self._model = Channel(url, access), model
+    def __init__(self, url: str, model: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+        self._channel, self._model = Channel(url, credentials), model
 
     def __call__(self) -> ServerStatistics | None:
         """The counters of a model; None where Triton does not give them."""
@@ -67,17 +67,19 @@ def gpu_rows(metrics: list[Metric]) -> list[dict[str, Any]]:
     return [{"id": uuid, **row} for uuid, row in rows.items()]
 
 
-def read_config(url: str, model: str, access: Access = PLAIN) -> Any:
+def read_config(url: str, model: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Any:
     """The complete ModelConfig message of a model as Triton runs it; None where Triton does not give it."""
-    with closing(Channel(url, access)) as channel:
+    with closing(Channel(url, credentials)) as channel:
         try:
             return ask(channel, "ModelConfig", name=model).config
         except CallError:
             return None
 
 
-def read_about(url: str, model: str, signature: str, access: Access = PLAIN) -> dict[str, Any]:
+def read_about(
+    url: str, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
+) -> dict[str, Any]:
     """What raybench's python backend says about a model in it; nothing where another backend answers."""
-    with closing(TritonClient(url, model=model, signature=signature, access=access)) as client:
+    with closing(TritonClient(url, model=model, signature=signature, credentials=credentials)) as client:
         text = client.about()
     return {} if text is None else dict(json.loads(text))

@@ -21,7 +21,7 @@ import pyarrow as pa
 from raybench.analysis.steady_state import Pace, is_steady
 from raybench.clients import connect, connect_echo, shared_region
 from raybench.clients.base import UNAVAILABLE, ClientError, Description, Reply, size
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.config import IN_PROCESS
 from raybench.config.plan import Cell
 from raybench.results.samples import CEILING, MEASURED, WARMUP, Sample, merge, service_ns, table
@@ -100,12 +100,12 @@ class Worker:
         self._request_bytes = 0
         self._held_mib: float | None = None
 
-    def open(self, access: Access = PLAIN) -> Description:
+    def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
-        task, cell, self._access = self._task, self._task.cell, access
+        task, cell, self._credentials = self._task, self._task.cell, credentials
         _allow_connections(task)
         self._anchor_ns = time.time_ns() - time.perf_counter_ns()
-        self._region = shared_region(task.url, task.region, access) if task.region else None
+        self._region = shared_region(task.url, task.region, credentials) if task.region else None
         self._clients = [
             connect(
                 cell.server,
@@ -115,7 +115,7 @@ class Worker:
                 batch_size=cell.load.batch_size,
                 models=task.models,
                 region=self._region,
-                access=access,
+                credentials=credentials,
             )
             for model in cell.models
         ]
@@ -203,7 +203,7 @@ class Worker:
         """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
         feed, lanes = self._feed, self._lanes(CEILING)
         self._stop.clear()
-        with closing(connect_echo(self._task.url, self._access)) as echo:
+        with closing(connect_echo(self._task.url, self._credentials)) as echo:
             echo.prepare(lanes)
             few = feed.last(_CEILING_BYTES)
             self._feed = Preloaded([each._replace(send=echo.send, body=echo.readdressed(each.body)) for each in few])

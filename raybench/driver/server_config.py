@@ -11,7 +11,7 @@ from raybench.config import triton_model
 from raybench.config.plan import Trial
 from raybench.servers import Running
 from raybench.telemetry import triton_statistics
-from raybench.telemetry.effective_config import EffectiveConfig, of_local, of_tfserving, of_triton
+from raybench.telemetry.effective_config import EffectiveConfig, TensorflowFacts, of_local, of_tfserving, of_triton
 
 _TIMEOUT_S = 30.0
 
@@ -29,9 +29,14 @@ def _effective(trial: Trial, server: Running, model: Mapping[str, Any], actor: A
     if kind == "triton":
         about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.credentials)
         config = triton_statistics.read_config(server.url, triton_model(name), server.credentials)
-        return of_triton(config, about, model)
+        return of_triton(config, about, **_computed(model))
     if kind == "local":
-        return of_local(ray.get(actor.tensorflow.remote(), timeout=_TIMEOUT_S), model)
+        facts: TensorflowFacts = ray.get(actor.tensorflow.remote(), timeout=_TIMEOUT_S)
+        return of_local(facts, **_computed(model))
     if kind == "tfserving":
-        return of_tfserving(server.facts["config"], model, cpus=server.cores or os.cpu_count() or 1)
+        return of_tfserving(server.facts["config"], **_computed(model), cpus=server.cores or os.cpu_count() or 1)
     return None
+
+
+def _computed(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {"precision": model["precision"], "xla": model["xla"]}

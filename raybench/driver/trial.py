@@ -37,6 +37,8 @@ from raybench.models.reference import Reference
 from raybench.results import results_folder, samples
 from raybench.results.results_folder import Observed
 from raybench.servers import Running, ServerError, facts
+from raybench.telemetry.server_statistics import StatisticsTotal
+from raybench.telemetry.telemetry_buffer import Telemetry
 from raybench.telemetry.telemetry_schema import DRAINED, LOAD, SCHEMA, WARM
 from raybench.worker.feed import LONGEST_WAIT_S, encoded_bytes
 from raybench.worker.load_worker import Payloads, Task
@@ -99,16 +101,16 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
             results_folder.announce(run.folder, {**record, "workers": crew.facts})
             with counting(trial, server) as count:
                 try:
-                    crew.recorder.enter(LOAD)
+                    crew.recorder.set_phase(LOAD)
                     _send(trial, crew, gathered, run)
                 finally:
-                    crew.recorder.enter(DRAINED)
+                    crew.recorder.set_phase(DRAINED)
                     record |= _facts(crew, gathered.lost, count.total())
                     gathered.tables.insert(0, crew.warmup)
-                    telemetry = crew.recorder.taken()
+                    telemetry = crew.recorder.snapshot()
             answers = sample(crew.actors, gathered.lost, trial, shards)
-            crew.recorder.enter(None)
-            telemetry = crew.recorder.taken()
+            crew.recorder.set_phase(None)
+            telemetry = crew.recorder.snapshot()
             if _is_calibrated(trial, run.benchmark, server) and not gathered.lost:
                 gathered.tables += _ceiling(trial, crew, run.progress)
         record["server_ended"] = server.failure()
@@ -120,7 +122,7 @@ def measure(trial: Trial, run: Run, server: Running, shards: Shards) -> Observed
             record["lost"] = f"a worker was lost before the start: {reason}"
     except KeyboardInterrupt:
         status, reason = "interrupted", "interrupted from outside; what was measured until then is kept"
-    record |= {"ended": _now(), "status": status, "reason": reason, "telemetry": telemetry.facts}
+    record |= {"ended": _now(), "status": status, "reason": reason, "telemetry": _telemetry(telemetry)}
     return Observed(record=record, samples=samples.merge(gathered.tables), telemetry=telemetry.rows)
 
 
@@ -165,10 +167,10 @@ def _crew(
         places = _all([each.place.remote() for each in actors], "start", _OPEN_TIMEOUT_S)
         recorder = run.recorders.of_trial(trial.cell.server, server, places)
         descriptions = _all([each.open.remote(server.credentials) for each in actors], "open", _OPEN_TIMEOUT_S)
-        recorder.enter(None)
+        recorder.set_phase(None)
         encoding = [each.encode.remote(shard) for each, shard in zip(actors, shards, strict=True)]
         payloads = _all(encoding, "encode", _ENCODE_TIMEOUT_S)
-        recorder.enter(WARM)
+        recorder.set_phase(WARM)
         most_s = load.timeout_s * ((asked or 0) // load.workers + 3) + load.warmup_timeout_s + 10
         warmup = _all([each.warm_up.remote() for each in actors], "warm up", most_s)
         yield Crew(
@@ -284,7 +286,7 @@ def _named(lost: Mapping[int, str]) -> str:
     return "lost: " + "; ".join(f"worker {number} {why}" for number, why in sorted(lost.items()))
 
 
-def _facts(crew: Crew, lost: Mapping[int, str], counted: dict[str, Any] | None) -> dict[str, Any]:
+def _facts(crew: Crew, lost: Mapping[int, str], counted: StatisticsTotal | None) -> dict[str, Any]:
     """What was observed that is not a sample."""
     workers = worker_facts(
         crew.actors, places=crew.places, before=crew.facts, clocks=crew.clocks, payloads=crew.payloads, lost=lost
@@ -292,9 +294,26 @@ def _facts(crew: Crew, lost: Mapping[int, str], counted: dict[str, Any] | None) 
     return {
         "server_version": crew.server_version,
         "workers": workers,
-        "server_statistics": counted,
+        "server_statistics": _statistics(counted),
         "lost": _named(lost) if lost else None,
     }
+
+
+def _telemetry(found: Telemetry) -> dict[str, Any]:
+    """All but the rows, as JSON has it."""
+    return {
+        "node": found.node,
+        "gpu_source": found.gpu_source,
+        "problems": [asdict(each) for each in found.problems],
+    }
+
+
+def _statistics(total: StatisticsTotal | None) -> dict[str, Any] | None:
+    """As JSON has them."""
+    if total is None:
+        return None
+    batches = {str(size): count for size, count in total.counted.batches.items()}
+    return {**asdict(total.counted), "batches": batches, "resets": total.resets}
 
 
 def _identity(trial: Trial, benchmark: Benchmark, server: Running) -> dict[str, Any]:

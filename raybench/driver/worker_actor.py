@@ -15,6 +15,7 @@ from raybench.driver.ray_metrics import Metrics, Tags
 from raybench.driver.stream_reader import read
 from raybench.inputs.dataset import Held, Streamed
 from raybench.models.tensorflow_facts import tensorflow_facts
+from raybench.telemetry.effective_config import TensorflowFacts
 from raybench.worker.load_worker import Payloads, Task, Worker
 
 _END_S = 5.0
@@ -75,9 +76,10 @@ class _Worker:
     def payloads(self) -> Payloads:
         return self._worker.payloads()
 
-    def tensorflow(self) -> dict[str, str | int | None]:
+    def tensorflow(self) -> TensorflowFacts:
         """What it computes with, where the endpoint is TensorFlow in this process."""
-        return tensorflow_facts(sys.modules["tensorflow"])
+        found: dict[str, Any] = tensorflow_facts(sys.modules["tensorflow"])
+        return TensorflowFacts(**found)
 
     def calibrate(self) -> pa.Table:
         return self._worker.calibrate()

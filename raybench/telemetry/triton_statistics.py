@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import fields
 from functools import reduce
 from operator import add
 from typing import Any
@@ -10,6 +11,8 @@ from raybench.clients.grpc.channel import CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import ask
 from raybench.clients.triton_client import TritonClient
+from raybench.telemetry.effective_config import BackendFacts
+from raybench.telemetry.gpu import GpuRow
 from raybench.telemetry.prometheus_text import Metric
 from raybench.telemetry.server_statistics import ServerStatistics
 
@@ -57,9 +60,9 @@ def _statistics(stats: Any) -> ServerStatistics:
     )
 
 
-def gpu_rows(metrics: list[Metric]) -> list[dict[str, Any]]:
+def gpu_rows(metrics: list[Metric]) -> list[GpuRow]:
     """The GPUs that a Triton sees, by its page of metrics: used and total memory, utilization (there 0..1), power."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, GpuRow] = {}
     for metric in metrics:
         if metric.name in _GPU_FAMILIES and "gpu_uuid" in metric.labels:
             name, scale = _GPU_FAMILIES[metric.name]
@@ -78,8 +81,9 @@ def read_config(url: str, model: str, credentials: ConnectionCredentials = NO_CR
 
 def read_about(
     url: str, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
-) -> dict[str, Any]:
-    """What raybench's python backend says about a model in it; nothing where another backend answers."""
+) -> BackendFacts:
+    """What raybench's python backend says about a model in it; all None where another backend answers."""
     with closing(TritonClient(url, model=model, signature=signature, credentials=credentials)) as client:
         text = client.about()
-    return {} if text is None else dict(json.loads(text))
+    said = {} if text is None else json.loads(text)
+    return BackendFacts(**{each.name: said.get(each.name) for each in fields(BackendFacts)})

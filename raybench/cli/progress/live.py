@@ -17,7 +17,7 @@ from rich.text import Text
 from raybench.cli.progress.trial_progress import Course, Tally
 from raybench.config.plan import Trial
 from raybench.driver.run_observer import RunObserver
-from raybench.telemetry.periodic import every
+from raybench.telemetry.periodic import periodic
 
 _PLAIN_EVERY_S = 10.0
 _REFRESHES_PER_S = 2.0  # each is drawn by the process that gathers: more would cost and show no more
@@ -90,7 +90,7 @@ class PlainProgress(_Watched):
         self._every_s = every_s
 
     def __enter__(self) -> "RunObserver":
-        self._stack.enter_context(every(self._every_s, self._tell))
+        self._stack.enter_context(periodic(self._every_s, self._tell))
         return self
 
     def step(self, what: str) -> None:

@@ -15,7 +15,9 @@ def recover(benchmark: Benchmark, pictures: Pictures, progress: RunObserver, los
         raise LostError(f"{lost}; that ends the run (on-loss is {STOP}): `raybench run --resume` goes on with it")
     progress.step("a worker was lost: asking which nodes are left")
     if silent := node_liveness.silent(_SETTLED_S):
-        progress.say(f"{len(silent)} nodes neither answer nor are given up by Ray: workers placed there will not start")
+        progress.note(
+            f"{len(silent)} nodes neither answer nor are given up by Ray: workers placed there will not start"
+        )
     if not pictures.are_whole():
         progress.step("a node is gone: making the images again that it may have held")
         try:

@@ -43,7 +43,7 @@ def run(
         trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
         for workers in {trial.cell.load.workers for trial in trials}:
             stage.pictures.dealt(workers)  # before any worker or server is there
-        progress.begin(trials)
+        progress.plan(trials)
         for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
             keep(_measure_on_one_server(list(group), stage), stage)
 

@@ -53,7 +53,7 @@ def staged(
     preflight.check(benchmark, credentials, progress)
     progress.step("starting Ray")
     with connected(benchmark, progress.step) as cluster:
-        progress.say(_dashboard(cluster))
+        progress.note(_dashboard(cluster))
         try:
             placement = placed(benchmark, is_hosted=not cluster.is_ours, say=progress.step)
             server_host.check(benchmark, placement)
@@ -77,10 +77,10 @@ def _opened(
     progress.step(f"reading images ({benchmark.images})")
     pictures = Pictures(benchmark)
     if pictures.unreadable:
-        progress.say(_skipped(pictures.unreadable))
+        progress.note(_skipped(pictures.unreadable))
     folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
     if _JOBS_COPY in folder.resolve().parts:
-        progress.say(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
+        progress.note(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
     reference = Reference(benchmark.models_conf.parent.resolve())
     shared = Run(
         benchmark=benchmark,

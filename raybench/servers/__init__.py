@@ -10,7 +10,7 @@ from typing import Any
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ConfigError, ServerSpec
 from raybench.servers import model_server, wheel
-from raybench.servers.served_models import resolved
+from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
 
 __all__ = [
@@ -87,7 +87,7 @@ def obstacle(server: ServerSpec, benchmark: Benchmark) -> str | None:
     try:
         if server.is_ours:
             check_bind(benchmark.server_bind)
-        resolved(benchmark.models_conf, tuple(model for model in benchmark.all_models if model != ECHO))
+        resolve_models(benchmark.models_conf, tuple(model for model in benchmark.all_models if model != ECHO))
     except (ConfigError, ServerError) as error:
         return str(error)
     return None

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from math import inf
 
 from raybench.processes import guarded
-from raybench.servers.server_process import stop
+from raybench.servers.server_process import stop_guarded
 from raybench.telemetry.telemetry_schema import Value
 
 NVIDIA_SMI = "nvidia-smi"
@@ -195,7 +195,7 @@ def streaming(
         yield stream
     finally:
         is_over.set()
-        stop(process, _STOP_S)  # a driver that hangs keeps its nvidia-smi from heeding SIGTERM
+        stop_guarded(process, _STOP_S)  # a driver that hangs keeps its nvidia-smi from heeding SIGTERM
         reader.join(_STOP_S)
 
 

@@ -15,7 +15,7 @@ from raybench.config import Benchmark, ConfigError
 
 def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]], None]) -> tuple[int, Any | None]:
     """Call `drive(progress, on_folder)` and report; the exit code so far, and the summary if there is one."""
-    from raybench.cli.progress.live import progress
+    from raybench.cli.progress import create_observer
     from raybench.driver.session import RunError
     from raybench.results import ResultsError
 
@@ -29,7 +29,7 @@ def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]]
         warn_of_listeners(benchmark)
 
     try:
-        with progress(benchmark.ui, console) as shown:
+        with create_observer(benchmark.ui, console) as shown:
             drive(shown, begun)
     except ConfigError as error:
         raise WrongInput(str(error)) from error

@@ -11,7 +11,7 @@ import numpy as np
 
 from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.grpc.channel import CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensor_proto import array, put
 from raybench.inputs.tensors import Batch
@@ -25,10 +25,10 @@ _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 class TfServingClient:
     """One model and signature behind TensorFlow Serving, on connections of its own; lanes may share it."""
 
-    def __init__(self, url: str, *, model: str, signature: str, access: Access = PLAIN) -> None:
+    def __init__(self, url: str, *, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
         self._url = url
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
-        self._channel = Channel(url, access)
+        self._channel = Channel(url, credentials)
         self._predict = self._channel.method(f"{_PREDICTION}/Predict")
 
     def describe(self) -> Description:
@@ -74,7 +74,7 @@ class TfServingClient:
 
     def _why(self, error: CallError) -> str:
         said = f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf by -m"
-        return self._channel.stranger(error, "TF Serving") or said
+        return self._channel.diagnose(error, "TF Serving") or said
 
     def _signatures(self) -> dict[str, Signature]:
         request = pb.GetModelMetadataRequest(model_spec={"name": self._spec.name}, metadata_field=["signature_def"])

@@ -11,7 +11,7 @@ from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, ser
 
 from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import INFER, ask
 from raybench.clients.shared_memory import Region
 from raybench.config import triton_model
@@ -27,14 +27,20 @@ class TritonClient:
     """
 
     def __init__(
-        self, url: str, *, model: str, signature: str, region: Region | None = None, access: Access = PLAIN
+        self,
+        url: str,
+        *,
+        model: str,
+        signature: str,
+        region: Region | None = None,
+        credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url, self._region = url, region
         self._triton_model = triton_model(model)
         # The metadata is the union of all signatures' inputs: which of them one takes is known of the demo's alone.
         (self._input,) = demo_signature(signature).inputs
         self._routing = {"model_name": model, "signature": signature}
-        self._channel = Channel(url, access)
+        self._channel = Channel(url, credentials)
         self._infer = self._channel.method(INFER)
 
     def describe(self) -> Description:
@@ -112,7 +118,7 @@ class TritonClient:
             return ask(self._channel, method, **fields)
         except CallError as error:
             said = f"this Triton says {error.status}: {error.said}; raybench calls its model {self._triton_model!r}"
-            raise ClientError(f"url triton={self._url}; {self._channel.stranger(error, 'Triton') or said}") from error
+            raise ClientError(f"url triton={self._url}; {self._channel.diagnose(error, 'Triton') or said}") from error
 
 
 def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> None:

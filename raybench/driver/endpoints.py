@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raybench.clients import connect
 from raybench.clients.base import ClientError
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import ECHO, Benchmark, ConfigError, LoadSettings, ServerSpec
 from raybench.inputs.photo_source import PhotoSource, demo_signature
 from raybench.inputs.source import BoundSource
@@ -43,7 +43,7 @@ def loads_of(benchmark: Benchmark, endpoint: Endpoint) -> Iterator[LoadSettings]
     return (load for load in benchmark.loads if endpoint.signature == load.signature and endpoint.model in load.model)
 
 
-def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, source: PhotoSource, access: Access) -> Signature:
+def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials) -> Signature:
     """Ask a server that somebody else runs whether it has the endpoint; raises ConfigError where it cannot be loaded."""
     url = endpoint.server.url or ""
     try:
@@ -53,7 +53,7 @@ def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, source: PhotoSour
             model=endpoint.model,
             signature=endpoint.signature,
             models=benchmark.models,
-            access=access,
+            credentials=credentials,
         )
         with closing(client):
             found = client.describe()

@@ -12,7 +12,7 @@ def recover(inputs: InputShards, observer: RunObserver, lost: str) -> None:
     """Find out which nodes are left, and make the items again that others held; raises LostError where that fails."""
     observer.step("a worker was lost: asking which nodes are left")
     if found := silent(_SETTLED_S):
-        observer.say(f"{len(found)} nodes neither answer nor are given up by Ray: workers placed there will not start")
+        observer.note(f"{len(found)} nodes neither answer nor are given up by Ray: workers placed there will not start")
     if inputs.are_whole():
         return
     observer.step("a node is gone: making the images again that it may have held")

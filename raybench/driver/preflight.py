@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from raybench.clients import shared_memory
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
 from raybench.config import ECHO, VARIANTS, Benchmark, ConfigError, ServerSpec
 from raybench.driver import endpoints
@@ -29,11 +29,11 @@ _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 _MIB = 2**20
 
 
-def check(benchmark: Benchmark, source: PhotoSource, access: Access, observer: RunObserver) -> Signatures:
+def check(benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials, observer: RunObserver) -> Signatures:
     """Raise ConfigError for what cannot work, export the asked models that models.conf lacks, and return what every
     endpoint takes.
 
-    `access` opens the servers by url.
+    `credentials` opens the servers by url.
     """
     results_folder.check_out(benchmark)
     _check_memory(benchmark, source.item_bytes)
@@ -41,7 +41,7 @@ def check(benchmark: Benchmark, source: PhotoSource, access: Access, observer: R
     _check_address(address_of(benchmark))
     for server in benchmark.servers:
         _check_machine(server, benchmark)
-    by_url = _signatures_by_url(benchmark, source, access)
+    by_url = _signatures_by_url(benchmark, source, credentials)
     signatures = {**by_url, **_signatures_here(benchmark, source, observer)}
     bound = endpoints.bound(source, signatures, benchmark.seed)
     endpoints.check_mixes(benchmark, bound)
@@ -94,12 +94,12 @@ def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
         check_bind(benchmark.server_bind)
 
 
-def _signatures_by_url(benchmark: Benchmark, source: PhotoSource, access: Access) -> dict[Endpoint, Signature]:
+def _signatures_by_url(benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials) -> dict[Endpoint, Signature]:
     """Ask each server that starts elsewhere for its endpoints, and where a ceiling is asked for, for `echo`."""
     asked = [each for each in endpoints.endpoints(benchmark) if not endpoints.starts_here(each)]
-    found = {each: endpoints.signature_by_url(each, benchmark, source, access) for each in asked}
+    found = {each: endpoints.signature_by_url(each, benchmark, source, credentials) for each in asked}
     for server in {each.server for each in asked if each.server.kind == "triton" and benchmark.calibrate}:
-        endpoints.signature_by_url(Endpoint(server, ECHO, benchmark.loads[0].signature), benchmark, source, access)
+        endpoints.signature_by_url(Endpoint(server, ECHO, benchmark.loads[0].signature), benchmark, source, credentials)
     return found
 
 

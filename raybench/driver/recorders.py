@@ -19,7 +19,7 @@ from raybench.driver.start_barrier import measure_clock
 from raybench.driver.worker_actor import WorkerLocation
 from raybench.servers import RunningServer
 from raybench.telemetry.recorder import Recorder, recording, recording_page
-from raybench.telemetry.telemetry_buffer import Problem, Telemetry
+from raybench.telemetry.telemetry_buffer import Telemetry, TelemetryProblem
 from raybench.telemetry.telemetry_schema import BASELINE, IDLE, SCHEMA
 
 _TIMEOUT_S = 30.0
@@ -29,11 +29,11 @@ NO_TELEMETRY = Telemetry(rows=SCHEMA.empty_table(), node=None, gpu_source=None, 
 class Recording(Protocol):
     """What a trial asks of a recorder, wherever it is."""
 
-    def begin(self, phase: str) -> None: ...
+    def start(self, phase: str) -> None: ...
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None: ...
-    def enter(self, phase: str | None) -> None: ...
+    def set_phase(self, phase: str | None) -> None: ...
     def server_mib(self) -> float | None: ...
-    def taken(self) -> Telemetry: ...
+    def snapshot(self) -> Telemetry: ...
 
 
 class Recorders:
@@ -48,8 +48,8 @@ class Recorders:
         """Note the baseline of a server that is about to be started; what is read next is of it."""
         if server.is_ours:
             recorder = self._on(self._servers_node)
-            recorder.begin(BASELINE)
-            recorder.enter(IDLE)
+            recorder.start(BASELINE)
+            recorder.set_phase(IDLE)
 
     def of_trial(self, server: ServerSpec, running: RunningServer, workers: Sequence[WorkerLocation]) -> Recording:
         """The recorder of a trial's server, which watches it and the workers beside it.
@@ -61,10 +61,10 @@ class Recorders:
         root = workers[0].pid if server.kind == "local" else running.pid
         recorder = self._on(node_id) if node_id else self._of_page(server, running)
         if not server.is_ours:
-            recorder.begin(BASELINE if server.kind == "local" else IDLE)
+            recorder.start(BASELINE if server.kind == "local" else IDLE)
         recorder.watch(root, [worker.pid for worker in workers if worker.node_id == node_id])
         if server.kind == "local":
-            recorder.enter(IDLE)
+            recorder.set_phase(IDLE)
         return recorder
 
     def node_of(self, server: ServerSpec, workers: Sequence[WorkerLocation]) -> str | None:
@@ -126,20 +126,20 @@ class _Recorder:
     def clock_ns(self) -> int:
         return time.time_ns()
 
-    def begin(self, phase: str) -> None:
-        self._recorder.begin(phase)
+    def start(self, phase: str) -> None:
+        self._recorder.start(phase)
 
     def watch(self, server: int | None, workers: Sequence[int]) -> None:
         self._recorder.watch(server, workers)
 
-    def enter(self, phase: str | None) -> None:
-        self._recorder.enter(phase)
+    def set_phase(self, phase: str | None) -> None:
+        self._recorder.set_phase(phase)
 
     def server_mib(self) -> float | None:
         return self._recorder.server_mib()
 
-    def taken(self) -> Telemetry:
-        return self._recorder.taken()
+    def snapshot(self) -> Telemetry:
+        return self._recorder.snapshot()
 
     def close(self) -> None:
         self._stack.close()
@@ -155,16 +155,16 @@ class _Elsewhere:
         self._actor = actor
         self._asked: Any = None
         self._server_mib: float | None = None
-        self._problems: list[Problem] = []
+        self._problems: list[TelemetryProblem] = []
 
-    def begin(self, phase: str) -> None:
-        self._ask("begin", phase)
+    def start(self, phase: str) -> None:
+        self._ask("start", phase)
 
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None:
         self._ask("watch", server, list(workers))
 
-    def enter(self, phase: str | None) -> None:
-        self._ask("enter", phase)
+    def set_phase(self, phase: str | None) -> None:
+        self._ask("set_phase", phase)
 
     def server_mib(self) -> float | None:
         """What it was when asked before: while a trial runs nobody waits for another node."""
@@ -174,9 +174,9 @@ class _Elsewhere:
             self._asked = self._actor.server_mib.remote()
         return self._server_mib
 
-    def taken(self) -> Telemetry:
+    def snapshot(self) -> Telemetry:
         """On the driver's clock."""
-        found: Telemetry = self._ask("taken") or NO_TELEMETRY
+        found: Telemetry = self._ask("snapshot") or NO_TELEMETRY
         if found is not NO_TELEMETRY:
             with suppress(RayError, GetTimeoutError):
                 found = _shifted(found, measure_clock(self._actor).offset_ns)
@@ -191,7 +191,7 @@ class _Elsewhere:
         try:
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=_TIMEOUT_S)
         except (RayError, GetTimeoutError) as error:
-            self._problems.append(Problem(time.time_ns(), "the node's recorder", last_line(error)))
+            self._problems.append(TelemetryProblem(time.time_ns(), "the node's recorder", last_line(error)))
             return None
 
 

@@ -29,7 +29,7 @@ def run(benchmark: Benchmark, observer: RunObserver, command: list[str], resume:
     with open_session(benchmark, observer) as session, open_folder(session, command, resume=resume) as context:
         for trial in trials:
             session.inputs.shards_of(trial.cell)  # before any worker or server is there
-        observer.begin(trials)
+        observer.plan(trials)
         for _, of_one_server in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
             measure_on_one_server(tuple(of_one_server), context)
 

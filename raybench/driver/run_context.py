@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import Benchmark
 from raybench.driver.cluster import Cluster
 from raybench.driver.input_shards import InputShards
@@ -24,7 +24,7 @@ class Session:
     recorders: Recorders
     inputs: InputShards
     reference: Reference
-    credentials: Access
+    credentials: ConnectionCredentials
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ray.exceptions import RayError
 
-from raybench.clients.grpc.connection_credentials import read_access
+from raybench.clients.grpc.connection_credentials import read_credentials
 from raybench.config import STOP, Benchmark
 from raybench.config.search_goal import Goal
 from raybench.driver import preflight, server_host
@@ -39,12 +39,12 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
 
     Raises ConfigError before any server starts, and RunError where Ray fails inside the block.
     """
-    credentials = read_access(benchmark)
+    credentials = read_credentials(benchmark)
     source = photo_source(benchmark.images, jpeg_quality=benchmark.jpeg_quality)
     signatures = preflight.check(benchmark, source, credentials, observer)
     observer.step("starting Ray")
     with connected(benchmark, observer.step) as cluster:
-        observer.say(_dashboard(cluster))
+        observer.note(_dashboard(cluster))
         try:
             placement = place_servers(benchmark, is_hosted=not cluster.is_ours, say=observer.step)
             server_host.check(benchmark, placement)
@@ -73,7 +73,7 @@ def open_folder(
     """Make the results folder, or take up that of a run that was cut off; its end is noted when the block ends."""
     observer, unreadable = session.observer, session.inputs.unreadable
     if unreadable:
-        observer.say(_skipped(unreadable))
+        observer.note(_skipped(unreadable))
     if resume:
         folder = results_folder.resume(resume, command)
     else:
@@ -81,7 +81,7 @@ def open_folder(
         folder = results_folder.create(session.benchmark, command, facts=facts, search=goal)
     observer.opened(folder)
     if _JOBS_COPY in folder.resolve().parts:
-        observer.say(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
+        observer.note(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
     try:
         yield RunContext(session, folder)
     finally:

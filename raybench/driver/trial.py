@@ -68,7 +68,7 @@ def measure(
             if sent.is_interrupted:
                 raise KeyboardInterrupt
             replies = _sampled(trial, context, group, sent)
-            sent = replace(sent, telemetry=group.recorder.taken())
+            sent = replace(sent, telemetry=group.recorder.snapshot())
             ceiling = _ceiling(trial, context, server, group, sent)
         record = _ended(record, trial, context, server, sent, replies)
     except (ClientError, ServerError, RayError) as error:
@@ -103,12 +103,12 @@ def _send_load(
     """Start all workers together and gather what they send; an interrupt halts them, and keeps what they have."""
     gathered, is_interrupted = Gathered(), False
     with counting(trial, server) as counter:
-        group.recorder.enter(LOAD)
+        group.recorder.set_phase(LOAD)
         try:
             _gather(trial, context, group, gathered, is_enough)
         except KeyboardInterrupt:
             is_interrupted = True
-        group.recorder.enter(DRAINED)
+        group.recorder.set_phase(DRAINED)
         workers, payloads = worker_records(group, gathered.lost)
         return SentLoad(
             tables=(group.warmup, *gathered.tables),
@@ -116,7 +116,7 @@ def _send_load(
             workers=workers,
             item_hashes=item_hashes(payloads),
             statistics=counter.total(),
-            telemetry=group.recorder.taken(),
+            telemetry=group.recorder.snapshot(),
             is_interrupted=is_interrupted,
         )
 
@@ -171,7 +171,7 @@ def _with_load(record: TrialRecord, sent: SentLoad) -> TrialRecord:
 def _sampled(trial: Trial, context: RunContext, group: WorkerGroup, sent: SentLoad) -> list[SampledReply]:
     """Some replies of the workers that are left, and the end of the last phase of telemetry."""
     replies = sample_replies(trial, context.session.inputs.shards_of(trial.cell), group.left(sent.lost))
-    group.recorder.enter(None)
+    group.recorder.set_phase(None)
     return replies
 
 

@@ -144,8 +144,8 @@ def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: W
     kind, name = trial.cell.server.kind, trial.cell.models[0]
     computed = {"precision": model.precision, "xla": model.xla}
     if kind == "triton":
-        about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.access)
-        config = triton_statistics.read_config(server.url, triton_model(name), server.access)
+        about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.credentials)
+        config = triton_statistics.read_config(server.url, triton_model(name), server.credentials)
         return effective_config.of_triton(config, about, **computed)
     if kind == "local":
         facts = ray.get(group.actors[0].tensorflow.remote(), timeout=_EFFECTIVE_TIMEOUT_S)

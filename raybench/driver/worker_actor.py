@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 
 from raybench.clients.base import Description
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.driver.ray_metrics import Metrics, Tags
 from raybench.driver.stream_reader import read_ahead
 from raybench.inputs.dataset import PreloadedShard, StreamedShard
@@ -46,8 +46,8 @@ class _Worker:
     def location(self) -> WorkerLocation:
         return WorkerLocation(ray.get_runtime_context().get_node_id(), os.getpid())
 
-    def open(self, access: Access) -> Description:
-        return self._worker.open(access)
+    def open(self, credentials: ConnectionCredentials) -> Description:
+        return self._worker.open(credentials)
 
     def encode(self, shard: PreloadedShard | StreamedShard) -> PayloadSummary:
         """All of it, or of a stream what the lanes need to begin."""

@@ -70,7 +70,7 @@ def worker_group(trial: Trial, context: RunContext, server: RunningServer) -> It
         finally:
             end(actors)
             if trial.cell.load.transport == SHARED_MEMORY:
-                shared_memory.unregister(server.url, filter(None, regions), server.access)
+                shared_memory.unregister(server.url, filter(None, regions), server.credentials)
 
 
 def all_answers(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
@@ -96,16 +96,16 @@ def _at_the_barrier(actors: list[Any], trial: Trial, context: RunContext, server
     """Take the workers through open, encode and warm up, all at once in each step."""
     cell, session = trial.cell, context.session
     if cell.load.transport == SHARED_MEMORY:
-        shared_memory.unregister_orphans(server.url, server.access)
+        shared_memory.unregister_orphans(server.url, server.credentials)
     locations = all_answers([each.location.remote() for each in actors], "start", _OPEN_TIMEOUT_S)
     recorder = session.recorders.of_trial(cell.server, server, locations)
-    opening = [each.open.remote(server.access) for each in actors]
+    opening = [each.open.remote(server.credentials) for each in actors]
     descriptions = all_answers(opening, "open", _OPEN_TIMEOUT_S)
-    recorder.enter(None)
+    recorder.set_phase(None)
     shards = session.inputs.shards_of(cell)
     encoding = [each.encode.remote(shard) for each, shard in zip(actors, shards, strict=True)]
     payloads = all_answers(encoding, "encode", _ENCODE_TIMEOUT_S)
-    recorder.enter(WARM)
+    recorder.set_phase(WARM)
     warmup = all_answers([each.warm_up.remote() for each in actors], "warm up", _warm_up_s(cell.load))
     return WorkerGroup(
         actors=actors,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
-from raybench.config import ECHO, IMAGE_PX, Benchmark, ConfigError, ServerSpec
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
+from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ConfigError, ServerSpec
 from raybench.servers import model_server, wheel
-from raybench.servers.served_models import resolved
+from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
 
 __all__ = [
@@ -46,7 +46,7 @@ class Running:
     metrics_url: str | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
     failure: Callable[[], str | None] = lambda: None
-    access: Access = PLAIN
+    credentials: ConnectionCredentials = NO_CREDENTIALS
 
 
 def _failure(process: ServerProcess, parts: Mapping[int, str], is_ready: Callable[[], bool]) -> str | None:
@@ -87,7 +87,7 @@ def obstacle(server: ServerSpec, benchmark: Benchmark) -> str | None:
     try:
         if server.is_ours:
             check_bind(benchmark.server_bind)
-        resolved(benchmark.models_conf, tuple(model for model in benchmark.all_models if model != ECHO))
+        resolve_models(benchmark.models_conf, tuple(model for model in benchmark.all_models if model != ECHO))
     except (ConfigError, ServerError) as error:
         return str(error)
     return None
@@ -116,13 +116,17 @@ def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
 
 
 @contextmanager
-def running(server: ServerSpec, benchmark: Benchmark, access: Access = PLAIN) -> Iterator[Running]:
-    """The server under test, started unless a url names it, which `access` opens; stopped on the way out.
+def running(
+    server: ServerSpec, benchmark: Benchmark, credentials: ConnectionCredentials = NO_CREDENTIALS
+) -> Iterator[Running]:
+    """The server under test, started unless a url names it, which `credentials` opens; stopped on the way out.
 
     Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
     """
     if not server.is_ours:
-        yield Running(url=server.url or "", facts=facts(server), metrics_url=_metrics_url(server), access=access)
+        yield Running(
+            url=server.url or "", facts=facts(server), metrics_url=_metrics_url(server), credentials=credentials
+        )
         return
     with _triton(server, benchmark) if server.kind == "triton" else _tfserving(benchmark) as ours:
         known = {"launcher": ours.launcher, "version": ours.version, "url": ours.grpc_url, "config": ours.config}

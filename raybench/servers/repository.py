@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from raybench.models.saved_models import ModelConfig, format_models_conf
-from raybench.servers.served_models import resolved
+from raybench.servers.served_models import resolve_models
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
         return repository
     if options.backend:
         shutil.copy(options.backend, repository / "saved_model" / "1" / "model.py")
-    models = resolved(options.models_conf, options.models)
+    models = resolve_models(options.models_conf, options.models)
     (repository / "saved_model" / "config.pbtxt").write_text(
-        text_format.MessageToString(configured(options, models, folder))
+        text_format.MessageToString(model_config(options, models, folder))
     )
     return repository
 
 
-def configured(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path) -> model_config_pb2.ModelConfig:
+def model_config(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path) -> model_config_pb2.ModelConfig:
     """The complete config of `saved_model` for these models, whose models.conf gets a new name below `folder`."""
     shipped = resources.files("triton_models") / "saved_model" / "config.pbtxt"
     config = text_format.Parse(shipped.read_text(), model_config_pb2.ModelConfig())

@@ -7,7 +7,7 @@ from raybench.models.saved_models import ModelConfig, read_models_conf
 from raybench.servers.server_process import ServerError
 
 
-def resolved(models_conf: Path, asked: tuple[str, ...] | None) -> tuple[ModelConfig, ...]:
+def resolve_models(models_conf: Path, asked: tuple[str, ...] | None) -> tuple[ModelConfig, ...]:
     """The models to serve (None: all), as models.conf and its folders have them now, with the versions that are there.
 
     Raises ServerError, one sentence, where models.conf is broken, a model is not in it, or has no version to serve.

@@ -79,7 +79,7 @@ class ServerProcess:
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
-        stop(self._child, timeout_s)
+        stop_guarded(self._child, timeout_s)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def stop(guardian: "subprocess.Popen[Any]", timeout_s: float) -> None:
+def stop_guarded(guardian: "subprocess.Popen[Any]", timeout_s: float) -> None:
     """SIGTERM to a guarded child, then SIGKILL for what is left of its process tree after `timeout_s`.
 
     The guardian, which sweeps up behind the others, is the last to end.

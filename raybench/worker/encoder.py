@@ -6,7 +6,7 @@ from typing import Any
 
 from raybench.clients import connect, shared_region
 from raybench.clients.base import ClientError, Description, Reply
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import IN_PROCESS
 from raybench.inputs.tensors import size_bytes
 from raybench.worker.feed import Payload, Request
@@ -18,11 +18,11 @@ _OTHER_FILES = 500  # that a process of Ray's has open beside its connections, a
 class Encoder:
     """The clients of a worker's models, round robin over the payloads; raises ClientError where one cannot be used."""
 
-    def __init__(self, task: Task, access: Access) -> None:
+    def __init__(self, task: Task, credentials: ConnectionCredentials) -> None:
         _allow_connections(task)
         cell = task.cell
         self._task, self._hashes, self._request_bytes = task, list[str](), 0
-        self._region = shared_region(task.url, task.region, access) if task.region else None
+        self._region = shared_region(task.url, task.region, credentials) if task.region else None
         self._clients = [
             connect(
                 cell.server,
@@ -31,7 +31,7 @@ class Encoder:
                 signature=cell.signature,
                 models=task.models,
                 region=self._region,
-                access=access,
+                credentials=credentials,
             )
             for model in cell.models
         ]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from raybench.analysis.steady_state import Pace, is_steady
 from raybench.clients import connect_echo
 from raybench.clients.base import ClientError, Description
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.inputs.tensors import Batch, item_count
 from raybench.results.samples import CEILING, MEASURED, WARMUP, merge, service_ns
 from raybench.telemetry.process_usage import pss_mib
@@ -49,10 +49,10 @@ class Worker:
         self._feed: Feed = PreloadedFeed([])
         self._held_mib: float | None = None
 
-    def open(self, access: Access = PLAIN) -> Description:
+    def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
-        self._access = access
-        self._encoder = Encoder(self._task, access)
+        self._credentials = access
+        self._encoder = Encoder(self._task, credentials)
         return self._encoder.describe()
 
     def encode(self, blocks: Sequence[Batch]) -> PayloadSummary:
@@ -124,7 +124,7 @@ class Worker:
         """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
         lanes = self._lanes.count(CEILING)
         self._lanes.resume()
-        with closing(connect_echo(self._task.url, self._access)) as echo:
+        with closing(connect_echo(self._task.url, self._credentials)) as echo:
             echo.prepare(lanes)
             few = self._feed.last(_CEILING_BYTES)
             feed = PreloadedFeed([each._replace(send=echo.send, body=echo.readdressed(each.body)) for each in few])

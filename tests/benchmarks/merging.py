@@ -18,7 +18,7 @@ import numpy as np
 from raybench.clients.triton_client import TritonClient
 from raybench.inputs.photos import decode, random_crop, sample_photos
 from raybench.servers.triton_server import TritonOptions, running_triton
-from raybench.telemetry.server_statistics import Count
+from raybench.telemetry.server_statistics import StatisticsCounter
 from raybench.telemetry.triton_statistics import StatisticsReader
 
 CLIENTS = 8
@@ -42,7 +42,7 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         connection.close()
         return done
 
-    count = Count(StatisticsReader(url, "saved_model"))
+    count = StatisticsCounter(StatisticsReader(url, "saved_model"))
     with ThreadPoolExecutor(CLIENTS) as pool:
         started = time.perf_counter()
         running = [pool.submit(client, number) for number in range(CLIENTS)]
@@ -50,9 +50,9 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         stop.set()
         total = sum(each.result() for each in running)
         elapsed = time.perf_counter() - started
-    counted = count.total()
-    assert counted, "Triton gave no statistics"
-    return total / elapsed, counted["executions"] / counted["success"]
+    found = count.total()
+    assert found, "Triton gave no statistics"
+    return total / elapsed, found.counted.executions / found.counted.success
 
 
 def main() -> None:

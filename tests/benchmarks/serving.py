@@ -129,11 +129,11 @@ class Served:
         reader = StatisticsReader(self.triton.grpc_url, "saved_model")
         with closing(reader), counting(reader) as count:
             rate, times, use = loaded(send, clients, seconds)
-            inside = count.total() or {}
+            inside = count.total()
         for lane in lanes:
             lane.close()
-        stages = {name: inside.get(f"{name}_ns") for name in STAGES}
-        per_request = {name: ns / inside["success"] / 1e6 for name, ns in stages.items() if ns is not None}
+        stages = {name: getattr(inside.counted, f"{name}_ns") for name in STAGES} if inside else {}
+        per_request = {name: ns / inside.counted.success / 1e6 for name, ns in stages.items() if ns is not None}
         said = "  ".join(f"{name} {ms:.2f}" for name, ms in per_request.items())
         return Measured(rate * len(self._batches[0]), times, use, worst[0], said)
 

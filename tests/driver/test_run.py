@@ -124,7 +124,7 @@ def test_replies_from_a_cache_are_no_measurement(
     models: Path, ray_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where Triton answers from its response cache the trial has failed, says why, and stands in no comparison."""
-    command, configured = servers_triton._command, repository.configured
+    command, configured = servers_triton._command, repository.model_config
 
     def with_cache(*given: Any) -> list[str]:
         caches = given[0] / "caches"
@@ -136,7 +136,7 @@ def test_replies_from_a_cache_are_no_measurement(
         return config
 
     monkeypatch.setattr(servers_triton, "_command", with_cache)
-    monkeypatch.setattr(repository, "configured", cached)
+    monkeypatch.setattr(repository, "model_config", cached)
     options = TritonOptions(models_conf=models / "models.conf", models=(MODEL,))
     with running_triton(options) as running:
         run = raybench(

@@ -145,8 +145,8 @@ def test_a_model_that_does_not_load_is_told(tmp_path: Path) -> None:
 def test_a_flag_that_it_lacks_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One older than 2.18 knows no XLA on a GPU, and would refuse to start with the flag."""
     monkeypatch.setenv("TFS_DOUBLE_LACKS", "xla_gpu_compilation_enabled")
-    assert not model_server.find().knows("xla_gpu_compilation_enabled")
-    assert model_server.find().knows("xla_cpu_compilation_enabled")
+    assert not model_server.find().supports("xla_gpu_compilation_enabled")
+    assert model_server.find().supports("xla_cpu_compilation_enabled")
 
 
 @pytest.mark.usefixtures("on_path")

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from raybench.processes import guarded
-from raybench.servers.server_process import stop
+from raybench.servers.server_process import stop_guarded
 
 _GRACE_S = 3.0
 
@@ -72,7 +72,7 @@ def _asked(question: Question) -> Iterator[Callable[[], Answer]]:
             yield lambda: _answer(child, question, deadline, out, err)
         finally:
             if child.poll() is None:
-                stop(child, _GRACE_S)
+                stop_guarded(child, _GRACE_S)
 
 
 def _answer(

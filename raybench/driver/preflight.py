@@ -17,7 +17,7 @@ from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs.photos import photos_in
 from raybench.models.saved_models import ModelConfig, read_models_conf, read_signatures
-from raybench.processes import guarded
+from raybench.processes import supervised
 from raybench.results import results_folder
 from raybench.servers import unfit
 from raybench.servers.server_process import check_bind
@@ -151,7 +151,7 @@ def _export_missing(benchmark: Benchmark, progress: RunObserver) -> None:
         command += ["--variants", variant]
         try:
             done = subprocess.run(
-                guarded(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False
+                supervised(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise ConfigError(f"model is {model}; its export did not end within {_EXPORT_TIMEOUT_S} s") from error

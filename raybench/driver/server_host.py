@@ -1,7 +1,7 @@
 """A server of ours on a Ray of others: an actor on its node is its parent, so that it ends when we do, however we end.
 
-Ray ends the actors of a driver that has ended, and the guardian ends the server of a parent that has. Whoever stops a
-job of Ray's kills every process below it after a moment, guardians too, which then cannot sweep up: an actor is not
+Ray ends the actors of a driver that has ended, and the supervisor ends the server of a parent that has. Whoever stops a
+job of Ray's kills every process below it after a moment, supervisors too, which then cannot clean up: an actor is not
 below it.
 """
 

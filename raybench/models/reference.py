@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError
-from raybench.processes import guarded
+from raybench.processes import supervised
 
 Outputs = Mapping[str, np.ndarray]  # by name, the first axis is the image
 _TIMEOUT_S = 900
@@ -49,7 +49,9 @@ class Reference:
                 signature,
             ]
             try:
-                done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+                done = subprocess.run(
+                    supervised(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                )
             except subprocess.TimeoutExpired as error:
                 raise ReferenceError(f"TensorFlow gave no reference within {_TIMEOUT_S} s") from error
             if done.returncode != 0:

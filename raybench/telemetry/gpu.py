@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
-from raybench.processes import guarded
-from raybench.servers.server_process import stop
+from raybench.processes import stop_supervised, supervised
 
 NVIDIA_SMI = "nvidia-smi"
 _STOP_S = 5.0
@@ -163,7 +162,7 @@ def streaming(query: Query, on_row: Callable[[Row], None], on_problem: Callable[
     """
     stream, is_over = Stream(query), threading.Event()
     process = subprocess.Popen(
-        guarded(query.command),
+        supervised(query.command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -193,7 +192,7 @@ def streaming(query: Query, on_row: Callable[[Row], None], on_problem: Callable[
         yield stream
     finally:
         is_over.set()
-        stop(process, _STOP_S)  # a driver that hangs keeps its nvidia-smi from heeding SIGTERM
+        stop_supervised(process, _STOP_S)  # with a driver that hangs nvidia-smi ignores SIGTERM
         reader.join(_STOP_S)
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import IO
 
-from raybench.processes import guarded
-from raybench.servers.server_process import stop
+from raybench.processes import stop_supervised, supervised
 
 _GRACE_S = 3.0
 
@@ -60,7 +59,7 @@ def _asked(question: Question) -> Iterator[Callable[[], Answer]]:
     """A program that runs within the block; the value waits for its answer."""
     with TemporaryFile() as out, TemporaryFile() as err:  # a pipe that nobody reads yet would hold the program up
         child = subprocess.Popen(
-            guarded(list(question.command)),
+            supervised(list(question.command)),
             env=question.environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -72,7 +71,7 @@ def _asked(question: Question) -> Iterator[Callable[[], Answer]]:
             yield lambda: _answer(child, question, deadline, out, err)
         finally:
             if child.poll() is None:
-                stop(child, _GRACE_S)
+                stop_supervised(child, _GRACE_S)
 
 
 def _answer(

@@ -39,7 +39,7 @@ def test_a_supervised_command_ends_with_its_parent(how: signal.Signals, script: 
 
 
 def test_orphans_of_a_command_end_with_it(tmp_path: Path) -> None:
-    """Processes that a command leaves behind, as a killed Triton leaves its stubs, end; files that it leaves are gone."""
+    """Processes that a command leaves, as a killed Triton leaves its stubs, end; files that it leaves are removed."""
     left = tmp_path / "left-1"
     left.write_text("")
     script = "sleep 600 & echo $!"

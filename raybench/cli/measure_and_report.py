@@ -7,41 +7,49 @@ from typing import Any
 import click
 from rich.console import Console
 
-from raybench.cli.base import WrongInput, terminal, warn_of_exposure, warn_of_listeners
+from raybench.cli.console import print_bind_warnings, print_header_leak_warnings, terminal
+from raybench.cli.exit_codes import INTERRUPTED
 from raybench.cli.report_command import print_summary, warned
-from raybench.cli.signals import INTERRUPTED
+from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError
 
 
-def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]], None]) -> tuple[int, Any | None]:
+def measure_and_report(
+    benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]], None]
+) -> tuple[int, Any | None]:
     """Call `drive(progress, on_folder)` and report; the exit code so far, and the summary if there is one."""
+    console = terminal()
+    folders: list[Path] = []
+
+    def on_folder(folder: Path) -> None:
+        folders.append(folder)
+        print_bind_warnings(benchmark.servers, benchmark.server_bind)
+        print_header_leak_warnings(benchmark)
+
+    status = _measure(benchmark, console, lambda shown: drive(shown, on_folder))
+    return status, _report(console, folders[0]) if folders else None
+
+
+def _measure(benchmark: Benchmark, console: Console, drive: Callable[[Any], None]) -> int:
+    """The exit code of a measurement; raises WrongInput where the configuration is wrong."""
     from raybench.cli.progress.live import progress
     from raybench.driver.session import RunError
     from raybench.results.results_folder import StoreError
 
-    console = terminal()
-    status = 0
-    folders: list[Path] = []
-
-    def begun(folder: Path) -> None:
-        folders.append(folder)
-        warn_of_exposure(benchmark.servers, benchmark.server_bind)
-        warn_of_listeners(benchmark)
-
     try:
         with progress(benchmark.ui, console) as shown:
-            drive(shown, begun)
+            drive(shown)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        return INTERRUPTED
     except (RunError, StoreError) as error:
         click.echo(f"Error: {error}", err=True)
-        status = 1
-    return status, _reported(console, folders[0]) if folders else None
+        return 1
+    return 0
 
 
-def _reported(console: Console, folder: Path) -> Any:
+def _report(console: Console, folder: Path) -> Any:
     """Print what was measured and write it as a page."""
     from raybench.report import html
 

@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 
-INTERRUPTED = 130  # the exit code
+from raybench.cli.exit_codes import INTERRUPTED
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

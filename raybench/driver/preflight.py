@@ -19,7 +19,7 @@ from raybench.inputs.photos import photos_in
 from raybench.models.saved_models import ModelConfig, read_models_conf, read_signatures
 from raybench.processes import supervised
 from raybench.results import results_folder
-from raybench.servers import unfit
+from raybench.servers import platform_problem
 from raybench.servers.server_process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
@@ -68,7 +68,7 @@ def _check_address(address: str | None) -> None:
 def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
     if benchmark.server_node:
         return  # it is of another machine, maybe, which is asked when Ray is connected
-    if reason := unfit(server):
+    if reason := platform_problem(server):
         raise ConfigError(f"server is {server.kind}; {reason}")
     if server.is_ours:
         check_bind(benchmark.server_bind)

@@ -21,7 +21,7 @@ from raybench.clients.grpc.connection_credentials import Access
 from raybench.config import Benchmark, ConfigError, ServerSpec
 from raybench.driver.cluster_nodes import Node, here, on
 from raybench.driver.placement import Placement
-from raybench.servers import Running, ServerError, obstacle, running
+from raybench.servers import Running, ServerError, running, unsupported_reason
 from raybench.servers.server_process import EVERYWHERE, endpoint
 
 _START_S = 1000.0  # Triton has 900 s to start; TF Serving 300 s, and as long to warm up
@@ -56,9 +56,9 @@ class _Host:
         for kind, limit in shell.limits.items():
             resource.setrlimit(kind, limit)
 
-    def obstacles(self, servers: tuple[ServerSpec, ...], benchmark: Benchmark) -> list[str]:
+    def unsupported_reasons(self, servers: tuple[ServerSpec, ...], benchmark: Benchmark) -> list[str]:
         """Why this node could not run one of these servers, as sentences."""
-        found = (obstacle(server, benchmark) for server in servers)
+        found = (unsupported_reason(server, benchmark) for server in servers)
         return [sentence for sentence in found if sentence]
 
     def start(self, server: ServerSpec, benchmark: Benchmark) -> Running:
@@ -82,7 +82,7 @@ def check(benchmark: Benchmark, placement: Placement) -> None:
         return  # preflight has looked: it is this node
     actor = _on(placement.server)
     try:
-        found = ray.get(actor.obstacles.remote(ours, _absolute(benchmark)), timeout=_START_S)
+        found = ray.get(actor.unsupported_reasons.remote(ours, _absolute(benchmark)), timeout=_START_S)
     except (RayError, GetTimeoutError) as error:
         raise ConfigError(f"the servers' node {placement.server.host} cannot be used: {_last_line(error)}") from error
     finally:

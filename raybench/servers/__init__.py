@@ -17,12 +17,12 @@ __all__ = [
     "Running",
     "ServerError",
     "ServerUnavailable",
-    "exposure",
+    "bind_warning",
     "facts",
-    "obstacle",
-    "overheard",
+    "header_leak_warning",
+    "platform_problem",
     "running",
-    "unfit",
+    "unsupported_reason",
 ]
 
 _METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
@@ -70,19 +70,19 @@ def facts(server: ServerSpec) -> dict[str, Any]:
     }
 
 
-def unfit(server: ServerSpec) -> str | None:
+def platform_problem(server: ServerSpec) -> str | None:
     """Why this machine would make a server that we start fail or lie, with the remedy; None where it can run.
 
     A server that is merely not installed is skipped with its reason instead: the others can still be measured.
     """
     is_wheel = server.kind == "triton" and server.is_ours and wheel.installed()
-    obstacle = wheel.unfit() if is_wheel else None
-    return str(obstacle) if obstacle else None
+    reason = wheel.unsupported_reason() if is_wheel else None
+    return str(reason) if reason else None
 
 
-def obstacle(server: ServerSpec, benchmark: Benchmark) -> str | None:
+def unsupported_reason(server: ServerSpec, benchmark: Benchmark) -> str | None:
     """Why this machine could not run a server of ours, or lacks the models, as a sentence; None where it can."""
-    if reason := unfit(server):
+    if reason := platform_problem(server):
         return f"server is {server.kind}; {reason}"
     try:
         if server.is_ours:
@@ -93,7 +93,7 @@ def obstacle(server: ServerSpec, benchmark: Benchmark) -> str | None:
     return None
 
 
-def exposure(server: ServerSpec, bind: str) -> str | None:
+def bind_warning(server: ServerSpec, bind: str) -> str | None:
     """Who but this host can reach a server that we start, as a sentence; None where nobody can."""
     trust = "let only hosts that you trust reach it"
     is_binary = server.kind == "tfserving" and model_server.is_on_path()
@@ -105,7 +105,7 @@ def exposure(server: ServerSpec, bind: str) -> str | None:
     return f"the server listens on {bind}{old} {trust}"
 
 
-def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
+def header_leak_warning(server: ServerSpec, benchmark: Benchmark) -> str | None:
     """Who could read the headers that a server is sent, as a sentence; None where nobody on the way can."""
     if benchmark.transport(server) == IN_PROCESS or benchmark.tls_ca or not benchmark.header:
         return None

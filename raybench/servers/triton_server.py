@@ -87,8 +87,8 @@ def check(options: TritonOptions) -> None:
     """Raise ConfigError for what no Triton here could serve, before one is started."""
     check_bind(options.bind)
     require_free(options.bind, options.grpc_port)
-    if wheel.installed() and (obstacle := wheel.unfit()):
-        raise ConfigError(f"server is triton; {obstacle}")
+    if wheel.installed() and (reason := wheel.unsupported_reason()):
+        raise ConfigError(f"server is triton; {reason}")
     try:
         resolved(options.models_conf, options.models)
     except ServerError as error:

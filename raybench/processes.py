@@ -117,8 +117,7 @@ def _run_supervisor(parent: int, sweep: str, sweep_if_alone: str, command: list[
         return 1
     reaper = _start_fallback_reaper(parent, sweep, sweep_if_alone) if os.getsid(0) == os.getpid() else None
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # not before: it would adopt its fallback reaper
-    child = subprocess.Popen(command, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM))  # no threads here
-    _pass_signals_on(child, parent)
+    child = _start_command(command, parent)
     code = child.wait()
     _clean_up(process_tree(os.getpid())[1:], sweep, sweep_if_alone if os.getppid() != parent else "")
     if reaper is not None:
@@ -126,17 +125,25 @@ def _run_supervisor(parent: int, sweep: str, sweep_if_alone: str, command: list[
     return code if code >= 0 else 128 - code
 
 
-def _pass_signals_on(child: "subprocess.Popen[bytes]", parent: int) -> None:
-    """SIGTERM ends the command, with SIGKILL after a while where the parent, which would send that, is gone."""
+def _start_command(command: list[str], parent: int) -> "subprocess.Popen[bytes]":
+    """Start the command: SIGTERM ends it, followed by SIGKILL where the parent, which would send that, is gone."""
+
+    def prepare() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def end(*_: object) -> None:
         child.terminate()
         if os.getppid() != parent:
             signal.alarm(_ALONE_S)
 
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until there is a handler: the command may ignore it
+    child = subprocess.Popen(command, preexec_fn=prepare)  # there are no threads in here
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGALRM, lambda *_: child.kill())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    return child
 
 
 def _start_fallback_reaper(parent: int, sweep: str, sweep_if_alone: str) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from raybench import config
-from raybench.cli.base import MISSED, WrongInput
-from raybench.cli.measure_and_report import measured
+from raybench.cli.exit_codes import MISSED
+from raybench.cli.measure_and_report import measure_and_report
 from raybench.cli.options import benchmark_flags, parse
+from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, plan
 
 
@@ -65,9 +66,7 @@ def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
 def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
     from raybench.driver.run import run as drive
 
-    status, summary = measured(
-        benchmark, lambda shown, begun: drive(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
-    )
+    status, summary = measure_and_report(benchmark, lambda observer: drive(benchmark, observer, sys.argv, resume))
     return status or (exit_code(summary, benchmark) if summary else 0)
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from raybench import config
-from raybench.cli.base import WrongInput
-from raybench.cli.measure_and_report import measured
+from raybench.cli.measure_and_report import measure_and_report
 from raybench.cli.options import benchmark_flags, parse
 from raybench.cli.run_command import show_plan
+from raybench.cli.usage_errors import WrongInput
 from raybench.config import SETTINGS, Benchmark, ConfigError, plan, yaml_file
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
 def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
     from raybench.driver.search_loop import search as drive
 
-    status, summary = measured(benchmark, lambda shown, begun: drive(benchmark, goal, shown, sys.argv, on_folder=begun))
+    status, summary = measure_and_report(benchmark, lambda observer: drive(benchmark, goal, observer, sys.argv))
     return status or (exit_code(summary) if summary else 0)
 
 

@@ -67,7 +67,7 @@ class Region:
 def names(url: str, workers: int) -> list[str]:
     """A region's name for each worker of a trial, which no other trial, run or host has.
 
-    A Triton that this process started has a guardian that sweeps up what begins with the pid and the port.
+    A Triton that this process started has a supervisor that removes what begins with the pid and the port.
     """
     port, token = url.rpartition(":")[2], uuid.uuid4().hex[:8]
     return [f"raybench-{os.getpid()}-{port}-{socket.gethostname()}-{token}-{worker}" for worker in range(workers)]

@@ -13,7 +13,9 @@ _DTYPES: dict[int, type] = {
     1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8, 7: np.object_, 9: np.int64,
     10: np.bool_, 14: np.uint16, 17: np.uint16, 19: np.float16, 22: np.uint32, 23: np.uint64,
 }  # fmt: skip
-_NUMBERS = {np.dtype(kind): number for number, kind in _DTYPES.items() if number not in (STRING, _BFLOAT16)}
+_NUMBERS: dict[np.dtype, int] = {
+    np.dtype(kind): number for number, kind in _DTYPES.items() if number not in (STRING, _BFLOAT16)
+}
 _PACKED = {1: "float_val", 2: "double_val"}
 _HALVES = (14, 19)
 _LISTED = {7: "string_val", 9: "int64_val", 10: "bool_val", 22: "uint32_val", 23: "uint64_val"}  # others: int_val

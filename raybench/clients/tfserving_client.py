@@ -25,7 +25,9 @@ _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 class TfServingClient:
     """One model and signature behind TensorFlow Serving, on connections of its own; lanes may share it."""
 
-    def __init__(self, url: str, *, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+    def __init__(
+        self, url: str, *, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
+    ) -> None:
         self._url = url
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
         self._channel = Channel(url, credentials)

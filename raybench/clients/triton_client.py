@@ -47,10 +47,11 @@ class TritonClient:
         server = self._ask("ServerMetadata")
         metadata = self._ask("ModelMetadata", name=self._triton_model)
         self._check_routing()
-        inputs = {self._input: _spec(tensor) for tensor in metadata.inputs if tensor.name == self._input}
-        if not inputs:
+        inputs = {tensor.name: _spec(tensor) for tensor in metadata.inputs}
+        if self._input not in inputs:
             raise ClientError(f"url triton={self._url}; its model {self._triton_model!r} has no input {self._input!r}")
-        signature = Signature(inputs, {tensor.name: _spec(tensor) for tensor in metadata.outputs})
+        outputs = {tensor.name: _spec(tensor) for tensor in metadata.outputs}
+        signature = Signature({self._input: inputs[self._input]}, outputs)
         return Description(server=server.name, version=server.version, signature=signature)
 
     def encode(self, batch: Batch) -> bytes:

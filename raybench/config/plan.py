@@ -109,14 +109,14 @@ def trials(benchmark: Benchmark) -> tuple[Trial, ...]:
         groups = [
             order.sample(group, len(group))
             for server in benchmark.servers
-            for group in _neighbours(server, _cells(benchmark, server))
+            for group in _neighbours(server, cells(benchmark, server))
         ]
         ordered = [cell for group in order.sample(groups, len(groups)) for cell in group]
         planned += [Trial(cell=cell, round=round_number) for cell in ordered]
     return tuple(planned)
 
 
-def series(benchmark: Benchmark) -> tuple[Trial, ...]:
+def first_trials(benchmark: Benchmark) -> tuple[Trial, ...]:
     """A trial of each server and model, in the order in which they were named: a search goes through them in turn."""
     firsts: dict[tuple[ServerSpec, tuple[str, ...]], Trial] = {}
     for trial in trials(benchmark):
@@ -124,7 +124,7 @@ def series(benchmark: Benchmark) -> tuple[Trial, ...]:
     return tuple(sorted(firsts.values(), key=lambda trial: benchmark.servers.index(trial.cell.server)))
 
 
-def is_of_series(trial: Trial, first: Trial) -> bool:
+def is_same_endpoint(trial: Trial, first: Trial) -> bool:
     return (trial.cell.server, trial.cell.models) == (first.cell.server, first.cell.models)
 
 
@@ -133,7 +133,7 @@ def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
     return [[cell] for cell in cells] if server.url else [cells]
 
 
-def _cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
+def cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     """The cells of one server: each load at each of its rates, with each of its models or with all mixed.
 
     Loads that come to the same, such as other numbers of workers for TensorFlow in process, are one cell. Raises

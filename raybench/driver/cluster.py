@@ -23,9 +23,9 @@ import ray
 
 from raybench.config import Benchmark, ConfigError
 from raybench.driver.node_versions import check_raybench
-from raybench.driver.ray_nodes import alive, here
 from raybench.driver.placement import Say, await_cpus
-from raybench.processes import watched
+from raybench.driver.ray_nodes import alive, here
+from raybench.processes import sweeping_processes
 
 RAY_REMEDY = "name what `ray start` printed, or none for a Ray of our own"
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")  # of ray._private.utils.check_version_info
@@ -50,13 +50,13 @@ def address_of(benchmark: Benchmark) -> str | None:
 
 @contextmanager
 def connected(benchmark: Benchmark, say: Say) -> Iterator[Cluster]:
-    """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker, watched until its end.
+    """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker, which ends with us.
 
     Raises ConfigError where a cluster that others started does not answer, is not fit to run raybench, or has too few
     CPUs for the workers after `--wait-for-workers`.
     """
     address = address_of(benchmark)
-    with nullcontext() if address else watched(_SESSION), _initialized(address, benchmark, say) as cluster:
+    with nullcontext() if address else sweeping_processes(_SESSION), _initialized(address, benchmark, say) as cluster:
         yield cluster
 
 

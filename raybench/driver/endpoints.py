@@ -43,8 +43,10 @@ def loads_of(benchmark: Benchmark, endpoint: Endpoint) -> Iterator[LoadSettings]
     return (load for load in benchmark.loads if endpoint.signature == load.signature and endpoint.model in load.model)
 
 
-def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials) -> Signature:
-    """Ask a server that somebody else runs whether it has the endpoint; raises ConfigError where it cannot be loaded."""
+def signature_by_url(
+    endpoint: Endpoint, benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials
+) -> Signature:
+    """Ask a server that somebody else runs for the endpoint; raises ConfigError where it cannot be loaded."""
     url = endpoint.server.url or ""
     try:
         client = connect(

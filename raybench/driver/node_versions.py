@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 from raybench.config import ConfigError
 from raybench.driver.ray_errors import sentence
 from raybench.driver.ray_nodes import Node, named, on
-from raybench.results.environment import version_of
+from raybench.results.run_info import version_of
 
 _ANSWER_S = 300.0  # in which a node may first build the job's runtime environment
 _MISSING = re.compile(r"No module named '([\w.]+)'")

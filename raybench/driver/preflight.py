@@ -19,9 +19,9 @@ from raybench.driver.run_observer import RunObserver
 from raybench.inputs import memory_budget
 from raybench.inputs.photo_source import PhotoSource
 from raybench.models.saved_models import ModelConfig, Signature, read_models_conf
-from raybench.processes import guarded
+from raybench.processes import supervised
 from raybench.results import results_folder
-from raybench.servers import unfit
+from raybench.servers import platform_problem
 from raybench.servers.server_process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
@@ -29,7 +29,9 @@ _RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 _MIB = 2**20
 
 
-def check(benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials, observer: RunObserver) -> Signatures:
+def check(
+    benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials, observer: RunObserver
+) -> Signatures:
     """Raise ConfigError for what cannot work, export the asked models that models.conf lacks, and return what every
     endpoint takes.
 
@@ -88,13 +90,15 @@ def _check_address(address: str | None) -> None:
 def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
     if benchmark.server_node:
         return  # it is of another machine, maybe, which is asked when Ray is connected
-    if reason := unfit(server):
+    if reason := platform_problem(server):
         raise ConfigError(f"server is {server.kind}; {reason}")
     if server.is_ours:
         check_bind(benchmark.server_bind)
 
 
-def _signatures_by_url(benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials) -> dict[Endpoint, Signature]:
+def _signatures_by_url(
+    benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials
+) -> dict[Endpoint, Signature]:
     """Ask each server that starts elsewhere for its endpoints, and where a ceiling is asked for, for `echo`."""
     asked = [each for each in endpoints.endpoints(benchmark) if not endpoints.starts_here(each)]
     found = {each: endpoints.signature_by_url(each, benchmark, source, credentials) for each in asked}
@@ -126,7 +130,7 @@ def _export_missing(benchmark: Benchmark, observer: RunObserver) -> None:
         command += ["--variants", variant]
         try:
             done = subprocess.run(
-                guarded(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False
+                supervised(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise ConfigError(f"model is {model}; its export did not end within {_EXPORT_TIMEOUT_S} s") from error

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Trial
+from raybench.driver.run_context import RunContext
 from raybench.driver.run_observer import RunObserver
 from raybench.driver.server_host import start_server
-from raybench.driver.run_context import RunContext
 from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import measure, not_measured
 from raybench.results import results_folder

@@ -10,7 +10,9 @@ from raybench.results.records import TrialRecord
 
 
 class RunObserver:
-    """Events of a run, in order; this one ignores them all."""
+    """Events of a run, in order; this one ignores them all but for the results folder."""
+
+    folder: Path | None = None
 
     def __enter__(self) -> "RunObserver":
         return self
@@ -26,6 +28,10 @@ class RunObserver:
 
     def opened(self, folder: Path) -> None:
         """The results folder is there."""
+        self.folder = folder
+
+    def warn(self, sentence: str) -> None:
+        """What a user should know before servers start."""
 
     def plan(self, trials: Sequence[Trial]) -> None:
         """These trials follow; a search does not know them and does not call this."""

@@ -46,7 +46,7 @@ def sample_replies(trial: Trial, shards: Shards, left: Mapping[int, Any]) -> lis
 
 
 def verified(trial: Trial, context: RunContext, sampled: Sequence[SampledReply]) -> VerificationRecord | None:
-    """By how much the answers of each model differ; None where nothing is to be compared, a reason where it cannot be."""
+    """By how much the answers of each model differ; None where nothing is to be compared, a reason where it fails."""
     cell, benchmark = trial.cell, context.benchmark
     if not benchmark.verify or not sampled or cell.server.kind == "fake" or ECHO in cell.models:
         return None
@@ -63,7 +63,7 @@ def verified(trial: Trial, context: RunContext, sampled: Sequence[SampledReply])
         return VerificationRecord(agrees=None, reason=str(error))
     except ValueError as error:
         return VerificationRecord(agrees=False, reason=str(error))
-    return VerificationRecord(agrees=all(map(verification.agrees, found)), models=tuple(found))
+    return VerificationRecord(agrees=all(each.agrees for each in found), models=tuple(found))
 
 
 def _tolerance(benchmark: Benchmark, model: str) -> float:

@@ -9,9 +9,9 @@ from raybench.analysis.trial_summary import summarize_trial
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Trial
 from raybench.config.search_goal import OOM, Goal
+from raybench.driver.run_context import RunContext
 from raybench.driver.run_observer import RunObserver
 from raybench.driver.server_host import start_server
-from raybench.driver.run_context import RunContext
 from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import EarlyStop, measure, never, not_measured
 from raybench.results.results_folder import ObservedTrial
@@ -57,9 +57,7 @@ def _next_trial(first: Trial, goal: Goal, points: tuple[SearchPoint, ...], conte
     value = next_value(goal, points)
     if value is None:
         return None
-    return replace(
-        _trial_at(value, first, goal, context), round=1 + sum(each.value == value for each in points)
-    )
+    return replace(_trial_at(value, first, goal, context), round=1 + sum(each.value == value for each in points))
 
 
 def _trial_at(value: float, first: Trial, goal: Goal, context: RunContext) -> Trial:

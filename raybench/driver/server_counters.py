@@ -11,7 +11,7 @@ from raybench.telemetry import server_statistics, tfserving_statistics, triton_s
 
 
 @contextmanager
-def counting(trial: Trial, server: RunningServer) -> Iterator[server_statistics.Count]:
+def counting(trial: Trial, server: RunningServer) -> Iterator[server_statistics.StatisticsCounter]:
     """A count of what happens inside the block; TensorFlow in process and the scripted server tell nothing."""
     cell = trial.cell
     if cell.server.kind == "triton":

@@ -1,7 +1,7 @@
 """A server of ours on a Ray of others: an actor on its node is its parent, so that it ends when we do, however we end.
 
-Ray ends the actors of a driver that has ended, and the guardian ends the server of a parent that has. Whoever stops a
-job of Ray's kills every process below it after a moment, guardians too, which then cannot sweep up: an actor is not
+Ray ends the actors of a driver that has ended, and the supervisor ends the server of a parent that has. Whoever stops a
+job of Ray's kills every process below it after a moment, supervisors too, which then cannot clean up: an actor is not
 below it.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from raybench.driver.placement import Placement
 from raybench.driver.ray_errors import cause_of, last_line
 from raybench.driver.ray_nodes import Node, here, on
 from raybench.driver.run_context import RunContext
-from raybench.servers import RunningServer, ServeOptions, ServerError, WarmUp, obstacle, running
+from raybench.servers import RunningServer, ServeOptions, ServerError, WarmUp, running, unsupported_reason
 from raybench.servers.server_process import EVERYWHERE, endpoint
 
 _START_S = 1000.0  # Triton has 900 s to start; TF Serving 300 s, and as long to warm up
@@ -60,9 +59,9 @@ class _Host:
         for kind, limit in shell.limits.items():
             resource.setrlimit(kind, limit)
 
-    def obstacles(self, servers: tuple[ServerSpec, ...], options: ServeOptions) -> list[str]:
+    def unsupported_reasons(self, servers: tuple[ServerSpec, ...], options: ServeOptions) -> list[str]:
         """Why this node could not run one of these servers, as sentences."""
-        found = (obstacle(server, options) for server in servers)
+        found = (unsupported_reason(server, options) for server in servers)
         return [sentence for sentence in found if sentence]
 
     def start(self, server: ServerSpec, options: ServeOptions) -> RunningServer:
@@ -86,7 +85,8 @@ def check(benchmark: Benchmark, placement: Placement) -> None:
         return  # preflight has looked: it is this node
     actor = _on(placement.server)
     try:
-        found = ray.get(actor.obstacles.remote(started, _options(benchmark, benchmark.all_models, ())), timeout=_START_S)
+        options = _options(benchmark, benchmark.all_models, ())
+        found = ray.get(actor.unsupported_reasons.remote(started, options), timeout=_START_S)
     except (RayError, GetTimeoutError) as error:
         raise ConfigError(f"the servers' node {placement.server.host} cannot be used: {last_line(error)}") from error
     finally:

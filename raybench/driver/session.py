@@ -21,8 +21,10 @@ from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs.photo_source import photo_source
 from raybench.models.reference import Reference
-from raybench.results import results_folder
-from raybench.results.results_folder import ObservedTrial, ResultsError
+from raybench.results import ResultsError, results_folder
+from raybench.results.results_folder import ObservedTrial
+from raybench.results.run_info import RayClusterInfo
+from raybench.servers import bind_warning, header_leak_warning
 
 _LONGEST_ERROR = 500
 _MOST_NAMED = 5
@@ -77,9 +79,13 @@ def open_folder(
     if resume:
         folder = results_folder.resume(resume, command)
     else:
-        facts = {"ray_cluster": vars(session.cluster), "unreadable_images": unreadable}
-        folder = results_folder.create(session.benchmark, command, facts=facts, search=goal)
+        cluster = RayClusterInfo(**vars(session.cluster))
+        folder = results_folder.create(
+            session.benchmark, command, ray_cluster=cluster, unreadable_images=unreadable, search=goal
+        )
     observer.opened(folder)
+    for warning in _warnings(session.benchmark):
+        observer.warn(warning)
     if _JOBS_COPY in folder.resolve().parts:
         observer.note(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
     try:
@@ -103,6 +109,16 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
         if context.benchmark.on_loss == STOP:
             raise LostError(f"{lost}; that ends the run (on-loss is {STOP}): `raybench run --resume` goes on with it")
         recover(context.session.inputs, context.observer, lost)
+
+
+def _warnings(benchmark: Benchmark) -> list[str]:
+    """Who could reach the servers that start, and who could read the headers of those by url; each once."""
+    servers = benchmark.servers
+    found = [
+        *(bind_warning(server, benchmark.server_bind) for server in servers),
+        *(header_leak_warning(server, benchmark) for server in servers),
+    ]
+    return [sentence for sentence in dict.fromkeys(found) if sentence]
 
 
 def _skipped(names: tuple[str, ...]) -> str:

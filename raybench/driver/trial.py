@@ -14,9 +14,9 @@ from raybench.driver import ray_nodes
 from raybench.driver.gather import Gathered, Patience, gather
 from raybench.driver.ray_errors import sentence
 from raybench.driver.recorders import NO_TELEMETRY
+from raybench.driver.run_context import RunContext
 from raybench.driver.sampled_replies import SampledReply, sample_replies, verified
 from raybench.driver.server_counters import counting
-from raybench.driver.run_context import RunContext
 from raybench.driver.start_barrier import start_times
 from raybench.driver.trial_record import item_hashes, new_record, now, telemetry_record, with_group, worker_records
 from raybench.driver.worker_group import WorkerGroup, all_answers, worker_group
@@ -53,9 +53,7 @@ class SentLoad:
     is_interrupted: bool = False
 
 
-def measure(
-    trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never
-) -> ObservedTrial:
+def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
     record, sent, ceiling = new_record(trial, context, server), SentLoad(), list[pa.Table]()
     try:
@@ -110,20 +108,19 @@ def _send_load(
             is_interrupted = True
         group.recorder.set_phase(DRAINED)
         workers, payloads = worker_records(group, gathered.lost)
+        total = counter.total()
         return SentLoad(
             tables=(group.warmup, *gathered.tables),
             lost=gathered.lost,
             workers=workers,
             item_hashes=item_hashes(payloads),
-            statistics=counter.total(),
+            statistics=StatisticsRecord(**vars(total)) if total else None,
             telemetry=group.recorder.snapshot(),
             is_interrupted=is_interrupted,
         )
 
 
-def _gather(
-    trial: Trial, context: RunContext, group: WorkerGroup, gathered: Gathered, is_enough: EarlyStop
-) -> None:
+def _gather(trial: Trial, context: RunContext, group: WorkerGroup, gathered: Gathered, is_enough: EarlyStop) -> None:
     """Read every worker's samples to their end; after an interrupt too, which is raised again."""
     times = start_times(group.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(group.actors, times, strict=True))}

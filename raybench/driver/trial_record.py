@@ -88,7 +88,7 @@ def with_group(record: TrialRecord, trial: Trial, server: RunningServer, group: 
 def worker_records(
     group: WorkerGroup, lost: Mapping[int, str], *, is_over: bool = True
 ) -> tuple[tuple[WorkerRecord, ...], dict[int, PayloadSummary]]:
-    """A record of each worker and what it sent: what those that are left say now, beside what all said at the barrier."""
+    """A record of each worker and what it sent: by what those that are left say now, and all said at the barrier."""
     left = group.left(lost) if is_over else {}
     ends, sent = call_all(left, "usage", _TIMEOUT_S), call_all(left, "payloads", _TIMEOUT_S)
     clocks = {number: clock for number in ends if (clock := _clock(group.actors[number]))}
@@ -142,14 +142,14 @@ def _input_record(trial: Trial, context: RunContext) -> InputRecord:
 def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: WorkerGroup) -> EffectiveConfig | None:
     """What the server runs with, by its own word; a scripted one computes nothing and has none."""
     kind, name = trial.cell.server.kind, trial.cell.models[0]
-    computed = {"precision": model.precision, "xla": model.xla}
     if kind == "triton":
         about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.credentials)
         config = triton_statistics.read_config(server.url, triton_model(name), server.credentials)
-        return effective_config.of_triton(config, about, **computed)
+        return effective_config.of_triton(config, about, precision=model.precision, xla=model.xla)
     if kind == "local":
         facts = ray.get(group.actors[0].tensorflow.remote(), timeout=_EFFECTIVE_TIMEOUT_S)
-        return effective_config.of_local(facts, **computed)
+        return effective_config.of_local(facts, precision=model.precision, xla=model.xla)
     if kind == "tfserving":
-        return effective_config.of_tfserving(server.facts.config, cpus=server.cores or os.cpu_count() or 1, **computed)
+        cpus = server.cores or os.cpu_count() or 1
+        return effective_config.of_tfserving(server.facts.config, cpus=cpus, precision=model.precision, xla=model.xla)
     return None

@@ -132,9 +132,7 @@ def _regions(load: Load, server: RunningServer) -> Sequence[str | None]:
     return [None] * load.workers
 
 
-def _tasks(
-    trial: Trial, context: RunContext, server: RunningServer, regions: Sequence[str | None]
-) -> Sequence[Task]:
+def _tasks(trial: Trial, context: RunContext, server: RunningServer, regions: Sequence[str | None]) -> Sequence[Task]:
     load, benchmark = trial.cell.load, context.benchmark
     batch_bytes = load.batch_size * context.session.inputs.source_of(trial.cell).item_bytes
     counts = _shares(load.request_count or None, load.workers)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError
-from raybench.processes import guarded
+from raybench.processes import supervised
 
 Outputs = Mapping[str, np.ndarray]  # by name, an item along axis 0
 _TIMEOUT_S = 900
@@ -42,7 +42,9 @@ class Reference:
             _write(Path(folder) / _INPUTS_FILE, batches)
             command = [sys.executable, "-m", "raybench.models.reference", folder, str(self._models), model, signature]
             try:
-                done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+                done = subprocess.run(
+                    supervised(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                )
             except subprocess.TimeoutExpired as error:
                 raise ReferenceError(f"TensorFlow gave no reference within {_TIMEOUT_S} s") from error
             if done.returncode != 0:
@@ -66,7 +68,10 @@ def _write(path: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
 
 def _read(path: Path, count: int) -> list[Outputs]:
     with np.load(path, allow_pickle=False) as file:
-        found = [{name.partition("/")[2]: file[name] for name in file if name.startswith(f"{n}/")} for n in range(count)]
+        found: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
+        for entry in file:
+            number, _, name = entry.partition("/")
+            found[int(number)][name] = file[entry]
     return [_unflat(batch) for batch in found]
 
 

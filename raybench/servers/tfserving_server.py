@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from raybench.clients import tfserving_client
 from raybench.clients.grpc.channel import CallError, Channel
 from raybench.clients.tfserving_client import TfServingClient
-from raybench.config import IMAGE_PX, JPEGS
-from raybench.inputs.photos import jpegs
+from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import ModelConfig, format_models_conf, serialize_models_conf
 from raybench.servers import model_server
 from raybench.servers.model_server import METRICS, ModelServer
@@ -33,7 +30,6 @@ START_TIMEOUT_S = 300.0
 RELOAD_S = 300.0
 _WARM_UP_S = 300.0  # of one shape: XLA compiles at the first call
 _STOP_TIMEOUT_S = 20.0
-_QUALITY = 90  # of a blank picture
 _ANSWER_S = 2.0
 _MONITORING = f'prometheus_config {{ enable: true path: "{METRICS}" }}\n'
 # "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{name: a version: 1} due to ...}"
@@ -43,12 +39,12 @@ _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the lat
 
 @dataclass(frozen=True)
 class TfServingOptions:
-    """What to serve and how: models of a models.conf (None: all), what to warm up (model, signature, batch size), a
-    batching file."""
+    """What to serve and how: models of a models.conf (None: all), requests that warm them up (model, signature, batch),
+    a batching file."""
 
     models_conf: Path
     models: tuple[str, ...] | None = None
-    warm_up: tuple[tuple[str, str, int], ...] = ()
+    warm_up: tuple[tuple[str, str, Batch], ...] = ()
     batching_file: Path | None = None
     bind: str = "127.0.0.1"
     grpc_port: int = 0
@@ -184,10 +180,9 @@ def _are_available(channel: Channel, models: tuple[ModelConfig, ...]) -> bool:
 
 
 def _warm_up(url: str, options: TfServingOptions, process: ServerProcess) -> None:
-    """One request of each shape; what is refused here is refused again, and told, in the trial."""
-    for model, signature, batch_size in options.warm_up:
-        with closing(TfServingClient(url, model=model, signature=signature, batch_size=batch_size)) as client:
-            blank = np.zeros((batch_size, IMAGE_PX, IMAGE_PX, 3), np.uint8)
-            client.send(client.encode(jpegs(blank, _QUALITY) if signature == JPEGS else blank), _WARM_UP_S)
+    """One request of each shape; a server that refuses one refuses it again in the trial, which says so."""
+    for model, signature, batch in options.warm_up:
+        with closing(TfServingClient(url, model=model, signature=signature)) as client:
+            client.send(client.encode(batch), _WARM_UP_S)
         if process.exit_code is not None:
             raise ServerError(f"TF Serving ended at the first request for {model}: {process.tail()}")

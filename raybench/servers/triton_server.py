@@ -61,8 +61,8 @@ class RunningTriton(StartedServer):
 def check(options: TritonOptions) -> None:
     """Raise ConfigError for what no Triton here could serve, before one is started."""
     check_options(options)
-    if wheel.installed() and (obstacle := wheel.unfit()):
-        raise ConfigError(f"server is triton; {obstacle}")
+    if wheel.installed() and (reason := wheel.unsupported_reason()):
+        raise ConfigError(f"server is triton; {reason}")
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
 
-from raybench.processes import guarded
-from raybench.servers.server_process import stop_guarded
+from raybench.processes import stop_supervised, supervised
 from raybench.telemetry.telemetry_schema import Value
 
 NVIDIA_SMI = "nvidia-smi"
@@ -165,7 +164,7 @@ def streaming(
     """
     stream, is_over = GpuStream(query), threading.Event()
     process = subprocess.Popen(
-        guarded(query.command),
+        supervised(query.command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -195,7 +194,7 @@ def streaming(
         yield stream
     finally:
         is_over.set()
-        stop_guarded(process, _STOP_S)  # a driver that hangs keeps its nvidia-smi from heeding SIGTERM
+        stop_supervised(process, _STOP_S)  # with a driver that hangs nvidia-smi ignores SIGTERM
         reader.join(_STOP_S)
 
 

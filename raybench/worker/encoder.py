@@ -38,7 +38,8 @@ class Encoder:
 
     def describe(self) -> Description:
         """What answers for the first model; all are asked."""
-        return [client.describe() for client in self._clients][0]
+        descriptions = [client.describe() for client in self._clients]
+        return descriptions[0]
 
     def encode(self, payload: Payload) -> Request:
         """A request to the model whose turn it is; what it holds is noted when it comes for the first time."""

@@ -51,7 +51,7 @@ class Worker:
 
     def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
-        self._credentials = access
+        self._credentials = credentials
         self._encoder = Encoder(self._task, credentials)
         return self._encoder.describe()
 

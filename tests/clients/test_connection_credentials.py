@@ -9,7 +9,7 @@ from raybench import config
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, Tls, read_credentials
 from raybench.config import Benchmark, ConfigError
 from raybench.results import results_folder
-from raybench.servers import overheard
+from raybench.servers import header_leak_warning
 
 SECRET = "5Ecr3t"
 
@@ -110,7 +110,7 @@ def test_headers_in_plain_text_are_told(changes: dict[str, object], is_told: boo
     """Headers that leave this host without TLS get a warning, for who is on the way can read them."""
     benchmark = asked(**{"url": {"triton": "far.example:1"}, "header": {"x-token": "$TOKEN"}, **changes})
     (server,) = benchmark.servers
-    assert (overheard(server, benchmark) is not None) == is_told
+    assert (header_leak_warning(server, benchmark) is not None) == is_told
 
 
 def test_nothing_opens_a_plain_server() -> None:

@@ -206,7 +206,7 @@ def test_every_flag_says_its_default(path: tuple[str, ...], option: click.Option
 def test_merging_is_capped_as_help_says() -> None:
     """The default of --merge-max-images is that of the Triton model."""
     text = (ROOT / "triton_models" / "saved_model" / "config.pbtxt").read_text()
-    (cap,) = re.findall(r'key: "merge_max_images" value { string_value: "(\d+)" }', text)
+    (cap,) = re.findall(r'key: "merge_max_items" value { string_value: "(\d+)" }', text)
     (option,) = [option for _, option in FLAGS if option.name == "merge_max_images"]
     assert stated(option) == cap
 

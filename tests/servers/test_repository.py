@@ -67,7 +67,7 @@ def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
         "models_conf",
         "models",
         "warm_up",
-        "merge_max_images",
+        "merge_max_items",
         "merge_xla",
         "pipeline_depth",
     }

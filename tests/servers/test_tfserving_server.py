@@ -20,7 +20,7 @@ from raybench.clients.base import ClientError
 from raybench.clients.tfserving_client import TfServingClient
 from raybench.config import ServerSpec
 from raybench.models.saved_models import ModelConfig, format_models_conf
-from raybench.servers import ServerError, ServerUnavailable, exposure, model_server
+from raybench.servers import ServerError, ServerUnavailable, bind_warning, model_server
 from raybench.servers.server_process import endpoint
 from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
@@ -178,12 +178,12 @@ def test_what_its_binary_cannot_close_is_said(stand_in: dict[str, str], monkeypa
     """The binary listens on every address, and a user is told; a container is published where it was asked."""
     ours, theirs = ServerSpec(kind="tfserving"), ServerSpec(kind="tfserving", url="host:8500")
     monkeypatch.setenv("PATH", stand_in["PATH"])
-    assert "listens on all of this machine's" in str(exposure(ours, "127.0.0.1"))
-    assert exposure(theirs, "0.0.0.0") is None
+    assert "listens on all of this machine's" in str(bind_warning(ours, "127.0.0.1"))
+    assert bind_warning(theirs, "0.0.0.0") is None
     monkeypatch.setenv("PATH", "/nowhere")
-    assert exposure(ours, "127.0.0.1") is None
-    assert "listens on 0.0.0.0" in str(exposure(ours, "0.0.0.0"))
-    assert "predates known security fixes" in str(exposure(ServerSpec(kind="triton"), "0.0.0.0"))
+    assert bind_warning(ours, "127.0.0.1") is None
+    assert "listens on 0.0.0.0" in str(bind_warning(ours, "0.0.0.0"))
+    assert "predates known security fixes" in str(bind_warning(ServerSpec(kind="triton"), "0.0.0.0"))
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")
+TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "raybench/processes.py")
 RAY_PARTS = ("raylet", "gcs_server", "ray::", "ray/dashboard")
 
 

@@ -21,7 +21,7 @@ SLOW = "mobilenet-no-opt"
 @pytest.fixture(scope="module")
 def running(models: Path) -> Iterator[RunningTriton]:
     asked = TritonOptions(models_conf=models / "models.conf", models=("scale", SLOW), pipeline_depth=DEPTH)
-    with running_triton(replace(asked, merge_max_images=8)) as triton:
+    with running_triton(replace(asked, merge_max_items=8)) as triton:
         yield triton
 
 

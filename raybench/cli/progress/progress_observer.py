@@ -3,22 +3,22 @@
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 
 from raybench.cli.progress.progress_text import times, trial_facts
+from raybench.cli.progress.quiet import QuietProgress
 from raybench.cli.progress.run_progress import RunProgress
 from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Trial
-from raybench.driver.run_observer import RunObserver
+from raybench.results.records import TrialRecord
 
 _MEASURED = ("ok", "degraded", "unstable")
 
 
-class ProgressObserver(RunObserver):
+class ProgressObserver(QuietProgress):
     """The state that plain lines and the live view share; each prints a line for a trial that has ended."""
 
     def __init__(self, console: Console) -> None:
@@ -54,16 +54,16 @@ class ProgressObserver(RunObserver):
         if self._progress:
             self._progress.add(chunk, server_mib, time.monotonic())
 
-    def end(self, record: dict[str, Any]) -> None:
+    def end(self, record: TrialRecord) -> None:
         now_s, progress = time.monotonic(), self._progress
         if progress:
             progress.end()
         if self._trial:
-            self._run.end(self._trial, is_measured=record["status"] in _MEASURED, now_s=now_s)
+            self._run.end(self._trial, is_measured=record.status in _MEASURED, now_s=now_s)
         facts = f"; {', '.join(trial_facts(progress, now_s))}" if progress and progress.done else ""
         self._trial = self._progress = None
         self._step, self._step_started_s = "ending what the trial needed", now_s
-        self._print_ended(f"{record['id']}: {record['status']}{facts}")
+        self._print_ended(f"{record.id}: {record.status}{facts}")
 
     def _print_ended(self, line: str) -> None:
         self.note(line)

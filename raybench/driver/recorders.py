@@ -19,7 +19,7 @@ from raybench.driver.start_barrier import measure_clock
 from raybench.driver.worker_actor import WorkerLocation
 from raybench.servers import RunningServer
 from raybench.telemetry.recorder import Recorder, recording, recording_page
-from raybench.telemetry.telemetry_buffer import Telemetry, TelemetryProblem
+from raybench.telemetry.telemetry_buffer import ReadingProblem, Telemetry
 from raybench.telemetry.telemetry_schema import BASELINE, IDLE, SCHEMA
 
 _TIMEOUT_S = 30.0
@@ -155,7 +155,7 @@ class _Elsewhere:
         self._actor = actor
         self._asked: Any = None
         self._server_mib: float | None = None
-        self._problems: list[TelemetryProblem] = []
+        self._problems: list[ReadingProblem] = []
 
     def start(self, phase: str) -> None:
         self._ask("start", phase)
@@ -191,7 +191,7 @@ class _Elsewhere:
         try:
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=_TIMEOUT_S)
         except (RayError, GetTimeoutError) as error:
-            self._problems.append(TelemetryProblem(time.time_ns(), "the node's recorder", last_line(error)))
+            self._problems.append(ReadingProblem(time.time_ns(), "the node's recorder", last_line(error)))
             return None
 
 

@@ -15,7 +15,7 @@ from raybench.driver.ray_nodes import here, on
 from raybench.inputs.dataset import StreamedShard
 from raybench.inputs.memory_budget import READ_AHEAD
 from raybench.inputs.source import BoundSource
-from raybench.worker.feed import Payload, payload
+from raybench.worker.feed import RequestItems, hashed
 
 _TIMEOUT_S = 50.0
 
@@ -26,21 +26,21 @@ class _Reader:
         self._shard, self._cell = shard, cell
         self._source: BoundSource = ray.get(shard.source)
 
-    def payload(self, number: int) -> Payload:
-        return payload(number, self._source.batch(self._shard.numbers(number, self._cell.load.batch_size)))
+    def items(self, payload: int) -> RequestItems:
+        return hashed(payload, self._source.batch(self._shard.numbers(payload, self._cell.load.batch_size)))
 
 
-def read_ahead(shard: StreamedShard, cell: Cell) -> Iterator[Payload]:
-    """The payloads of a shard, over and over, by a process on this node that is some ahead; raises ClientError."""
+def read_ahead(shard: StreamedShard, cell: Cell) -> Iterator[RequestItems]:
+    """The requests of a shard, over and over, by a process on this node that is some ahead; raises ClientError."""
     reader: Any = _Reader.options(**on(here())).remote(shard, cell)  # type: ignore[attr-defined]
     coming: deque[Any] = deque()
-    for number in cycle(range(shard.payloads(cell.load.batch_size, len(cell.models)))):
-        coming.append(reader.payload.remote(number))
+    for payload in cycle(range(shard.payloads(cell.load.batch_size, len(cell.models)))):
+        coming.append(reader.items.remote(payload))
         if len(coming) > READ_AHEAD:
             yield _received(coming.popleft())
 
 
-def _received(made: Any) -> Payload:
+def _received(made: Any) -> RequestItems:
     try:
         return ray.get(made, timeout=_TIMEOUT_S)
     except RayError as error:

@@ -55,6 +55,7 @@ class SentLoad:
 
 def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
+    context.observer.start(trial)
     record, sent, ceiling = new_record(trial, context, server), SentLoad(), list[pa.Table]()
     try:
         _check_cpus(trial.cell.load.workers)

@@ -16,6 +16,7 @@ from raybench.driver.ray_metrics import Metrics, Tags
 from raybench.driver.stream_reader import read_ahead
 from raybench.inputs.dataset import PreloadedShard, StreamedShard
 from raybench.models.tensorflow_facts import tensorflow_facts
+from raybench.telemetry.effective_config import TensorflowFacts
 from raybench.worker.load_worker import Worker
 from raybench.worker.task import PayloadSummary, Task, WorkerUsage
 
@@ -78,9 +79,9 @@ class _Worker:
     def payloads(self) -> PayloadSummary:
         return self._worker.payloads()
 
-    def tensorflow(self) -> Any:
+    def tensorflow(self) -> TensorflowFacts:
         """What it computes with, where the endpoint is TensorFlow in this process."""
-        return tensorflow_facts(sys.modules["tensorflow"])
+        return TensorflowFacts(**tensorflow_facts(sys.modules["tensorflow"]))
 
     def calibrate(self) -> pa.Table:
         return self._worker.calibrate()

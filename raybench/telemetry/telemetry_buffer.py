@@ -12,7 +12,7 @@ _MOST_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
-class TelemetryProblem:
+class ReadingProblem:
     """What could not be read, and since when: the source and a sentence."""
 
     time_ns: int
@@ -27,7 +27,7 @@ class Telemetry:
     rows: pa.Table
     node: str | None
     gpu_source: str | None
-    problems: tuple[TelemetryProblem, ...]
+    problems: tuple[ReadingProblem, ...]
 
 
 class TelemetryBuffer:
@@ -35,7 +35,7 @@ class TelemetryBuffer:
 
     def __init__(self) -> None:
         self.phase: str | None = None
-        self.problems: list[TelemetryProblem] = []
+        self.problems: list[ReadingProblem] = []
         self._rows: list[dict[str, Value]] = []
 
     def start(self, phase: str) -> None:
@@ -57,7 +57,7 @@ class TelemetryBuffer:
         """Note each kind of problem once: a driver that fails says so five times a second."""
         known = {(each.source, _kind(each.text)) for each in self.problems}
         if (source, _kind(text)) not in known and len(known) < _MOST_PROBLEMS:
-            self.problems.append(TelemetryProblem(time.time_ns(), source, text))
+            self.problems.append(ReadingProblem(time.time_ns(), source, text))
 
     def rows(self) -> pa.Table:
         return pa.Table.from_pylist(list(self._rows), schema=SCHEMA)

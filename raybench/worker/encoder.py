@@ -9,7 +9,7 @@ from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import IN_PROCESS
 from raybench.inputs.tensors import size_bytes
-from raybench.worker.feed import Payload, Request
+from raybench.worker.feed import Request, RequestItems
 from raybench.worker.task import PayloadSummary, Task
 
 _OTHER_FILES = 500  # that a process of Ray's has open beside its connections, and some more
@@ -41,15 +41,15 @@ class Encoder:
         descriptions = [client.describe() for client in self._clients]
         return descriptions[0]
 
-    def encode(self, payload: Payload) -> Request:
+    def encode(self, items: RequestItems) -> Request:
         """A request to the model whose turn it is; what it holds is noted when it comes for the first time."""
-        client = self._clients[payload.number % len(self._clients)]
+        client = self._clients[items.payload % len(self._clients)]
         before = self._region.size if self._region else 0
-        body = client.encode(payload.batch)
+        body = client.encode(items.batch)
         placed = self._region.size - before if self._region else 0
-        request = Request(payload.number, client.send, body, _size(body) + placed)
-        if len(self._hashes) == payload.number * len(payload.hashes):
-            self._hashes += payload.hashes
+        request = Request(items.payload, client.send, body, _size(body) + placed)
+        if len(self._hashes) == items.payload * len(items.hashes):
+            self._hashes += items.hashes
             self._request_bytes = self._request_bytes or request.size
         return request
 

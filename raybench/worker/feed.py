@@ -13,23 +13,23 @@ _POLL_S = 0.1
 LONGEST_WAIT_S = 60.0  # a source that gives nothing for so long gives nothing at all
 
 
-class Payload(NamedTuple):
-    """The items of one request, by the number of the payload, with the hash of each item."""
+class RequestItems(NamedTuple):
+    """The items of one request, by the number of its payload, with the hash of each item."""
 
-    number: int
+    payload: int
     batch: Batch
     hashes: tuple[str, ...]
 
 
-def payload(number: int, batch: Batch) -> Payload:
-    return Payload(number, batch, item_hashes(batch))
+def hashed(payload: int, batch: Batch) -> RequestItems:
+    return RequestItems(payload, batch, item_hashes(batch))
 
 
-def payloads(blocks: Sequence[Batch], *, batch_size: int, models: int) -> Iterator[Payload]:
-    """Blocks of items cut into payloads: whole ones only, and as many for each model."""
+def cut(blocks: Sequence[Batch], *, batch_size: int, models: int) -> Iterator[RequestItems]:
+    """Blocks of items cut into requests: whole ones only, and as many for each model."""
     items = concatenated(blocks)
-    for number in range(item_count(items) // batch_size // models * models):
-        yield payload(number, items_of(items, number * batch_size, batch_size))
+    for payload in range(item_count(items) // batch_size // models * models):
+        yield hashed(payload, items_of(items, payload * batch_size, batch_size))
 
 
 class Request(NamedTuple):

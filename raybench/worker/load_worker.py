@@ -20,7 +20,7 @@ from raybench.inputs.tensors import Batch, item_count
 from raybench.results.samples import CEILING, MEASURED, WARMUP, merge, service_ns
 from raybench.telemetry.process_usage import pss_mib
 from raybench.worker.encoder import Encoder
-from raybench.worker.feed import Feed, Payload, PreloadedFeed, StreamedFeed, payloads
+from raybench.worker.feed import Feed, PreloadedFeed, RequestItems, StreamedFeed, cut
 from raybench.worker.lanes import Lanes, Sending
 from raybench.worker.schedule import worker_due_ns
 from raybench.worker.task import PayloadSummary, Task, WorkerUsage
@@ -64,14 +64,14 @@ class Worker:
                 f"for each model"
             )
         before_bytes = psutil.Process().memory_info().rss
-        cut = payloads(blocks, batch_size=cell.load.batch_size, models=len(cell.models))
-        self._feed = PreloadedFeed([self._encoder.encode(payload) for payload in cut])
+        requests = cut(blocks, batch_size=cell.load.batch_size, models=len(cell.models))
+        self._feed = PreloadedFeed([self._encoder.encode(items) for items in requests])
         self._encoder.register()
         self._held_mib = (psutil.Process().memory_info().rss - before_bytes) / 2**20
         return self.payloads()
 
-    def stream(self, read: Iterable[Payload]) -> PayloadSummary:
-        """Encode payloads ahead of the lanes from now on; returns when each lane has one."""
+    def stream(self, read: Iterable[RequestItems]) -> PayloadSummary:
+        """Encode requests ahead of the lanes from now on; returns when each lane has one."""
         feed = StreamedFeed(map(self._encoder.encode, read), self._task.stream_bytes)
         feed.wait_for(self._lanes.count(WARMUP))
         self._feed = feed

@@ -3,15 +3,18 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from raybench import config
 from raybench.cli.base import MISSED, WrongInput
 from raybench.cli.measure_and_report import measured
-from raybench.cli.options import benchmark_flags, parse
+from raybench.cli.options import Flags, benchmark_flags, parse
 from raybench.config import Benchmark, ConfigError, plan
+
+if TYPE_CHECKING:
+    from raybench.report import Summary
 
 
 @click.command()
@@ -44,7 +47,7 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any
     sys.exit(_run_and_report(loaded, resume))
 
 
-def _resumed(folder: Path, benchmark: Path | None, flags: dict[str, Any]) -> Benchmark:
+def _resumed(folder: Path, benchmark: Path | None, flags: Flags) -> Benchmark:
     given = [name for name, value in flags.items() if value not in (None, ())]
     if benchmark or given:
         what = str(benchmark) if benchmark else f"--{given[0].replace('_', '-')}"
@@ -71,7 +74,7 @@ def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
     return status or (exit_code(summary, benchmark) if summary else 0)
 
 
-def exit_code(summary: Any, benchmark: Benchmark) -> int:
+def exit_code(summary: "Summary", benchmark: Benchmark) -> int:
     """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 99 a threshold missed, 3 degraded under
     --strict, else 0."""
     statuses = {trial.status for trial in summary.trials}

@@ -1,6 +1,6 @@
 """The flags of a benchmark, made from its settings."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
@@ -9,6 +9,7 @@ from raybench.config import SETTINGS, ConfigError, credentials
 from raybench.config.setting import Setting
 
 Command = Callable[..., Any]  # as click decorates it
+Flags = dict[str, Any]  # by name, as click hands them to a command
 
 
 def benchmark_flags(command: Command, listed: Collection[str] = ()) -> Command:
@@ -72,7 +73,7 @@ def _default(setting: Setting) -> str | None:
     return f"{setting.default:g}" if isinstance(setting.default, float) else str(setting.default)
 
 
-def parse(flags: Mapping[str, Any]) -> dict[str, Any]:
+def parse(flags: Flags) -> Flags:
     """Flags whose text holds several values, as values."""
     parsed = dict(flags)
     for name in ("instances", "request_rate"):

@@ -9,12 +9,13 @@ import click
 
 from raybench import config
 from raybench.cli.measure_and_report import measure_and_report
-from raybench.cli.options import benchmark_flags, parse
+from raybench.cli.options import Flags, benchmark_flags, parse
 from raybench.cli.run_command import show_plan
 from raybench.cli.usage_errors import WrongInput
-from raybench.config import SETTINGS, Benchmark, ConfigError, plan, yaml_file
+from raybench.config import Benchmark, ConfigError, plan, validation, yaml_file
 
 if TYPE_CHECKING:
+    from raybench.analysis.summary import Summary
     from raybench.config.search_goal import Goal
 
 _LISTS = ("workers", "concurrency", "batch_size")
@@ -68,7 +69,7 @@ def search(
     sys.exit(_search_and_report(loaded, goal))
 
 
-def _goal(until_oom: bool, threshold: str | None, flags: dict[str, Any], ranges: dict[str, str]) -> "Goal":
+def _goal(until_oom: bool, threshold: str | None, flags: Flags, ranges: dict[str, str]) -> "Goal":
     """What is searched for, by the flags; lists are taken out of `flags`, whose other counts become numbers."""
     lists = {name: _numbers(name, flags.pop(name)) for name in _LISTS if "," in (flags[name] or "")}
     for name in _LISTS:
@@ -125,7 +126,7 @@ def _range(name: str, text: str) -> tuple[float, float]:
     return low, high
 
 
-def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchmark:
+def _benchmark(path: Path | None, goal: "Goal", flags: Flags) -> Benchmark:
     """The benchmark whose loads are the steps of the search."""
     from raybench.analysis.search.strategy import RATE, load
 
@@ -134,7 +135,8 @@ def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchm
     for name, remedy in _REFUSED.items():
         if name in asked:
             raise ConfigError(f"{_word(name)} is given; {remedy}")
-    if "local" in asked.get("server", SETTINGS["server"].default) and goal.variable in ("workers", "concurrency"):
+    plain = validation.validated(asked)
+    if "local" in plain.server and goal.variable in ("workers", "concurrency"):
         raise ConfigError(
             f"server is local; it has one worker and one lane, so there is no {goal.variable} to search: use -s triton"
         )
@@ -143,7 +145,7 @@ def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchm
             f"concurrency is {asked['concurrency']}; it is of a closed loop: leave it out with --request-rate-range"
         )
     if "request_count" not in asked and "duration" not in asked:
-        given["request_count"] = _request_count(goal, asked)
+        given["request_count"] = _request_count(goal, plain)
     loads = tuple(load(goal.variable, step) for step in goal.steps)
     loaded = config.load(path, {**given, "loads": loads})
     _check_length(goal, loaded)
@@ -156,11 +158,13 @@ def _needed(goal: "Goal") -> int:
     return samples_needed(PERCENTILES[goal.percentile]) if goal.percentile else 0
 
 
-def _request_count(goal: "Goal", asked: dict[str, Any]) -> int:
+def _request_count(goal: "Goal", plain: Benchmark) -> int:
     """Long enough for the percentile, and for every lane of the highest step."""
-    widest = {"workers": SETTINGS["workers"].default, "concurrency": 1, **asked, goal.variable: goal.steps[-1]}
-    lanes = widest["workers"] if goal.variable == "request_rate" else widest["workers"] * widest["concurrency"]
-    return int(max(_LEAST_REQUESTS, _WINDOWS * _needed(goal), _WINDOWS * lanes))
+    from raybench.analysis.search.strategy import RATE, at
+
+    (widest,) = at(plain, goal.variable, goal.steps[-1]).loads
+    lanes = widest.workers if goal.variable == RATE else widest.in_flight
+    return max(_LEAST_REQUESTS, _WINDOWS * _needed(goal), _WINDOWS * lanes)
 
 
 def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
@@ -176,7 +180,7 @@ def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
     return status or (exit_code(summary) if summary else 0)
 
 
-def exit_code(summary: Any) -> int:
+def exit_code(summary: "Summary") -> int:
     """The first that applies: 1 a search found no load that holds, or no answer, 4 answers differ, 0 otherwise.
 
     That a load beyond the boundary failed is what a search looks for.

@@ -22,7 +22,7 @@ from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from raybench.config.refusal import ConfigError, is_text, refusal, short
 
-DECLARED = ConfigDict(frozen=True, extra="forbid", strict=True)
+DECLARED = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)  # not built for --help
 LONGEST_NAME = 80  # a name or a signature becomes a part of a file's name, where UTF-8 and %XX make it longer
 LONGEST_S = 10**6
 _PRINTABLE = "give text without line breaks and control characters"

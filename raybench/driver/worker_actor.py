@@ -81,7 +81,8 @@ class _Worker:
 
     def tensorflow(self) -> TensorflowFacts:
         """What it computes with, where the endpoint is TensorFlow in this process."""
-        return TensorflowFacts(**tensorflow_facts(sys.modules["tensorflow"]))
+        found: dict[str, Any] = tensorflow_facts(sys.modules["tensorflow"])
+        return TensorflowFacts(**found)
 
     def calibrate(self) -> pa.Table:
         return self._worker.calibrate()

@@ -25,12 +25,13 @@ import pyarrow as pa
 from raybench.results import results_folder, samples
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
-from helpers import OPEN, observed, record, results, worker_facts
+from helpers import OPEN, observed, results
+from record_builders import load, worker_facts
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 WORKERS, LANES, RATE_RPS = 4, 16, 10_000.0
 MEAN_SERVICE_MS = 3.0
-LOAD = {**record()["load"], **OPEN, "workers": WORKERS, "in_flight": WORKERS * LANES, "offered_rps": RATE_RPS}
+LOAD = load(**OPEN, workers=WORKERS, in_flight=WORKERS * LANES, offered_rps=RATE_RPS)
 CHUNK_NS = 500_000_000
 
 

@@ -52,7 +52,7 @@ def test_memory_is_told_moment_by_moment() -> None:
 
 def test_the_time_of_a_request_is_told_stage_by_stage() -> None:
     """Service, what is left of it, and the server's own stages, beside how many requests met in a call and its CPU."""
-    text = markdown(summary(observed(lanes(STEADY, images=8), readings(), server_statistics=COUNTED)))
+    text = markdown(summary(observed(lanes(STEADY, items=8), readings(), server_statistics=COUNTED)))
     found = cells(text, "triton x1 resnet50-no-opt", "10")
     assert found == ["0.9", "1", "0.1", "8", "0", "2.00", "2.0", "160.0"]
 
@@ -80,7 +80,7 @@ def test_servers_that_tell_nothing_have_no_tables() -> None:
     assert "memory of the servers" not in markdown(summary(observed()))
 
 
-def out_of_sight(page: str | None) -> results_folder.Observed:
+def out_of_sight(page: str | None) -> results_folder.ObservedTrial:
     return observed(label="triton", telemetry={"node": None, "gpu_source": page, "problems": []})
 
 

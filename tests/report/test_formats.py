@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
-from helpers import OPEN, lanes, observed, record, results, sample, summary
+from helpers import OPEN, lanes, observed, results, sample, summary
+from record_builders import load
 
 from raybench.cli import main
 from raybench.report import junit
@@ -42,12 +43,12 @@ def test_the_header_is_perf_analyzers() -> None:
 
 def open_loop() -> Any:
     rows = samples.table([sample(i * 10 + 4, i * 10 + 9, due_ms=i * 10, seq=i) for i in range(400)])
-    return observed(rows, cell="open", id="r1-open", load={**record()["load"], **OPEN})
+    return observed(rows, cell="open", id="r1-open", load=load(**OPEN))
 
 
 def test_a_trial_is_a_line_in_microseconds() -> None:
     """Times are whole microseconds, as perf_analyzer has them; images are inferences."""
-    (line,) = lines(observed(lanes(STEADY, images=8), server_statistics=TOLD))
+    (line,) = lines(observed(lanes(STEADY, items=8), server_statistics=TOLD))
     assert line["Concurrency"] == "1"
     assert line["Inferences/Second"] == "800"
     assert line["p99 latency"] == line["p50 latency"] == "10000"
@@ -63,7 +64,7 @@ def test_what_is_not_known_is_empty() -> None:
     (line,) = lines(observed(lanes(STEADY[:40])))
     empty = ("Client Send", "Client Recv", "Server Queue", "Network+Server Send/Recv", "p95 latency", "p99 latency")
     assert [line[name] for name in empty] == [""] * len(empty)
-    (line,) = lines(observed(samples.merge([]), status="skipped", reason="none here", workers=[]))
+    (line,) = lines(observed(samples.merge([]), status="skipped", reason="none here", workers=()))
     assert (line["Inferences/Second"], line["p50 latency"], line["Status"]) == ("", "", "skipped")
 
 
@@ -82,8 +83,8 @@ def cases(*trials: Any) -> dict[str, ElementTree.Element]:
 def test_junit_has_a_case_for_each_trial() -> None:
     """CI shows a failed trial as an error with its reason, and a skipped one as skipped."""
     reason = "it\x1b[31m <ended> & said \x00"
-    failed = observed(samples.merge([]), label="fake", status="failed", reason=reason, workers=[])
-    skipped = observed(samples.merge([]), label="tfserving", status="skipped", reason="none here", workers=[])
+    failed = observed(samples.merge([]), label="fake", status="failed", reason=reason, workers=())
+    skipped = observed(samples.merge([]), label="tfserving", status="skipped", reason="none here", workers=())
     found = cases(observed(), failed, skipped)
     assert [child.tag for child in found["r1-triton-x1-resnet50-no-opt"]] == []
     assert found["r1-fake-resnet50-no-opt"][0].get("message") == "it?[31m <ended> & said ?"

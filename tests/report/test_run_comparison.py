@@ -8,16 +8,17 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
-from helpers import OPEN, lanes, observed, record, results, sample
+from helpers import OPEN, lanes, observed, results, sample
+from record_builders import load, record
 
 from raybench.cli import main
 from raybench.results import samples
-from raybench.results.results_folder import Observed
+from raybench.results.results_folder import ObservedTrial
 
 SCATTER = (1.0, 1.01, 0.99, 1.02, 0.98)
 
 
-def rounds(each_ms: float, *, count: int = 5, label: str = "triton x1", **changes: Any) -> list[Observed]:
+def rounds(each_ms: float, *, count: int = 5, label: str = "triton x1", **changes: Any) -> list[ObservedTrial]:
     """A cell whose requests take about so long in each round."""
     return [
         observed(lanes([(i * ms, i * ms + ms) for i in range(40)]), label=label, round=number, **changes)
@@ -25,7 +26,7 @@ def rounds(each_ms: float, *, count: int = 5, label: str = "triton x1", **change
     ]
 
 
-def ran(out: Path, *trials: Observed) -> Path:
+def ran(out: Path, *trials: ObservedTrial) -> Path:
     return results(out, *trials)
 
 
@@ -119,7 +120,7 @@ def test_the_benchmarks_are_compared(tmp_path: Path) -> None:
 
 def test_a_row_that_is_gone_fails_the_gate(tmp_path: Path) -> None:
     """What BASE measured and NEW did not is told, and passes no condition; what BASE never had is told and passes."""
-    failed = observed(samples.merge([]), label="local", status="failed", reason="it ended", workers=[])
+    failed = observed(samples.merge([]), label="local", status="failed", reason="it ended", workers=())
     base = ran(tmp_path, *rounds(20), *rounds(30, label="local"))
     new = ran(tmp_path, *rounds(20), failed)
     done = compared(base, new, "--fail-on", "throughput<0.5")
@@ -133,9 +134,9 @@ def test_a_row_that_is_gone_fails_the_gate(tmp_path: Path) -> None:
 def test_open_loops_are_compared_by_their_p99(tmp_path: Path) -> None:
     """The rate is what was asked for: an open loop is compared by its response."""
 
-    def at(response_ms: float) -> Observed:
+    def at(response_ms: float) -> ObservedTrial:
         rows = samples.table([sample(i * 10, i * 10 + response_ms, due_ms=i * 10, seq=i) for i in range(400)])
-        return observed(rows, load={**record()["load"], **OPEN})
+        return observed(rows, load=load(**OPEN))
 
     done = compared(ran(tmp_path, at(5)), ran(tmp_path, at(6)))
     assert re.search(r"100/s of 1 +p99 ms +5 +6 +1\.200", done.output)

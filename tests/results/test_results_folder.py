@@ -12,7 +12,7 @@ from helpers import lanes, observed, sample, telemetry
 from raybench import config
 from raybench.config import Benchmark, ConfigError
 from raybench.results import results_folder, samples
-from raybench.results.results_folder import StoreError
+from raybench.results.results_folder import ResultsError
 
 COMMAND = ["raybench", "run", "--workers", "4"]
 
@@ -39,7 +39,7 @@ def test_a_trial_without_requests_comes_back(tmp_path: Path) -> None:
     results_folder.save(folder, observed(samples.merge([]), status="skipped", reason="no Triton here"))
     (back,) = results_folder.load(folder).trials
     assert (len(back.samples), back.samples.schema) == (0, samples.SCHEMA)
-    assert back.record["reason"] == "no Triton here"
+    assert back.record.reason == "no Triton here"
 
 
 def test_trials_come_back_in_the_order_in_which_they_ran(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_trials_come_back_in_the_order_in_which_they_ran(tmp_path: Path) -> None
     folder = made(tmp_path)
     for number, label in enumerate(["local", "triton x1", "fake"], 1):
         results_folder.save(folder, observed(label=label, started=f"2026-01-01T00:00:0{number}.000+00:00"))
-    assert [trial.record["label"] for trial in results_folder.load(folder).trials] == ["local", "triton x1", "fake"]
+    assert [trial.record.label for trial in results_folder.load(folder).trials] == ["local", "triton x1", "fake"]
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1")], ids=["gone", "cut off"])
@@ -59,7 +59,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, harm: Callable[[Pa
     (path,) = (folder / "samples").iterdir()
     harm(path)
     assert back.telemetry is not None
-    with pytest.raises(StoreError, match=re.escape(str(path))):
+    with pytest.raises(ResultsError, match=re.escape(str(path))):
         _ = back.samples
 
 
@@ -67,7 +67,7 @@ def test_a_record_means_that_its_tables_are_there(tmp_path: Path) -> None:
     """The record is written last: where a table cannot be written, there is no record of the trial."""
     folder = made(tmp_path)
     (folder / "telemetry").rmdir()
-    with pytest.raises(StoreError, match="telemetry"):
+    with pytest.raises(ResultsError, match="telemetry"):
         results_folder.save(folder, observed())
     assert list((folder / "trials").iterdir()) == []
 
@@ -152,7 +152,7 @@ def test_a_results_folder_is_never_overwritten(tmp_path: Path) -> None:
 def test_out_that_cannot_be_written_is_told(check: Callable[[Benchmark], object], tmp_path: Path) -> None:
     """Where --out is no folder, one sentence says so: before the servers start, and should it come to be so later."""
     (tmp_path / "file").write_text("")
-    with pytest.raises((ConfigError, StoreError), match=r"file.*(Not a directory|File exists)"):
+    with pytest.raises((ConfigError, ResultsError), match=r"file.*(Not a directory|File exists)"):
         check(Benchmark(out=str(tmp_path / "file")))
 
 
@@ -167,9 +167,9 @@ def test_a_trial_that_was_cut_off_is_a_row(tmp_path: Path) -> None:
     folder = made(tmp_path)
     results_folder.announce(folder, observed().record)
     (trial,) = results_folder.load(folder).trials
-    assert (trial.record["status"], len(trial.samples)) == ("interrupted", 0)
+    assert (trial.record.status, len(trial.samples)) == ("interrupted", 0)
     results_folder.save(folder, observed())
-    assert [each.record["status"] for each in results_folder.load(folder).trials] == ["ok"]
+    assert [each.record.status for each in results_folder.load(folder).trials] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_is_no_results_folder_is_refused(tmp_path: Path, path: str, text: s
     (folder / path).unlink(missing_ok=True)
     if text is not None:
         (folder / path).write_text(text)
-    with pytest.raises(results_folder.StoreError, match=re.escape(str(folder))):
+    with pytest.raises(ResultsError, match=re.escape(str(folder))):
         results_folder.load(folder)
 
 
@@ -202,7 +202,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     folder = made(tmp_path)
     results_folder.save(folder, observed(schema_version=results_folder.SCHEMA_VERSION + 41))
     with pytest.raises(
-        results_folder.StoreError,
+        ResultsError,
         match=f"schema {results_folder.SCHEMA_VERSION + 41}, this is {results_folder.SCHEMA_VERSION}",
     ):
         results_folder.load(folder)

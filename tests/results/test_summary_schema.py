@@ -21,19 +21,24 @@ from contract import (
     types,
     violations,
 )
-from helpers import MS, OPEN, lanes, observed, record, results, sample, server_facts, telemetry, worker_facts
+from helpers import MS, OPEN, lanes, observed, results, sample, telemetry
 from jsonschema import Draft202012Validator
 from real_parts import TritonUnderTest, raybench
+from record_builders import load, record, server_facts, worker_facts
 
 from raybench.analysis import by_node, cells, comparisons, costs, trial_summary
 from raybench.analysis.doubts import clock_sync, comparability, environment, measurement
-from raybench.analysis.host_conditions import Conditions, Problem
+from raybench.analysis.host_conditions import HostConditions
+from raybench.analysis.latency import Latency
+from raybench.analysis.payload import Payload
 from raybench.analysis.search import strategy
+from raybench.analysis.throughput import Requests, Throughput
 from raybench.config import Benchmark, search_goal
 from raybench.config.plan import trials as planned
 from raybench.driver.trial import not_measured
 from raybench.report import Summary, report, save
 from raybench.results import results_folder, samples
+from raybench.results.results_folder import ObservedTrial
 from raybench.telemetry.effective_config import EffectiveConfig
 from raybench.telemetry.server_statistics import ServerStatistics
 
@@ -52,12 +57,12 @@ SAW = {
     "gpu_source": "nvidia-smi",
     "problems": [{"time_ns": 10 * MS, "source": "nvidia-smi", "text": "it ended with exit code 9"}],
 }
-LOST = {**worker_facts(1), "cpu_s": None, "lost": "its actor died"}
-BY_TIME = {**record()["load"], "request_count": None, "duration_s": 10.0}
-AT_RATE = {**record()["load"], **OPEN}
-IN_PROCESS = {**record()["load"], "transport": "in process"}
-STREAMED = {**record()["load"], "feed": "stream"}
-FED = {**worker_facts(), "payload_held_mib": None}
+LOST = worker_facts(1, cpu_s=None, lost="its actor died")
+BY_TIME = load(request_count=None, duration_s=10.0)
+AT_RATE = load(**OPEN)
+IN_PROCESS = load(transport="in process")
+STREAMED = load(feed="stream")
+FED = worker_facts(payload_held_mib=None)
 OUTPUTS = [{"name": "scores", "difference": 0.0}]
 COMPARED = {"model": "resnet50-no-opt", "replies": 2, "images": 8, "tolerance": 1e-4, "difference": 0.0}
 COMPARED |= {"outputs": OUTPUTS, "top1": 1.0, "nearest": 1.0, "spread": 0.5, "has_power": True}
@@ -68,13 +73,13 @@ STEADY = [(i, i + 1) for i in range(4000)]
 
 EMPTY = samples.merge([lanes(STEADY[:40]), lanes(STEADY[50:90], phase=samples.CEILING)])
 
-CASES: dict[str, tuple[results_folder.Observed, ...]] = {
+CASES: dict[str, tuple[ObservedTrial, ...]] = {
     "no trial": (),
     "one round": (observed(label="local", load=IN_PROCESS), observed()),
     "skipped": (observed(), not_measured(UNREAL, Benchmark(), status="skipped", reason="there is none here")),
     "failed to start": (not_measured(UNREAL, Benchmark(), status="failed", reason="it ended"),),
     "interrupted": (observed(load=BY_TIME, status="interrupted", reason="from outside"),),
-    "interrupted before the gate": (observed(NOTHING, status="interrupted", reason="from outside", workers=[]),),
+    "interrupted before the gate": (observed(NOTHING, status="interrupted", reason="from outside", workers=()),),
     "all requests failed": (observed(lanes([(0, 10), (10, 20)], **FAILED), status="failed", reason="no answer"),),
     "failed in no time": (observed(lanes([(0, 10)], [(11, 20)], **FAILED), status="failed", reason="no answer"),),
     "some requests failed": (observed(lanes([(0, 9), (9, 18)], [(0, 9)], status="INTERNAL", error="x")),),
@@ -84,10 +89,10 @@ CASES: dict[str, tuple[results_folder.Observed, ...]] = {
     "open loop": (
         observed(samples.table([sample(s, s + 10, due_ms=s - 3, seq=s) for s in (3, 13, 23)]), load=AT_RATE),
     ),
-    "open loop that failed": (observed(NOTHING, load=AT_RATE, status="failed", reason="it ended", workers=[]),),
+    "open loop that failed": (observed(NOTHING, load=AT_RATE, status="failed", reason="it ended", workers=()),),
     "streamed": (observed(samples.table([sample(s, s + 2, woke_ns=(s - 1) * MS) for s in (3, 6, 9)]), load=STREAMED),),
     "streamed to TensorFlow": (observed(lanes(STEADY[:9]), MEMORY, label="local", load=STREAMED, workers=[FED]),),
-    "streamed in vain": (observed(NOTHING, load=STREAMED, status="failed", reason="it ended", workers=[]),),
+    "streamed in vain": (observed(NOTHING, load=STREAMED, status="failed", reason="it ended", workers=()),),
     "statistics": (observed(server_statistics=STATISTICS),),
     "telemetry that ended": (observed(telemetry=SAW),),
     "a server out of sight": (observed(telemetry={"node": None, "gpu_source": None, "problems": []}),),
@@ -101,7 +106,7 @@ CASES: dict[str, tuple[results_folder.Observed, ...]] = {
         for number, times in enumerate([(10, 5, 10), (11, 5, 9), (10, 6, 11)], 1)
         for label, ms in zip(["local", "triton x1", "triton x2"], times, strict=True)
     ),
-    "rounds that failed": (observed(), observed(NOTHING, round=2, status="failed", reason="it ended", workers=[])),
+    "rounds that failed": (observed(), observed(NOTHING, round=2, status="failed", reason="it ended", workers=())),
 }
 GOALS = {
     "latency": search_goal.Goal(
@@ -115,16 +120,16 @@ UNITS = {
     *("as the field", "as value", "as the sentence says", "as the threshold"),
 }
 SUFFIXES = {
-    "images_per_cpu_s": "images/CPU s",
+    "items_per_cpu_s": "images/CPU s",
     "requests_per_s": "requests/s",
-    "images_per_s": "images/s",
+    "inferences_per_s": "images/s",
     "_rps": "requests/s",
     "bytes": "bytes",
 }
 SUFFIXES |= {"_mib": "MiB", "_ms": "ms", "_ns": "ns", "_s": "s"}
 
 
-def derived(out: Path, *trials: results_folder.Observed, **changes: Any) -> dict[str, Any]:
+def derived(out: Path, *trials: ObservedTrial, **changes: Any) -> dict[str, Any]:
     """summary.json as `raybench report` writes it."""
     folder = results(out, *trials, **changes)
     save(folder, report(folder))
@@ -164,7 +169,7 @@ def test_a_real_run_keeps_the_contract(
     assert run.code == 0, run.err + run.out
     summary = run.summary
     assert [trial["server"]["kind"] for trial in summary["trials"]].count("fake") == 2
-    assert {cell["images_per_s"]["rounds"] for cell in summary["cells"]} == {2}
+    assert {cell["inferences_per_s"]["rounds"] for cell in summary["cells"]} == {2}
     assert violations(summary) == []
     assert run.folder
     save(run.folder, report(run.folder))
@@ -271,7 +276,7 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "memory", "peak_mib"), 0),
         (("trials", ROUNDS, "memory", "idle_mib"), 0.0),
         (("trials", ROUNDS, "memory", "ledger", "warm", "rss_mib"), 0.0),
-        (("trials", ROUNDS, "cpu", "images_per_cpu_s"), 0.0),
+        (("trials", ROUNDS, "cpu", "items_per_cpu_s"), 0.0),
         (("trials", ODD, "server_statistics", "batches"), {"0": 1}),
         (("trials", ODD, "telemetry", "problems", 0, "text"), ""),
         (("trials", ROUNDS, "service_ms", "bounds"), {"p42": [1, 2]}),
@@ -281,7 +286,7 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "doubts", 0, "code"), "bad_feeling"),
         (("trials", ROUNDS, "doubts", 0, "remedy"), ""),
         (("cells", 0, "status"), "fine"),
-        (("cells", 0, "images_per_s", "low"), None),
+        (("cells", 0, "inferences_per_s", "low"), None),
         (("cells", 0, "trials"), []),
         (("comparisons", 0, "verdict"), "better"),
         (("comparisons", 0, "verdict"), None),
@@ -306,17 +311,17 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
     [
         (Summary, None),
         (trial_summary.TrialSummary, "trial"),
-        (trial_summary.Payload, "payload"),
-        (trial_summary.Requests, "requests"),
-        (trial_summary.Throughput, "throughput"),
-        (trial_summary.Latency, "latency"),
+        (Payload, "payload"),
+        (Requests, "requests"),
+        (Throughput, "throughput"),
+        (Latency, "latency"),
         (costs.Memory, "memory"),
         (costs.Ledger, "ledger"),
         (costs.Held, "held"),
         (costs.Cpu, "cpu"),
         (costs.ServerTime, "server_time"),
-        (Conditions, "telemetry"),
-        (by_node.Placement, "placement"),
+        (HostConditions, "telemetry"),
+        (by_node.NodeBreakdown, "placement"),
         (by_node.NodeLoad, "node_load"),
         (Problem, "problem"),
         (measurement.Doubt, "doubt"),

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 from helpers import observed, results, sample, summary
 
-from raybench.results.results_folder import ObservedTrial
 from raybench.cli import main
 from raybench.cli.run_command import exit_code
 from raybench.config import Benchmark
-from raybench.results import ResultsError, results_folder, samples
+from raybench.results import ResultsError, samples
+from raybench.results.results_folder import ObservedTrial
 
 HALF = samples.table([sample(0, 9), sample(9, 18, seq=1, status="INTERNAL", error="x")])
 OK = observed()
@@ -39,9 +39,7 @@ def typed(*words: object) -> Result:
     return CliRunner().invoke(main, [*map(str, words)], prog_name="raybench")
 
 
-def runs(
-    monkeypatch: pytest.MonkeyPatch, out: Path, *trials: ObservedTrial, end: type[BaseException] | None
-) -> None:
+def runs(monkeypatch: pytest.MonkeyPatch, out: Path, *trials: ObservedTrial, end: type[BaseException] | None) -> None:
     """Let a run leave these trials, and end with an exception or well."""
 
     def run(_benchmark: Benchmark, _progress: object, _command: list[str], on_folder: Any, resume: None) -> None:  # noqa: ARG001
@@ -90,9 +88,7 @@ def test_version() -> None:
         ([ERRORS], {"threshold": ("p99<1s",)}, 5),
     ],
 )
-def test_the_first_exit_code_that_applies(
-    trials: list[ObservedTrial], options: dict[str, Any], code: int
-) -> None:
+def test_the_first_exit_code_that_applies(trials: list[ObservedTrial], options: dict[str, Any], code: int) -> None:
     """1 a trial failed, 5 too many failed requests, 99 a threshold missed, 3 degraded or unstable under --strict, else
     0: in that order."""
     benchmark = Benchmark(**options)

@@ -7,7 +7,7 @@ import pytest
 
 from raybench.analysis import comparisons
 from raybench.analysis.latency import CONFIDENCE, PERCENTILES, samples_needed
-from raybench.report.text import _difference
+from raybench.report.sentences import difference
 
 ROOT = Path(__file__).parents[2]
 METHOD = (ROOT / "docs" / "method.md").read_text()
@@ -26,7 +26,7 @@ def test_the_requests_that_percentiles_need() -> None:
 def test_the_differences_that_would_be_seen(rounds: int) -> None:
     """The page's table of detectable differences is the code's, in the report's own words."""
     (row,) = [row for row in ROWS if row[0] == str(rounds)]
-    seen = [_difference(comparisons.detectable_ratio(scatter, rounds)) for scatter in (0.01, 0.03, 0.1)]
+    seen = [difference(comparisons.detectable_ratio(scatter, rounds)) for scatter in (0.01, 0.03, 0.1)]
     assert row[1:] == [text.removeprefix("a difference of ") for text in seen]
 
 

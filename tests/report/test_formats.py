@@ -8,26 +8,29 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 from helpers import OPEN, lanes, observed, results, sample, summary
-from record_builders import load
+from record_builders import load, model_verification, statistics
 
 from raybench.cli import main
 from raybench.report import junit
 from raybench.report.csv_table import csv_text
 from raybench.results import samples
+from raybench.results.records import VerificationRecord
 
 THEIRS = (
     "Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,Server Compute Infer,"
     "Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency"
 )  # after its first column, as perf_analyzer -f writes them
 STEADY = [(i * 10, i * 10 + 10) for i in range(400)]
-TOLD = {
-    **dict.fromkeys(("success", "executions"), 400),
-    **dict.fromkeys(("fail", "cache_hit", "cache_miss"), 0),
-    "queue_ns": 4 * 10**8,
-    "compute_input_ns": 8 * 10**8,
-    "compute_infer_ns": 16 * 10**8,
-    "compute_output_ns": 10**8,
-}
+TOLD = statistics(
+    success=400,
+    executions=400,
+    cache_hit=0,
+    cache_miss=0,
+    queue_ns=4 * 10**8,
+    compute_input_ns=8 * 10**8,
+    compute_infer_ns=16 * 10**8,
+    compute_output_ns=10**8,
+)
 
 
 def lines(*trials: Any) -> list[dict[str, str]]:
@@ -93,8 +96,8 @@ def test_junit_has_a_case_for_each_trial() -> None:
 
 def test_answers_that_differ_fail() -> None:
     """A server that answers differently is a failure, though its trial went well."""
-    model = {"model": "m", "difference": 0.5, "tolerance": 1e-4, "nearest": 1.0, "has_power": True}
-    (case,) = cases(observed(verification={"agrees": False, "reason": None, "models": [model]})).values()
+    differs = VerificationRecord(agrees=False, models=(model_verification(difference=0.5),))
+    (case,) = cases(observed(verification=differs)).values()
     assert case[0].tag == "failure"
     assert "answers differ" in str(case[0].get("message"))
 

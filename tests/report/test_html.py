@@ -1,6 +1,7 @@
 """report.html: what a browser shows of a results folder."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import pyarrow as pa
 import pytest
 from browser import CHROMIUM, Page, opened
 from helpers import OPEN, lanes, observed, results, sample, summary, telemetry
-from record_builders import load
+from record_builders import load, statistics
 
 from raybench.config.search_goal import Goal
-from raybench.report import Summary, report, save, text
+from raybench.report import report, save, text
 from raybench.report.html import page, write
 from raybench.report.html.headline import headline
 from raybench.results import samples
@@ -22,7 +23,7 @@ from raybench.results.results_folder import ObservedTrial, Results
 EVIL = '<script>document.title="owned"</script><img src=x onerror=alert(1)> & "quoted"'
 STEADY = [(i * 10, i * 10 + 10) for i in range(400)]
 GOAL = Goal(kind="latency", variable="request_rate", steps=(5.0, 10.0), percentile="p50", limit_ms=40.0)
-STATISTICS = {"success": 400, "fail": 0, "executions": 100, "queue_ns": 10**9, "compute_infer_ns": 2 * 10**9}
+STATISTICS = statistics(success=400, executions=100, queue_ns=10**9, compute_infer_ns=2 * 10**9)
 
 
 class Reader(HTMLParser):
@@ -85,7 +86,7 @@ def benchmark() -> list[ObservedTrial]:
 def shown(*trials: ObservedTrial, goal: Goal | None = None, threshold: tuple[str, ...] = (), **run: Any) -> str:
     """The page of these trials; `run` changes what is said of the run."""
     derived = summary(*trials, goal=goal, threshold=threshold)
-    derived = Summary(**{**derived.__dict__, "run": {**derived.run, **run}})
+    derived = replace(derived, run=replace(derived.run, **run))
     return page(Results(Path("results/run"), derived.run, derived.environment, trials, goal), derived)
 
 
@@ -94,7 +95,7 @@ def searched() -> list[ObservedTrial]:
     found = []
     for rate, ms in ((5.0, 20), (10.0, 30), (15.0, 50)):
         rows = samples.table([sample(i * 100, i * 100 + ms, due_ms=i * 100, seq=i) for i in range(40)])
-        asked = load(**OPEN, offered_rps=rate)
+        asked = load(**{**OPEN, "offered_rps": rate})
         found.append(observed(rows, load=asked, cell=f"c{rate}", id=f"r1-c{rate}"))
     return found
 
@@ -188,7 +189,7 @@ def test_a_search_shows_its_curve() -> None:
 def test_what_others_wrote_is_text() -> None:
     """Words of a server or a user, whatever they are, never become markup."""
     evil = observed(lanes(STEADY), label=f"triton {EVIL}", model=EVIL, signature=EVIL)
-    html = shown(evil, *benchmark(), name=EVIL, command=["raybench", EVIL])
+    html = shown(evil, *benchmark(), name=EVIL, command=("raybench", EVIL))
     read = Reader(html)
     assert {"script", "img"} & {tag for tag, _ in read.tags} == set()
     assert not [name for _, attrs in read.tags for name in attrs if name.startswith("on")]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 from helpers import OPEN, lanes, observed, results, sample
-from record_builders import load, record
+from record_builders import effective, load, record, server_facts
 
 from raybench.cli import main
 from raybench.results import samples
@@ -67,8 +68,10 @@ def test_a_slower_model_fails(tmp_path: Path) -> None:
 def test_what_may_be_chance_fails_nothing(tmp_path: Path) -> None:
     """A ratio below the limit that rounds scatter around is no missed condition; of one round the ratio decides."""
     noisy = [trial for ms, trial in zip((10, 40, 12, 33, 20), rounds(20), strict=True) for trial in rounds(ms, count=1)]
-    for number, trial in enumerate(noisy, 1):
-        trial.record.update(round=number, id=f"r{number}-x")
+    noisy = [
+        replace(trial, record=replace(trial.record, round=number, id=f"r{number}-x"))
+        for number, trial in enumerate(noisy, 1)
+    ]
     base, new = ran(tmp_path, *rounds(20)), ran(tmp_path, *noisy)
     done = compared(base, new, "--fail-on", "throughput<0.99")
     assert done.exit_code == 0, done.output
@@ -92,20 +95,17 @@ def test_unlike_machines_are_told_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"model": {**record()["model"], "sha256": "beef"}}, "models: resnet50-no-opt: sha256: not known -> beef"),
-        ({"server_version": "2.61.0"}, "versions: triton x1: version: 2.51.0 -> 2.61.0"),
+        ({"model": replace(record().model, sha256="beef")}, "models: resnet50-no-opt: sha256: not known -> beef"),
+        ({"server": server_facts("triton", version="2.61.0")}, "versions: triton x1: version: 2.51.0 -> 2.61.0"),
         (
-            {"server": {**record()["server"], "config": {"instances": 2, "effective": {"xla": True}}}},
+            {"server": server_facts("triton", effective=effective("triton", xla=True))},
             "configuration: triton x1: effective.xla: off -> on",
         ),
     ],
 )
 def test_what_differs_is_named(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
     """A model's hash, a version, a configuration that are not the same stand there, from what was observed."""
-    model = changes.pop("model", None)
-    new = rounds(20, **changes)
-    for trial in new:
-        trial.record.update({"model": model} if model else {})
+    new = [replace(trial, record=replace(trial.record, **changes)) for trial in rounds(20)]
     assert line in compared(ran(tmp_path, *rounds(20)), ran(tmp_path, *new)).output.splitlines()
 
 

@@ -5,18 +5,18 @@ import pytest
 from helpers import MS, OPEN, lanes, observed, sample, telemetry, trial
 from record_builders import load, worker_facts
 
-from raybench.analysis.trial_summary import PERCENTILES
-from raybench.report.html.series import Timeline, distribution, drawn, tail
+from raybench.analysis.latency import PERCENTILES
+from raybench.report.html.series import Timeline, distribution, tail, trial_series
 from raybench.results import samples
 from raybench.results.results_folder import ObservedTrial
 
 
 def timeline(trial: ObservedTrial) -> Timeline | None:
-    return drawn(trial).timeline
+    return trial_series(trial).timeline
 
 
 def latencies_ms(trial: ObservedTrial) -> np.ndarray:
-    return drawn(trial).latencies_ms
+    return trial_series(trial).latencies_ms
 
 
 def lane(count: int, each_ms: float = 10, start_ms: float = 0) -> list[tuple[float, float]]:

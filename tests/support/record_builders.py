@@ -7,6 +7,8 @@ from raybench.config.plan import Load
 from raybench.results.records import (
     InputRecord,
     ModelRecord,
+    ModelVerification,
+    OutputDifference,
     PlacementRecord,
     ProcessesRecord,
     ServerRecord,
@@ -122,3 +124,20 @@ def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-o
     workers = tuple(changes.pop("workers", plain.workers))
     hashes = {worker.worker: ("a", "b") for worker in workers}
     return replace(plain, **{"workers": workers, "item_hashes": hashes, **changes})
+
+
+def model_verification(**changes: Any) -> ModelVerification:
+    """Answers of a model that agree with TensorFlow's."""
+    plain = ModelVerification(
+        model="resnet50-no-opt",
+        replies=2,
+        items=8,
+        tolerance=1e-4,
+        difference=0.0,
+        outputs=(OutputDifference(name="scores", difference=0.0),),
+        top1=1.0,
+        nearest=1.0,
+        spread=0.5,
+        has_power=True,
+    )
+    return replace(plain, **changes)

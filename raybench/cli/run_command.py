@@ -81,7 +81,7 @@ def exit_code(summary: "Summary", benchmark: Benchmark) -> int:
         return 1
     if any(trial.requests.error_rate > benchmark.max_error_rate for trial in summary.trials):
         return 5
-    if any(trial.verification and trial.verification["agrees"] is False for trial in summary.trials):
+    if any(trial.verification and trial.verification.agrees is False for trial in summary.trials):
         return 4
     if any(outcome.is_met is False for outcome in summary.thresholds):
         return MISSED

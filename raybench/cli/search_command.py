@@ -187,7 +187,7 @@ def exit_code(summary: "Summary") -> int:
     """
     if not summary.search or not all(found.is_over and found.feasible_max for found in summary.search):
         return 1
-    return 4 if summary.verification and not summary.verification["agrees"] else 0
+    return 4 if summary.verification and not summary.verification.agrees else 0
 
 
 def _word(name: str) -> str:

@@ -41,8 +41,16 @@ def _read(kind: Any, value: object, path: str, name: str) -> object:
     if get_origin(kind) is Mapping:
         keys, of = get_args(kind)
         entries = _checked(dict, value, path, name).items()
-        return {keys(key): _read(of, each, path, f"{name}.{key}") for key, each in entries}
+        return {_key(keys, key, path, name): _read(of, each, path, f"{name}.{key}") for key, each in entries}
     return float(_checked((int, float), value, path, name)) if kind is float else _checked(kind, value, path, name)
+
+
+def _key(kind: Any, key: str, path: str, name: str) -> object:
+    """A key of a mapping: JSON has strings alone."""
+    try:
+        return kind(key)
+    except ValueError as error:
+        raise ResultsError(f"{path}: field {name} has the key {key!r}, which is not {_named((kind,))}") from error
 
 
 def _dataclass(kind: Any, value: object, path: str, name: str) -> object:

@@ -4,19 +4,21 @@ import io
 from pathlib import Path
 
 import pytest
-from helpers import lanes, observed, record, summary, trial, worker_facts
+from helpers import lanes, observed, summary, trial
 from pyarrow import concat_tables
+from record_builders import load, worker_facts
 from rich.console import Console
 
 from raybench.analysis.by_node import NodeLoad
 from raybench.report import html, text
-from raybench.results.results_folder import Observed, Results
+from raybench.results.records import PlacementRecord
+from raybench.results.results_folder import ObservedTrial, Results
 
-CREW = [worker_facts(0, node="host-1"), worker_facts(1, node="host-2"), worker_facts(2, node="host-1")]
+CREW = (worker_facts(0, node="host-1"), worker_facts(1, node="host-2"), worker_facts(2, node="host-1"))
 TWO_NODES = {
     "workers": CREW,
-    "placement": {"nodes": 3, "server_node_id": "id of host-2"},
-    "load": {**record()["load"], "workers": 3, "in_flight": 3},
+    "placement": PlacementRecord(nodes=3, server_node_id="id of host-2"),
+    "load": load(workers=3, in_flight=3),
 }
 ROWS = concat_tables(
     [
@@ -33,19 +35,16 @@ def test_throughput_is_told_by_node() -> None:
     assert found.placement
     assert found.throughput
     assert found.placement.loads == (
-        NodeLoad(node_id="id of host-1", node="host-1", workers=(0, 2), requests_per_s=150.0, images_per_s=150.0),
-        NodeLoad(node_id="id of host-2", node="host-2", workers=(1,), requests_per_s=200.0, images_per_s=200.0),
+        NodeLoad(node_id="id of host-1", node="host-1", workers=(0, 2), requests_per_s=150.0, inferences_per_s=150.0),
+        NodeLoad(node_id="id of host-2", node="host-2", workers=(1,), requests_per_s=200.0, inferences_per_s=200.0),
     )
-    assert found.throughput.images_per_s == pytest.approx(350.0)
+    assert found.throughput.inferences_per_s == pytest.approx(350.0)
     assert found.placement.beside_server == (1,)
 
 
-def test_a_trial_from_before_has_no_placement() -> None:
-    """Results of a raybench that noted no nodes are still read."""
-    old = [{key: value for key, value in worker_facts().items() if key != "node_id"}]
-    found = trial(placement=None, workers=old)
-    assert found.placement is None
-    assert found.workers[0]["node_id"] is None
+def test_a_trial_without_workers_has_no_nodes() -> None:
+    """A trial that never got its workers has nothing to say of nodes."""
+    assert trial(placement=None, workers=()).placement is None
 
 
 def test_both_reports_show_the_nodes() -> None:
@@ -55,12 +54,12 @@ def test_both_reports_show_the_nodes() -> None:
         assert "images/s from each" not in shown(observed())
 
 
-def as_text(*trials: Observed) -> str:
+def as_text(*trials: ObservedTrial) -> str:
     console = Console(file=io.StringIO(), width=120)
     text.print_report(console, summary(*trials), Path("results/run"))
     return console.file.getvalue()
 
 
-def as_page(*trials: Observed) -> str:
+def as_page(*trials: ObservedTrial) -> str:
     derived = summary(*trials)
     return html.page(Results(Path("results/run"), derived.run, derived.environment, trials), derived)

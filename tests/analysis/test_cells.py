@@ -31,7 +31,7 @@ def test_a_row_is_the_mean_over_its_rounds() -> None:
     steady = [lanes([(i * ms, (i + 1) * ms) for i in range(10)]) for ms in (10, 30)]
     (row,) = cells.summarize_cells(trial(steady[n], peaks[n], round=n + 1) for n in (0, 1))
     assert (row.p50_ms, row.memory_peak_mib, row.gpu_peak_mib) == (pytest.approx(20), 80, None)
-    assert row.images_per_s.mean == pytest.approx((100 + 1000 / 30) / 2)
+    assert row.inferences_per_s.mean == pytest.approx((100 + 1000 / 30) / 2)
     assert row.job_s.mean == pytest.approx((0.1 + 0.3) / 2)
     assert len(row.trials) == 2
 
@@ -49,11 +49,11 @@ def test_a_row_tells_of_the_round_that_went_wrong() -> None:
     bad = replace(rated("triton x1", 2, None), status="failed", reason="it died")
     (row,) = cells.summarize_cells([rated("triton x1", 1, 10.0), bad, rated("triton x1", 3, 30.0)])
     assert (row.status, row.reason) == ("failed", "it died")
-    assert (row.images_per_s.mean, row.images_per_s.rounds) == (20, 2)
+    assert (row.inferences_per_s.mean, row.inferences_per_s.rounds) == (20, 2)
 
 
 @pytest.mark.parametrize("changes", [{"status": "degraded"}, {"status": "failed"}])
 def test_only_whole_trials_make_a_row(changes: dict) -> None:
     """A trial that was cut short moves no mean of a row that has whole ones."""
     (cell,) = cells.summarize_cells([rated("triton x1", 1, 100.0), rated("triton x1", 2, 10.0, **changes)])
-    assert cell.images_per_s == cells.Interval(mean=100.0, low=None, high=None, rounds=1)
+    assert cell.inferences_per_s == cells.Interval(mean=100.0, low=None, high=None, rounds=1)

@@ -1,15 +1,18 @@
 """Are servers that are compared alike: what each really runs, and the doubt where it differs."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import effective, rated, record, server_facts
+from helpers import rated
+from record_builders import effective, load, server_facts
 from tritonclient.grpc import model_config_pb2
 
 from raybench.analysis import trial_summary
-from raybench.analysis.doubts import comparability
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.doubts import comparability, with_doubts
+from raybench.analysis.latency import latency_of
 from raybench.telemetry.effective_config import (
     BackendFacts,
     EffectiveConfig,
@@ -25,33 +28,36 @@ ABOUT = BackendFacts(tensorflow="2.21.0", inter_op_threads=2, intra_op_threads=2
 
 def running(label: str, *, in_flight: int = 4, round: int = 1, **changes: Any) -> trial_summary.TrialSummary:
     """A trial of a server that really runs this."""
-    facts = server_facts(label.split()[0])
-    server = {**facts, "config": {**(facts["config"] or {}), "effective": {**effective(label.split()[0]), **changes}}}
-    found = rated(label, round, 100.0, server=server, load={**record()["load"], "in_flight": in_flight})
-    return replace(found, service_ms=trial_summary.latency(np.arange(1, in_flight + 1) * 1_000_000))
+    kind = label.split()[0]
+    server = server_facts(kind, effective=effective(kind, **changes))
+    found = rated(label, round, 100.0, server=server, load=load(in_flight=in_flight))
+    return replace(found, service_ms=latency_of(np.arange(1, in_flight + 1) * 1_000_000))
+
+
+def doubted(*trials: trial_summary.TrialSummary, baseline: str | None = None) -> list[list[Doubt]]:
+    """Of each trial, the doubts that servers are unlike."""
+    found = with_doubts(trials, baseline=baseline)
+    return [[doubt for doubt in trial.doubts if doubt.code == "unequal_servers"] for trial in found]
 
 
 def test_equal_servers_are_not_doubted() -> None:
     """Triton with one instance runs as many executions at a time as TensorFlow in process: that is no doubt."""
-    trials = comparability.with_doubts([running("local", in_flight=1), running("triton x1")])
-    assert [trial.doubts for trial in trials] == [(), ()]
+    assert doubted(running("local", in_flight=1), running("triton x1")) == [[], []]
 
 
 def test_what_is_not_known_is_not_doubted() -> None:
     """A server that does not say what it runs is not doubted for it."""
-    unknown = dict.fromkeys(effective("triton"))
-    assert comparability.unequal(running("triton x1", **unknown), running("local", in_flight=1)) is None
-    foreign = rated("triton x1", 1, 100.0, server={**server_facts("triton"), "config": None})
-    assert comparability.unequal(foreign, running("local", in_flight=1)) is None
+    unknown = dict.fromkeys(asdict(effective("triton")))
+    assert comparability.unequal_servers(running("triton x1", **unknown), running("local", in_flight=1)) is None
+    foreign = rated("triton x1", 1, 100.0, server=server_facts("triton", config=None, effective=None))
+    assert comparability.unequal_servers(foreign, running("local", in_flight=1)) is None
 
 
 def test_unequal_executions_are_doubted() -> None:
     """A server that computes more requests at a time than the one it is held against is doubted, with both numbers."""
     busy = running("triton", executions_at_once=16, in_flight=4)
-    busy = replace(busy, server={**busy.server, "instances": None})
-    _, doubted = comparability.with_doubts([running("triton x1"), busy], "triton x1")[0:2]
-    (doubt,) = doubted.doubts
-    assert doubt.code == "unequal_servers"
+    busy = replace(busy, server=replace(busy.server, instances=None))
+    _, (doubt,) = doubted(running("triton x1"), busy, baseline="triton x1")
     assert doubt.sentence == "triton runs 4 executions at a time against 1 of triton x1"
     assert (doubt.value, doubt.limit) == (4, 1)
 
@@ -60,15 +66,15 @@ def test_no_more_is_computed_than_is_in_flight() -> None:
     """16 threads that wait for one request in flight compute one: that is equal."""
     idle = running("triton", executions_at_once=16, in_flight=1)
     assert comparability.executions(idle) == 1
-    assert comparability.unequal(idle, running("local", in_flight=1)) is None
+    assert comparability.unequal_servers(idle, running("local", in_flight=1)) is None
 
 
 def test_instances_that_were_asked_for_are_not_doubted() -> None:
     """`--instances 1,2` compares one with two: the labels say so already."""
     asked = [running(f"triton x{n}", executions_at_once=n) for n in (1, 2)]
-    one, two = (replace(t, server={**t.server, "instances": n}) for n, t in enumerate(asked, 1))
-    assert comparability.unequal(two, one) is None
-    assert comparability.unequal(two, running("local", in_flight=1)) is not None
+    one, two = (replace(t, server=replace(t.server, instances=n)) for n, t in enumerate(asked, 1))
+    assert comparability.unequal_servers(two, one) is None
+    assert comparability.unequal_servers(two, running("local", in_flight=1)) is not None
 
 
 @pytest.mark.parametrize(
@@ -87,7 +93,7 @@ def test_instances_that_were_asked_for_are_not_doubted() -> None:
 )
 def test_other_differences_are_doubted(changes: dict[str, Any], said: str) -> None:
     """Servers that compute with another TensorFlow, precision, compiler, cache or number of threads are doubted."""
-    doubt = comparability.unequal(running("triton x1", **changes), running("local", in_flight=1))
+    doubt = comparability.unequal_servers(running("triton x1", **changes), running("local", in_flight=1))
     assert doubt.sentence.startswith(said)
     assert (doubt.value, doubt.limit) == (None, None)
 
@@ -95,20 +101,20 @@ def test_other_differences_are_doubted(changes: dict[str, Any], said: str) -> No
 def test_memory_against_a_network_is_doubted() -> None:
     """Servers that are reached by different ways are doubted; in process, which is no way, is what it is."""
     grpc, local = running("triton x1"), running("local", in_flight=1)
-    shared = replace(running("triton x2"), load={**record()["load"], "transport": "shared memory", "in_flight": 4})
-    inside = replace(local, load={**local.load, "transport": "in process"})
-    doubt = comparability.unequal(shared, grpc)
+    shared = replace(running("triton x2"), load=load(transport="shared memory", in_flight=4))
+    inside = replace(local, load=replace(local.load, transport="in process"))
+    doubt = comparability.unequal_servers(shared, grpc)
     assert doubt.sentence == "triton x2 is reached by shared memory against grpc of triton x1"
-    assert comparability.unequal(shared, inside) is None
-    assert comparability.unequal(grpc, inside) is None
+    assert comparability.unequal_servers(shared, inside) is None
+    assert comparability.unequal_servers(grpc, inside) is None
 
 
 def test_the_doubt_stands_with_the_row_that_is_compared() -> None:
     """The baseline is not doubted for what another does; nor is who is compared with nobody."""
     other = running("triton x1", tensorflow="2.13.0")
-    local, triton = comparability.with_doubts([running("local", in_flight=1), other])
-    assert (local.doubts, [doubt.code for doubt in triton.doubts]) == ((), ["unequal_servers"])
-    assert comparability.with_doubts([other])[0].doubts == ()
+    local, triton = doubted(running("local", in_flight=1), other)
+    assert (local, len(triton)) == ([], 1)
+    assert doubted(other) == [[]]
 
 
 def config(**changes: Any) -> Any:

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import observed, rated, record, sample, summary, trial
+from helpers import observed, rated, sample, summary, trial
+from record_builders import load
 
 from raybench.analysis import comparisons, trial_summary
+from raybench.analysis.latency import latency_of
+from raybench.analysis.throughput import Throughput
 from raybench.results import samples
 
 TIE = "no difference shown"
@@ -127,9 +130,9 @@ def test_only_whole_trials_are_compared(changes: dict) -> None:
 
 
 def loaded(label: str, rate: float, workers: int, batch_size: int) -> Any:
-    load = {**record()["load"], "workers": workers, "in_flight": workers, "batch_size": batch_size}
-    found = rated(label, 1, rate, load=load, cell=f"{label}-w{workers}-b{batch_size}")
-    return replace(found, service_ms=trial_summary.latency(np.arange(1, workers + 1) * 1_000_000))
+    asked = load(workers=workers, in_flight=workers, batch_size=batch_size)
+    found = rated(label, 1, rate, load=asked, cell=f"{label}-w{workers}-b{batch_size}")
+    return replace(found, service_ms=latency_of(np.arange(1, workers + 1) * 1_000_000))
 
 
 def test_loads_are_never_mixed_in_a_comparison() -> None:
@@ -148,14 +151,14 @@ def run(rng: np.random.Generator, rounds: int, *ratios: float) -> list[trial_sum
     drift = rng.lognormal(0, 0.3, rounds)
     rates = np.array([1.0, *ratios])[:, np.newaxis] * drift * rng.lognormal(0, SCATTER, (len(ratios) + 1, rounds))
     return [
-        replace(PLAIN, label=f"server {i:02}", cell=f"{i}", round=n, throughput=trial_summary.Throughput(**_both(rate)))
+        replace(PLAIN, label=f"server {i:02}", cell=f"{i}", round=n, throughput=Throughput(**_both(rate)))
         for i, row in enumerate(rates.tolist())
         for n, rate in enumerate(row, 1)
     ]
 
 
 def _both(rate: float) -> dict[str, float]:
-    return {"requests_per_s": rate, "images_per_s": rate}
+    return {"requests_per_s": rate, "inferences_per_s": rate}
 
 
 @pytest.mark.parametrize("rounds", [2, 5, 8])
@@ -210,8 +213,8 @@ def noisy(rng: np.random.Generator, label: str, number: int, model: str) -> Any:
         for lane, each in enumerate(ends)
         for seq, (before, after) in enumerate(zip([0.0, *each[:-1]], each, strict=True))
     ]
-    load = {**record()["load"], "concurrency": 2, "in_flight": 2}
-    return observed(samples.table(rows), label=label, round=number, model=model, load=load)
+    asked = load(concurrency=2, in_flight=2)
+    return observed(samples.table(rows), label=label, round=number, model=model, load=asked)
 
 
 def test_forty_ties() -> None:

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import MS, OPEN, doubt_codes, lanes, trial, trusted, worker_facts
+from helpers import MS, OPEN, doubt_codes, lanes, trial, trusted
+from record_builders import load, worker_facts
 
-from raybench.analysis import by_node, trial_summary
-from raybench.analysis.doubts import measurement
+from raybench.analysis import by_node
+from raybench.analysis.doubts import doubts_about, with_doubts
+from raybench.analysis.latency import Latency, latency_of
+from raybench.analysis.throughput import Requests, Throughput
 from raybench.results import samples
 
 PAYLOAD = trusted().payload
@@ -15,22 +18,22 @@ PAYLOAD = trusted().payload
 
 def ceiling(headroom: float) -> dict:
     """What a trial has whose client could do so many times as much."""
-    return {"ceiling": trial_summary.Throughput(requests_per_s=100.0, images_per_s=100.0), "headroom": headroom}
+    return {"ceiling": Throughput(requests_per_s=100.0, inferences_per_s=100.0), "headroom": headroom}
 
 
-def late(share: int) -> trial_summary.Latency | None:
+def late(share: int) -> Latency | None:
     """A pacing error whose p99 is so many hundredths of the service p99 of a trusted trial."""
-    return trial_summary.latency(np.arange(1, 10_001) * MS * share / 100)
+    return latency_of(np.arange(1, 10_001) * MS * share / 100)
 
 
 def fed(share: float) -> dict:
     """What a trial has whose lanes waited for images for this share of their time."""
-    return {"feed_wait_share": share, "feed_wait_ms": trial_summary.latency(np.arange(1, 10_001) * MS)}
+    return {"feed_wait_share": share, "feed_wait_ms": latency_of(np.arange(1, 10_001) * MS)}
 
 
-ON_ONE = by_node.NodeLoad(node_id="one", node="host-1", workers=(0,), requests_per_s=1.0, images_per_s=1.0)
-APART = by_node.Placement(nodes=2, server_node_id="other", loads=(ON_ONE,))
-ONE_FAILED = trial_summary.Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1})
+ON_ONE = by_node.NodeLoad(node_id="one", node="host-1", workers=(0,), requests_per_s=1.0, inferences_per_s=1.0)
+APART = by_node.NodeBreakdown(nodes=2, server_node_id="other", loads=(ON_ONE,))
+ONE_FAILED = Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1})
 
 
 def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
@@ -61,7 +64,7 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"placement": replace(APART, server_node_id="one")},
         ),
         ("server_beside_workers", {"placement": APART}, {"placement": replace(APART, server_node_id="one")}),
-        ("niced_workers", {"workers": (worker_facts(),)}, {"workers": (worker_facts() | {"nice": 15},)}),
+        ("niced_workers", {"workers": (worker_facts(),)}, {"workers": (worker_facts(nice=15),)}),
         ("late_client", {"pacing_error_ms": late(5)}, {"pacing_error_ms": late(6)}),
         (
             "under_rate",
@@ -73,8 +76,8 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
         ("near_ceiling", ceiling(1 / 0.67), ceiling(1 / 0.671)),
         (
             "few_samples",
-            {"service_ms": trial_summary.latency(np.arange(3688) * MS)},
-            {"service_ms": trial_summary.latency(np.arange(3687) * MS)},
+            {"service_ms": latency_of(np.arange(3688) * MS)},
+            {"service_ms": latency_of(np.arange(3687) * MS)},
         ),
     ],
 )
@@ -98,8 +101,8 @@ def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
         {"payload": replace(PAYLOAD, distinct=1)},
         {"window_s": None},
         {"workers": tuple(map(worker_facts, range(9)))},
-        {"workers": (worker_facts() | {"nice": 15},)},
-        {"service_ms": trial_summary.latency(np.arange(20) * MS)},
+        {"workers": (worker_facts(nice=15),)},
+        {"service_ms": latency_of(np.arange(20) * MS)},
         {"pacing_error_ms": late(50)},
         {"scheduled_rps": 100.0, "achieved_rps": 50.0},
         {"cap_hits": 7},
@@ -109,7 +112,7 @@ def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
 )
 def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
     """A doubt is a code, a sentence and a remedy, and its value differs from its limit."""
-    (doubt,) = measurement.doubts(trusted(**changes), rounds=2)
+    (doubt,) = doubts_about(trusted(**changes), rounds=2)
     assert doubt.code
     assert doubt.sentence
     assert doubt.remedy
@@ -118,14 +121,14 @@ def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
 
 def test_few_samples_names_the_percentiles_that_are_missing() -> None:
     """Who misses the p99 in the table finds there how many requests it needs."""
-    (doubt,) = measurement.doubts(trusted(service_ms=trial_summary.latency(np.arange(100) * MS)), rounds=2)
+    (doubt,) = doubts_about(trusted(service_ms=latency_of(np.arange(100) * MS)), rounds=2)
     assert "p99 (needs 368), p99.9 (needs 3688)" in doubt.sentence
     assert "p95" not in doubt.sentence
 
 
 def test_the_errors_are_named() -> None:
     """The doubt about failed requests says how many of how many, and with which status."""
-    (doubt,) = measurement.doubts(trusted(requests=ONE_FAILED), rounds=2)
+    (doubt,) = doubts_about(trusted(requests=ONE_FAILED), rounds=2)
     assert "1 of 100" in doubt.sentence
     assert "1 UNAVAILABLE" in doubt.sentence
     assert doubt.value == pytest.approx(0.01)
@@ -134,17 +137,17 @@ def test_the_errors_are_named() -> None:
 def test_a_full_server_is_not_the_clients_fault() -> None:
     """Where all that may be in flight waited for the server, the report says that it is overloaded, and not by whom."""
     full = trusted(cap_hits=7, scheduled_rps=100.0, achieved_rps=50.0)
-    remedies = {doubt.code: f"{doubt.sentence}; {doubt.remedy}" for doubt in measurement.doubts(full, rounds=2)}
+    remedies = {doubt.code: f"{doubt.sentence}; {doubt.remedy}" for doubt in doubts_about(full, rounds=2)}
     assert "server is overloaded: 7 of 100 requests" in remedies["cap_hit"]
     assert "not the client's fault" in remedies["cap_hit"]
     assert "lower --request-rate" in remedies["under_rate"]
-    (slow,) = measurement.doubts(replace(full, cap_hits=0), rounds=2)
+    (slow,) = doubts_about(replace(full, cap_hits=0), rounds=2)
     assert "more workers" in slow.remedy
 
 
 def test_lanes_of_an_open_loop_may_rest() -> None:
     """A job that outlasts the schedule is a queue that was worked off, not workers that ended early."""
-    assert doubt_codes(trusted(job_s=20.0, load={**trusted().load, **OPEN})) == set()
+    assert doubt_codes(trusted(job_s=20.0, load=load(**OPEN))) == set()
 
 
 @pytest.mark.parametrize(
@@ -160,15 +163,15 @@ def test_workers_are_held_against_the_cores_of_their_host(nodes: list[str], expe
 @pytest.mark.parametrize(("workers", "expected"), [(2, set()), (3, {"workers_over_cores"})])
 def test_reading_takes_cores_too(workers: int, expected: set[str]) -> None:
     """Where images are streamed, a worker and the process that reads for it are two on the cores of their host."""
-    seen = trusted(workers=tuple(map(worker_facts, range(workers))), load={**trusted().load, "feed": "stream"})
+    seen = trusted(workers=tuple(map(worker_facts, range(workers))), load=load(feed="stream"))
     assert doubt_codes(seen) == expected
-    assert [doubt.value for doubt in measurement.doubts(seen, rounds=2)] == [6 for _ in expected]
+    assert [doubt.value for doubt in doubts_about(seen, rounds=2)] == [6 for _ in expected]
 
 
 def test_a_starved_trial_does_not_blame_the_server() -> None:
     """Where lanes waited for images, a cap that was hit and a rate that was missed are not put on the server."""
     starved = trusted(**fed(0.5), cap_hits=7, scheduled_rps=100.0, achieved_rps=50.0)
-    said = {doubt.code: f"{doubt.sentence}; {doubt.remedy}" for doubt in measurement.doubts(starved, rounds=2)}
+    said = {doubt.code: f"{doubt.sentence}; {doubt.remedy}" for doubt in doubts_about(starved, rounds=2)}
     assert set(said) == {"feed_starved", "cap_hit", "under_rate"}
     assert "50% of their time" in said["feed_starved"]
     assert "overloaded" not in said["cap_hit"]
@@ -177,7 +180,7 @@ def test_a_starved_trial_does_not_blame_the_server() -> None:
 
 def test_a_trial_that_sent_nothing_has_its_reason_and_no_doubts() -> None:
     """There is no number to doubt where nothing was sent."""
-    assert doubt_codes(trial(samples.SCHEMA.empty_table(), workers=[], status="skipped"), rounds=1) == set()
+    assert doubt_codes(trial(samples.SCHEMA.empty_table(), workers=(), status="skipped"), rounds=1) == set()
 
 
 def test_lanes_that_never_met_are_doubted() -> None:
@@ -190,15 +193,15 @@ def test_lanes_that_never_met_are_doubted() -> None:
 def test_rounds_are_counted_per_cell() -> None:
     """A cell that was measured twice is not doubted for one round because another was measured once."""
     trials = [trusted(cell="a", round=1), trusted(cell="b", round=1), trusted(cell="a", round=2)]
-    found = measurement.with_doubts(trials)
+    found = with_doubts(trials)
     assert [{doubt.code for doubt in each.doubts} for each in found] == [set(), {"one_round"}, set()]
 
 
 @pytest.mark.parametrize(("transport", "is_advised"), [("grpc", True), ("shared memory", False)])
 def test_who_is_near_the_ceiling_is_told_how_to_raise_it(transport: str, is_advised: bool) -> None:
     """The remedy for a client that is the limit is more of it, and shared memory where there is none yet."""
-    load = {**trusted().load, "transport": transport}
-    (doubt,) = measurement.doubts(trusted(load=load, **ceiling(1.25)), rounds=2)
+    asked = load(transport=transport)
+    (doubt,) = doubts_about(trusted(load=asked, **ceiling(1.25)), rounds=2)
     assert "80% of the 100 images/s" in doubt.sentence
     assert "more workers or hosts" in doubt.remedy
     assert ("--shared-memory system" in doubt.remedy) is is_advised

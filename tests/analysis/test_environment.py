@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from helpers import MS, lanes, telemetry, trial, trusted
 
-from raybench.analysis.doubts import environment
-from raybench.analysis.host_conditions import Conditions, Problem
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.doubts import doubts_about
+from raybench.analysis.host_conditions import HostConditions, TelemetryProblem
 from raybench.analysis.trial_summary import Throughput, TrialSummary
+from raybench.results.records import ProblemRecord, TelemetryRecord
 
-FACTS = {"node": "host-1", "gpu_source": "nvidia-smi", "problems": []}
-CALM = Conditions(
+SEEN = TelemetryRecord(node="host-1", gpu_source="nvidia-smi")
+CALM = HostConditions(
     node="host-1",
     gpu_source="nvidia-smi",
     gpu_utilization_pct=90.0,
@@ -25,8 +27,13 @@ SPAN = lanes([(-1, 0), (0, 10_000), (10_000, 20_000)])  # the window: 0 to 20 s
 
 def under(**changes: Any) -> TrialSummary:
     """A trial under calm conditions but for these."""
-    ceiling = Throughput(requests_per_s=9, images_per_s=9)
+    ceiling = Throughput(requests_per_s=9, inferences_per_s=9)
     return trusted(telemetry=replace(CALM, **changes), headroom=3.0, ceiling=ceiling)
+
+
+def found_in(seen: TrialSummary) -> tuple[Doubt, ...]:
+    """The doubts about one of two rounds."""
+    return doubts_about(seen, rounds=2)
 
 
 def gpu(at_ms: float, *, pct: float | None = 80.0, mhz: float = 1980.0, uuid: str = "a") -> dict[str, Any]:
@@ -38,15 +45,15 @@ def on_gpu(pid: str, owner: str, phase: str = "load") -> dict[str, Any]:
     return {"kind": "gpu_process", "id": pid, "phase": phase, "owner": owner, "name": f"program-{pid}"}
 
 
-def seen(*rows: dict[str, Any], **facts: Any) -> Conditions:
-    found = trial(SPAN, telemetry(*rows), telemetry={**FACTS, **facts}).telemetry
+def seen(*rows: dict[str, Any], **facts: Any) -> HostConditions:
+    found = trial(SPAN, telemetry(*rows), telemetry=replace(SEEN, **facts)).telemetry
     assert found
     return found
 
 
 def test_calm_conditions_are_not_doubted() -> None:
     """A server that was seen from begin to end, alone on a busy GPU, raises no doubt."""
-    assert environment.doubts(under()) == ()
+    assert found_in(under()) == ()
 
 
 @pytest.mark.parametrize(
@@ -57,12 +64,12 @@ def test_calm_conditions_are_not_doubted() -> None:
         ({"swapped_mib": 64.0}, "swapping", "swapped 64 MiB"),
         ({"gpu_shared_with": ("python (pid 7)",)}, "gpu_shared", "shared with python (pid 7)"),
         (
-            {"problems": (Problem(at_s=3.21, source="nvidia-smi", text="it ended with exit code 9"),)},
+            {"problems": (TelemetryProblem(at_s=3.21, source="nvidia-smi", text="it ended with exit code 9"),)},
             "telemetry_incomplete",
             "nvidia-smi 3.2 s after the first request: it ended with exit code 9",
         ),
         (
-            {"problems": (Problem(at_s=-3.0, source="nvidia-smi", text="the NVIDIA driver does not answer"),)},
+            {"problems": (TelemetryProblem(at_s=-3.0, source="nvidia-smi", text="the NVIDIA driver does not answer"),)},
             "telemetry_incomplete",
             "before the first request",
         ),
@@ -70,7 +77,7 @@ def test_calm_conditions_are_not_doubted() -> None:
 )
 def test_what_disturbs_is_doubted(changes: dict[str, Any], code: str, words: str) -> None:
     """Each disturbance is a doubt of its own, with what was found and what to do."""
-    (doubt,) = environment.doubts(under(**changes))
+    (doubt,) = found_in(under(**changes))
     assert doubt.code == code
     assert words in doubt.sentence
     assert doubt.remedy
@@ -83,25 +90,30 @@ def test_what_disturbs_is_doubted(changes: dict[str, Any], code: str, words: str
         {"gpu_utilization_pct": 51.0},
         {"swapped_mib": 0.5},
         {"gpu_utilization_pct": None, "sm_clock_drop": None, "gpu_shared_with": None, "swapped_mib": None},
-        {"problems": (Problem(at_s=-9.0, source="nvidia-smi", text="there is no GPU (No devices were found)"),)},
+        {
+            "problems": (
+                TelemetryProblem(at_s=-9.0, source="nvidia-smi", text="there is no GPU (No devices were found)"),
+            )
+        },
     ],
 )
 def test_what_is_small_or_unknown_is_not_doubted(changes: dict[str, Any]) -> None:
     """Below its limit nothing is doubted, nor is what is not known; a host may have an nvidia-smi without a GPU."""
-    assert environment.doubts(under(**changes)) == ()
+    assert found_in(under(**changes)) == ()
 
 
 def test_an_idle_gpu_is_the_clients_where_it_has_no_headroom() -> None:
     """A GPU that waits for a client that cannot send more says nothing of the server."""
-    assert environment.doubts(replace(under(gpu_utilization_pct=22.0), headroom=1.2)) == ()
-    assert environment.doubts(replace(under(gpu_utilization_pct=22.0), headroom=None)) == ()
+    full = found_in(replace(under(gpu_utilization_pct=22.0), headroom=1.2))
+    assert [doubt.code for doubt in full] == ["near_ceiling"]
+    assert found_in(replace(under(gpu_utilization_pct=22.0), headroom=None)) == ()
 
 
 def test_a_trial_that_sent_nothing_has_no_doubts() -> None:
     """Where no request was sent there is no number to doubt; nor are there doubts without telemetry."""
     requests = replace(trusted().requests, attempted=0, succeeded=0)
-    assert environment.doubts(replace(under(swapped_mib=64.0), requests=requests)) == ()
-    assert environment.doubts(trusted(telemetry=None)) == ()
+    assert found_in(replace(under(swapped_mib=64.0), requests=requests)) == ()
+    assert found_in(trusted(telemetry=None)) == ()
 
 
 def test_utilization_is_of_the_window_and_the_busiest_gpu() -> None:
@@ -147,5 +159,5 @@ def test_swapping_is_what_was_swapped_under_load() -> None:
 
 def test_a_problem_has_the_runs_clock() -> None:
     """When a source ended is told in seconds from the first request."""
-    problems = [{"time_ns": 2_499 * MS, "source": "nvidia-smi", "text": "it ended"}]
-    assert seen(problems=problems).problems == (Problem(at_s=2.5, source="nvidia-smi", text="it ended"),)
+    problems = (ProblemRecord(time_ns=2_499 * MS, source="nvidia-smi", text="it ended"),)
+    assert seen(problems=problems).problems == (TelemetryProblem(at_s=2.5, source="nvidia-smi", text="it ended"),)

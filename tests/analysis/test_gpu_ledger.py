@@ -11,9 +11,9 @@ from raybench.telemetry.triton_statistics import gpu_rows
 STATED_MIB = 2048
 
 
-def idle(mib: int) -> costs.Held:
+def idle(mib: int) -> costs.MemoryMoment:
     """What the server held once it was loaded and nothing had been sent."""
-    return costs.memory(pq.read_table(DATA / f"gpu-{mib}-mib.parquet"), beside_mib=0.0).ledger.idle
+    return costs.memory(pq.read_table(DATA / f"gpu-{mib}-mib.parquet"), beside_mib=0.0).idle
 
 
 def test_a_known_allocation_is_found() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from raybench.analysis.search import strategy
-from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, Point
+from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, SearchPoint, SearchResult
 from raybench.config import Benchmark, ConfigError
 from raybench.config.search_goal import LATENCY, OOM, Goal
 
@@ -13,14 +13,14 @@ UP_TO_8 = Goal(kind=OOM, variable="workers", steps=(1, 2, 4, 8))
 P90 = Goal(kind=LATENCY, variable="request_rate", steps=(10, 20, 40, 80), percentile="p90", limit_ms=50.0)
 
 
-def tried(value: float, verdict: str, round: int = 1) -> Point:
-    counts = {"requests": 1, "failed": 0, "latency_ms": None, "images_per_s": None, "goodput_rps": None}
-    return Point(trial=f"r{round}-{value}", value=value, round=round, verdict=verdict, reason=None, **counts)
+def tried(value: float, verdict: str, round: int = 1) -> SearchPoint:
+    counts = {"requests": 1, "failed": 0, "latency_ms": None, "inferences_per_s": None, "goodput_rps": None}
+    return SearchPoint(trial=f"r{round}-{value}", value=value, round=round, verdict=verdict, reason=None, **counts)
 
 
-def climbed(goal: Goal, holds: Callable[[float, int], bool]) -> list[Point]:
+def climbed(goal: Goal, holds: Callable[[float, int], bool]) -> list[SearchPoint]:
     """All points of a search of a server that holds what `holds(value, round)` says."""
-    points: list[Point] = []
+    points: list[SearchPoint] = []
     while (value := strategy.next_value(goal, points)) is not None:
         round = 1 + sum(point.value == value for point in points)
         points.append(tried(value, HELD if holds(value, round) else BROKE, round))
@@ -28,7 +28,11 @@ def climbed(goal: Goal, holds: Callable[[float, int], bool]) -> list[Point]:
     return points
 
 
-def values(points: list[Point]) -> list[float]:
+def came_to(points: list[SearchPoint]) -> SearchResult:
+    return strategy.search_result(UP_TO_8, "fake", "m", points, unit="images")
+
+
+def values(points: list[SearchPoint]) -> list[float]:
     return [point.value for point in points]
 
 
@@ -99,14 +103,14 @@ def test_what_says_nothing_ends_the_search() -> None:
     """A point that could not be judged is no boundary: the search ends, and says that it has no answer."""
     points = [tried(1, HELD), tried(2, UNKNOWN)]
     assert strategy.next_value(UP_TO_8, points) is None
-    found = strategy.found(UP_TO_8, "fake", "m", points)
+    found = came_to(points)
     assert (found.is_over, found.feasible_max, found.first_breach) == (False, 1, None)
 
 
 def test_a_search_that_was_cut_short_is_not_over() -> None:
     """Points that leave something to try have not come to an answer."""
-    assert not strategy.found(UP_TO_8, "fake", "m", [tried(1, HELD)]).is_over
-    assert strategy.found(UP_TO_8, "fake", "m", climbed(UP_TO_8, lambda *_: True)).is_over
+    assert not came_to([tried(1, HELD)]).is_over
+    assert came_to(climbed(UP_TO_8, lambda *_: True)).is_over
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from helpers import MS, OPEN, lanes, observed, record, sample, trial
+from helpers import MS, OPEN, lanes, observed, sample, trial
+from record_builders import load
 
 from raybench.analysis.search import evaluation
-from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, Point
+from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, SearchPoint
 from raybench.config.search_goal import LATENCY, OOM, Goal
 from raybench.results import samples
 
@@ -16,8 +17,8 @@ P90 = Goal(kind=LATENCY, variable="request_rate", steps=(10, 20, 40, 80), percen
 REFUSED = {"status": "RESOURCE_EXHAUSTED", "error": "OOM when allocating tensor"}
 
 
-def judged(goal: Goal, rows: pa.Table | None = None, **changes: Any) -> Point:
-    changes.setdefault("load", record()["load"] | {"offered_rps": 10.0})
+def judged(goal: Goal, rows: pa.Table | None = None, **changes: Any) -> SearchPoint:
+    changes.setdefault("load", load(offered_rps=10.0))
     seen = observed(rows, **changes)
     return evaluation.point(goal, trial(rows, **changes), seen.record, seen.samples)
 
@@ -59,7 +60,7 @@ def test_memory_is_known_by_its_words(error: str) -> None:
 )
 def test_what_a_failed_trial_says(changes: dict[str, Any], verdict: str, reason: str) -> None:
     """Memory and a server that ended are what a search looks for; any other failure is no boundary."""
-    point = judged(UP_TO_8, samples.merge([]), workers=[], **changes)
+    point = judged(UP_TO_8, samples.merge([]), workers=(), **changes)
     assert (point.verdict, point.reason) == (verdict, reason)
 
 
@@ -86,13 +87,13 @@ def test_a_failed_request_is_slower_than_any() -> None:
 def test_an_open_loop_is_judged_by_response() -> None:
     """What waited for a lane waited: response counts, not service."""
     late = samples.table([sample(i * 10 + 60, i * 10 + 61, seq=i, due_ms=i * 10) for i in range(40)])
-    assert judged(P90, late, load=record()["load"] | OPEN).verdict == BROKE
+    assert judged(P90, late, load=load(**OPEN)).verdict == BROKE
     assert judged(P90, lanes([(i * 10 + 60, i * 10 + 61) for i in range(40)])).verdict == HELD
 
 
 def test_a_load_that_did_not_arrive_holds_nothing() -> None:
     """Where lanes waited for images the server had less than was asked for: neither good nor bad latency counts."""
-    starved = {**record()["load"], "feed": "stream"}
+    starved = load(feed="stream")
     for took_ms, verdict in ((10, HELD), (60, BROKE)):
         spans = [(i * 100, i * 100 + took_ms) for i in range(40)]
         assert judged(P90, lanes(spans), load=starved).verdict == verdict
@@ -111,5 +112,5 @@ def test_too_few_requests_hold_nothing() -> None:
 def test_a_breach_is_known_before_the_end(slow: int, of: int, hopeless: bool) -> None:
     """A trial may end when more requests are slow than chance would have with a percentile within the limit."""
     rows = lanes([(i * 100, i * 100 + (60 if i < slow else 10)) for i in range(of)])
-    assert evaluation.is_hopeless(P90, [rows]) is hopeless
-    assert not evaluation.is_hopeless(UP_TO_8, [rows])
+    assert evaluation.is_futile(P90, [rows]) is hopeless
+    assert not evaluation.is_futile(UP_TO_8, [rows])

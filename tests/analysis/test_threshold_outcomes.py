@@ -7,26 +7,26 @@ import pytest
 from helpers import lanes, observed, sample, summary
 
 from raybench import config
-from raybench.analysis import trial_summary
+from raybench.analysis.latency import Latency
 from raybench.config.threshold import LATENCIES
 from raybench.report.text import markdown
 from raybench.results import samples
-from raybench.results.results_folder import Observed
+from raybench.results.results_folder import ObservedTrial
 
 STEADY = [(i * 10, i * 10 + 10) for i in range(400)]
 
 
-def is_met(*texts: str, trials: tuple[Observed, ...] | None = None) -> list[bool | None]:
+def is_met(*texts: str, trials: tuple[ObservedTrial, ...] | None = None) -> list[bool | None]:
     return [each.is_met for each in summary(*(trials or [observed(lanes(STEADY))]), threshold=texts).thresholds]
 
 
-def skipped(**changes: Any) -> Observed:
-    return observed(samples.merge([]), status="skipped", reason="none here", workers=[], **changes)
+def skipped(**changes: Any) -> ObservedTrial:
+    return observed(samples.merge([]), status="skipped", reason="none here", workers=(), **changes)
 
 
 def test_every_latency_of_a_summary_can_have_a_threshold() -> None:
     """Whatever latency stands in summary.json may be a threshold, by the same name."""
-    assert set(LATENCIES) == {field.name for field in fields(trial_summary.Latency)} - {"n", "bounds"}
+    assert set(LATENCIES) == {field.name for field in fields(Latency)} - {"n", "bounds"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_failed_requests_count_over_all_rounds() -> None:
 
 def test_every_row_is_judged_but_what_was_skipped() -> None:
     """Each threshold is held against each row; a server that cannot be had here neither meets nor misses it."""
-    failed = observed(samples.merge([]), label="fake", status="failed", reason="it ended", workers=[])
+    failed = observed(samples.merge([]), label="fake", status="failed", reason="it ended", workers=())
     shown = summary(observed(lanes(STEADY), label="local"), skipped(), failed, threshold=("p50<1s",))
     assert {each.label: each.is_met for each in shown.thresholds} == {"local": True, "triton x1": None, "fake": False}
     text = markdown(shown)

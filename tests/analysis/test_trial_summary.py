@@ -1,74 +1,21 @@
-"""Observed trials -> numbers that can be defended."""
+"""ObservedTrial trials -> numbers that can be defended."""
 
-import math
-from fractions import Fraction
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import MS, OPEN, lanes, observed, record, sample, telemetry, trial, worker_facts
+from helpers import MS, OPEN, lanes, sample, telemetry, trial
+from record_builders import load, record, worker_facts
 
 from raybench.analysis import trial_summary
+from raybench.analysis.throughput import Requests, Throughput
 from raybench.results import samples
-
-PERCENTILES = {"p50": Fraction(1, 2), "p90": Fraction(9, 10), "p95": Fraction(19, 20), "p99": Fraction(99, 100)}
-
-
-def shuffled_ms(n: int) -> np.ndarray:
-    """1..n ms in disorder: the value of rank k is k ms."""
-    return np.random.default_rng(0).permutation(np.arange(1, n + 1)) * MS
-
-
-@pytest.mark.parametrize("n", [368, 400, 999, 1000, 1001, 5000])
-def test_percentiles_are_nearest_ranks(n: int) -> None:
-    """A percentile is an observed value: the smallest that at least its share of requests does not exceed."""
-    found = trial_summary.latency(shuffled_ms(n))
-    assert [getattr(found, name) for name in PERCENTILES] == [math.ceil(p * n) for p in PERCENTILES.values()]
-
-
-def test_mean_and_maximum_are_of_all_values() -> None:
-    """The mean is the sum over the number, and the maximum is the longest request."""
-    found = trial_summary.latency(np.array([4, 1, 10]) * MS)
-    assert (found.n, found.mean, found.max) == (3, 5.0, 10.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "n", "low", "high"),
-    [
-        ("p99", 500, 490, 500),
-        ("p99", 1000, 983, 997),
-        ("p99", 5000, 4936, 4964),
-        ("p99", 10000, 9880, 9920),
-        ("p50", 6, 1, 6),
-        ("p50", 10, 2, 9),
-        ("p50", 20, 6, 15),
-        ("p50", 100, 40, 61),
-    ],
-)
-def test_bounds_are_the_binomial_ranks(name: str, n: int, low: int, high: int) -> None:
-    """A percentile's 95 % bounds are the order statistics that the binomial distribution gives (known tables)."""
-    assert trial_summary.latency(shuffled_ms(n)).bounds[name] == (low, high)
-
-
-@pytest.mark.parametrize(("name", "needs"), [("p50", 6), ("p90", 36), ("p95", 72), ("p99", 368), ("p99_9", 3688)])
-def test_a_percentile_needs_its_sample(name: str, needs: int) -> None:
-    """A percentile that the number of requests cannot support is null, without bounds; from then on it is given."""
-    short, enough = trial_summary.latency(shuffled_ms(needs - 1)), trial_summary.latency(shuffled_ms(needs))
-    assert getattr(short, name) is None
-    assert name not in short.bounds
-    assert getattr(enough, name) is not None
-    assert trial_summary.samples_needed(trial_summary.PERCENTILES[name]) == needs
-
-
-@pytest.mark.parametrize("values", [None, np.array([], np.int64)])
-def test_no_values_have_no_latency(values: np.ndarray | None) -> None:
-    """Without requests latency is unknown, not zero."""
-    assert trial_summary.latency(values) is None
 
 
 def two_lanes() -> pa.Table:
     """Window 14..26 ms; inside lie 0.6 + 0.6 requests of lane 0 and 1 of lane 1."""
-    return lanes([(0, 10), (10, 20), (20, 30)], [(2, 14), (14, 26)], images=5)
+    return lanes([(0, 10), (10, 20), (20, 30)], [(2, 14), (14, 26)], items=5)
 
 
 def test_throughput_is_of_the_window() -> None:
@@ -77,7 +24,7 @@ def test_throughput_is_of_the_window() -> None:
     assert found.window_s == pytest.approx(0.012)
     assert found.job_s == pytest.approx(0.030)
     assert found.throughput.requests_per_s == pytest.approx(2.2 / 0.012)
-    assert found.throughput.images_per_s == pytest.approx(5 * 2.2 / 0.012)
+    assert found.throughput.inferences_per_s == pytest.approx(5 * 2.2 / 0.012)
     assert found.achieved_rps == pytest.approx(2.2 / 0.012)
 
 
@@ -91,7 +38,7 @@ def test_failures_count_as_attempts_and_not_as_throughput() -> None:
     """A failed request is counted with its status, and gives neither throughput nor latency."""
     statuses = ["OK", "UNAVAILABLE", "OK", "DEADLINE_EXCEEDED", "UNAVAILABLE"]
     found = trial(samples.table([sample(i * 10, i * 10 + 10, seq=i, status=s) for i, s in enumerate(statuses)]))
-    assert found.requests == trial_summary.Requests(
+    assert found.requests == Requests(
         attempted=5, succeeded=2, failed=3, errors={"UNAVAILABLE": 2, "DEADLINE_EXCEEDED": 1}
     )
     assert found.requests.error_rate == pytest.approx(0.6)
@@ -122,14 +69,13 @@ def test_what_a_closed_loop_trial_does_not_know_is_null(name: str) -> None:
 @pytest.mark.parametrize("name", ["job_s", "window_s", "throughput", "achieved_rps", "service_ms", "payload"])
 def test_a_trial_without_requests_has_no_numbers(name: str) -> None:
     """A trial in which nothing was sent has nulls, never zeros that look measured."""
-    assert getattr(trial(samples.SCHEMA.empty_table(), workers=[]), name) is None
+    assert getattr(trial(samples.SCHEMA.empty_table(), workers=()), name) is None
 
 
 def test_a_trial_without_workers_is_a_row_too() -> None:
     """A trial that never got its workers keeps its status, reason and a count of nothing."""
-    record = {k: v for k, v in observed().record.items() if k not in ("workers", "server_version", "server_statistics")}
-    record |= {"status": "skipped", "reason": "no Triton here"}
-    found = trial_summary.summarize_trial(record, samples.SCHEMA.empty_table(), telemetry())
+    seen = record(workers=(), status="skipped", reason="no Triton here", telemetry=None, placement=None)
+    found = trial_summary.summarize_trial(seen, samples.SCHEMA.empty_table(), telemetry())
     assert (found.status, found.reason, found.workers) == ("skipped", "no Triton here", ())
     assert found.requests.attempted == 0
 
@@ -137,36 +83,36 @@ def test_a_trial_without_workers_is_a_row_too() -> None:
 def test_all_failed_is_a_throughput_of_zero() -> None:
     """Where every request of a window failed, throughput is known and 0; there is no latency of it."""
     found = trial(lanes([(0, 10), (10, 20)], status="UNAVAILABLE", error="x"))
-    assert found.throughput == trial_summary.Throughput(requests_per_s=0.0, images_per_s=0.0)
+    assert found.throughput == Throughput(requests_per_s=0.0, inferences_per_s=0.0)
     assert found.service_ms is None
     assert found.requests.failed == 2
 
 
 def test_distinct_counts_only_what_was_sent() -> None:
     """`distinct` counts the images that left in measured requests, by hash over all workers, not those prepared."""
-    workers = [worker_facts(0, hashes=("a", "b", "c", "d", "e", "f")), worker_facts(1, hashes=("a", "x", "y", "z"))]
+    workers = [worker_facts(0), worker_facts(1)]
     rows = [
-        sample(0, 1, images=2),
-        sample(1, 2, images=2, payload=1),
-        sample(2, 3, images=2),
-        sample(0, 3, worker=1, images=2),
+        sample(0, 1, items=2),
+        sample(1, 2, items=2, payload=1),
+        sample(2, 3, items=2),
+        sample(0, 3, worker=1, items=2),
     ]
-    warm_up = sample(-1, 0, images=2, payload=2, phase=samples.WARMUP)
-    load = {**observed().record["load"], "batch_size": 2}
-    found = trial(samples.table([warm_up, *rows]), workers=workers, load=load).payload
-    assert found.images == 8
+    warm_up = sample(-1, 0, items=2, payload=2, phase=samples.WARMUP)
+    hashes = {0: ("a", "b", "c", "d", "e", "f"), 1: ("a", "x", "y", "z")}
+    found = trial(samples.table([warm_up, *rows]), workers=workers, load=load(batch_size=2), item_hashes=hashes).payload
+    assert found.items == 8
     assert found.distinct == len({"a", "b", "c", "d"} | {"a", "x"})
 
 
 def test_payload_hashes_stay_out_of_the_summary() -> None:
-    """The summary says how many images differ, and does not carry their hashes."""
-    assert all("payload_image_hashes" not in worker for worker in trial(two_lanes()).workers)
+    """The summary says how many items differ, and does not carry their hashes."""
+    assert "hash" not in str(asdict(trial(two_lanes())))
 
 
 def test_an_open_loop_has_response_lag_and_pacing_error() -> None:
     """In an open loop all that was due in the window is summed up, and the schedule's own rate stands beside."""
     rows = samples.table([sample(due + 2, due + 7, due_ms=due, seq=due) for due in range(0, 110, 10)])
-    found = trial(rows, load={**record()["load"], **OPEN})
+    found = trial(rows, load=load(**OPEN))
     assert (found.response_ms.n, found.response_ms.mean, found.service_ms.mean, found.lag_ms.mean) == (10, 7, 5, 2)
     assert found.pacing_error_ms.mean == 2
     assert (found.scheduled_rps, found.achieved_rps, found.cap_hits) == (pytest.approx(100), pytest.approx(100), 0)
@@ -175,7 +121,7 @@ def test_an_open_loop_has_response_lag_and_pacing_error() -> None:
 def test_a_wait_for_images_is_no_service() -> None:
     """Of a stream what lanes waited is summed up apart, with its share of their time; of a preload it is unknown."""
     rows = samples.table([sample(s, s + 6, seq=s, woke_ns=(s - 2) * MS) for s in (2, 10, 18)])
-    found = trial(rows, load={**record()["load"], "feed": "stream"})
+    found = trial(rows, load=load(feed="stream"))
     assert (found.service_ms.mean, found.feed_wait_ms.mean, found.feed_wait_share) == (6, 2, 0.25)
     assert (trial(rows).feed_wait_ms, trial(rows).feed_wait_share) == (None, None)
 
@@ -183,7 +129,7 @@ def test_a_wait_for_images_is_no_service() -> None:
 def test_images_that_come_and_go_leave_memory_unknown() -> None:
     """TensorFlow in a worker that streams cannot be told from its images: null, where a server of its own has all."""
     memory = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0})
-    fed = [worker_facts() | {"payload_held_mib": None}]
+    fed = [worker_facts(payload_held_mib=None)]
     assert trial(None, memory, label="local", workers=fed).memory.peak_mib is None
     assert trial(None, memory, label="triton x1", workers=fed).memory.peak_mib == 512.0
 
@@ -200,7 +146,7 @@ def test_a_trial_that_did_not_settle_is_unstable() -> None:
     found = trial(lanes(list(zip([0, *ends[:-1]], ends, strict=True))))
     assert found.status == "unstable"
     assert "in its thirds" in found.reason
-    assert found.throughput.images_per_s > 0
+    assert found.throughput.inferences_per_s > 0
     assert trial(lanes([(i * 40, i * 40 + 40) for i in range(500)])).status == "ok"
 
 
@@ -214,16 +160,14 @@ def test_an_unstable_trial_that_failed_keeps_its_own_reason() -> None:
 def calibrated(each_ms: float, status: str = "OK") -> pa.Table:
     """Two lanes of 10 requests of 10 ms with 8 images, after which both sent 40 to a model that does nothing."""
     empty = [(200 + i * each_ms, 200 + (i + 1) * each_ms) for i in range(40)]
-    rows = lanes(*[[(i * 10, i * 10 + 10) for i in range(10)]] * 2, images=8)
-    return samples.merge([rows, lanes(empty, empty, images=8, phase=samples.CEILING, status=status)])
+    rows = lanes(*[[(i * 10, i * 10 + 10) for i in range(10)]] * 2, items=8)
+    return samples.merge([rows, lanes(empty, empty, items=8, phase=samples.CEILING, status=status)])
 
 
 def test_the_ceiling_is_what_a_model_that_does_nothing_allows() -> None:
     """Throughput of the calibration is the ceiling, over that of the trial the headroom; no other number has it."""
     found, plain = trial(calibrated(2.0), load=TWO_LANES), trial(samples.measured(calibrated(2.0)), load=TWO_LANES)
-    assert found.ceiling == trial_summary.Throughput(
-        requests_per_s=pytest.approx(1000), images_per_s=pytest.approx(8000)
-    )
+    assert found.ceiling == Throughput(requests_per_s=pytest.approx(1000), inferences_per_s=pytest.approx(8000))
     assert found.headroom == pytest.approx(5)
     assert (plain.ceiling, plain.headroom) == (None, None)
     assert (found.throughput, found.service_ms, found.requests) == (plain.throughput, plain.service_ms, plain.requests)
@@ -235,4 +179,4 @@ def test_a_ceiling_without_an_answer_is_none() -> None:
     assert trial(calibrated(2.0, status="INTERNAL"), load=TWO_LANES).ceiling is None
 
 
-TWO_LANES = {**record()["load"], "in_flight": 2, "concurrency": 2, "batch_size": 8}
+TWO_LANES = load(in_flight=2, concurrency=2, batch_size=8)

@@ -1,5 +1,6 @@
 """Whether answers agree with TensorFlow's, and whether that could be told."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from real_parts import crops
 
 from raybench.analysis.verification import compare
-from raybench.models.reference import Reference, ReferenceError
+from raybench.models.reference import Outputs, Reference, ReferenceError
+from raybench.results.records import ModelVerification, OutputDifference
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(0, 3, (6, 10)).astype(np.float32)
@@ -21,12 +23,16 @@ def changed(values: np.ndarray) -> list[dict[str, np.ndarray]]:
     return [{**RIGHT[0], "scores": values[:4]}, {**RIGHT[1], "scores": values[4:]}]
 
 
+def compared(replies: Sequence[Outputs], references: Sequence[Outputs], tolerance: float) -> ModelVerification:
+    return compare("m", replies, references, tolerance)
+
+
 def test_the_same_answers_agree() -> None:
     """Answers that are TensorFlow's own agree, and are seen to tell images apart."""
-    found = compare(RIGHT, RIGHT, 1e-4)
+    found = compared(RIGHT, RIGHT, 1e-4)
     assert (found.agrees, found.has_power, found.top1, found.nearest) == (True, True, 1, 1)
-    assert found.differences == {"scores": 0}
-    assert (found.replies, found.images) == (2, 6)
+    assert found.outputs == (OutputDifference(name="scores", difference=0),)
+    assert (found.replies, found.items) == (2, 6)
 
 
 @pytest.mark.parametrize(("times", "agrees"), [(0.5, True), (2, False)])
@@ -34,7 +40,7 @@ def test_the_tolerance_is_the_limit(times: float, agrees: bool) -> None:
     """The largest difference of any value, over the largest value there is, decides."""
     values = SCORES.copy()
     values[2, 3] += times * 1e-3 * np.abs(SCORES).max()
-    found = compare(changed(values), RIGHT, 1e-3)
+    found = compared(changed(values), RIGHT, 1e-3)
     assert found.difference == pytest.approx(times * 1e-3, rel=1e-3)
     assert found.agrees is agrees
 
@@ -42,7 +48,7 @@ def test_the_tolerance_is_the_limit(times: float, agrees: bool) -> None:
 def test_swapped_answers_are_found_whatever_the_tolerance() -> None:
     """Two images that got each other's answers are found by the nearest reference, however large the tolerance."""
     values = SCORES[[1, 0, 2, 3, 4, 5]]
-    found = compare(changed(values), RIGHT, 1e9)
+    found = compared(changed(values), RIGHT, 1e9)
     assert found.nearest == pytest.approx(4 / 6)
     assert not found.agrees
     assert not found.has_power
@@ -53,13 +59,13 @@ def test_answers_that_are_no_numbers_disagree() -> None:
     for wrong in (np.nan, np.inf):
         values = SCORES.copy()
         values[0, 0] = wrong
-        assert not compare(changed(values), RIGHT, 1e9).agrees
+        assert not compared(changed(values), RIGHT, 1e9).agrees
 
 
 def test_answers_that_are_alike_have_no_power() -> None:
     """Where references of different images differ by less than five tolerances, a comparison could not have failed."""
     alike = np.tile(SCORES[:1], (6, 1)) + np.arange(6, dtype=np.float32)[:, None] * 1e-3
-    found = compare(changed(alike), changed(alike), 1e-3)
+    found = compared(changed(alike), changed(alike), 1e-3)
     assert found.agrees
     assert not found.has_power
 
@@ -68,7 +74,7 @@ def test_answers_that_are_alike_have_no_power() -> None:
 def test_answers_of_another_shape_are_an_error(reply: dict[str, np.ndarray]) -> None:
     """A missing output, or one for fewer images, is told by its name."""
     with pytest.raises(ValueError, match="scores"):
-        compare([reply, RIGHT[1]], RIGHT, 1e-4)
+        compared([reply, RIGHT[1]], RIGHT, 1e-4)
 
 
 def test_the_reference_is_tensorflows(models: Path) -> None:
@@ -76,7 +82,7 @@ def test_the_reference_is_tensorflows(models: Path) -> None:
     reference, images = Reference(models), crops(5)
     first = reference.answers("mobilenet-no-opt", "predict_images", [images[:2], images[2:]])
     assert [answer["scores"].shape for answer in first] == [(2, 1000), (3, 1000)]
-    assert compare(first, first, 1e-4).has_power
+    assert compared(first, first, 1e-4).has_power
     again = Reference(models / "gone")
     again._known = reference._known
     assert again.answers("mobilenet-no-opt", "predict_images", [images[2:]])[0]["scores"] is first[1]["scores"]

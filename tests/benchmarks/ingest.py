@@ -29,6 +29,7 @@ import psutil
 import pyarrow as pa
 import ray
 
+from raybench.analysis.window import gate_skew_ms
 from raybench.driver.gather import Gathered, Patience, gather
 from raybench.driver.start_barrier import measure_clock, start_times
 from raybench.results import samples
@@ -70,7 +71,7 @@ def chunk(worker: int, first_ns: int, rows: int) -> pa.Table:
                 woke_ns=first_ns + i * 1000,
                 sent_ns=first_ns + i * 1000,
                 done_ns=first_ns + i * 1000 + 900,
-                images=8,
+                items=8,
                 sent_bytes=1_204_224,
                 received_bytes=8,
                 status=samples.OK,
@@ -108,7 +109,7 @@ def measured(workers: int, rate: int, seconds: float) -> str:
     grown_mib, held_mib = (driver.memory_info().rss - rss_before) / 2**20, rows_in.nbytes / 2**20
     for each in processes:
         ray.kill(each)
-    spare_s, skew_ms = times[0] - called_s, samples.gate_skew_ms(rows_in) or 0.0
+    spare_s, skew_ms = times[0] - called_s, gate_skew_ms(rows_in) or 0.0
     return (
         f"| {workers} | {len(rows_in) / seconds:.0f} | {clocks_s:.1f} | {spare_s:.1f} | {skew_ms:.0f} | {behind_s:.1f} "
         f"| {cpu_s / seconds:.2f} | {cpu_s / len(chunks) * 1e3:.2f} | {grown_mib:.0f} of {held_mib:.0f} "

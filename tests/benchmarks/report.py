@@ -25,12 +25,13 @@ import pyarrow as pa
 from raybench.results import results_folder, samples
 
 sys.path.append(str(Path(__file__).parents[1] / "support"))
-from helpers import OPEN, observed, record, results, worker_facts
+from helpers import OPEN, observed, results
+from record_builders import load, worker_facts
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 WORKERS, LANES, RATE_RPS = 4, 16, 10_000.0
 MEAN_SERVICE_MS = 3.0
-LOAD = {**record()["load"], **OPEN, "workers": WORKERS, "in_flight": WORKERS * LANES, "offered_rps": RATE_RPS}
+LOAD = load(**{**OPEN, "workers": WORKERS, "in_flight": WORKERS * LANES, "offered_rps": RATE_RPS})
 CHUNK_NS = 500_000_000
 
 
@@ -61,7 +62,7 @@ def open_loop(count: int, seed: int) -> pa.Table:
         "woke_ns": woke_ns,
         "sent_ns": woke_ns,
         "done_ns": woke_ns + service_ns,
-        "images": np.ones(count, np.int32),
+        "items": np.ones(count, np.int32),
         "sent_bytes": np.full(count, 150_000),
         "received_bytes": np.full(count, 4_000),
         "status": label(samples.OK, count),
@@ -86,7 +87,7 @@ def label(text: str, count: int) -> pa.DictionaryArray:
 
 
 def folder(out: Path, count: int, trials: int) -> Path:
-    workers = [{**worker_facts(number), "clock_offset_ns": 1000 * number} for number in range(WORKERS)]
+    workers = [worker_facts(number, clock_offset_ns=1000 * number) for number in range(WORKERS)]
     made = results(out)
     for number in range(1, trials + 1):
         results_folder.save(

@@ -12,7 +12,8 @@ from helpers import observed, results, sample, summary
 from raybench.cli import main
 from raybench.cli.run_command import exit_code
 from raybench.config import Benchmark
-from raybench.results import results_folder, samples
+from raybench.results import ResultsError, samples
+from raybench.results.results_folder import ObservedTrial
 
 HALF = samples.table([sample(0, 9), sample(9, 18, seq=1, status="INTERNAL", error="x")])
 OK = observed()
@@ -38,9 +39,7 @@ def typed(*words: object) -> Result:
     return CliRunner().invoke(main, [*map(str, words)], prog_name="raybench")
 
 
-def runs(
-    monkeypatch: pytest.MonkeyPatch, out: Path, *trials: results_folder.Observed, end: type[BaseException] | None
-) -> None:
+def runs(monkeypatch: pytest.MonkeyPatch, out: Path, *trials: ObservedTrial, end: type[BaseException] | None) -> None:
     """Let a run leave these trials, and end with an exception or well."""
 
     def run(_benchmark: Benchmark, _progress: object, _command: list[str], on_folder: Any, resume: None) -> None:  # noqa: ARG001
@@ -89,9 +88,7 @@ def test_version() -> None:
         ([ERRORS], {"threshold": ("p99<1s",)}, 5),
     ],
 )
-def test_the_first_exit_code_that_applies(
-    trials: list[results_folder.Observed], options: dict[str, Any], code: int
-) -> None:
+def test_the_first_exit_code_that_applies(trials: list[ObservedTrial], options: dict[str, Any], code: int) -> None:
     """1 a trial failed, 5 too many failed requests, 99 a threshold missed, 3 degraded or unstable under --strict, else
     0: in that order."""
     benchmark = Benchmark(**options)
@@ -108,12 +105,12 @@ def test_the_first_exit_code_that_applies(
         ([FAILED, ERRORS], KeyboardInterrupt, 130),
         ([], KeyboardInterrupt, 130),
         ([OK], RuntimeError, 1),
-        ([OK], results_folder.StoreError, 1),
-        ([], results_folder.StoreError, 1),
+        ([OK], ResultsError, 1),
+        ([], ResultsError, 1),
     ],
 )
 def test_how_a_run_ends(
-    trials: list[results_folder.Observed], end: type[BaseException] | None, code: int, monkeypatch: pytest.MonkeyPatch,
+    trials: list[ObservedTrial], end: type[BaseException] | None, code: int, monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """A run ends with the code of what it measured; an interrupt comes first, and what was measured is reported."""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from raybench.analysis import comparisons, trial_summary
-from raybench.report.text import _difference
+from raybench.analysis import comparisons
+from raybench.analysis.latency import CONFIDENCE, PERCENTILES, samples_needed
+from raybench.report.sentences import difference
 
 ROOT = Path(__file__).parents[2]
 METHOD = (ROOT / "docs" / "method.md").read_text()
@@ -17,17 +18,15 @@ def test_the_requests_that_percentiles_need() -> None:
     """The page's table of sample sizes is the code's rule."""
     (head,) = [row for row in ROWS if row[0] == "percentile"]
     (needs,) = [row for row in ROWS if row[0] == "requests needed"]
-    assert [name.replace(".", "_") for name in head[1:]] == list(trial_summary.PERCENTILES)
-    assert [int(need) for need in needs[1:]] == [
-        trial_summary.samples_needed(p) for p in trial_summary.PERCENTILES.values()
-    ]
+    assert [name.replace(".", "_") for name in head[1:]] == list(PERCENTILES)
+    assert [int(need) for need in needs[1:]] == [samples_needed(p) for p in PERCENTILES.values()]
 
 
 @pytest.mark.parametrize("rounds", [2, 3, 5, 8, 12])
 def test_the_differences_that_would_be_seen(rounds: int) -> None:
     """The page's table of detectable differences is the code's, in the report's own words."""
     (row,) = [row for row in ROWS if row[0] == str(rounds)]
-    seen = [_difference(comparisons.detectable_ratio(scatter, rounds)) for scatter in (0.01, 0.03, 0.1)]
+    seen = [difference(comparisons.detectable_ratio(scatter, rounds)) for scatter in (0.01, 0.03, 0.1)]
     assert row[1:] == [text.removeprefix("a difference of ") for text in seen]
 
 
@@ -36,7 +35,7 @@ def test_what_many_comparisons_would_show_by_chance() -> None:
     (count, percent) = map(
         int, re.search(r"compares (\d+) equal\s+servers.*?up to (\d+) of 100", METHOD, re.S).groups()
     )
-    assert percent == round(100 * (1 - trial_summary.CONFIDENCE**count))
+    assert percent == round(100 * (1 - CONFIDENCE**count))
 
 
 def test_the_files_that_the_page_names_are_there() -> None:

@@ -6,16 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from helpers import MS, lanes, observed, summary, telemetry
+from record_builders import statistics
 from rich.console import Console
 
+from raybench.analysis.summary import Summary
 from raybench.config import search_goal
-from raybench.report import Summary
 from raybench.report.text import markdown, print_report
-from raybench.results import results_folder
+from raybench.results.records import TelemetryRecord
+from raybench.results.results_folder import ObservedTrial
 
 DASH = "–"
-COUNTED = {"success": 40, "executions": 20, "queue_ns": 40 * MS, "compute_input_ns": 4 * MS}
-COUNTED |= {"compute_infer_ns": 320 * MS, "compute_output_ns": 0, "batches": {"2": 20}, "resets": 0}
+COUNTED = statistics(
+    success=40,
+    executions=20,
+    queue_ns=40 * MS,
+    compute_input_ns=4 * MS,
+    compute_infer_ns=320 * MS,
+    compute_output_ns=0,
+    batches={2: 20},
+)
 STEADY = [(i * 10, i * 10 + 10) for i in range(40)]
 
 
@@ -52,7 +61,7 @@ def test_memory_is_told_moment_by_moment() -> None:
 
 def test_the_time_of_a_request_is_told_stage_by_stage() -> None:
     """Service, what is left of it, and the server's own stages, beside how many requests met in a call and its CPU."""
-    text = markdown(summary(observed(lanes(STEADY, images=8), readings(), server_statistics=COUNTED)))
+    text = markdown(summary(observed(lanes(STEADY, items=8), readings(), server_statistics=COUNTED)))
     found = cells(text, "triton x1 resnet50-no-opt", "10")
     assert found == ["0.9", "1", "0.1", "8", "0", "2.00", "2.0", "160.0"]
 
@@ -80,8 +89,8 @@ def test_servers_that_tell_nothing_have_no_tables() -> None:
     assert "memory of the servers" not in markdown(summary(observed()))
 
 
-def out_of_sight(page: str | None) -> results_folder.Observed:
-    return observed(label="triton", telemetry={"node": None, "gpu_source": page, "problems": []})
+def out_of_sight(page: str | None) -> ObservedTrial:
+    return observed(label="triton", telemetry=TelemetryRecord(node=None, gpu_source=page))
 
 
 def test_a_server_that_nobody_could_look_at_is_named() -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import MS, OPEN, lanes, observed, results, sample, telemetry, worker_facts
+from helpers import MS, OPEN, lanes, observed, results, sample, telemetry
+from record_builders import load, worker_facts
 
 import raybench
 from raybench import report
 from raybench.report.dataframes import Frames
 from raybench.results import samples
-from raybench.results.results_folder import StoreError
+from raybench.results.results_folder import ResultsError
 
 AHEAD_NS = 5 * MS  # of the driver's clock, the worker's
 EPOCH_MS = 1.7e12  # stamps are of the epoch: in a float they would lose nanoseconds
@@ -36,8 +37,8 @@ def frames(tmp_path: Path) -> Frames:
         samples.table([warm, *due, failed]),
         telemetry({"kind": "process", "id": "7", "rss_mib": 512.0, "phase": "load"}),
         label="triton x2",
-        load={**observed().record["load"], **OPEN},
-        workers=[{**worker_facts(), "clock_offset_ns": AHEAD_NS}],
+        load=load(**OPEN),
+        workers=[worker_facts(clock_offset_ns=AHEAD_NS)],
     )
     folder = results(tmp_path, *closed, open_loop)
     report.save(folder, report.report(folder))
@@ -79,8 +80,8 @@ def test_columns_are_there_without_values(tmp_path: Path) -> None:
     """A notebook that was written for one run works with another: no column hangs on what was measured."""
     nothing = observed(lanes(), status="failed", reason="it was a test")
     frames = raybench.load(results(tmp_path, nothing))
-    assert np.isnan(frames.trials["throughput.images_per_s"].iloc[0])
-    assert np.isnan(frames.cells["images_per_s.mean"].iloc[0])
+    assert np.isnan(frames.trials["throughput.inferences_per_s"].iloc[0])
+    assert np.isnan(frames.cells["inferences_per_s.mean"].iloc[0])
     assert "ratio" in frames.comparisons.columns
     assert len(frames.samples) == 0
     assert "in_window" in frames.samples.columns
@@ -127,11 +128,11 @@ def test_large_parts_are_read_when_they_are_asked_for(frames: Frames) -> None:
     for path in (frames.folder / "samples").glob("*.parquet"):
         path.rename(path.with_suffix(".away"))
     assert list(frames.results.trials)
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(ResultsError, match="cannot be read"):
         frames.samples  # noqa: B018
 
 
 def test_what_is_no_results_folder(tmp_path: Path) -> None:
     """A folder without results is refused with a sentence."""
-    with pytest.raises(StoreError, match="is not a results folder"):
+    with pytest.raises(ResultsError, match="is not a results folder"):
         raybench.load(str(tmp_path))

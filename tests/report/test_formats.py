@@ -7,26 +7,30 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
-from helpers import OPEN, lanes, observed, record, results, sample, summary
+from helpers import OPEN, lanes, observed, results, sample, summary
+from record_builders import load, model_verification, statistics
 
 from raybench.cli import main
 from raybench.report import junit
 from raybench.report.csv_table import csv_text
 from raybench.results import samples
+from raybench.results.records import VerificationRecord
 
 THEIRS = (
     "Inferences/Second,Client Send,Network+Server Send/Recv,Server Queue,Server Compute Input,Server Compute Infer,"
     "Server Compute Output,Client Recv,p50 latency,p90 latency,p95 latency,p99 latency"
 )  # after its first column, as perf_analyzer -f writes them
 STEADY = [(i * 10, i * 10 + 10) for i in range(400)]
-TOLD = {
-    **dict.fromkeys(("success", "executions"), 400),
-    **dict.fromkeys(("fail", "cache_hit", "cache_miss"), 0),
-    "queue_ns": 4 * 10**8,
-    "compute_input_ns": 8 * 10**8,
-    "compute_infer_ns": 16 * 10**8,
-    "compute_output_ns": 10**8,
-}
+TOLD = statistics(
+    success=400,
+    executions=400,
+    cache_hit=0,
+    cache_miss=0,
+    queue_ns=4 * 10**8,
+    compute_input_ns=8 * 10**8,
+    compute_infer_ns=16 * 10**8,
+    compute_output_ns=10**8,
+)
 
 
 def lines(*trials: Any) -> list[dict[str, str]]:
@@ -42,12 +46,12 @@ def test_the_header_is_perf_analyzers() -> None:
 
 def open_loop() -> Any:
     rows = samples.table([sample(i * 10 + 4, i * 10 + 9, due_ms=i * 10, seq=i) for i in range(400)])
-    return observed(rows, cell="open", id="r1-open", load={**record()["load"], **OPEN})
+    return observed(rows, cell="open", id="r1-open", load=load(**OPEN))
 
 
 def test_a_trial_is_a_line_in_microseconds() -> None:
     """Times are whole microseconds, as perf_analyzer has them; images are inferences."""
-    (line,) = lines(observed(lanes(STEADY, images=8), server_statistics=TOLD))
+    (line,) = lines(observed(lanes(STEADY, items=8), server_statistics=TOLD))
     assert line["Concurrency"] == "1"
     assert line["Inferences/Second"] == "800"
     assert line["p99 latency"] == line["p50 latency"] == "10000"
@@ -63,7 +67,7 @@ def test_what_is_not_known_is_empty() -> None:
     (line,) = lines(observed(lanes(STEADY[:40])))
     empty = ("Client Send", "Client Recv", "Server Queue", "Network+Server Send/Recv", "p95 latency", "p99 latency")
     assert [line[name] for name in empty] == [""] * len(empty)
-    (line,) = lines(observed(samples.merge([]), status="skipped", reason="none here", workers=[]))
+    (line,) = lines(observed(samples.merge([]), status="skipped", reason="none here", workers=()))
     assert (line["Inferences/Second"], line["p50 latency"], line["Status"]) == ("", "", "skipped")
 
 
@@ -82,8 +86,8 @@ def cases(*trials: Any) -> dict[str, ElementTree.Element]:
 def test_junit_has_a_case_for_each_trial() -> None:
     """CI shows a failed trial as an error with its reason, and a skipped one as skipped."""
     reason = "it\x1b[31m <ended> & said \x00"
-    failed = observed(samples.merge([]), label="fake", status="failed", reason=reason, workers=[])
-    skipped = observed(samples.merge([]), label="tfserving", status="skipped", reason="none here", workers=[])
+    failed = observed(samples.merge([]), label="fake", status="failed", reason=reason, workers=())
+    skipped = observed(samples.merge([]), label="tfserving", status="skipped", reason="none here", workers=())
     found = cases(observed(), failed, skipped)
     assert [child.tag for child in found["r1-triton-x1-resnet50-no-opt"]] == []
     assert found["r1-fake-resnet50-no-opt"][0].get("message") == "it?[31m <ended> & said ?"
@@ -92,8 +96,8 @@ def test_junit_has_a_case_for_each_trial() -> None:
 
 def test_answers_that_differ_fail() -> None:
     """A server that answers differently is a failure, though its trial went well."""
-    model = {"model": "m", "difference": 0.5, "tolerance": 1e-4, "nearest": 1.0, "has_power": True}
-    (case,) = cases(observed(verification={"agrees": False, "reason": None, "models": [model]})).values()
+    differs = VerificationRecord(agrees=False, models=(model_verification(difference=0.5),))
+    (case,) = cases(observed(verification=differs)).values()
     assert case[0].tag == "failure"
     assert "answers differ" in str(case[0].get("message"))
 

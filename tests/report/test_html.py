@@ -1,6 +1,7 @@
 """report.html: what a browser shows of a results folder."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from browser import CHROMIUM, Page, opened
-from helpers import OPEN, lanes, observed, record, results, sample, summary, telemetry
+from helpers import OPEN, lanes, observed, results, sample, summary, telemetry
+from record_builders import load, statistics
 
 from raybench.config.search_goal import Goal
-from raybench.report import Summary, report, save, text
+from raybench.report import report, save, text
 from raybench.report.html import page, write
 from raybench.report.html.headline import headline
 from raybench.results import samples
-from raybench.results.results_folder import Observed, Results
+from raybench.results.results_folder import ObservedTrial, Results
 
 EVIL = '<script>document.title="owned"</script><img src=x onerror=alert(1)> & "quoted"'
 STEADY = [(i * 10, i * 10 + 10) for i in range(400)]
 GOAL = Goal(kind="latency", variable="request_rate", steps=(5.0, 10.0), percentile="p50", limit_ms=40.0)
-STATISTICS = {"success": 400, "fail": 0, "executions": 100, "queue_ns": 10**9, "compute_infer_ns": 2 * 10**9}
+STATISTICS = statistics(success=400, executions=100, queue_ns=10**9, compute_infer_ns=2 * 10**9)
 
 
 class Reader(HTMLParser):
@@ -52,14 +54,14 @@ class Reader(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def rounds(label: str, each_ms: float, model: str = "resnet50-no-opt", **changes: Any) -> list[Observed]:
+def rounds(label: str, each_ms: float, model: str = "resnet50-no-opt", **changes: Any) -> list[ObservedTrial]:
     """Three rounds of a server, with warm-up, memory and two GPUs."""
     return [
         observed(
             samples.merge(
                 [
                     lanes([(i * 30 - 3000, i * 30 - 2970) for i in range(20)], phase=samples.WARMUP),
-                    lanes([(i * each_ms * f, (i + 1) * each_ms * f) for i in range(400)], images=8),
+                    lanes([(i * each_ms * f, (i + 1) * each_ms * f) for i in range(400)], items=8),
                 ]
             ),
             telemetry(
@@ -72,29 +74,29 @@ def rounds(label: str, each_ms: float, model: str = "resnet50-no-opt", **changes
     ]  # fmt: skip
 
 
-def benchmark() -> list[Observed]:
+def benchmark() -> list[ObservedTrial]:
     """Two models on three servers: one tells its times, one failed with markup in its last words."""
-    failed = observed(samples.merge([]), label="fake", status="failed", reason=f"it ended: {EVIL}", workers=[])
+    failed = observed(samples.merge([]), label="fake", status="failed", reason=f"it ended: {EVIL}", workers=())
     return [
         *rounds("local", 10), *rounds("triton x1", 8, server_statistics=STATISTICS), failed,
         *rounds("local", 30, "mobilenet-no-opt"), *rounds("triton x1", 29.7, "mobilenet-no-opt"),
     ]  # fmt: skip
 
 
-def shown(*trials: Observed, goal: Goal | None = None, threshold: tuple[str, ...] = (), **run: Any) -> str:
+def shown(*trials: ObservedTrial, goal: Goal | None = None, threshold: tuple[str, ...] = (), **run: Any) -> str:
     """The page of these trials; `run` changes what is said of the run."""
     derived = summary(*trials, goal=goal, threshold=threshold)
-    derived = Summary(**{**derived.__dict__, "run": {**derived.run, **run}})
+    derived = replace(derived, run=replace(derived.run, **run))
     return page(Results(Path("results/run"), derived.run, derived.environment, trials, goal), derived)
 
 
-def searched() -> list[Observed]:
+def searched() -> list[ObservedTrial]:
     """Two rates within the threshold, one beyond."""
     found = []
     for rate, ms in ((5.0, 20), (10.0, 30), (15.0, 50)):
         rows = samples.table([sample(i * 100, i * 100 + ms, due_ms=i * 100, seq=i) for i in range(40)])
-        load = {**record()["load"], **OPEN, "offered_rps": rate}
-        found.append(observed(rows, load=load, cell=f"c{rate}", id=f"r1-c{rate}"))
+        asked = load(**{**OPEN, "offered_rps": rate})
+        found.append(observed(rows, load=asked, cell=f"c{rate}", id=f"r1-c{rate}"))
     return found
 
 
@@ -115,7 +117,7 @@ def test_percentiles_stand_there_with_their_bounds() -> None:
     assert cells[8] == cells[9] == "–"
 
 
-SKIPPED = observed(samples.merge([]), status="skipped", reason="none here", workers=[])
+SKIPPED = observed(samples.merge([]), status="skipped", reason="none here", workers=())
 TWO = "triton x1 serves resnet50-no-opt 1.25 times as fast as local"
 
 
@@ -129,7 +131,7 @@ TWO = "triton x1 serves resnet50-no-opt 1.25 times as fast as local"
     ],
     ids=["shown", "one round", "alone", "nothing"],
 )
-def test_the_headline_says_what_was_found(trials: list[Observed], sentence: str, note: str) -> None:
+def test_the_headline_says_what_was_found(trials: list[ObservedTrial], sentence: str, note: str) -> None:
     """The first sentence is the largest difference that is shown, with its interval; without any, the throughput."""
     found = headline(summary(*trials))
     assert str(found).startswith(sentence)
@@ -152,14 +154,14 @@ def test_no_difference_is_no_headline() -> None:
         [],
         [SKIPPED],
         [observed(lanes([(0, 10)]))],
-        [observed(lanes([(0, 10)]), load={**record()["load"], "in_flight": 2})],
+        [observed(lanes([(0, 10)]), load=load(in_flight=2))],
         [observed(lanes([(0, 0.00001)] * 2))],
         [observed(samples.table([sample(0, 9, status="INTERNAL", error="x")]), status="failed", reason="none")],
         searched(),
     ],
     ids=["nothing", "skipped", "one request", "no window", "no time", "errors", "rates"],
 )
-def test_whatever_was_measured_has_a_page(trials: list[Observed]) -> None:
+def test_whatever_was_measured_has_a_page(trials: list[ObservedTrial]) -> None:
     """A run that ended early, or measured little, has a report too."""
     assert "</html>" in shown(*trials)
 
@@ -187,7 +189,7 @@ def test_a_search_shows_its_curve() -> None:
 def test_what_others_wrote_is_text() -> None:
     """Words of a server or a user, whatever they are, never become markup."""
     evil = observed(lanes(STEADY), label=f"triton {EVIL}", model=EVIL, signature=EVIL)
-    html = shown(evil, *benchmark(), name=EVIL, command=["raybench", EVIL])
+    html = shown(evil, *benchmark(), name=EVIL, command=("raybench", EVIL))
     read = Reader(html)
     assert {"script", "img"} & {tag for tag, _ in read.tags} == set()
     assert not [name for _, attrs in read.tags for name in attrs if name.startswith("on")]

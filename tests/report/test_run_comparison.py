@@ -2,22 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
-from helpers import OPEN, lanes, observed, record, results, sample
+from helpers import OPEN, lanes, observed, results, sample
+from record_builders import effective, load, record, server_facts
 
 from raybench.cli import main
 from raybench.results import samples
-from raybench.results.results_folder import Observed
+from raybench.results.results_folder import ObservedTrial
 
 SCATTER = (1.0, 1.01, 0.99, 1.02, 0.98)
 
 
-def rounds(each_ms: float, *, count: int = 5, label: str = "triton x1", **changes: Any) -> list[Observed]:
+def rounds(each_ms: float, *, count: int = 5, label: str = "triton x1", **changes: Any) -> list[ObservedTrial]:
     """A cell whose requests take about so long in each round."""
     return [
         observed(lanes([(i * ms, i * ms + ms) for i in range(40)]), label=label, round=number, **changes)
@@ -25,7 +27,7 @@ def rounds(each_ms: float, *, count: int = 5, label: str = "triton x1", **change
     ]
 
 
-def ran(out: Path, *trials: Observed) -> Path:
+def ran(out: Path, *trials: ObservedTrial) -> Path:
     return results(out, *trials)
 
 
@@ -66,8 +68,10 @@ def test_a_slower_model_fails(tmp_path: Path) -> None:
 def test_what_may_be_chance_fails_nothing(tmp_path: Path) -> None:
     """A ratio below the limit that rounds scatter around is no missed condition; of one round the ratio decides."""
     noisy = [trial for ms, trial in zip((10, 40, 12, 33, 20), rounds(20), strict=True) for trial in rounds(ms, count=1)]
-    for number, trial in enumerate(noisy, 1):
-        trial.record.update(round=number, id=f"r{number}-x")
+    noisy = [
+        replace(trial, record=replace(trial.record, round=number, id=f"r{number}-x"))
+        for number, trial in enumerate(noisy, 1)
+    ]
     base, new = ran(tmp_path, *rounds(20)), ran(tmp_path, *noisy)
     done = compared(base, new, "--fail-on", "throughput<0.99")
     assert done.exit_code == 0, done.output
@@ -91,20 +95,17 @@ def test_unlike_machines_are_told_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"model": {**record()["model"], "sha256": "beef"}}, "models: resnet50-no-opt: sha256: not known -> beef"),
-        ({"server_version": "2.61.0"}, "versions: triton x1: version: 2.51.0 -> 2.61.0"),
+        ({"model": replace(record().model, sha256="beef")}, "models: resnet50-no-opt: sha256: not known -> beef"),
+        ({"server": server_facts("triton", version="2.61.0")}, "versions: triton x1: version: 2.51.0 -> 2.61.0"),
         (
-            {"server": {**record()["server"], "config": {"instances": 2, "effective": {"xla": True}}}},
+            {"server": server_facts("triton", effective=effective("triton", xla=True))},
             "configuration: triton x1: effective.xla: off -> on",
         ),
     ],
 )
 def test_what_differs_is_named(tmp_path: Path, changes: dict[str, Any], line: str) -> None:
     """A model's hash, a version, a configuration that are not the same stand there, from what was observed."""
-    model = changes.pop("model", None)
-    new = rounds(20, **changes)
-    for trial in new:
-        trial.record.update({"model": model} if model else {})
+    new = [replace(trial, record=replace(trial.record, **changes)) for trial in rounds(20)]
     assert line in compared(ran(tmp_path, *rounds(20)), ran(tmp_path, *new)).output.splitlines()
 
 
@@ -119,7 +120,7 @@ def test_the_benchmarks_are_compared(tmp_path: Path) -> None:
 
 def test_a_row_that_is_gone_fails_the_gate(tmp_path: Path) -> None:
     """What BASE measured and NEW did not is told, and passes no condition; what BASE never had is told and passes."""
-    failed = observed(samples.merge([]), label="local", status="failed", reason="it ended", workers=[])
+    failed = observed(samples.merge([]), label="local", status="failed", reason="it ended", workers=())
     base = ran(tmp_path, *rounds(20), *rounds(30, label="local"))
     new = ran(tmp_path, *rounds(20), failed)
     done = compared(base, new, "--fail-on", "throughput<0.5")
@@ -133,9 +134,9 @@ def test_a_row_that_is_gone_fails_the_gate(tmp_path: Path) -> None:
 def test_open_loops_are_compared_by_their_p99(tmp_path: Path) -> None:
     """The rate is what was asked for: an open loop is compared by its response."""
 
-    def at(response_ms: float) -> Observed:
+    def at(response_ms: float) -> ObservedTrial:
         rows = samples.table([sample(i * 10, i * 10 + response_ms, due_ms=i * 10, seq=i) for i in range(400)])
-        return observed(rows, load={**record()["load"], **OPEN})
+        return observed(rows, load=load(**OPEN))
 
     done = compared(ran(tmp_path, at(5)), ran(tmp_path, at(6)))
     assert re.search(r"100/s of 1 +p99 ms +5 +6 +1\.200", done.output)

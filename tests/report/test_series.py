@@ -2,30 +2,31 @@
 
 import numpy as np
 import pytest
-from helpers import MS, OPEN, lanes, observed, record, sample, telemetry, trial, worker_facts
+from helpers import MS, OPEN, lanes, observed, sample, telemetry, trial
+from record_builders import load, worker_facts
 
-from raybench.analysis.trial_summary import PERCENTILES
-from raybench.report.html.series import Timeline, distribution, drawn, tail
+from raybench.analysis.latency import PERCENTILES
+from raybench.report.html.series import Timeline, distribution, tail, trial_series
 from raybench.results import samples
-from raybench.results.results_folder import Observed
+from raybench.results.results_folder import ObservedTrial
 
 
-def timeline(trial: Observed) -> Timeline | None:
-    return drawn(trial).timeline
+def timeline(trial: ObservedTrial) -> Timeline | None:
+    return trial_series(trial).timeline
 
 
-def latencies_ms(trial: Observed) -> np.ndarray:
-    return drawn(trial).latencies_ms
+def latencies_ms(trial: ObservedTrial) -> np.ndarray:
+    return trial_series(trial).latencies_ms
 
 
 def lane(count: int, each_ms: float = 10, start_ms: float = 0) -> list[tuple[float, float]]:
     return [(start_ms + i * each_ms, start_ms + (i + 1) * each_ms) for i in range(count)]
 
 
-def warmed_up(**changes: object) -> Observed:
+def warmed_up(**changes: object) -> ObservedTrial:
     """40 requests of 30 ms to warm up, a wait of 2 s at the gate, then 400 of 10 ms."""
-    warm = lanes(lane(40, 30, -3200), phase=samples.WARMUP, images=2)
-    return observed(samples.merge([warm, lanes(lane(400), images=2)]), **changes)
+    warm = lanes(lane(40, 30, -3200), phase=samples.WARMUP, items=2)
+    return observed(samples.merge([warm, lanes(lane(400), items=2)]), **changes)
 
 
 def test_curves_run_through_the_percentiles_of_the_summary() -> None:
@@ -59,7 +60,7 @@ def test_a_timeline_begins_with_the_warm_up() -> None:
     before, after = line.at_s < 0, line.at_s > 0
     assert np.nanmax(np.abs(line.median_ms[before] - 30)) < 1e-6
     assert np.nanmax(np.abs(line.median_ms[after] - 10)) < 1e-6
-    assert line.images_per_s[after] == pytest.approx(200)
+    assert line.inferences_per_s[after] == pytest.approx(200)
 
 
 @pytest.mark.parametrize("count", [3, 50, 5000])
@@ -70,7 +71,7 @@ def test_no_image_and_no_outlier_is_lost(count: int) -> None:
     line = timeline(observed(rows))
     assert line is not None
     width = line.at_s[1] - line.at_s[0] if len(line.at_s) > 1 else 2 * line.at_s[0]
-    assert line.images_per_s.sum() * width == pytest.approx(count, rel=0.01)
+    assert line.inferences_per_s.sum() * width == pytest.approx(count, rel=0.01)
     assert (np.nanmin(line.fastest_ms), np.nanmax(line.slowest_ms)) == pytest.approx((1.9, 1.99))
 
 
@@ -87,10 +88,10 @@ def test_failed_requests_are_marked_where_they_were() -> None:
 def test_an_open_loop_shows_response_by_due_time() -> None:
     """Who waits for a late lane has waited in the chart too."""
     rows = samples.table([sample(i * 10 + 4, i * 10 + 9, due_ms=i * 10, seq=i) for i in range(400)])
-    line = timeline(observed(rows, load={**record()["load"], **OPEN}))
+    line = timeline(observed(rows, load=load(**OPEN)))
     assert line is not None
     assert np.nanmedian(line.median_ms) == pytest.approx(9)
-    assert latencies_ms(observed(rows, load={**record()["load"], **OPEN}))[0] == pytest.approx(9)
+    assert latencies_ms(observed(rows, load=load(**OPEN)))[0] == pytest.approx(9)
 
 
 def test_workers_are_on_one_clock() -> None:
@@ -98,10 +99,10 @@ def test_workers_are_on_one_clock() -> None:
     ahead_ns = 60_000 * MS
     late = [s._replace(worker=1, sent_ns=s.sent_ns + ahead_ns, done_ns=s.done_ns + ahead_ns)
             for s in (sample(i * 10, i * 10 + 10, seq=i) for i in range(100))]  # fmt: skip
-    workers = [worker_facts(), {**worker_facts(1), "clock_offset_ns": ahead_ns}]
-    load = {**record()["load"], "workers": 2, "in_flight": 2}
+    workers = [worker_facts(), worker_facts(1, clock_offset_ns=ahead_ns)]
+    asked = load(workers=2, in_flight=2)
     rows = samples.merge([lanes(lane(100)), samples.table(late)])
-    line = timeline(observed(rows, workers=workers, load=load))
+    line = timeline(observed(rows, workers=workers, load=asked))
     assert line is not None
     assert line.at_s[-1] < 1.1
 
@@ -122,7 +123,7 @@ def test_memory_is_that_of_the_summary() -> None:
 
 def test_what_sent_nothing_has_no_timeline() -> None:
     """A trial without a request is no line; one without a window is drawn whole."""
-    assert timeline(observed(samples.merge([]), status="skipped", reason="x", workers=[])) is None
-    alone = observed(lanes(lane(20)), load={**record()["load"], "in_flight": 2})
+    assert timeline(observed(samples.merge([]), status="skipped", reason="x", workers=())) is None
+    alone = observed(lanes(lane(20)), load=load(in_flight=2))
     assert len(latencies_ms(alone)) == 0
     assert timeline(alone) is not None

@@ -3,17 +3,21 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import OPEN, lanes, observed, record, sample, summary, telemetry
+from helpers import OPEN, lanes, observed, results, sample, summary, telemetry
+from record_builders import PHOTOS, load
 from rich.console import Console
 
-from raybench.config import Benchmark
-from raybench.report import Summary, report, save
+from raybench.analysis.summary import Summary
+from raybench.config.plan import Load
+from raybench.report import report, save
 from raybench.report.text import markdown, print_report
-from raybench.results import results_folder, samples
+from raybench.results import ResultsError, results_folder, samples
+from raybench.results.results_folder import ObservedTrial
 
 DASH = "–"
 STEADY = [(i * 10, i * 10 + 10) for i in range(40)]
@@ -31,15 +35,15 @@ def row(text: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def calibrated(each_ms: float, **changes: Any) -> results_folder.Observed:
+def calibrated(each_ms: float, **changes: Any) -> ObservedTrial:
     """A trial whose client could have done a request in `each_ms`; it took 10."""
     empty = [(500 + i * each_ms, 500 + (i + 1) * each_ms) for i in range(40)]
     return observed(samples.merge([lanes(STEADY), lanes(empty, phase=samples.CEILING)]), **changes)
 
 
-def skipped() -> results_folder.Observed:
+def skipped() -> ObservedTrial:
     rows = samples.merge([])
-    return observed(rows, status="skipped", reason="no [bold]tritonserver[/bold] here", workers=[])
+    return observed(rows, status="skipped", reason="no [bold]tritonserver[/bold] here", workers=())
 
 
 def test_the_numbers_of_a_trial_are_in_its_row() -> None:
@@ -47,8 +51,8 @@ def test_the_numbers_of_a_trial_are_in_its_row() -> None:
     memory = telemetry(
         {"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 20.0}
     )
-    load = {**record()["load"], "in_flight": 2, "batch_size": 8}
-    cells = row(markdown(summary(observed(lanes(STEADY, STEADY, images=8), memory, load=load))), "triton x1")
+    asked = load(in_flight=2, batch_size=8)
+    cells = row(markdown(summary(observed(lanes(STEADY, STEADY, items=8), memory, load=asked))), "triton x1")
     assert cells[:6] == ["resnet50-no-opt", "triton x1", "2", "1600.0", "10", "10"]
     assert cells[6:11] == [DASH, "80", "0", "0.4", "512 + 20 GPU"]
 
@@ -162,7 +166,7 @@ def test_a_model_has_a_table_of_its_own_on_the_terminal() -> None:
 
 def test_a_report_is_derived_from_the_folder_alone(tmp_path: Path) -> None:
     """summary.json is made of what was observed; doing it again changes no byte."""
-    folder = results_folder.create(Benchmark(out=str(tmp_path)), ["raybench"], facts={})
+    folder = results(tmp_path)
     results_folder.save(folder, observed(label="local"))
     results_folder.save(folder, skipped())
     save(folder, report(folder))
@@ -173,7 +177,7 @@ def test_a_report_is_derived_from_the_folder_alone(tmp_path: Path) -> None:
 
 def test_summary_json_holds_nulls_for_what_is_not_known(tmp_path: Path) -> None:
     """summary.json has every trial, doubt and comparison, and null where nothing is known."""
-    folder = results_folder.create(Benchmark(out=str(tmp_path)), ["raybench"], facts={})
+    folder = results(tmp_path)
     for seen in (observed(label="local"), observed(lanes([(0, 5), (5, 10)]), label="triton x2"), skipped()):
         results_folder.save(folder, seen)
     save(folder, report(folder))
@@ -181,21 +185,21 @@ def test_summary_json_holds_nulls_for_what_is_not_known(tmp_path: Path) -> None:
     by_label = {trial["label"]: trial for trial in found["trials"]}
     assert found["schema_version"] == results_folder.SCHEMA_VERSION
     assert [by_label["triton x1"][key] for key in ("throughput", "service_ms", "window_s")] == [None] * 3
-    assert by_label["local"]["throughput"]["images_per_s"] == pytest.approx(100)
-    assert by_label["local"]["response_ms"] is by_label["local"]["memory"]["peak_mib"] is None
+    assert by_label["local"]["throughput"]["inferences_per_s"] == pytest.approx(100)
+    assert by_label["local"]["response_ms"] is by_label["local"]["memory"]["peak"]["rss_mib"] is None
     assert "one_round" in [doubt["code"] for doubt in by_label["local"]["doubts"]]
     assert [(c["server"], c["verdict"]) for c in found["comparisons"]] == [("triton x2", None)]
 
 
 def test_a_folder_that_is_none_has_no_report(tmp_path: Path) -> None:
     """A report of something else is refused, and nothing is written into it."""
-    with pytest.raises(results_folder.StoreError):
+    with pytest.raises(ResultsError):
         report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def under(workers: int, batch_size: int) -> dict[str, Any]:
-    return {**record()["load"], "workers": workers, "in_flight": workers, "batch_size": batch_size}
+def under(workers: int, batch_size: int) -> Load:
+    return load(workers=workers, in_flight=workers, batch_size=batch_size)
 
 
 def test_rows_under_several_loads_are_told_apart() -> None:
@@ -208,13 +212,11 @@ def test_rows_under_several_loads_are_told_apart() -> None:
     assert re.search(r"[a-z] triton x1 resnet50-no-opt \(1 x 1\): 1 requests in the window", text)
 
 
-def open_cell(rate: float = 100.0, label: str = "triton x1") -> results_folder.Observed:
+def open_cell(rate: float = 100.0, label: str = "triton x1") -> ObservedTrial:
     """100 requests a second, each answered 7 ms after it was due and 5 ms after it left."""
     rows = samples.table([sample(due + 2, due + 7, due_ms=due, seq=due) for due in range(0, 4000, 10)])
     cell = f"{label}-{rate}"
-    return observed(
-        rows, label=label, cell=cell, id=f"r1-{cell}", load={**record()["load"], **OPEN, "offered_rps": rate}
-    )
+    return observed(rows, label=label, cell=cell, id=f"r1-{cell}", load=load(**{**OPEN, "offered_rps": rate}))
 
 
 def test_an_open_loop_shows_its_rates_and_response() -> None:
@@ -236,8 +238,8 @@ def test_rates_are_in_order_and_told_apart() -> None:
 
 def test_files_are_told_with_their_size() -> None:
     """Where JPEG files were sent the title says of which quality, and how large an image was."""
-    rows = samples.table([sample(i, i + 1, images=2, sent_bytes=50_000) for i in range(40)])
-    assert "(jpeg q90, 25 kB an image)" in markdown(summary(observed(rows, payload_encoding="jpeg q90")))
+    rows = samples.table([sample(i, i + 1, items=2, sent_bytes=50_000) for i in range(40)])
+    assert "(jpeg q90, 25 kB an image)" in markdown(summary(observed(rows, input=replace(PHOTOS, encoding="jpeg q90"))))
     assert "an image)" not in markdown(summary(observed(rows)))
 
 

@@ -5,20 +5,21 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers import lanes, observed, sample, telemetry
+from helpers import RAY_CLUSTER, lanes, observed, sample, telemetry
 
 from raybench import config
 from raybench.config import Benchmark, ConfigError
 from raybench.results import results_folder, samples
-from raybench.results.results_folder import StoreError
+from raybench.results.results_folder import ResultsError
 
 COMMAND = ["raybench", "run", "--workers", "4"]
 
 
 def made(folder: Path, **changes: object) -> Path:
-    return results_folder.create(Benchmark(out=str(folder), **changes), COMMAND, facts={"ray_cluster": {"nodes": 1}})
+    return results_folder.create(Benchmark(out=str(folder), **changes), COMMAND, ray_cluster=RAY_CLUSTER)
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     folder = made(tmp_path)
     results_folder.save(folder, seen)
     (back,) = results_folder.load(folder).trials
-    assert back.record == {"schema_version": results_folder.SCHEMA_VERSION, **seen.record}
+    assert back.record == seen.record
     assert back.samples.equals(seen.samples)
     assert back.telemetry.equals(seen.telemetry)
 
@@ -39,7 +40,7 @@ def test_a_trial_without_requests_comes_back(tmp_path: Path) -> None:
     results_folder.save(folder, observed(samples.merge([]), status="skipped", reason="no Triton here"))
     (back,) = results_folder.load(folder).trials
     assert (len(back.samples), back.samples.schema) == (0, samples.SCHEMA)
-    assert back.record["reason"] == "no Triton here"
+    assert back.record.reason == "no Triton here"
 
 
 def test_trials_come_back_in_the_order_in_which_they_ran(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_trials_come_back_in_the_order_in_which_they_ran(tmp_path: Path) -> None
     folder = made(tmp_path)
     for number, label in enumerate(["local", "triton x1", "fake"], 1):
         results_folder.save(folder, observed(label=label, started=f"2026-01-01T00:00:0{number}.000+00:00"))
-    assert [trial.record["label"] for trial in results_folder.load(folder).trials] == ["local", "triton x1", "fake"]
+    assert [trial.record.label for trial in results_folder.load(folder).trials] == ["local", "triton x1", "fake"]
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1")], ids=["gone", "cut off"])
@@ -59,7 +60,7 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, harm: Callable[[Pa
     (path,) = (folder / "samples").iterdir()
     harm(path)
     assert back.telemetry is not None
-    with pytest.raises(StoreError, match=re.escape(str(path))):
+    with pytest.raises(ResultsError, match=re.escape(str(path))):
         _ = back.samples
 
 
@@ -67,7 +68,7 @@ def test_a_record_means_that_its_tables_are_there(tmp_path: Path) -> None:
     """The record is written last: where a table cannot be written, there is no record of the trial."""
     folder = made(tmp_path)
     (folder / "telemetry").rmdir()
-    with pytest.raises(StoreError, match="telemetry"):
+    with pytest.raises(ResultsError, match="telemetry"):
         results_folder.save(folder, observed())
     assert list((folder / "trials").iterdir()) == []
 
@@ -105,18 +106,21 @@ def test_a_run_that_is_not_finished_can_be_read(tmp_path: Path) -> None:
     """An interrupted run reports what it measured; its end is null until it has one."""
     folder = made(tmp_path, name="nightly")
     unfinished = results_folder.load(folder)
-    assert (unfinished.run["name"], unfinished.run["ended"], unfinished.trials) == ("nightly", None, ())
-    assert unfinished.run["command"] == COMMAND
+    assert (unfinished.run.name, unfinished.run.ended, unfinished.trials) == ("nightly", None, ())
+    assert unfinished.run.command == tuple(COMMAND)
     results_folder.finish(folder)
-    assert datetime.fromisoformat(results_folder.load(folder).run["ended"]).tzinfo == UTC
+    assert datetime.fromisoformat(str(results_folder.load(folder).run.ended)).tzinfo == UTC
 
 
 def test_the_environment_is_on_record(tmp_path: Path) -> None:
     """A results folder says on what it was measured: host, cores, memory, package versions and the Ray cluster."""
     environment = results_folder.load(made(tmp_path)).environment
-    assert {"host", "os", "python", "cpu", "cores", "memory_mib", "packages", "ray_cluster"} <= set(environment)
-    assert re.match(r"\d+\.\d+", environment["packages"]["numpy"])
-    assert environment["ray_cluster"] == {"nodes": 1}
+    assert environment.host
+    assert environment.os
+    assert environment.cores >= 1
+    assert environment.memory_mib > 0
+    assert re.match(r"\d+\.\d+", str(environment.packages["numpy"]))
+    assert environment.ray_cluster == RAY_CLUSTER
 
 
 def test_the_benchmark_on_disk_runs_again(tmp_path: Path) -> None:
@@ -126,7 +130,7 @@ def test_the_benchmark_on_disk_runs_again(tmp_path: Path) -> None:
     loads = ({"workers": 1, "duration": 9.0}, {"request_rate": (5.0,)}, {"concurrency": 3, "batch_size": 2})
     many = config.load(None, {"out": str(tmp_path), "loads": loads, "tolerance": 0.5, **more})
     for asked in (one, many):
-        folder = results_folder.create(asked, COMMAND, facts={})
+        folder = results_folder.create(asked, COMMAND, ray_cluster=RAY_CLUSTER)
         assert config.load(folder / "benchmark.yaml", {}) == asked
     assert "loads" not in one.written()
     assert set(many.written()["loads"][0]) == set(config.LOAD_SETTINGS)
@@ -152,12 +156,12 @@ def test_a_results_folder_is_never_overwritten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "check", [results_folder.check_out, lambda b: results_folder.create(b, ["raybench"], facts={})]
+    "check", [results_folder.check_out, lambda b: results_folder.create(b, ["raybench"], ray_cluster=RAY_CLUSTER)]
 )
 def test_out_that_cannot_be_written_is_told(check: Callable[[Benchmark], object], tmp_path: Path) -> None:
     """Where --out is no folder, one sentence says so: before the servers start, and should it come to be so later."""
     (tmp_path / "file").write_text("")
-    with pytest.raises((ConfigError, StoreError), match=r"file.*(Not a directory|File exists)"):
+    with pytest.raises((ConfigError, ResultsError), match=r"file.*(Not a directory|File exists)"):
         check(Benchmark(out=str(tmp_path / "file")))
 
 
@@ -170,11 +174,11 @@ def test_out_is_checked_and_not_made(tmp_path: Path) -> None:
 def test_a_trial_that_was_cut_off_is_a_row(tmp_path: Path) -> None:
     """What was being measured when a run was killed is read back as an interrupted trial, until it is saved."""
     folder = made(tmp_path)
-    results_folder.announce(folder, observed().record)
+    results_folder.write_running(folder, observed().record)
     (trial,) = results_folder.load(folder).trials
-    assert (trial.record["status"], len(trial.samples)) == ("interrupted", 0)
+    assert (trial.record.status, len(trial.samples)) == ("interrupted", 0)
     results_folder.save(folder, observed())
-    assert [each.record["status"] for each in results_folder.load(folder).trials] == ["ok"]
+    assert [each.record.status for each in results_folder.load(folder).trials] == ["ok"]
 
 
 @pytest.mark.parametrize(
@@ -198,19 +202,35 @@ def test_what_is_no_results_folder_is_refused(tmp_path: Path, path: str, text: s
     (folder / path).unlink(missing_ok=True)
     if text is not None:
         (folder / path).write_text(text)
-    with pytest.raises(results_folder.StoreError, match=re.escape(str(folder))):
+    with pytest.raises(ResultsError, match=re.escape(str(folder))):
         results_folder.load(folder)
 
 
-def test_another_schema_is_refused(tmp_path: Path) -> None:
-    """Results written with another schema are refused, and both versions are named."""
+@pytest.mark.parametrize("version", [4, results_folder.SCHEMA_VERSION + 1])
+def test_another_schema_is_refused(tmp_path: Path, version: int) -> None:
+    """Results written with another schema are refused, to report and to go on with, and both versions are named."""
     folder = made(tmp_path)
-    results_folder.save(folder, observed(schema_version=results_folder.SCHEMA_VERSION + 41))
-    with pytest.raises(
-        results_folder.StoreError,
-        match=f"schema {results_folder.SCHEMA_VERSION + 41}, this is {results_folder.SCHEMA_VERSION}",
-    ):
+    results_folder.save(folder, observed())
+    edited(next((folder / "trials").iterdir()), lambda there: there.update(schema_version=version))
+    said = f"schema {version}, this is {results_folder.SCHEMA_VERSION}"
+    with pytest.raises(ResultsError, match=said):
         results_folder.load(folder)
+    with pytest.raises(ConfigError, match=said):
+        results_folder.finished(folder)
+
+
+def test_a_folder_of_an_older_schema_without_trials_is_refused(tmp_path: Path) -> None:
+    """Up to schema 4 environment.json had no version: a run that measured nothing then is not read wrongly now."""
+    folder = made(tmp_path)
+    edited(folder / "environment.json", lambda there: there.pop("schema_version"))
+    with pytest.raises(ResultsError, match=f"an older schema, this is {results_folder.SCHEMA_VERSION}"):
+        results_folder.load(folder)
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    there = json.loads(path.read_text())
+    change(there)
+    path.write_text(json.dumps(there))
 
 
 def test_saving_again_replaces_the_trial(tmp_path: Path) -> None:

@@ -4,31 +4,46 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from record_builders import load, record
 
-from raybench.analysis import trial_summary
-from raybench.analysis.doubts import measurement
-from raybench.config import Benchmark, ServerSpec, plan
+from raybench.analysis.doubts import doubts_about
+from raybench.analysis.latency import latency_of
+from raybench.analysis.payload import Payload
+from raybench.analysis.summary import Summary, summarize
+from raybench.analysis.throughput import Requests, Throughput
+from raybench.analysis.trial_summary import TrialSummary, summarize_trial
+from raybench.config import Benchmark, plan
 from raybench.config.plan import Cell
 from raybench.config.search_goal import Goal
 from raybench.models import saved_models
-from raybench.report import Summary, summarize
 from raybench.results import results_folder, samples
-from raybench.servers import facts
+from raybench.results.records import ModelRecord, ServerRecord
+from raybench.results.results_folder import ObservedTrial, Results
+from raybench.results.run_info import Environment, RayClusterInfo, RunInfo
 from raybench.telemetry import telemetry_schema
-from raybench.telemetry.effective_config import EffectiveConfig
 from raybench.worker.load_worker import Task
 
 BACKEND = Path(__file__).parents[2] / "triton_models" / "saved_model" / "1"
 MS = 1_000_000
 DEADLINE_S = 60
-RAY_CLUSTER = {"dashboard_url": None, "is_ours": False, "nodes": 1, "cpus": 8, "gpus": 0}
+RAY_CLUSTER = RayClusterInfo(dashboard_url=None, is_ours=False, nodes=1, cpus=8, gpus=0)
+ENVIRONMENT = Environment(
+    host="host-1",
+    os="Linux",
+    python="3.11.0",
+    cpu=None,
+    cores=4,
+    memory_mib=8192,
+    packages={"numpy": "1.26.4", "keras": None},
+    ray_cluster=RAY_CLUSTER,
+)
 
 
 def backend_module(name: str) -> ModuleType:
@@ -54,7 +69,7 @@ def sample(sent_ms: float, done_ms: float, **changes: Any) -> samples.Sample:
         woke_ns=sent_ns,
         sent_ns=sent_ns,
         done_ns=round(done_ms * MS),
-        images=1,
+        items=1,
         sent_bytes=3,
         received_bytes=4,
         status=samples.OK,
@@ -82,106 +97,34 @@ def telemetry(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist([{"time_ns": i, **row} for i, row in enumerate(rows)], schema=telemetry_schema.SCHEMA)
 
 
-def worker_facts(number: int = 0, *, hashes: tuple[str, ...] = ("a", "b"), node: str = "host-1") -> dict[str, Any]:
-    return {
-        "worker": number,
-        "node": node,
-        "node_id": f"id of {node}",
-        "cores": 4,
-        "clock_offset_ns": 0,
-        "clock_round_trip_ns": 500_000,
-        "clock_drift_ns": 0,
-        "clock_uncertainty_ns": 250_000,
-        "payload_held_mib": 10.0,
-        "pid": 100 + number,
-        "nice": 0,
-        "cpu_s": 0.5,
-        "rss_mib": 200.0,
-        "pss_mib": 150.0,
-        "lost": None,
-        "payload_requests": len(hashes),
-        "payload_request_bytes": 3,
-        "payload_image_hashes": list(hashes),
-    }
-
-
-def server_facts(kind: str) -> dict[str, Any]:
-    """What is known of a server that runs: for triton what we started it with, for the others what they are."""
-    started = {"launcher": "wheel", "url": "127.0.0.1:8001", "config": {"instances": 1, "models": "resnet50-no-opt"}}
-    known = facts(ServerSpec(kind=kind)) | (started if kind == "triton" else {})
-    ran = {} if kind == "fake" else {"effective": effective(kind)}
-    return known | {"config": {**(known["config"] or {}), **ran} or None}
-
-
-def effective(kind: str) -> dict[str, Any]:
-    """What a server with one execution at a time says of itself."""
-    facts = {"tensorflow": "2.21.0", "inter_op_threads": 4, "intra_op_threads": 4, "precision": "float32", "xla": False}
-    return asdict(EffectiveConfig(executions_at_once=1, merges=kind == "triton", response_cache=False, **facts))
-
-
-def record(label: str = "triton x1", round: int = 1, model: str = "resnet50-no-opt", **changes: Any) -> dict[str, Any]:
-    """The JSON half of an observed trial that went well."""
-    cell = f"{label.replace(' ', '-')}-{model}"
-    plain = {
-        "id": f"r{round}-{cell}",
-        "cell": cell,
-        "round": round,
-        "label": label,
-        "started": f"2026-01-01T00:00:{round:02d}.000+00:00",
-        "ended": f"2026-01-01T00:00:{round:02d}.500+00:00",
-        "server": server_facts(label.split()[0]),
-        "model": {"name": model, "version": 1, "sha256": None, "precision": "float32", "xla": False},
-        "signature": "predict_images",
-        "load": {
-            "workers": 1,
-            "concurrency": 1,
-            "in_flight": 1,
-            "arrivals": "closed",
-            "offered_rps": None,
-            "batch_size": 1,
-            "request_count": 2,
-            "duration_s": None,
-            "warmup_request_count": 0,
-            "warmup_timeout_s": 5.0,
-            "stability_percentage": 10.0,
-            "timeout_s": 60.0,
-            "transport": "grpc",
-            "feed": "preload",
-        },
-        "payload_source": "photos",
-        "payload_encoding": "uint8 NHWC",
-        "status": "ok",
-        "reason": None,
-        "server_version": "2.51.0",
-        "server_statistics": None,
-        "telemetry": {"node": "host-1", "gpu_source": None, "problems": []},
-        "placement": {"nodes": 1, "server_node_id": "id of host-1"},
-        "workers": [worker_facts()],
-        "verification": None,
-    }
-    return {**plain, **changes}
-
-
-def observed(rows: pa.Table | None = None, memory: pa.Table | None = None, **changes: Any) -> results_folder.Observed:
+def observed(rows: pa.Table | None = None, memory: pa.Table | None = None, **changes: Any) -> ObservedTrial:
     """A trial as it is saved; without rows it has two requests of 10 ms, one after the other."""
     table = lanes([(0, 10), (10, 20)]) if rows is None else rows
-    return results_folder.Observed(
+    return ObservedTrial(
         record=record(**changes), samples=table, telemetry=no_telemetry() if memory is None else memory
     )
 
 
-def trial(rows: pa.Table | None = None, memory: pa.Table | None = None, **changes: Any) -> trial_summary.TrialSummary:
-    """What stats makes of `observed`."""
+def not_measured(*, status: str, reason: str) -> ObservedTrial:
+    """A trial of a fake server that could not be had, or did not start."""
+    made = {"processes": None, "placement": None, "workers": (), "telemetry": None}
+    seen = record(label="fake", server=ServerRecord(kind="fake"), status=status, reason=reason, **made)
+    unknown = replace(seen, model=ModelRecord(name=seen.model.name), load=load(transport="in process"))
+    return ObservedTrial(record=unknown, samples=samples.merge([]), telemetry=no_telemetry())
+
+
+def trial(rows: pa.Table | None = None, memory: pa.Table | None = None, **changes: Any) -> TrialSummary:
+    """What is derived from `observed`."""
     seen = observed(rows, memory, **changes)
-    return trial_summary.summarize_trial(seen.record, seen.samples, seen.telemetry)
+    return summarize_trial(seen.record, seen.samples, seen.telemetry)
 
 
-def rated(label: str, round: int, images_per_s: float | None, **changes: Any) -> trial_summary.TrialSummary:
+def rated(label: str, round: int, inferences_per_s: float | None, **changes: Any) -> TrialSummary:
     """A trial with this throughput."""
     rate = (
         None
-        if images_per_s is None
-        else trial_summary.Throughput(requests_per_s=images_per_s, images_per_s=images_per_s)
+        if inferences_per_s is None
+        else Throughput(requests_per_s=inferences_per_s, inferences_per_s=inferences_per_s)
     )
     return replace(trial(label=label, round=round, **changes), throughput=rate)
 
@@ -189,52 +132,49 @@ def rated(label: str, round: int, images_per_s: float | None, **changes: Any) ->
 OPEN = {"concurrency": None, "in_flight": 64, "arrivals": "poisson", "offered_rps": 100.0}  # of a load
 
 
-def trusted(**changes: Any) -> trial_summary.TrialSummary:
+def trusted(**changes: Any) -> TrialSummary:
     """A trial about which nothing is to be doubted, where its cell has two rounds and the host four cores."""
     plain = replace(
         trial(),
-        load={**record()["load"], "workers": 2},
-        requests=trial_summary.Requests(attempted=100, succeeded=100, failed=0, errors={}),
-        payload=trial_summary.Payload(
-            source="photos", encoding="uint8 NHWC", bytes=3.0, image_bytes=3.0, images=100, distinct=100
-        ),
+        load=load(workers=2),
+        requests=Requests(attempted=100, succeeded=100, failed=0, errors={}),
+        payload=Payload(source="photos", encoding="uint8 NHWC", bytes=3.0, item_bytes=3.0, items=100, distinct=100),
         job_s=10.0,
         window_s=10.0,
-        service_ms=trial_summary.latency(np.arange(1, 10_001) * MS),
+        service_ms=latency_of(np.arange(1, 10_001) * MS),
     )
     return replace(plain, **changes)
 
 
 def summary(
-    *trials: results_folder.Observed,
+    *trials: ObservedTrial,
     folder: Path = Path("results/run"),
     goal: Goal | None = None,
     threshold: tuple[str, ...] = (),
 ) -> Summary:
     """What a report is made of, from observed trials, on a host with four cores; of a search with its goal."""
-    run = {
-        "name": "run",
-        "started": "2026-01-01T00:00:00+00:00",
-        "ended": None,
-        "command": ["raybench", "run"],
-        "baseline": None,
-        "threshold": list(threshold),
-    }
-    return summarize(results_folder.Results(folder=folder, run=run, environment={"cores": 4}, trials=trials, goal=goal))
+    run = RunInfo(
+        name="run",
+        started="2026-01-01T00:00:00+00:00",
+        ended=None,
+        command=("raybench", "run"),
+        threshold=threshold,
+    )
+    return summarize(Results(folder=folder, run=run, environment=ENVIRONMENT, trials=trials, goal=goal))
 
 
-def results(out: Path, *trials: results_folder.Observed, goal: Goal | None = None, **changes: Any) -> Path:
+def results(out: Path, *trials: ObservedTrial, goal: Goal | None = None, **changes: Any) -> Path:
     """A results folder in `out` with these trials, as a run that has ended leaves it but for its summary."""
-    benchmark, environment = Benchmark(out=str(out), **changes), {"ray_cluster": RAY_CLUSTER, "unreadable_images": ()}
-    folder = results_folder.create(benchmark, ["raybench", "run"], facts=environment, search=goal)
+    benchmark = Benchmark(out=str(out), **changes)
+    folder = results_folder.create(benchmark, ["raybench", "run"], ray_cluster=RAY_CLUSTER, search=goal)
     for each in trials:
         results_folder.save(folder, each)
     results_folder.finish(folder)
     return folder
 
 
-def doubt_codes(summarized: trial_summary.TrialSummary, *, rounds: int = 2) -> set[str]:
-    return {doubt.code for doubt in measurement.doubts(summarized, rounds=rounds)}
+def doubt_codes(summarized: TrialSummary, *, rounds: int = 2) -> set[str]:
+    return {doubt.code for doubt in doubts_about(summarized, rounds=rounds)}
 
 
 def fake_cell(script: str = "service_ms=1", **changes: Any) -> Cell:

@@ -55,7 +55,7 @@ def test_requests_share_a_call_and_get_their_own_items() -> None:
 
 
 def test_a_fault_stays_with_its_request() -> None:
-    """Where a shared call fails each request is executed alone: only the faulty one gets the error."""
+    """Where a shared call fails each request is executed alone: only the faulty one gets the error, without frame."""
 
     def fails_at_zero(x: np.ndarray) -> np.ndarray:
         if 0 in x:

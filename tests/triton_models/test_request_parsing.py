@@ -25,12 +25,9 @@ REQUEST = request_parsing.RawRequest(
 )
 
 
-def names(*parts: str) -> dict[str, Any]:
+def names(**parts: str) -> dict[str, Any]:
     """Routing tensors as clients of the demo send them."""
-    return {
-        name: np.array([[part.encode()]], object)
-        for name, part in zip(("model_name", "signature"), parts, strict=False)
-    }
+    return {name: np.array([[part.encode()]], object) for name, part in parts.items()}
 
 
 @pytest.mark.parametrize(("version", "expected"), [(None, 3), ("1", 1), (1, 1)])
@@ -43,7 +40,9 @@ def test_the_newest_version_answers_unless_another_is_named(version: object, exp
 
 def test_tensors_route_as_parameters_do() -> None:
     """The demo's routing tensors name the same signature, and are not among the inputs that it gets."""
-    by_tensors = PARSER.parse(0, replace(REQUEST, arrays={**names("scale", "times"), "x": X}, parameters={}))
+    by_tensors = PARSER.parse(
+        0, replace(REQUEST, arrays={**names(model_name="scale", signature="times"), "x": X}, parameters={})
+    )
     assert by_tensors.key == PARSER.parse(0, REQUEST).key
     assert set(by_tensors.inputs) == {"x"}
 

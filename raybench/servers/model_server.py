@@ -20,7 +20,7 @@ _CONTAINER_PORTS = (8500, 8501)  # a container's own ports, gRPC and REST
 # As Triton's backend does; without it all memory of a GPU is taken at once.
 ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 _CONTAINER_OPTIONS = (
-    "--rm", "--init",  # as process 1 it would not heed the SIGTERM that docker run passes on
+    "--rm", "--init",  # as process 1 it would ignore the SIGTERM that docker run passes on
     "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true",
     *(f"--env={name}={value}" for name, value in ENVIRONMENT.items()),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a server of ours is given to serve: the asked models of a models.conf, as its folders have them now."""
+"""The models that a server which we start is to serve, as models.conf and its folders have them now."""
 
 from dataclasses import replace
 from pathlib import Path

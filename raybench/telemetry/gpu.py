@@ -163,7 +163,19 @@ def streaming(
     Call it where there is an nvidia-smi, on the main thread. The callbacks are called on a thread of its own.
     """
     stream, is_over = GpuStream(query), threading.Event()
-    process = subprocess.Popen(
+    process = _start(query)
+    reader = threading.Thread(target=_read, args=(process, stream, is_over, on_row, on_problem), daemon=True)
+    reader.start()
+    try:
+        yield stream
+    finally:
+        is_over.set()
+        stop_supervised(process, _STOP_S)  # with a driver that hangs, nvidia-smi ignores SIGTERM
+        reader.join(_STOP_S)
+
+
+def _start(query: SmiQuery) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         supervised(query.command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -173,29 +185,28 @@ def streaming(
         env={**os.environ, "TZ": "UTC"},  # its timestamps have no zone
     )
 
-    def read() -> None:
-        parser, said = SmiParser(query), ""
-        for line in process.stdout or ():
-            stream.heard_s = time.monotonic()
-            row, problem = parser.parse(line)
-            if row:
-                stream.rows += 1
-                on_row(row)
-            if problem and not is_over.is_set():
-                said = problem
-                on_problem(problem)
-        stream.has_ended = True
-        if not is_over.is_set():
-            on_problem(f"it ended with exit code {process.wait()}" + (f": {said}" if said else ""))
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        yield stream
-    finally:
-        is_over.set()
-        stop_supervised(process, _STOP_S)  # with a driver that hangs nvidia-smi ignores SIGTERM
-        reader.join(_STOP_S)
+def _read(
+    process: "subprocess.Popen[str]",
+    stream: GpuStream,
+    is_over: threading.Event,
+    on_row: Callable[[GpuRow], None],
+    on_problem: Callable[[str], None],
+) -> None:
+    """Parse what an nvidia-smi prints until it ends; that is a problem too, unless we ended it."""
+    parser, last_problem = SmiParser(stream.query), ""
+    for line in process.stdout or ():
+        stream.heard_s = time.monotonic()
+        row, problem = parser.parse(line)
+        if row:
+            stream.rows += 1
+            on_row(row)
+        if problem and not is_over.is_set():
+            last_problem = problem
+            on_problem(problem)
+    stream.has_ended = True
+    if not is_over.is_set():
+        on_problem(f"it ended with exit code {process.wait()}" + (f": {last_problem}" if last_problem else ""))
 
 
 def is_here() -> bool:

@@ -64,7 +64,7 @@ def host_usage() -> HostUsage:
 
 
 def pss_mib(pid: int) -> float | None:
-    """Proportional set size of one process: its own pages, and its share of those that it shares; None is not told."""
+    """Proportional set size of one process: its own pages, and its share of those that it shares; None is not known."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:

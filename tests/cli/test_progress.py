@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from raybench.cli.progress import create_observer, live
 from raybench.cli.progress.histogram import Histogram
 from raybench.cli.progress.live import LiveProgress
 from raybench.cli.progress.plain import PlainProgress
+from raybench.cli.progress.quiet import QuietProgress
 from raybench.cli.progress.run_progress import RunProgress
 from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Load, Trial
@@ -39,7 +41,7 @@ def load(**changes: Any) -> Load:
 def chunk(count: int, *, each_ms: float = 10, first: int = 0, **changes: Any) -> Any:
     """Requests of 2 images, one after the other."""
     spans = [((first + i) * each_ms, (first + i + 1) * each_ms) for i in range(count)]
-    return samples.table([sample(*span, images=2, **changes) for span in spans])
+    return samples.table([sample(*span, items=2, **changes) for span in spans])
 
 
 class Shown:
@@ -133,7 +135,7 @@ def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.Monkey
     shown.at_s = 30
     shown.progress.step("calibrating")
     shown.at_s = 60
-    shown.progress.end({"id": "x", "status": "ok"})
+    shown.progress.end(SimpleNamespace(id="x", status="ok"))
     assert "x: ok; 100 requests/s" in shown.text()
     assert "no reply" not in shown.text()
 
@@ -213,7 +215,7 @@ def test_a_trial_that_is_over_stays_on_the_screen(monkeypatch: pytest.MonkeyPatc
     shown = Shown(LiveProgress, monkeypatch)
     shown.progress.start(fake_trial())
     shown.progress.advance(chunk(40), None)
-    shown.progress.end({"id": "r1-x", "status": "degraded"})
+    shown.progress.end(SimpleNamespace(id="r1-x", status="degraded"))
     assert re.match(r"r1-x: degraded; 100 requests/s, .*, 0 failed, server – MiB$", shown.text().strip())
     assert len(shown.view()) == 1
 
@@ -233,7 +235,7 @@ def test_there_is_no_live_view_without_a_terminal() -> None:
     assert isinstance(create_observer("live", pipe), PlainProgress)
     assert isinstance(create_observer("live", terminal), LiveProgress)
     assert isinstance(create_observer("plain", terminal), PlainProgress)
-    assert type(create_observer("none", terminal)) is RunObserver
+    assert type(create_observer("none", terminal)) is QuietProgress
 
 
 FAKE = ["run", "-s", "fake", "--url", "fake=service_ms=20,fail_every=25", "--workers", "2", "-b", "2"]

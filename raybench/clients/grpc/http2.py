@@ -91,7 +91,7 @@ class Connection:
         self._block, self._is_last_block = bytearray(), False
         self._reset: int | None = None
         self._is_idle, self._is_spent = True, False
-        self._is_settled, self._unacknowledged = False, 1  # by the server's settings; of ours
+        self._is_settled, self._unacknowledged = False, 1  # the server's settings have come; ours that it has not acked
         self._write([connection_preface(_WINDOW, _FRAME_SIZE)])
         while not self._is_settled:  # what the server takes comes before all else (RFC 9113, 3.4)
             self._read()

@@ -178,7 +178,7 @@ def test_no_secret_is_left(
     credentials = grpc.ssl_server_credentials([server.pem], certificates.certificate.read_bytes(), True)
     with gateway(triton.url, HEADERS, refuse_every=9, credentials=credentials) as (guard, port):
         run = raybench(
-            "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton_server.models,
+            "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton.models,
             "--workers", 2, "-b", 1, "--request-count", 20, "--warmup-request-count", 2, "--no-verify",
             "--shared-memory", "system", "--calibrate",
             "--max-error-rate", 1,

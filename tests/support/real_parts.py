@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +21,6 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from raybench.inputs.photos import decode, random_crop, sample_photos
-from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.server_process import ServerProcess
 
 _RUN_S = 200
@@ -100,84 +98,6 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 def jpegs(pixels: np.ndarray) -> np.ndarray:
     return np.array([jpeg(each) for each in pixels], object)
-
-
-def export_scale(folder: Path, factor: float) -> None:
-    """A SavedModel with known arithmetic, written beside `folder` and then renamed to it."""
-    import tensorflow as tf
-
-    class Scale(tf.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.factor = tf.Variable(factor)
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
-        def times(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"y": x * self.factor}
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
-        def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"sum": tf.reduce_sum(x) * self.factor}
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
-        def distinct(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"values": tf.unique(x[:, 0]).y}
-
-        @tf.function(
-            autograph=False,
-            input_signature=[
-                tf.TensorSpec([None, None, None, 3], tf.uint8, name="images"),
-                tf.TensorSpec([None, 4], tf.float32, name="boxes"),
-            ],
-        )
-        def boxed(self, images: tf.Tensor, boxes: tf.Tensor) -> dict[str, tf.Tensor]:
-            mean = tf.reduce_mean(tf.cast(images, tf.float32))
-            return {"areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) + 0.0 * mean}
-
-    module, new = Scale(), folder.with_name(f".{folder.name}-new")
-    signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "boxed")}
-    tf.saved_model.save(module, str(new), signatures=signatures)
-    if folder.exists():
-        shutil.rmtree(folder)
-    new.rename(folder)
-
-
-def add_tiny_models(folder: Path) -> None:
-    """`scale`, versions 1 and 3 (times 1 and times 3, both served), and `clash`, whose `x` is of another type."""
-    import tensorflow as tf
-
-    class Clash(tf.Module):
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="x")])
-        def twice(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"twice": 2 * x}
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="whole")])
-        def plus(self, whole: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"plus": whole + 1}
-
-    for version in (1, 3):
-        export_scale(folder / "scale" / str(version), float(version))
-    clash = Clash()
-    tf.saved_model.save(clash, str(folder / "clash" / "1"), signatures={"twice": clash.twice, "plus": clash.plus})
-    tiny = (
-        ModelConfig(name="scale", base_path=folder / "scale", policy="all"),
-        ModelConfig(name="clash", base_path=folder / "clash"),
-    )
-    conf = folder / "models.conf"
-    conf.write_text(format_models_conf((*read_models_conf(conf), *tiny), relative_to=folder))
-
-
-def export_xla(folder: Path) -> None:
-    """A tiny SavedModel that XLA compiles: `means` of images per channel."""
-    import tensorflow as tf
-
-    class Xla(tf.Module):
-        @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
-        def means(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"means": tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2])}
-
-    module = Xla()
-    tf.saved_model.save(module, str(folder), signatures={"means": module.means})
 
 
 DOUBLE = Path(__file__).parent / "tfs_double" / "server.py"

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,20 @@ def raybench(
     return Run(done.returncode, done.stdout, done.stderr, newest_results(cwd))
 
 
+def raybench_family(*arguments: object, cwd: Path, env: dict[str, str]) -> "tuple[Run, Family]":
+    """Run the command as a user would, in `cwd`, and note which processes take part."""
+    command = [str(BIN / "raybench"), *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    family = Family(process.pid)
+    with ThreadPoolExecutor(1) as pool:
+        output = pool.submit(process.communicate, timeout=_RUN_S)
+        while not output.done():
+            family.look()
+            time.sleep(0.1)
+    out, err = output.result()
+    return Run(process.returncode, out, err, newest_results(cwd)), family
+
+
 def newest_results(cwd: Path) -> Path | None:
     return max((cwd / "results").glob("*"), default=None, key=lambda path: path.stat().st_mtime_ns)
 
@@ -177,14 +192,41 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")
-RAY_PARTS = ("raylet", "gcs_server", "ray::", "ray/dashboard")
+class Family:
+    """The processes that a command starts, and those that they start: whoever was ever seen below it.
+
+    Other runs on this machine are none of its members.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self.members = {self._root}
+
+    def look(self) -> None:
+        """Note who is there now."""
+        with suppress(psutil.NoSuchProcess):
+            self.members |= {self._root, *self._root.children(recursive=True)}
+
+    @property
+    def alive(self) -> list[psutil.Process]:
+        return [each for each in self.members if is_alive(each)]
+
+    @property
+    def shared_memory(self) -> list[Path]:
+        """What they have left, or still have, in /dev/shm."""
+        return [path for each in self.members for path in Path("/dev/shm").glob(f"raybench-{each.pid}-*")]
+
+    def named(self, name: str) -> list[psutil.Process]:
+        """Who of those that are alive has this name."""
+        self.look()
+        return [each for each in self.alive if name in each.name()]
+
+    def is_gone(self) -> bool:
+        """Whether nobody is left, nor shared memory, within some seconds."""
+        return eventually(lambda: not self.alive and not self.shared_memory)
 
 
-def running_parts(words: tuple[str, ...] = TRITON_PARTS + RAY_PARTS) -> set[tuple[int, str]]:
-    """Pid and name of every process on this machine that a server or Ray consists of."""
-    found = set()
-    for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or [])
-        found |= {(process.info["pid"], w) for w in words if w in line and process.info["status"] != "zombie"}
-    return found
+def is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

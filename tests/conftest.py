@@ -23,8 +23,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ign
 # Which fixtures a group's tests use; the first group that fits counts, and groups start in this order.
 GROUPS = {
     "exported": {"exported"},
+    "clusters": {"nodes", "jobs", "bare", "hosts", "dashboard"},  # several raylets each
     "triton": {"triton", "models", "tfs_double"},
-    "ray": {"ray_environment", "nodes", "jobs", "bare", "hosts", "dashboard"},
+    "ray": {"ray_environment"},
 }
 
 

@@ -65,7 +65,7 @@ def test_telemetry_that_breaks_does_not_break_the_run(
     answer = f"echo '{HEAD}'; {until_it_runs}; {for_a_while}; {end};;"
     program(tmp_path / "bin", monkeypatch, READS_GPUS, answer, "*) exec sleep 600;;", "esac")
     run = raybench(
-        "run", "--workers", 1, "-s", "fake", "--url", "fake=service_ms=5", "-b", 1, "--duration", 10,
+        "run", "--workers", 1, "-s", "fake", "--url", "fake=service_ms=5", "-b", 1, "--duration", 8,
         cwd=tmp_path, env={**ray_environment, "PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert run.code == 0, run.err + run.out

@@ -12,7 +12,7 @@ from raybench.servers import wheel
 from raybench.servers.server_process import ServerProcess, free_ports, scratch_folder, wait_until
 
 _START_S, _STOP_S = 100, 20
-_REASON = re.compile(r"(failed to load '\S+' .*)")
+_REASON = re.compile(r"failed to load '(\S+)' (.*)")
 
 
 @dataclass(frozen=True)

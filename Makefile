@@ -31,11 +31,14 @@ lint: .venv/installed  ## ruff: rules and format
 types: .venv/installed  ## mypy, strict
 	$(BIN)/mypy
 
+# Two processes, so that waiting overlaps with computing; tests/conftest.py says which tests stay together.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: lint types  ## lint, types, unit and end-to-end tests
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: test  ## everything: test, and what is slower
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 browser:  ## Debian, as root: the Chromium in which tests open report.html; they are skipped where there is none
 	apt-get update -qq

@@ -1,9 +1,7 @@
 """Servers that want TLS and headers: a real Triton with TLS, and a gateway in front of real servers."""
 
-import os
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from certificates import Authority, Signed
 from gateway import gateway
+from own_triton import own_triton
 from real_parts import TritonUnderTest, crops, raybench
 
 from raybench.clients.base import ClientError
@@ -20,8 +19,8 @@ from raybench.clients.grpc import connection_credentials
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, Tls
 from raybench.clients.tfserving_client import TfServingClient
 from raybench.clients.triton_client import TritonClient
-from raybench.servers import repository, triton_server, wheel
-from raybench.servers.server_process import ServerProcess, free_ports, scratch_folder, wait_until
+from raybench.servers import repository
+from raybench.servers.repository import TritonOptions
 
 MODEL = "mobilenet-no-opt"
 SECRET, TENANT = "5Ecr3t-t0ken", "blue-tenant"
@@ -61,34 +60,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     server = authority.signed("server", "localhost")
     flags = ["--grpc-use-ssl=1", "--grpc-use-ssl-mutual=1", f"--grpc-root-cert={authority.certificate}"]
     flags += [f"--grpc-server-cert={server.certificate}", f"--grpc-server-key={server.key}"]
-    with echo(flags) as (port, http_port):
-        yield Secured(port, http_port, authority, other, authority.signed("client"))
-
-
-@contextmanager
-def echo(flags: list[str]) -> Iterator[tuple[int, int]]:
-    """The ports, gRPC's and HTTP's, of a real Triton with these flags that serves `echo` alone."""
-    options = triton_server.TritonOptions(models_conf=Path("none"), models=())
-    tritonserver, ports = wheel.find(), free_ports(3)
-    with scratch_folder("raybench-tls-") as folder:
-        backends = wheel.assemble_backends(tritonserver, folder / "backends")
-        models = repository.assemble(options, folder)
-        command = triton_server._command(tritonserver, backends, models, "127.0.0.1", *ports) + flags
-        regions = f"/dev/shm/raybench-{os.getpid()}-{ports[0]}*"
-        environment = wheel.environment(tritonserver)
-        process = ServerProcess(command, env=environment, folder=folder, reason=triton_server._REASON, sweep=regions)
-        try:
-            wait_until(lambda: is_ready(ports[1]), process, what="Triton", timeout_s=60)
-            yield ports[0], ports[1]
-        finally:
-            process.stop(20)
-
-
-def is_ready(http_port: int) -> bool:
-    try:
-        return urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=2).status == 200  # type: ignore[no-any-return]
-    except OSError:
-        return False
+    echo = repository.assemble(TritonOptions(models_conf=Path("none"), models=()), folder)
+    with own_triton(echo, flags) as running:
+        yield Secured(running.grpc_port, running.http_port, authority, other, authority.signed("client"))
 
 
 def refusal(url: str, access: ConnectionCredentials) -> str:
@@ -178,7 +152,7 @@ def test_no_secret_is_left(
     credentials = grpc.ssl_server_credentials([server.pem], certificates.certificate.read_bytes(), True)
     with gateway(triton.url, HEADERS, refuse_every=9, credentials=credentials) as (guard, port):
         run = raybench(
-            "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton_server.models,
+            "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton.models,
             "--workers", 2, "-b", 1, "--request-count", 20, "--warmup-request-count", 2, "--no-verify",
             "--shared-memory", "system", "--calibrate",
             "--max-error-rate", 1,

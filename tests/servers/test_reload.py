@@ -15,7 +15,8 @@ import numpy as np
 import psutil
 import pytest
 import tritonclient.grpc as triton_grpc
-from real_parts import BIN, ask, eventually, export_scale, wait_for_line
+from real_parts import BIN, ask, eventually, wait_for_line
+from tiny_models import export_scale
 
 from raybench.models.saved_models import ModelConfig, format_models_conf
 from raybench.servers.server_process import ServerError

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from real_parts import BIN, add_stand_in, eventually, raybench, running_parts, wait_for_line
+from real_parts import BIN, Family, add_stand_in, raybench, raybench_family, wait_for_line
 from tfs_double.flags import KNOWN
 
 from raybench.clients.base import ClientError
@@ -25,7 +25,6 @@ from raybench.servers.server_process import endpoint
 from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
 MODEL = "mobilenet-no-opt"
-PARTS = ("tfs_double/server.py",)
 REMEDIES = ("put tensorflow_model_server on PATH", "start Docker", "--url tfserving=HOST:PORT")
 
 
@@ -52,8 +51,7 @@ def test_a_run_measures_it(
     models: Path, stand_in: dict[str, str], ray_environment: dict[str, str], tmp_path: Path
 ) -> None:
     """`raybench run -s tfserving` starts it, measures it with answers that agree, says what it ran, and ends it."""
-    before = running_parts(PARTS)
-    run = raybench(
+    run, family = raybench_family(
         "run", "--workers", 2, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2, "--request-count", 20,
         cwd=tmp_path, env={**ray_environment, **stand_in},
     )  # fmt: skip
@@ -75,7 +73,7 @@ def test_a_run_measures_it(
     assert server["config"]["xla_gpu_compilation_enabled"] == "true"
     assert server["config"]["models"] == MODEL
     assert run.err.count("listens on all of this machine's") == 1
-    assert eventually(lambda: running_parts(PARTS) <= before)
+    assert family.is_gone()
 
 
 def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
@@ -94,12 +92,15 @@ def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[st
 
 def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path: Path) -> None:
     """`raybench serve tfserving` says where it answers, serves what models.conf names at SIGHUP, and ends."""
-    before, conf = running_parts(PARTS), tmp_path / "models.conf"
+    conf = tmp_path / "models.conf"
     enter(conf, models, "scale")
     command = [BIN / "raybench", "serve", "tfserving", "--models", tmp_path, "--port", "0"]
     process = subprocess.Popen(command, env={**os.environ, **stand_in}, stdout=subprocess.PIPE, text=True)
     try:
         lines = wait_for_line(process, "ready")
+        family = Family(process.pid)
+        family.look()
+        assert len(family.members) > 1
         urls = dict(line.split() for line in lines if " " in line)
         assert urls.keys() == {"grpc", "http", "metrics"}
         assert description(urls["grpc"], "scale") == "signature is nope; model scale has boxed, distinct, times, total"
@@ -111,7 +112,7 @@ def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path
     finally:
         process.terminate()
         assert process.wait(timeout=60) == 0
-    assert eventually(lambda: running_parts(PARTS) <= before)
+    assert family.is_gone()
 
 
 def enter(conf: Path, models: Path, name: str) -> None:
@@ -212,7 +213,7 @@ def test_docker_stands_in_for_the_binary(models: Path, tmp_path: Path, monkeypat
     source = (models / MODEL).resolve()
     assert f"--mount=type=bind,readonly,source={source},target=/raybench{source}" in words
     assert all("readonly" in word for word in words if word.startswith("--mount"))
-    image = words.index(model_server._image())
+    image = next(place for place, word in enumerate(words) if word.startswith("tensorflow/serving:"))
     assert "--entrypoint=tensorflow_model_server" in words[:image]
     flags = {word.removeprefix("--").partition("=")[0] for word in words[image + 1 :]}
     assert flags <= KNOWN

@@ -15,7 +15,7 @@ from real_parts import TritonUnderTest, crops, eventually, jpegs
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
 
 DEPTH = 3
-SLOW = "mobilenet-no-opt"
+SLOW = "slow"
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def _hash(batch: Mapping[str, np.ndarray]) -> str:
 
 def _write(path: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
     arrays = {f"{number}/{name}": a for number, batch in enumerate(batches) for name, a in _flat(batch).items()}
-    np.savez(path, allow_pickle=False, **arrays)
+    np.savez(path, **arrays)
 
 
 def _read(path: Path, count: int) -> list[Outputs]:

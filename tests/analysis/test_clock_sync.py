@@ -9,7 +9,7 @@ from record_builders import load, worker_facts
 
 from raybench.analysis.doubts import doubts_about
 from raybench.analysis.window import gate_skew_ms
-from raybench.driver.start_barrier import Clock, clock_facts, start_times
+from raybench.driver.start_barrier import ClockFacts, ClockOffset, clock_facts, start_times
 from raybench.results import samples
 
 
@@ -25,29 +25,26 @@ def codes(**changes: Any) -> set[str]:
 
 def test_an_offset_is_as_sure_as_its_round_trips_and_its_drift() -> None:
     """What lies between the two measurements is off by no more than is said, wherever in their round trips each is."""
-    start, end = Clock(250 * MS, 2 * MS), Clock(256 * MS, 4 * MS)
+    start, end = ClockOffset(250 * MS, 2 * MS), ClockOffset(256 * MS, 4 * MS)
     found = clock_facts(start, end)
-    assert found == {
-        "clock_offset_ns": 253 * MS,
-        "clock_round_trip_ns": 4 * MS,
-        "clock_drift_ns": 6 * MS,
-        "clock_uncertainty_ns": 5 * MS,
-    }
+    assert found == ClockFacts(
+        clock_offset_ns=253 * MS, clock_round_trip_ns=4 * MS, clock_drift_ns=6 * MS, clock_uncertainty_ns=5 * MS
+    )
     for clock in (start, end):
-        furthest = abs(clock.offset_ns - found["clock_offset_ns"]) + clock.round_trip_ns / 2
-        assert furthest <= found["clock_uncertainty_ns"]
+        furthest = abs(clock.offset_ns - found.clock_offset_ns) + clock.round_trip_ns / 2
+        assert furthest <= found.clock_uncertainty_ns
 
 
 def test_the_drift_of_a_worker_that_was_lost_is_not_known() -> None:
     """Nobody could ask its clock again: that is null, and no drift of 0."""
-    found = clock_facts(Clock(7, 3), None)
-    assert found["clock_drift_ns"] is None
-    assert (found["clock_offset_ns"], found["clock_uncertainty_ns"]) == (7, 2)
+    found = clock_facts(ClockOffset(7, 3), None)
+    assert found.clock_drift_ns is None
+    assert (found.clock_offset_ns, found.clock_uncertainty_ns) == (7, 2)
 
 
 def test_the_gate_is_one_instant_on_every_clock() -> None:
     """Each worker is told the same instant, as its own clock will show it."""
-    ahead, behind = start_times([Clock(250 * MS, 1), Clock(-750 * MS, 1)])
+    ahead, behind = start_times([ClockOffset(250 * MS, 1), ClockOffset(-750 * MS, 1)])
     assert ahead - behind == pytest.approx(1.0)
 
 

@@ -104,7 +104,7 @@ def bare_loop(memory: str, url: str, images: int, in_flight: int, seconds: float
     shape = (images, IMAGE_PX, IMAGE_PX, 3)
     region = Region(url, names(url, 1)[0]) if memory == "system" else None
     encode = TritonClient(url, model=ECHO, signature="predict_images", region=region).encode
-    payloads = [encode(np.random.default_rng(i).integers(0, 256, shape, np.uint8)) for i in range(PAYLOADS)]
+    payloads = [encode({"images": np.random.default_rng(i).integers(0, 256, shape, np.uint8)}) for i in range(PAYLOADS)]
     if region:
         region.register()
     for _ in range(2 * in_flight):

@@ -34,7 +34,7 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
     def client(number: int) -> int:
         rng = np.random.default_rng(number)
         connection = TritonClient(url, model=MODEL, signature="predict_images")
-        requests = [connection.encode(random_crop(photo, rng, 224)[np.newaxis]) for photo in photos]
+        requests = [connection.encode({"images": random_crop(photo, rng, 224, 224)[np.newaxis]}) for photo in photos]
         done = 0
         while not stop.is_set():
             reply = connection.send(requests[done % len(requests)], timeout_s=60)

@@ -118,7 +118,7 @@ class Served:
 
     def measure(self, model: str, seconds: float, clients: int) -> Measured:
         lanes = [TritonClient(self.triton.grpc_url, model=model, signature=SIGNATURE) for _ in range(clients)]
-        requests = [lanes[0].encode(batch) for batch in self._batches]
+        requests = [lanes[0].encode({"images": batch}) for batch in self._batches]
         worst = [0.0]
 
         def send(lane: int, number: int) -> None:
@@ -154,7 +154,7 @@ def batches_of(batch_size: int, count: int = 4) -> list[np.ndarray]:
     """Different pictures, uint8 [batch_size, 224, 224, 3] each."""
     photos = [decode(path.read_bytes()) for path in sample_photos()]
     rng = np.random.default_rng(0)
-    crops = [random_crop(photos[i % len(photos)], rng, 224) for i in range(max(64, batch_size))]
+    crops = [random_crop(photos[i % len(photos)], rng, 224, 224) for i in range(max(64, batch_size))]
     return [np.stack([crops[i] for i in rng.permutation(len(crops))[:batch_size]]) for _ in range(count)]
 
 

@@ -78,7 +78,7 @@ def load(url: str, seconds: float) -> "subprocess.Popen[bytes]":
 
 def send(url: str, seconds: float) -> None:
     with closing(TritonClient(url, model=ECHO, signature="predict_images")) as client:
-        request = client.encode(np.zeros((1, IMAGE_PX, IMAGE_PX, 3), np.uint8))
+        request = client.encode({"images": np.zeros((1, IMAGE_PX, IMAGE_PX, 3), np.uint8)})
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             client.send(request, 10)

@@ -24,7 +24,7 @@ import raybench.worker
 from raybench.clients import connect
 from raybench.config import ServerSpec
 client = connect(ServerSpec(kind=sys.argv[1]), url="127.0.0.1:1", model="m", signature="s", batch_size=8, models="")
-client.encode(np.zeros((8, 224, 224, 3), np.uint8))
+client.encode({"images": np.zeros((8, 224, 224, 3), np.uint8)})
 print(psutil.Process().memory_info().rss / 2**20, flush=True)
 """
 

@@ -124,6 +124,6 @@ def test_the_fake_says_that_it_is_one() -> None:
 def test_a_request_is_the_bytes_of_its_images() -> None:
     """A request carries the whole batch; the answer decodes to its size."""
     client, batch = FakeClient("service_ms=0"), np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3)
-    request = client.encode(batch)
+    request = client.encode({"images": batch})
     assert request == bytes(range(24))
     assert client.decode(client.send(request, 1.0))["count"].tolist() == [24]

@@ -19,9 +19,10 @@ from real_parts import TritonUnderTest, crops, raybench
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError
 from raybench.config import Benchmark, plan
-from raybench.inputs.photos import jpegs
+from raybench.inputs.photos import jpeg_files
 from raybench.results import samples
-from raybench.worker.load_worker import Task, Worker
+from raybench.worker.load_worker import Worker
+from raybench.worker.task import Task
 
 MODEL = "mobilenet-no-opt"
 SHM = Path("/dev/shm")
@@ -61,14 +62,14 @@ def test_requests_say_where_images_are(signature: str, triton: TritonUnderTest) 
     pictures = crops(6)
     worker = Worker(task(triton, signature=signature))
     worker.open()
-    payloads = worker.encode([pictures])
+    sent = jpeg_files(pictures, 90) if signature == "predict_jpegs" else pictures
+    name = "jpeg_images" if signature == "predict_jpegs" else "images"
+    payloads = worker.encode([{name: sent}])
     rows = samples.merge(list(worker.run(time.time())))
     assert rows["status"].to_pylist() == ["OK"] * 4
-    sent = jpegs(pictures, 90) if signature == "predict_jpegs" else pictures
-    name = "jpeg_images" if signature == "predict_jpegs" else "images"
     for payload, outputs in worker.replies():
         wire = sent[2 * payload : 2 * payload + 2]
-        expected = triton.call(MODEL, signature, **{name: wire.astype(object) if wire.dtype.kind == "S" else wire})
+        expected = triton.call(MODEL, signature, **{name: wire})
         assert np.abs(outputs["scores"] - expected["scores"]).max() < 1e-5
     assert max(len(each.body) for each in worker._feed.last(2**30)) < 1000
     assert payloads.request_bytes == rows["sent_bytes"].to_pylist()[0] > sum(map(len, map(bytes, sent[:2])))
@@ -81,7 +82,7 @@ def test_nothing_is_named_but_while_triton_maps_it(triton: TritonUnderTest) -> N
     asked = task(triton)
     worker = Worker(asked)
     worker.open()
-    worker.encode([crops(6)])
+    worker.encode([{"images": crops(6)}])
     assert names(triton.url) == []
     assert regions(triton.url) - mapped == {asked.region}
     worker.close()
@@ -123,7 +124,7 @@ def test_the_ceiling_is_of_the_same_requests(signature: str, shared: str, triton
     asked = task(triton, signature=signature, shared_memory=shared, concurrency=2)
     worker = Worker(asked if shared == "system" else replace(asked, region=None))
     worker.open()
-    worker.encode([crops(6)])
+    worker.encode([{"images": crops(6)}])
     before = triton.statistics().inference_stats.success.count
     rows = worker.calibrate()
     assert triton.statistics().inference_stats.success.count == before
@@ -157,7 +158,7 @@ def test_run_over_shared_memory(triton: TritonUnderTest, ray_environment: dict[s
     for trial in trials.values():
         assert trial["verification"]["agrees"] is True
         assert trial["requests"]["succeeded"] == 12
-        assert trial["payload"]["image_bytes"] >= 224 * 224 * 3
+        assert trial["payload"]["item_bytes"] >= 224 * 224 * 3
         assert trial["headroom"] == trial["ceiling"]["requests_per_s"] / trial["throughput"]["requests_per_s"] > 0
     codes = {label: {doubt["code"] for doubt in trial["doubts"]} for label, trial in trials.items()}
     assert [label for label, found in codes.items() if "unequal_servers" in found] == ["triton (shared memory)"]

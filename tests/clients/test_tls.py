@@ -197,12 +197,10 @@ def test_tensorflow_serving_gets_them_too(tfs_double: str, certificates: Authori
     ours = ConnectionCredentials(tls=Tls(ca=certificates.certificate.read_bytes()), headers=tuple(HEADERS.items()))
     with gateway(tfs_double, HEADERS, credentials=credentials) as (guard, port):
         with closing(
-            TfServingClient(
-                f"localhost:{port}", model=MODEL, signature="predict_images", batch_size=2, credentials=ours
-            )
+            TfServingClient(f"localhost:{port}", model=MODEL, signature="predict_images", credentials=ours)
         ) as client:
             client.describe()
-            reply = client.send(client.encode(crops(2)), 30)
+            reply = client.send(client.encode({"images": crops(2)}), 30)
         assert reply.is_ok, reply.error
         assert np.isfinite(client.decode(reply)["scores"]).all()
         assert guard.methods == {"GetModelStatus", "GetModelMetadata", "Predict"}

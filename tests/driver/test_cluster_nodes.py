@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from raybench.driver.cluster_nodes import Node, named, resource_names
 
-from raybench.config import Benchmark, ServerSpec
+from raybench.config import ServerSpec
 from raybench.driver import cluster, server_host
-from raybench.servers import Running, unsupported_reason
+from raybench.driver.ray_nodes import Node, named, resource_names
+from raybench.servers import RunningServer, ServeOptions, ServerFacts, unsupported_reason
 
 NODES = [
     Node(str(n), f"10.0.0.{n}", f"host-{n}", {"CPU": 2.0, "memory": 1e9, f"node:10.0.0.{n}": 1.0, "big": 1.0})
@@ -37,7 +37,7 @@ def test_what_tells_nodes_apart() -> None:
 @pytest.mark.parametrize("kind", ["triton", "tfserving", "local"])
 def test_a_node_without_the_models_cannot_serve_them(kind: str, tmp_path: Path) -> None:
     """Where the servers' node has no such models that is said before anything starts there."""
-    said = unsupported_reason(ServerSpec(kind=kind), Benchmark(models=str(tmp_path)))
+    said = unsupported_reason(ServerSpec(kind=kind), ServeOptions(models_conf=tmp_path / "models.conf", models=("m",)))
     assert said
     assert str(tmp_path) in said
 
@@ -49,7 +49,8 @@ def test_a_node_without_the_models_cannot_serve_them(kind: str, tmp_path: Path) 
 def test_a_server_is_reached_by_its_nodes_address(bind: str, url: str) -> None:
     """A server that listens everywhere is called by the address that other nodes know it by."""
     loopback = "[::1]" if bind == "::" else "127.0.0.1"
-    started = Running(url=f"{loopback}:8001", facts={"url": None}, metrics_url=f"http://{loopback}:8002/metrics")
+    facts, metrics_url = ServerFacts(kind="triton"), f"http://{loopback}:8002/metrics"
+    started = RunningServer(url=f"{loopback}:8001", facts=facts, metrics_url=metrics_url)
     reached = server_host._reachable(started, bind, NODES[0])
-    assert (reached.url, reached.facts["url"]) == (url, url if bind != "127.0.0.1" else None)
+    assert (reached.url, reached.facts.url) == (url, url if bind != "127.0.0.1" else None)
     assert reached.metrics_url == f"http://{url.replace('8001', '8002')}/metrics"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from raybench.driver import node_liveness
+from raybench.driver import ray_nodes
 from raybench.driver.heartbeat import Heartbeat
 
 
@@ -62,17 +62,17 @@ def test_a_driver_that_stood_still_loses_nobody(monkeypatch: pytest.MonkeyPatch)
 
 def test_images_are_not_waited_for_without_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray would let tasks wait forever where no node with a CPU is left; the run ends with a sentence."""
-    monkeypatch.setattr(node_liveness, "cpus", lambda: 0)
-    assert node_liveness.while_there_are_cpus(lambda: "made") == "made"
-    with pytest.raises(node_liveness.LostError, match="no CPU left"):
-        node_liveness.while_there_are_cpus(lambda: Event().wait(60))
+    monkeypatch.setattr(ray_nodes, "cpus", lambda: 0)
+    assert ray_nodes.while_there_are_cpus(lambda: "made") == "made"
+    with pytest.raises(ray_nodes.LostError, match="no CPU left"):
+        ray_nodes.while_there_are_cpus(lambda: Event().wait(60))
     with pytest.raises(KeyError):
-        node_liveness.while_there_are_cpus(lambda: {}["none"])
+        ray_nodes.while_there_are_cpus(lambda: {}["none"])
 
 
 def test_a_call_after_the_end_joins_no_ray() -> None:
     """What still calls Ray when a run has ended, as a thread that made images may, neither starts nor joins one."""
-    late = "import raybench.driver.node_liveness, ray; ray.put(1)"
+    late = "import raybench.driver.ray_nodes, ray; ray.put(1)"
     done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "must be called" in done.stderr or "not been started" in done.stderr, done.stderr

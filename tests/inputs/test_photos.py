@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from real_parts import crops, raybench
 
-from raybench.inputs.photos import decode, jpegs, photos_in, random_crop, sample_photos
+from raybench.inputs.photos import decode, jpeg_files, photos_in, random_crop, sample_photos
 
 
 def encoded(pixels: np.ndarray, kind: str, mode: str | None = None, **options: Any) -> bytes:
@@ -63,7 +63,7 @@ def test_sample_photos_are_there() -> None:
 def test_crops_depend_on_the_seed_alone() -> None:
     """The same seed gives the same crop, another seed another one, of the asked size."""
     photo = decode(sample_photos()[0].read_bytes())
-    first, again, other = (random_crop(photo, np.random.default_rng(seed), 64) for seed in (1, 1, 2))
+    first, again, other = (random_crop(photo, np.random.default_rng(seed), 64, 64) for seed in (1, 1, 2))
     assert first.shape == (64, 64, 3)
     assert first.dtype == np.uint8
     assert (first == again).all()
@@ -91,7 +91,7 @@ def test_images_of_a_run_differ(source: str, ray_environment: dict[str, str], tm
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     payload = run.summary["trials"][0]["payload"]
-    assert payload["images"] == payload["distinct"] == 80
+    assert payload["items"] == payload["distinct"] == 80
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_what_is_no_image_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_unusual_images_become_crops(name: str) -> None:
     """Any colour model, depth, shape or number of frames becomes a crop of the asked size."""
-    crop = random_crop(decode(UNUSUAL[name]), np.random.default_rng(0), 32)
+    crop = random_crop(decode(UNUSUAL[name]), np.random.default_rng(0), 32, 32)
     assert crop.shape == (32, 32, 3)
 
 
@@ -134,7 +134,7 @@ def test_sixteen_bits_keep_their_shades() -> None:
 def test_a_jpeg_file_is_its_picture() -> None:
     """An image that is sent as a JPEG file decodes to itself, as far as its quality goes, and is smaller."""
     photo = np.asarray(decode(sample_photos()[0].read_bytes()).resize((64, 64)))
-    good, poor = (jpegs(photo[np.newaxis], quality) for quality in (95, 20))
+    good, poor = (jpeg_files(photo[np.newaxis], quality) for quality in (95, 20))
     assert good.shape == (1,)
     assert len(poor[0]) < len(good[0]) < photo.nbytes
     assert np.abs(np.asarray(decode(good[0])).astype(int) - photo).mean() < 4

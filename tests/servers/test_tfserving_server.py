@@ -121,7 +121,7 @@ def enter(conf: Path, models: Path, name: str) -> None:
 
 def description(url: str, model: str) -> str:
     """What the client says of a signature that is not there."""
-    client = TfServingClient(url, model=model, signature="nope", batch_size=1)
+    client = TfServingClient(url, model=model, signature="nope")
     with closing(client), pytest.raises(ClientError) as error:
         client.describe()
     return str(error.value).partition(": name one")[0]

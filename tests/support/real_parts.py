@@ -88,7 +88,7 @@ def crops(count: int, seed: int = 0, size_px: int = 224) -> np.ndarray:
     """So many different pictures, uint8 [count, size_px, size_px, 3]."""
     photos = [decode(path.read_bytes()) for path in sample_photos()]
     rng = np.random.default_rng(seed)
-    return np.stack([random_crop(photos[i % len(photos)], rng, size_px) for i in range(count)])
+    return np.stack([random_crop(photos[i % len(photos)], rng, size_px, size_px) for i in range(count)])
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

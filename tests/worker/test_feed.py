@@ -20,31 +20,31 @@ from real_parts import TritonUnderTest, crops, raybench
 
 from raybench.analysis.window import pacing_error_ns, with_lane_free
 from raybench.clients.base import ClientError, Reply
-from raybench.inputs.dataset import Recipe, Streamed
-from raybench.inputs.photos import hashes, sample_photos
+from raybench.inputs import memory_budget
+from raybench.inputs.tensors import item_hashes
 from raybench.results import samples
-from raybench.worker import feed
-from raybench.worker.feed import Batch, Request, Stream
-from raybench.worker.load_worker import Task, Worker
+from raybench.worker.feed import Request, RequestItems, StreamedFeed, hashed
+from raybench.worker.load_worker import Worker
+from raybench.worker.task import Task
 
 ENOUGH = 2**30
 
 
-def batches(count: int, every_s: float = 0.0) -> Iterator[Batch]:
+def batches(count: int, every_s: float = 0.0) -> Iterator[RequestItems]:
     """So many batches of 2 images, over and over, from a source that takes its time for each."""
     for payload in cycle(range(count)):
         time.sleep(every_s)
-        yield feed.batch(payload, images(2 * count)[2 * payload : 2 * payload + 2], None)
+        yield hashed(payload, {"images": images(2 * count)[2 * payload : 2 * payload + 2]})
 
 
-def streaming(task: Task, source: Iterator[Batch]) -> Worker:
+def streaming(task: Task, source: Iterator[RequestItems]) -> Worker:
     worker = Worker(replace(task, stream_bytes=ENOUGH if task.stream_bytes == 0 else task.stream_bytes))
     worker.open()
     worker.stream(source)
     return worker
 
 
-def ran(task: Task, source: Iterator[Batch]) -> pa.Table:
+def ran(task: Task, source: Iterator[RequestItems]) -> pa.Table:
     worker = streaming(task, source)
     try:
         return samples.merge(list(worker.run(time.time() + 0.1)))
@@ -73,34 +73,9 @@ def test_images_of_a_stream_are_known_once() -> None:
     worker = streaming(fake_task(requests=8), batches(3))
     list(worker.run(time.time()))
     made = worker.payloads()
-    assert made.image_hashes == hashes(images(6))
+    assert made.item_hashes == item_hashes({"images": images(6)})
     assert (made.requests, made.request_bytes, made.held_mib) == (3, 24, None)
     worker.close()
-
-
-def test_models_of_a_mix_take_turns() -> None:
-    """A payload is of the same model in every epoch, so that its reply is held against that model's answer."""
-    shard = Streamed(recipe=None, count=1000, worker=0, workers=3)
-    for models in (1, 2, 7):
-        assert shard.payloads(8, models) % models == 0
-        assert 0 < shard.payloads(8, models) * 8 * 3 <= max(1000, 8 * 3 * models)
-
-
-def test_workers_deal_the_images_of_a_stream() -> None:
-    """No image is sent by two workers, and together they go through the folder from its first file on."""
-    shards = [Streamed(recipe=None, count=48, worker=worker, workers=3) for worker in range(3)]
-    dealt = [shard.numbers(payload, 4) for payload in range(shards[0].payloads(4, 1)) for shard in shards]
-    assert np.concatenate(dealt).tolist() == list(range(48))
-
-
-@pytest.mark.parametrize("photos", [(), tuple(map(str, sample_photos()[:2]))], ids=["noise", "photos"])
-def test_an_image_depends_on_its_number_alone(photos: tuple[str, ...]) -> None:
-    """Who verifies an answer makes the image again: alone or among others, in any order, it is the same."""
-    recipe = Recipe(photos, size_px=32, seed=3)
-    many = recipe.images(np.array([5, 0, 2, 7]))
-    assert (recipe.images(np.array([2]))[0] == many[2]).all()
-    assert len(set(hashes(many))) == 4
-    assert hashes(Recipe(photos, size_px=32, seed=4).images(np.array([2]))) != hashes(many[2:3])
 
 
 def test_what_is_held_stays_within_the_budget() -> None:
@@ -112,7 +87,7 @@ def test_what_is_held_stays_within_the_budget() -> None:
             made.append(number)
             yield request(number)
 
-    stream = Stream(source(), budget_bytes=17)  # three of 5 bytes
+    stream = StreamedFeed(source(), budget_bytes=17)  # three of 5 bytes
     stream.wait_for(3)
     taken = [stream.take(seq, never) for seq in range(3)]
     assert [each.payload for each in taken if each] == [0, 1, 2]
@@ -129,7 +104,7 @@ def test_what_is_held_stays_within_the_budget() -> None:
 def test_the_least_budget_keeps_every_lane_sending() -> None:
     """The smallest budget that is accepted holds a request for every lane and one more, beside what is being read."""
     for lanes in (1, 4, 64):
-        assert feed.encoded_bytes(feed.least_bytes(lanes, 1000), 1000) == (lanes + 1) * 1000
+        assert memory_budget.encoded_bytes(memory_budget.least_bytes(lanes, 1000), 1000) == (lanes + 1) * 1000
 
 
 def test_a_starved_lane_is_feed_wait_and_not_service() -> None:
@@ -159,7 +134,7 @@ def test_a_wait_for_images_ends_with_the_trial(how: str) -> None:
     """Where nothing more is read, a trial with a duration ends in time, and one that is halted at once."""
     stuck = threading.Event()
 
-    def source() -> Iterator[Batch]:
+    def source() -> Iterator[RequestItems]:
         yield next(batches(1))
         stuck.wait(DEADLINE_S)
 
@@ -177,7 +152,7 @@ def test_a_wait_for_images_ends_with_the_trial(how: str) -> None:
 
 def test_what_comes_too_late_is_not_sent() -> None:
     """A request that was waited for until the trial was over does not leave any more, and its place is free again."""
-    stream, over = Stream(map(request, range(2)), budget_bytes=5), iter([False, True, True])
+    stream, over = StreamedFeed(map(request, range(2)), budget_bytes=5), iter([False, True, True])
     assert stream.take(0, lambda: next(over)) is None
     late = stream.take(1, never)
     assert late
@@ -188,7 +163,7 @@ def test_what_comes_too_late_is_not_sent() -> None:
 def test_a_source_that_fails_is_a_sentence() -> None:
     """Where images cannot be read any more the worker says why; what was read before is sent."""
 
-    def source() -> Iterator[Batch]:
+    def source() -> Iterator[RequestItems]:
         yield from (batch for batch, _ in zip(batches(3), range(3), strict=False))
         raise ClientError("No such file or directory: 'cat.jpg'")
 
@@ -210,7 +185,7 @@ def _failing() -> bool:
 
 def test_the_last_of_a_stream_end_it() -> None:
     """For calibration a stream gives some of its requests, and reads no more beside it."""
-    stream = Stream(map(request, range(100)), budget_bytes=25)
+    stream = StreamedFeed(map(request, range(100)), budget_bytes=25)
     stream.wait_for(5)
     assert [each.payload for each in stream.last(most_bytes=15)] == [0, 1, 2]
     for number in range(3):
@@ -249,8 +224,8 @@ def test_a_folder_larger_than_the_budget(ray_environment: dict[str, str], tmp_pa
     assert code == 0, out
     (trial,) = summary["trials"]
     sent = trial["payload"]
-    assert sent["images"] * sent["image_bytes"] > 5 * 12 * 2**20
-    assert sent["distinct"] > 0.99 * sent["images"]
+    assert sent["items"] * sent["item_bytes"] > 5 * 12 * 2**20
+    assert sent["distinct"] > 0.99 * sent["items"]
     assert most_mib < at_the_gate["rss_mib"] + 12 + 30  # that is what Ray maps of its store
     assert trial["load"]["feed"] == "stream"
     assert trial["feed_wait_ms"]["n"] == trial["service_ms"]["n"]
@@ -286,7 +261,7 @@ def test_streamed_answers_are_verified(
     for trial in run.summary["trials"]:
         assert trial["status"] == "ok"
         assert trial["verification"]["agrees"] is True
-        assert trial["payload"]["distinct"] > 0.9 * trial["payload"]["images"]
+        assert trial["payload"]["distinct"] > 0.9 * trial["payload"]["items"]
         assert trial["feed_wait_ms"]["mean"] > 0
     of = {trial["label"]: trial for trial in run.summary["trials"]}
     assert of["triton"]["headroom"] > 0

@@ -19,15 +19,20 @@ from helpers import DEADLINE_S, MS, fake_task, images, wait_until
 from raybench.analysis.window import cap_hits, pacing_error_ns, with_lane_free
 from raybench.clients.base import ClientError
 from raybench.config import Benchmark, plan
-from raybench.inputs.photos import jpegs
 from raybench.results import samples
-from raybench.worker.load_worker import CHUNK_ROWS, Task, Worker, chunk_s
+from raybench.worker.lanes import CHUNK_ROWS
+from raybench.worker.load_worker import Worker, chunk_s
+from raybench.worker.task import Task
+
+
+def batch(count: int) -> dict[str, np.ndarray]:
+    return {"images": images(count)}
 
 
 def opened(task: Task, count: int = 6) -> Worker:
     worker = Worker(task)
     worker.open()
-    worker.encode([images(count)])
+    worker.encode([batch(count)])
     return worker
 
 
@@ -143,10 +148,10 @@ def test_a_request_that_hangs_ends_at_its_deadline() -> None:
     assert all(ns >= 0.05e9 for ns in samples.service_ns(rows)[[1, 3]])
 
 
-def test_bytes_and_images_are_on_record() -> None:
-    """A row says how many images and payload bytes its request carried, for rates in images and MiB."""
+def test_bytes_and_items_are_on_record() -> None:
+    """A row says how many items and payload bytes its request carried, for rates in items and MiB."""
     rows = ran(fake_task(batch_size=2)).to_pylist()
-    assert {(row["images"], row["sent_bytes"]) for row in rows} == {(2, 2 * 2 * 2 * 3)}
+    assert {(row["items"], row["sent_bytes"]) for row in rows} == {(2, 2 * 2 * 2 * 3)}
 
 
 def test_halt_keeps_what_was_sent() -> None:
@@ -213,15 +218,15 @@ def test_only_whole_batches_are_sent() -> None:
     """Every request carries the batch size that was asked for; images that do not fill one are left out."""
     worker = Worker(fake_task(batch_size=2))
     worker.open()
-    payloads = worker.encode([images(3), images(2)])
-    assert (payloads.requests, payloads.request_bytes, len(payloads.image_hashes)) == (2, 24, 4)
+    payloads = worker.encode([batch(3), batch(2)])
+    assert (payloads.requests, payloads.request_bytes, len(payloads.item_hashes)) == (2, 24, 4)
 
 
 def test_equal_images_have_equal_hashes() -> None:
     """Payload hashes tell how many images differ: equal images have equal hashes, others do not."""
     worker = Worker(fake_task(batch_size=2))
     worker.open()
-    hashes = worker.encode([images(3), images(3)]).image_hashes
+    hashes = worker.encode([batch(3), batch(3)]).item_hashes
     assert hashes[:3] == hashes[3:]
     assert len(set(hashes)) == 3
 
@@ -230,18 +235,18 @@ def test_a_request_is_the_images_of_its_hashes() -> None:
     """Hash i belongs to image i as it is sent: payload p holds images p x batch size and on."""
     worker = Worker(fake_task(batch_size=2))
     worker.open()
-    hashes = worker.encode([images(4)]).image_hashes
+    hashes = worker.encode([batch(4)]).item_hashes
     digests = [hashlib.blake2b(np.full((2, 2, 3), i, np.uint8).tobytes(), digest_size=16).hexdigest() for i in range(4)]
     assert list(hashes) == digests
 
 
-@pytest.mark.parametrize("blocks", [[images(1)], [images(0)], []], ids=["too few", "empty", "no block"])
-def test_a_worker_without_a_batch_says_so(blocks: list[np.ndarray]) -> None:
+@pytest.mark.parametrize("counts", [[1], [0], []], ids=["too few", "empty", "no block"])
+def test_a_worker_without_a_batch_says_so(counts: list[int]) -> None:
     """A worker whose share does not fill one request fails with both numbers, before any load is sent."""
     worker = Worker(fake_task(batch_size=2))
     worker.open()
-    with pytest.raises(ClientError, match=f"worker 0 got {sum(map(len, blocks))} images.*batch of 2"):
-        worker.encode(blocks)
+    with pytest.raises(ClientError, match=f"worker 0 got {sum(counts)} images.*batch of 2"):
+        worker.encode([batch(count) for count in counts])
 
 
 def test_a_wrong_endpoint_is_known_at_opening() -> None:
@@ -251,16 +256,16 @@ def test_a_wrong_endpoint_is_known_at_opening() -> None:
 
 
 def test_a_worker_says_where_it_is_and_what_it_used() -> None:
-    """A worker's facts name its node and process, and its CPU time grows as it works."""
+    """A worker's usage names its node and process, and its CPU time grows as it works."""
     worker = opened(fake_task())
-    before = worker.facts()
+    before = worker.usage()
     until = time.process_time() + 0.1
     while time.process_time() < until:
         pass
-    after = worker.facts()
-    assert (after["worker"], after["pid"]) == (0, os.getpid())
-    assert after["cpu_s"] > before["cpu_s"]
-    assert after["rss_mib"] > 1
+    after = worker.usage()
+    assert (after.worker, after.pid) == (0, os.getpid())
+    assert after.cpu_s > before.cpu_s
+    assert after.rss_mib > 1
 
 
 def open_loop(script: str, rate_rps: float, requests: int, *, lanes: int, worker: int = 0, **changes: Any) -> pa.Table:
@@ -336,18 +341,15 @@ def test_a_halt_ends_the_wait_for_what_is_due() -> None:
     assert not runner.is_alive()
 
 
-def test_jpegs_are_encoded_before_the_clock_starts() -> None:
-    """For predict_jpegs a request holds its images as JPEG files of the asked quality, and counts their bytes."""
-    photos = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    rows = {}
-    for quality in (30, 95):
-        worker = Worker(fake_task(requests=2, signature="predict_jpegs", jpeg_quality=quality))
-        worker.open()
-        worker.encode([photos])
-        rows[quality] = samples.merge(list(worker.run(time.time())))
-    files = [jpegs(batch, 95).nbytes for batch in (photos[:2], photos[2:])]
-    assert rows[95]["sent_bytes"].to_pylist() == files
-    assert sum(rows[30]["sent_bytes"].to_pylist()) < sum(rows[95]["sent_bytes"].to_pylist())
+def test_bytes_of_any_length_are_sent() -> None:
+    """Items that are bytes are sent whole, zeros at their ends too, and the bytes of a request are counted."""
+    worker = Worker(fake_task(requests=2, signature="predict_jpegs"))
+    worker.open()
+    files = np.array([b"one\0\0", b"", b"three", b"\0"], object)
+    payloads = worker.encode([{"jpeg_images": files}])
+    rows = samples.merge(list(worker.run(time.time())))
+    assert rows["sent_bytes"].to_pylist() == [5, 6]
+    assert len(set(payloads.item_hashes)) == 4
 
 
 def test_lanes_may_have_their_connections(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,74 @@
+"""The endpoints of a run: what each takes, and what is said where images do not fit."""
+
+from pathlib import Path
+
+import pytest
+from helpers import saved_model
+
+from raybench.config import Benchmark, ConfigError, ServerSpec
+from raybench.driver import endpoints
+from raybench.driver.endpoints import Endpoint
+from raybench.inputs.photo_source import NOISE, PhotoSource, photo_source
+from raybench.models.saved_models import ModelConfig, Signature, TensorSpec
+
+UINT8, FP32, STRING = 4, 1, 7
+SOURCE: PhotoSource = photo_source(NOISE, jpeg_quality=90)
+TRITON = ServerSpec(kind="triton")
+SIGNATURES = (
+    ("predict_images", [("images", UINT8, (-1, 299, 299, 3))], [("scores", FP32, (-1, 9))]),
+    ("predict_jpeg", [("jpeg_image", STRING, ())], [("scores", FP32, (9,))]),
+    ("predict_jpegs", [("files", STRING, (-1,))], [("scores", FP32, (-1, 9))]),
+    ("times", [("x", FP32, (-1, 2))], [("y", FP32, (-1, 2))]),
+)
+
+
+def here(tmp_path: Path, signature: str, *signatures: tuple[str, list, list]) -> Signature:
+    """What is read of a model with these signatures, asked for one of them."""
+    saved_model(tmp_path / "m" / "1", *(signatures or SIGNATURES))
+    there = {"m": ModelConfig(name="m", base_path=tmp_path / "m")}
+    return endpoints.signature_here(Endpoint(TRITON, "m", signature), tmp_path / "models.conf", there, SOURCE)
+
+
+def test_a_signature_is_read_from_the_model(tmp_path: Path) -> None:
+    """Tensors may have any name and size: what the SavedModel declares is what is sent."""
+    assert here(tmp_path, "predict_images").inputs == {"images": TensorSpec("UINT8", (-1, 299, 299, 3))}
+    assert here(tmp_path, "predict_jpegs").inputs == {"files": TensorSpec("BYTES", (-1,))}
+
+
+@pytest.mark.parametrize(
+    ("signature", "sentences"),
+    [
+        ("nope", ["signature is nope; model m has predict_images, predict_jpegs that takes images alone"]),
+        ("predict_jpeg", ["signature is predict_jpeg", "it takes jpeg_image BYTES []", "name predict_images or"]),
+        ("times", ["signature is times", "it takes x FP32 [-1, 2]", "UINT8 [n, h, w, 3]", "or predict_jpegs"]),
+    ],
+)
+def test_a_signature_that_images_do_not_fit_is_refused(signature: str, sentences: list[str], tmp_path: Path) -> None:
+    """One sentence says what the signature takes, what images need, and which signatures of the model take them."""
+    with pytest.raises(ConfigError) as error:
+        here(tmp_path, signature)
+    assert all(sentence in str(error.value) for sentence in sentences), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_cannot_be_read_is_left_to_its_server(tmp_path: Path) -> None:
+    """A broken SavedModel is the server's to report: the others are still measured."""
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"broken")
+    there = {"m": ModelConfig(name="m", base_path=tmp_path / "m")}
+    found = endpoints.signature_here(Endpoint(TRITON, "m", "predict_images"), tmp_path / "models.conf", there, SOURCE)
+    assert list(found.inputs) == ["images"]
+
+
+def test_models_of_a_mix_take_the_same() -> None:
+    """Models that are mixed in one trial share its payloads: unlike inputs are refused before anything is sent."""
+    benchmark = Benchmark(server=("triton",), model=("a", "b"), mix=True)
+    pixels = {size: Signature({"x": TensorSpec("UINT8", (-1, size, size, 3))}, {}) for size in (32, 64)}
+    for sizes in ((32, 32), (32, 64)):
+        asked = zip(endpoints.endpoints(benchmark), sizes, strict=True)
+        sources = {endpoint: SOURCE.bind(pixels[size], 0) for endpoint, size in asked}
+        if len(set(sizes)) == 1:
+            endpoints.check_mixes(benchmark, sources)
+        else:
+            with pytest.raises(ConfigError, match="mix is true; models a and b take unlike inputs"):
+                endpoints.check_mixes(benchmark, sources)

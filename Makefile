@@ -6,7 +6,7 @@ CHOOSE := for p in python3 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done
 PYTHON ?= $(shell $(CHOOSE))
 
-.PHONY: help demo test check lint types browser prometheus network lock proto clean
+.PHONY: help demo test check lint types browser prometheus network lock proto schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,11 +31,14 @@ lint: .venv/installed  ## ruff: rules and format
 types: .venv/installed  ## mypy, strict
 	$(BIN)/mypy
 
+# Two processes, so that waiting overlaps with computing; tests/conftest.py says which tests stay together.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: lint types  ## lint, types, unit and end-to-end tests
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 check: test  ## everything: test, and what is slower
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 browser:  ## Debian, as root: the Chromium in which tests open report.html; they are skipped where there is none
 	apt-get update -qq
@@ -60,6 +63,9 @@ lock: .venv/installed  ## renew requirements.lock and docker/triton.lock: exact 
 
 proto: .venv/installed  ## compile the messages of TensorFlow Serving's client
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. raybench/clients/proto/tfserving.proto
+
+schema: .venv/installed  ## write the JSON Schema of a benchmark's YAML, which editors read
+	$(BIN)/python -m raybench.config.json_schema
 
 clean:  ## remove what the targets made, results and models excepted
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dist

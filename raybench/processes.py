@@ -1,13 +1,15 @@
-"""What we start ends when we do, however we end: commands under a guardian, and Ray under a watcher.
+"""Processes that we start end when we do, however we end: commands under a supervisor, Ray with a process sweeper.
 
-The guardian is a program of its own between us and the command: Popen's preexec_fn would run Python in a forked copy of
-a process full of gRPC's and Ray's threads. It adopts the orphans of a server that was killed (Triton's stubs), ends
-them, and sweeps up shared memory. The parent-death signal is bound to the *thread* that started us: start from the
-main one. Where the guardian itself is killed, as Ray does it to the children of an actor that it ends, its heir does
-that: a process that is below none of ours.
+The supervisor is a program of its own between us and the command: Popen's preexec_fn would run Python in a forked copy
+of a process full of gRPC's and Ray's threads. It adopts the orphans of a server that was killed (Triton's stubs), ends
+them, and removes shared memory. The parent-death signal is bound to the *thread* that started us: start from the main
+one. Where the supervisor itself is killed, as Ray does it to the children of an actor that it ends, its fallback reaper
+does that: a process that is not a descendant of ours.
 
-The watcher is for processes that a library starts for us: Ray's agents outlive a killed driver by a minute, and its
-dashboard's helpers an orderly end. It finds them by the log files that they hold open, for they rename themselves.
+The process sweeper is for processes that a library starts for us: Ray's agents outlive a killed driver by a minute, and
+its dashboard's helpers an orderly end. It finds them by the log files that they hold open, for they change their names.
+
+This file is both a module and the program that the two run, so it imports nothing of raybench, and psutil late.
 """
 
 import ctypes
@@ -21,37 +23,74 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-_ORPHANS_S = 3.0
+_ORPHANS_S = 3.0  # from SIGTERM to SIGKILL
 _ALONE_S = 5
+_SWEEPER = "--sweep-processes"
+_SWEEPER_S = 30.0
+_SUPERVISOR_S = 10.0
+_KILLED_S = 5.0
 
 
-def guarded(command: list[str], *, sweep: tuple[str, ...] = (), sweep_if_alone: tuple[str, ...] = ()) -> list[str]:
-    """The command line that runs `command` under a guardian, as a child of this process.
+def supervised(command: list[str], *, sweep: tuple[str, ...] = (), sweep_if_alone: tuple[str, ...] = ()) -> list[str]:
+    """The command line that runs `command` under a supervisor, as a child of this process.
 
-    Afterwards what matches the patterns in `sweep` is removed, and `sweep_if_alone` too where this process has died.
-    Start it in a session of its own where all this must happen even if the guardian is killed.
+    Afterwards files that match the patterns in `sweep` are removed, and `sweep_if_alone` too where this process has
+    died. Start it in a session of its own where all this must happen even if the supervisor is killed.
     """
     settings = [str(os.getpid()), os.pathsep.join(sweep), os.pathsep.join(sweep_if_alone)]
     return [sys.executable, "-I", __file__, *settings, *command]
 
 
-@contextmanager
-def watched(open_files: str) -> Iterator[None]:
-    """Every process that holds a file open whose path matches has ended soon after the block, or this process, has."""
-    command = [sys.executable, "-I", __file__, "--watch", str(os.getpid()), open_files]
-    watcher = subprocess.Popen(command, stdout=subprocess.PIPE)
+def stop_supervised(supervisor: "subprocess.Popen[bytes] | subprocess.Popen[str]", timeout_s: float) -> None:
+    """SIGTERM to a supervised command, then SIGKILL for what is left of its process tree after `timeout_s`.
+
+    The supervisor, which cleans up after the others, is the last to end.
+    """
+    import psutil
+
+    tree = process_tree(supervisor.pid)[1:]
+    if supervisor.poll() is None:
+        supervisor.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=timeout_s)
+    for process in alive:
+        process.kill()
     try:
-        watcher.stdout.read(1)  # type: ignore[union-attr]  # it heeds SIGTERM from here on
+        supervisor.wait(timeout=_SUPERVISOR_S)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+        supervisor.wait(timeout=_KILLED_S)
+
+
+@contextmanager
+def sweeping_processes(open_files: str) -> Iterator[None]:
+    """End every process that holds a file open whose path matches, soon after the block, or this process, has ended."""
+    command = [sys.executable, "-I", __file__, _SWEEPER, str(os.getpid()), open_files]
+    sweeper = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        sweeper.stdout.read(1)  # type: ignore[union-attr]  # from here on it waits for SIGTERM
         yield
     finally:
-        watcher.terminate()
-        watcher.wait(timeout=10 * _ORPHANS_S)
+        sweeper.terminate()
+        sweeper.wait(timeout=_SWEEPER_S)
 
 
-def _watch(parent: int, open_files: str) -> int:
+def process_tree(pid: int) -> list["psutil.Process"]:
+    """A process and its descendants, itself first; empty where it has ended."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    return []
+
+
+def _run_sweeper(parent: int, open_files: str) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.write(sys.stdout.fileno(), b".")
@@ -63,58 +102,73 @@ def _watch(parent: int, open_files: str) -> int:
     return 0
 
 
-def _holds_open(process: Any, pattern: str) -> bool:
+def _holds_open(process: "psutil.Process", pattern: str) -> bool:
     import psutil
 
     try:
         return any(fnmatch(file.path, pattern) for file in process.open_files())
-    except psutil.Error:  # of another user, or gone
+    except psutil.Error:  # another user's, or gone
         return False
 
 
-def _main(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> int:
+def _run_supervisor(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> int:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the line above
         return 1
-    heir = _leave_heir(parent, sweep, sweep_if_alone) if os.getsid(0) == os.getpid() else None
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # not before: it would adopt its heir
-    child = subprocess.Popen(command, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM))  # no threads here
-
-    def end(*_: object) -> None:
-        child.terminate()
-        if os.getppid() != parent:  # nobody else is left to make it
-            signal.alarm(_ALONE_S)
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGALRM, lambda *_: child.kill())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
+    reaper = _start_fallback_reaper(parent, sweep, sweep_if_alone) if os.getsid(0) == os.getpid() else None
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # not before: it would adopt its fallback reaper
+    child = _start_command(command, parent)
     code = child.wait()
-    _clear(_orphans(), sweep, sweep_if_alone if os.getppid() != parent else "")
-    if heir is not None:
-        os.write(heir, b".")
+    _clean_up(process_tree(os.getpid())[1:], sweep, sweep_if_alone if os.getppid() != parent else "")
+    if reaper is not None:
+        os.write(reaper, b".")
     return code if code >= 0 else 128 - code
 
 
-def _leave_heir(parent: int, sweep: str, sweep_if_alone: str) -> int:
-    """A process that clears what is left of this one's session where it ends with nothing written to what returns."""
+def _start_command(command: list[str], parent: int) -> "subprocess.Popen[bytes]":
+    """Start the command: SIGTERM ends it, followed by SIGKILL where the parent, which would send that, is gone."""
+
+    def prepare() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def end(*_: object) -> None:
+        child.terminate()
+        if os.getppid() != parent:
+            signal.alarm(_ALONE_S)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until there is a handler: the command may ignore it
+    child = subprocess.Popen(command, preexec_fn=prepare)  # there are no threads in here
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGALRM, lambda *_: child.kill())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops us in order
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    return child
+
+
+def _start_fallback_reaper(parent: int, sweep: str, sweep_if_alone: str) -> int:
+    """Start a process that cleans up what is left of our session where we end before we have written to its pipe.
+
+    Returns the pipe's end to write to.
+    """
     session = os.getpid()
-    will, held = os.pipe()  # neither passes to the command: the end of the file is ours
+    to_read, to_write = os.pipe()  # neither passes to the command: our death alone closes the end to write to
     if child := os.fork():
         os.waitpid(child, 0)
-        os.close(will)
-        return held
+        os.close(to_read)
+        return to_write
     os.setsid()
     if os.fork():
         os._exit(0)
-    os.close(held)
+    os.close(to_write)
     for stream in range(3):
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
-    if not os.read(will, 1):
-        _clear(_members(session), sweep, sweep_if_alone if not _exists(parent) else "")
+    if not os.read(to_read, 1):
+        _clean_up(_session_members(session), sweep, sweep_if_alone if not _exists(parent) else "")
     os._exit(0)
 
 
-def _clear(processes: list[Any], *patterns: str) -> None:
+def _clean_up(processes: list["psutil.Process"], *patterns: str) -> None:
     _end(processes)
     for each in patterns:
         _remove(each)
@@ -124,13 +178,7 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None).prctl(option, value)
 
 
-def _orphans() -> list[Any]:
-    import psutil
-
-    return psutil.Process().children(recursive=True)
-
-
-def _members(session: int) -> list[Any]:
+def _session_members(session: int) -> list["psutil.Process"]:
     import psutil
 
     found = []
@@ -147,8 +195,8 @@ def _exists(pid: int) -> bool:
     return psutil.pid_exists(pid)
 
 
-def _end(processes: list[Any]) -> None:
-    """First asked, then made to."""
+def _end(processes: list["psutil.Process"]) -> None:
+    """SIGTERM, then SIGKILL for those that have not ended by then."""
     import psutil
 
     for process in processes:
@@ -169,6 +217,6 @@ def _remove(patterns: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--watch":
-        sys.exit(_watch(int(sys.argv[2]), sys.argv[3]))
-    sys.exit(_main(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))
+    if sys.argv[1] == _SWEEPER:
+        sys.exit(_run_sweeper(int(sys.argv[2]), sys.argv[3]))
+    sys.exit(_run_supervisor(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))

@@ -1,4 +1,7 @@
-"""Shared parts: exported models, one real Triton and one real Ray for the whole session."""
+"""Shared parts: models, one real Triton, one TensorFlow Serving double and one real Ray for a whole session.
+
+Tests run in two processes (`make test`). What is dear to start is a group's: all tests that use it run in one process.
+"""
 
 import signal
 import subprocess
@@ -8,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from ray_clusters import head
-from real_parts import BIN, DOUBLE, TritonUnderTest, add_tiny_models, export_xla, wait_for_line
+from real_parts import BIN, DOUBLE, TritonUnderTest, wait_for_line
+from tiny_models import export_xla, write_arithmetic, write_tiny_models
 
 from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.server_process import free_ports
@@ -16,14 +20,43 @@ from raybench.servers.triton_server import TritonOptions, running_triton
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children would too
 
+# Which fixtures a group's tests use; the first group that fits counts, and groups start in this order.
+GROUPS = {
+    "exported": {"exported"},
+    "clusters": {"nodes", "jobs", "bare", "hosts", "dashboard"},  # several raylets each
+    "triton": {"triton", "models", "tfs_double"},
+    "ray": {"ray_environment"},
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests that share a server into one group, and those groups first; the other tests go by their modules."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: [*GROUPS, _group(item)].index(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    used = set(getattr(item, "fixturenames", ()))
+    return next((name for name, fixtures in GROUPS.items() if used & fixtures), item.path.stem)
+
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder: two exported architectures, and tiny models with known arithmetic."""
+    """A models folder: tiny models under the names of two architectures, `slow`, and models with known arithmetic."""
     folder = tmp_path_factory.mktemp("models")
+    write_tiny_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder to which `raybench export` has added two real architectures."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "models.conf").write_text(format_models_conf(write_arithmetic(folder), relative_to=folder))
     command = [BIN / "raybench", "export", "efficientnetb0", "mobilenet", "--variants", "no-opt", "--out", folder]
     subprocess.run(command, check=True, timeout=240, capture_output=True)
-    add_tiny_models(folder)
     return folder
 
 

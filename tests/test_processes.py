@@ -9,15 +9,16 @@ import psutil
 import pytest
 from real_parts import eventually
 
-from raybench.processes import guarded, watched
+from raybench.processes import process_tree, stop_supervised, supervised, sweeping_processes
 
 STUBBORN = "trap '' TERM; echo up; while true; do sleep 0.1; done"
 STARTS_IT = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
 
 
-def guarded_by_another(command: list[str]) -> "subprocess.Popen[str]":
-    """A process that runs a command under a guardian, and has heard it say that it is up."""
-    code = f"from raybench.processes import guarded; {STARTS_IT.replace('sys.argv[1:]', 'guarded(sys.argv[1:])')}"
+def supervised_by_another(command: list[str]) -> "subprocess.Popen[str]":
+    """A process that runs a command under a supervisor, after the command has printed that it is up."""
+    starts_it = STARTS_IT.replace("sys.argv[1:]", "supervised(sys.argv[1:])")
+    code = f"from raybench.processes import supervised; {starts_it}"
     parent = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     assert parent.stdout.readline() == "up\n"
@@ -26,9 +27,9 @@ def guarded_by_another(command: list[str]) -> "subprocess.Popen[str]":
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("script", [STUBBORN, STUBBORN.replace("trap '' TERM; ", "")], ids=["stubborn", "obedient"])
-def test_a_guarded_command_ends_with_its_parent(how: signal.Signals, script: str) -> None:
-    """However its parent ends, a guarded command is gone soon after, also one that ignores SIGTERM."""
-    parent = guarded_by_another(["sh", "-c", script])
+def test_a_supervised_command_ends_with_its_parent(how: signal.Signals, script: str) -> None:
+    """However its parent ends, a supervised command is gone soon after, also one that ignores SIGTERM."""
+    parent = supervised_by_another(["sh", "-c", script])
     family = psutil.Process(parent.pid).children(recursive=True)
     assert len(family) >= 2
     parent.send_signal(how)
@@ -38,42 +39,56 @@ def test_a_guarded_command_ends_with_its_parent(how: signal.Signals, script: str
 
 
 def test_orphans_of_a_command_end_with_it(tmp_path: Path) -> None:
-    """What a command leaves behind, as Triton leaves its stubs when it is killed, ends; what it names is swept up."""
+    """Processes that a command leaves, as a killed Triton leaves its stubs, end; files that it leaves are removed."""
     left = tmp_path / "left-1"
     left.write_text("")
     script = "sleep 600 & echo $!"
     done = subprocess.run(
-        guarded(["sh", "-c", script], sweep=(str(tmp_path / "left-*"),)), capture_output=True, text=True, timeout=30,
+        supervised(["sh", "-c", script], sweep=(str(tmp_path / "left-*"),)), capture_output=True, text=True, timeout=30,
         check=True,
     )  # fmt: skip
     assert eventually(lambda: not psutil.pid_exists(int(done.stdout)))
     assert not left.exists()
 
 
-def test_a_killed_guardian_has_an_heir(tmp_path: Path) -> None:
-    """Where the guardian is killed too, as Ray does it, its server ends and is swept up behind as ever."""
+def test_a_killed_supervisor_has_a_fallback_reaper(tmp_path: Path) -> None:
+    """Where the supervisor is killed too, as Ray does it, its server still ends and its files are removed."""
     left, scratch = tmp_path / "left-1", tmp_path / "scratch"
     left.write_text("")
     scratch.mkdir()
-    command = guarded(["sh", "-c", STUBBORN], sweep=(str(tmp_path / "left-*"),), sweep_if_alone=(str(scratch),))
-    guardian = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE)
-    assert guardian.stdout
-    assert guardian.stdout.readline() == b"up\n"
-    family = psutil.Process(guardian.pid).children(recursive=True)
-    guardian.kill()
-    guardian.wait(timeout=5)
+    command = supervised(["sh", "-c", STUBBORN], sweep=(str(tmp_path / "left-*"),), sweep_if_alone=(str(scratch),))
+    supervisor = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE)
+    assert supervisor.stdout
+    assert supervisor.stdout.readline() == b"up\n"
+    family = psutil.Process(supervisor.pid).children(recursive=True)
+    supervisor.kill()
+    supervisor.wait(timeout=5)
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
     assert eventually(lambda: not left.exists())
     assert scratch.exists()  # this process is alive, and removes it itself
 
 
-def test_what_holds_a_file_of_ours_open_ends_with_the_block(tmp_path: Path) -> None:
+def test_what_holds_a_swept_file_open_ends_with_the_block(tmp_path: Path) -> None:
     """A process that a library started for us is found by the log that it keeps open, and ends; another stays."""
     with (tmp_path / "log").open("w") as log, (tmp_path / "other").open("w") as other:
-        with watched(f"{tmp_path}/lo*"):
+        with sweeping_processes(f"{tmp_path}/lo*"):
             ours = subprocess.Popen(["sleep", "600"], stdout=log)
             another = subprocess.Popen(["sleep", "600"], stdout=other)
         assert ours.wait(timeout=5) == -signal.SIGTERM
         assert another.poll() is None
         another.kill()
+
+
+@pytest.mark.parametrize("script", [STUBBORN, STUBBORN.replace("trap '' TERM; ", "")], ids=["stubborn", "obedient"])
+def test_a_stopped_command_is_gone_when_the_call_returns(script: str) -> None:
+    """Stopping a supervised command ends its whole process tree, also where it ignores SIGTERM, the supervisor last."""
+    process = subprocess.Popen(supervised(["sh", "-c", script]), stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "up\n"
+    family = process_tree(process.pid)
+    assert len(family) >= 2
+    stop_supervised(process, 0.5)
+    assert process.returncode is not None
+    assert [each for each in family if each.is_running()] == []
+    assert process_tree(process.pid) == []

@@ -11,8 +11,8 @@ from raybench.cli import (
     search_command,
     serve_command,
 )
-from raybench.cli.base import Commands
 from raybench.cli.signals import install_signal_handlers
+from raybench.cli.usage_errors import Commands
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
-from raybench.cli.base import MISSED, WrongInput, terminal
+from raybench.cli.console import terminal
+from raybench.cli.exit_codes import MISSED
+from raybench.cli.usage_errors import WrongInput
 from raybench.config import ConfigError
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from raybench.cli.base import terminal
+from raybench.cli.console import terminal
 
 
 @click.command()
@@ -15,8 +15,9 @@ def doctor() -> None:
     raybench doctor
     raybench run --workers 4          the main job
     """
-    from raybench.cli.doctor import examine, print_findings, verdict
+    from raybench.cli.doctor.examine import examine
+    from raybench.cli.doctor.findings_table import failed_topics, print_findings
 
     found = examine()
     print_findings(terminal(), found)
-    sys.exit(1 if verdict(found) else 0)
+    sys.exit(1 if failed_topics(found) else 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from raybench import config
-from raybench.cli.base import Text, WrongInput
+from raybench.cli.usage_errors import Text, WrongInput
 
 
 @click.command()

@@ -2,46 +2,51 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
-from raybench.cli.base import WrongInput, terminal, warn_of_exposure, warn_of_listeners
+from raybench.cli.console import terminal
+from raybench.cli.exit_codes import FAILED, INTERRUPTED
 from raybench.cli.report_command import print_summary, warned
-from raybench.cli.signals import INTERRUPTED
+from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError
 
+if TYPE_CHECKING:
+    from raybench.analysis.summary import Summary
+    from raybench.driver.run_observer import RunObserver
 
-def measured(benchmark: Benchmark, drive: Callable[[Any, Callable[[Path], None]], None]) -> tuple[int, Any | None]:
-    """Call `drive(progress, on_folder)` and report; the exit code so far, and the summary if there is one."""
-    from raybench.cli.progress.live import progress
+
+def measure_and_report(benchmark: Benchmark, drive: "Callable[[RunObserver], None]") -> "tuple[int, Summary | None]":
+    """Call `drive(observer)` and report; the exit code so far, and the summary if there is a results folder."""
+    from raybench.cli.progress import create_observer
+
+    console = terminal()
+    observer = create_observer(benchmark.ui, console)
+    status = _measure(observer, drive)
+    return status, _report(console, observer.folder) if observer.folder else None
+
+
+def _measure(observer: "RunObserver", drive: "Callable[[RunObserver], None]") -> int:
+    """The exit code of a measurement; raises WrongInput where the configuration is wrong."""
     from raybench.driver.session import RunError
     from raybench.results import ResultsError
 
-    console = terminal()
-    status = 0
-    folders: list[Path] = []
-
-    def begun(folder: Path) -> None:
-        folders.append(folder)
-        warn_of_exposure(benchmark.servers, benchmark.server_bind)
-        warn_of_listeners(benchmark)
-
     try:
-        with progress(benchmark.ui, console) as shown:
-            drive(shown, begun)
+        with observer:
+            drive(observer)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        return INTERRUPTED
     except (RunError, ResultsError) as error:
         click.echo(f"Error: {error}", err=True)
-        status = 1
-    return status, _reported(console, folders[0]) if folders else None
+        return FAILED
+    return 0
 
 
-def _reported(console: Console, folder: Path) -> Any:
+def _report(console: Console, folder: Path) -> "Summary":
     """Print what was measured and write it as a page."""
     from raybench.report import html
 

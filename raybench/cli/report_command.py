@@ -7,7 +7,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from raybench.cli.base import WrongInput, terminal
+from raybench.cli.console import terminal
+from raybench.cli.usage_errors import WrongInput
 
 _FORMATS = ("text", "markdown", "csv", "json", "junit", "html")
 

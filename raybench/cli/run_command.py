@@ -3,15 +3,19 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from raybench import config
-from raybench.cli.base import MISSED, WrongInput
-from raybench.cli.measure_and_report import measured
-from raybench.cli.options import benchmark_flags, parse
+from raybench.cli.exit_codes import MISSED
+from raybench.cli.measure_and_report import measure_and_report
+from raybench.cli.options import Flags, benchmark_flags, parse
+from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, plan
+
+if TYPE_CHECKING:
+    from raybench.analysis.summary import Summary
 
 
 @click.command()
@@ -44,7 +48,7 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any
     sys.exit(_run_and_report(loaded, resume))
 
 
-def _resumed(folder: Path, benchmark: Path | None, flags: dict[str, Any]) -> Benchmark:
+def _resumed(folder: Path, benchmark: Path | None, flags: Flags) -> Benchmark:
     given = [name for name, value in flags.items() if value not in (None, ())]
     if benchmark or given:
         what = str(benchmark) if benchmark else f"--{given[0].replace('_', '-')}"
@@ -65,13 +69,11 @@ def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
 def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
     from raybench.driver.run import run as drive
 
-    status, summary = measured(
-        benchmark, lambda shown, begun: drive(benchmark, shown, sys.argv, on_folder=begun, resume=resume)
-    )
+    status, summary = measure_and_report(benchmark, lambda observer: drive(benchmark, observer, sys.argv, resume))
     return status or (exit_code(summary, benchmark) if summary else 0)
 
 
-def exit_code(summary: Any, benchmark: Benchmark) -> int:
+def exit_code(summary: "Summary", benchmark: Benchmark) -> int:
     """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 99 a threshold missed, 3 degraded under
     --strict, else 0."""
     statuses = {trial.status for trial in summary.trials}
@@ -79,7 +81,7 @@ def exit_code(summary: Any, benchmark: Benchmark) -> int:
         return 1
     if any(trial.requests.error_rate > benchmark.max_error_rate for trial in summary.trials):
         return 5
-    if any(trial.verification and trial.verification["agrees"] is False for trial in summary.trials):
+    if any(trial.verification and trial.verification.agrees is False for trial in summary.trials):
         return 4
     if any(outcome.is_met is False for outcome in summary.thresholds):
         return MISSED

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from raybench import config
-from raybench.cli.base import WrongInput
-from raybench.cli.measure_and_report import measured
-from raybench.cli.options import benchmark_flags, parse
+from raybench.cli.measure_and_report import measure_and_report
+from raybench.cli.options import Flags, benchmark_flags, parse
 from raybench.cli.run_command import show_plan
-from raybench.config import Benchmark, ConfigError, plan, yaml_file
+from raybench.cli.usage_errors import WrongInput
+from raybench.config import Benchmark, ConfigError, plan, validation, yaml_file
 
 if TYPE_CHECKING:
+    from raybench.analysis.summary import Summary
     from raybench.config.search_goal import Goal
 
 _LISTS = ("workers", "concurrency", "batch_size")
@@ -31,7 +32,7 @@ _WINDOWS = 2  # a trial has twice the requests that its percentile needs: some l
 
 @click.command()
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@partial(benchmark_flags, number=str)
+@partial(benchmark_flags, listed=_LISTS)
 @click.option("--until-oom", is_flag=True, help="Climb a list until memory runs out: find the last load that held.")
 @click.option("--latency-threshold", metavar="EXPR", help="Find the highest load that keeps it, such as p99<100ms.")
 @click.option("--request-rate-range", metavar="LO:HI", help="Requests a second to search, in an open loop.")
@@ -68,7 +69,7 @@ def search(
     sys.exit(_search_and_report(loaded, goal))
 
 
-def _goal(until_oom: bool, threshold: str | None, flags: dict[str, Any], ranges: dict[str, str]) -> "Goal":
+def _goal(until_oom: bool, threshold: str | None, flags: Flags, ranges: dict[str, str]) -> "Goal":
     """What is searched for, by the flags; lists are taken out of `flags`, whose other counts become numbers."""
     lists = {name: _numbers(name, flags.pop(name)) for name in _LISTS if "," in (flags[name] or "")}
     for name in _LISTS:
@@ -125,7 +126,7 @@ def _range(name: str, text: str) -> tuple[float, float]:
     return low, high
 
 
-def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchmark:
+def _benchmark(path: Path | None, goal: "Goal", flags: Flags) -> Benchmark:
     """The benchmark whose loads are the steps of the search."""
     from raybench.analysis.search.strategy import RATE, load
 
@@ -134,7 +135,8 @@ def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchm
     for name, remedy in _REFUSED.items():
         if name in asked:
             raise ConfigError(f"{_word(name)} is given; {remedy}")
-    if "local" in asked.get("server", Benchmark.server) and goal.variable in ("workers", "concurrency"):
+    plain = validation.validated(asked)
+    if "local" in plain.server and goal.variable in ("workers", "concurrency"):
         raise ConfigError(
             f"server is local; it has one worker and one lane, so there is no {goal.variable} to search: use -s triton"
         )
@@ -143,7 +145,7 @@ def _benchmark(path: Path | None, goal: "Goal", flags: dict[str, Any]) -> Benchm
             f"concurrency is {asked['concurrency']}; it is of a closed loop: leave it out with --request-rate-range"
         )
     if "request_count" not in asked and "duration" not in asked:
-        given["request_count"] = _request_count(goal, asked)
+        given["request_count"] = _request_count(goal, plain)
     loads = tuple(load(goal.variable, step) for step in goal.steps)
     loaded = config.load(path, {**given, "loads": loads})
     _check_length(goal, loaded)
@@ -156,15 +158,17 @@ def _needed(goal: "Goal") -> int:
     return samples_needed(PERCENTILES[goal.percentile]) if goal.percentile else 0
 
 
-def _request_count(goal: "Goal", asked: dict[str, Any]) -> int:
+def _request_count(goal: "Goal", plain: Benchmark) -> int:
     """Long enough for the percentile, and for every lane of the highest step."""
-    widest = {"workers": Benchmark.workers, "concurrency": 1, **asked, goal.variable: goal.steps[-1]}
-    lanes = widest["workers"] if goal.variable == "request_rate" else widest["workers"] * widest["concurrency"]
-    return int(max(_LEAST_REQUESTS, _WINDOWS * _needed(goal), _WINDOWS * lanes))
+    from raybench.analysis.search.strategy import RATE, at
+
+    (widest,) = at(plain, goal.variable, goal.steps[-1]).loads
+    lanes = widest.workers if goal.variable == RATE else widest.in_flight
+    return max(_LEAST_REQUESTS, _WINDOWS * _needed(goal), _WINDOWS * lanes)
 
 
 def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
-    count, needed = benchmark.request_count, _needed(goal)
+    count, needed = benchmark.loads[0].request_count, _needed(goal)
     if count is not None and count < needed:
         raise ConfigError(f"request-count is {count}; {goal.threshold} needs {needed} requests: send at least as many")
 
@@ -172,18 +176,18 @@ def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
 def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
     from raybench.driver.search_loop import search as drive
 
-    status, summary = measured(benchmark, lambda shown, begun: drive(benchmark, goal, shown, sys.argv, on_folder=begun))
+    status, summary = measure_and_report(benchmark, lambda observer: drive(benchmark, goal, observer, sys.argv))
     return status or (exit_code(summary) if summary else 0)
 
 
-def exit_code(summary: Any) -> int:
+def exit_code(summary: "Summary") -> int:
     """The first that applies: 1 a search found no load that holds, or no answer, 4 answers differ, 0 otherwise.
 
     That a load beyond the boundary failed is what a search looks for.
     """
     if not summary.search or not all(found.is_over and found.feasible_max for found in summary.search):
         return 1
-    return 4 if summary.verification and not summary.verification["agrees"] else 0
+    return 4 if summary.verification and not summary.verification.agrees else 0
 
 
 def _word(name: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from raybench.cli.base import Text, WrongInput, warn_of_exposure
+from raybench.cli.console import print_bind_warnings
+from raybench.cli.usage_errors import Text, WrongInput
 from raybench.config import ConfigError, ServerSpec
 
 
@@ -68,12 +69,12 @@ def serve_triton(
         instances=instances,
         bind=server_bind,
         grpc_port=port,
-        merge_max_images=merge_max_images,
+        merge_max_items=merge_max_images,
         pipeline_depth=pipeline_depth,
     )
     with _errors_in_a_sentence():
         check(options)
-        warn_of_exposure([ServerSpec(kind="triton")], server_bind)
+        print_bind_warnings([ServerSpec(kind="triton")], server_bind)
         _serve(running_triton(options), "Triton")
 
 
@@ -101,7 +102,7 @@ def serve_tfserving(
     )
     with _errors_in_a_sentence():
         check(options)
-        warn_of_exposure([ServerSpec(kind="tfserving")], server_bind)
+        print_bind_warnings([ServerSpec(kind="tfserving")], server_bind)
         _serve(running_tfserving(options), "TF Serving")
 
 

@@ -5,12 +5,13 @@ import signal
 import sys
 import threading
 
-INTERRUPTED = 130  # the exit code
+from raybench.cli.exit_codes import INTERRUPTED
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def install_signal_handlers() -> None:
-    """Ctrl-C or SIGTERM once ends in order, twice at once: guardians then end what we started.
+    """Ctrl-C or SIGTERM once ends in order, twice at once: supervisors then end what we started.
 
     A thread counts them: while the main one waits inside Ray, Python would take two of them for one.
     """

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from raybench.clients.base import Client
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.config import ECHO, ServerSpec
 
 if TYPE_CHECKING:
@@ -20,20 +20,19 @@ def connect(
     url: str,
     model: str,
     signature: str,
-    batch_size: int,
     models: str,
     region: "Region | None" = None,
-    access: Access = PLAIN,
+    credentials: ConnectionCredentials = NO_CREDENTIALS,
 ) -> Client:
     """The client of a server's kind; a kind's module is imported only where it is used."""
     if server.kind == "triton":
         from raybench.clients.triton_client import TritonClient
 
-        return TritonClient(url, model=model, signature=signature, region=region, access=access)
+        return TritonClient(url, model=model, signature=signature, region=region, credentials=credentials)
     if server.kind == "tfserving":
         from raybench.clients.tfserving_client import TfServingClient
 
-        return TfServingClient(url, model=model, signature=signature, batch_size=batch_size, access=access)
+        return TfServingClient(url, model=model, signature=signature, credentials=credentials)
     if server.kind == "local":
         from raybench.clients.local_client import LocalClient
 
@@ -41,19 +40,19 @@ def connect(
     if server.kind == "fake":
         from raybench.clients.fake_client import FakeClient
 
-        return FakeClient(url)
+        return FakeClient(url, signature=signature)
     raise ValueError(f"no client for server kind {server.kind!r}")
 
 
-def connect_echo(url: str, access: Access = PLAIN) -> "TritonClient":
+def connect_echo(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "TritonClient":
     """The client of the model that does nothing, in the Triton at a url."""
     from raybench.clients.triton_client import TritonClient
 
-    return TritonClient(url, model=ECHO, signature="", access=access)
+    return TritonClient(url, model=ECHO, signature="", credentials=credentials)
 
 
-def shared_region(url: str, name: str, access: Access = PLAIN) -> "Region":
+def shared_region(url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "Region":
     """Shared memory that the Triton at a url is to read."""
     from raybench.clients.shared_memory import Region
 
-    return Region(url, name, access)
+    return Region(url, name, credentials)

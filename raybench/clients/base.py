@@ -1,9 +1,13 @@
 """The seam between a worker and what it loads: one request out, one reply back, failures as values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from raybench.inputs.tensors import Batch
+from raybench.models.saved_models import Signature
 
 OK, UNAVAILABLE = "OK", "UNAVAILABLE"  # gRPC's names
 
@@ -21,15 +25,15 @@ class Reply(NamedTuple):
         return self.status == OK
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Description:
-    """What answers at an endpoint, as far as it says."""
+    """What answers at an endpoint, as far as it says, what it takes and returns, and what else the model has."""
 
     server: str
     version: str | None
+    signature: Signature
     model_version: int | None = None
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
 
 
 class ClientError(Exception):
@@ -42,11 +46,11 @@ class Client(Protocol):
     def describe(self) -> Description:
         """What answers; raises ClientError where nothing does, or the wrong thing."""
 
-    def encode(self, batch: np.ndarray) -> Any:
-        """A request ready to send, from uint8 [n, h, w, 3] or JPEG files, bytes [n] of dtype S; off the clock."""
+    def encode(self, batch: Batch) -> Any:
+        """A request ready to send, off the clock."""
 
     def prepare(self, calls: int) -> None:
-        """Open what so many calls at once will need, off the clock; what cannot be opened is left to them to tell."""
+        """Open what so many calls at once will need, off the clock; what cannot be opened is left to the calls."""
 
     def send(self, request: Any, timeout_s: float) -> Reply:
         """One call, on the clock; never raises for what the server or the network does."""
@@ -55,10 +59,3 @@ class Client(Protocol):
         """The answer's arrays by name; off the clock."""
 
     def close(self) -> None: ...
-
-
-def size(request: Any) -> int:
-    """The payload bytes of an encoded request."""
-    if not isinstance(request, np.ndarray):
-        return len(request)
-    return sum(map(len, request)) if request.dtype.kind == "S" else int(request.nbytes)

@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from raybench.clients.base import ClientError, Description, Reply
+from raybench.clients.base import OK, UNAVAILABLE, ClientError, Description, Reply
+from raybench.inputs.photo_source import demo_signature
+from raybench.inputs.tensors import Batch, bytes_of
+from raybench.models.saved_models import Signature, TensorSpec
 
 _NO_LIMIT = 10**9
+_COUNT = {"count": TensorSpec("INT64", (-1,))}
 
 
 @dataclass(frozen=True)
@@ -32,20 +36,21 @@ class Script:
 
 
 class FakeClient:
-    """Obeys a script such as `service_ms=5,fail_every=10`."""
+    """Obeys a script such as `service_ms=5,fail_every=10`; it has the signatures of the models that we export."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, *, signature: str = "") -> None:
         self._script = read_script(script)
+        self._signature = Signature(demo_signature(signature).inputs, _COUNT)
         self._numbers = count(1)
         self._stalled_until_s = 0.0
         self._queue, self._free_at_s = Lock(), [0.0] * self._script.at_once
         self._memory = BoundedSemaphore(self._script.oom_above or _NO_LIMIT)
 
     def describe(self) -> Description:
-        return Description(server="fake", version=None, inputs=("images",), outputs=("count",))
+        return Description(server="fake", version=None, signature=self._signature)
 
-    def encode(self, batch: np.ndarray) -> bytes:
-        return batch.tobytes()
+    def encode(self, batch: Batch) -> bytes:
+        return b"".join(a.tobytes() if a.dtype.kind not in "OS" else b"".join(bytes_of(a)) for a in batch.values())
 
     def prepare(self, calls: int) -> None:
         """Nothing has to be opened."""
@@ -90,8 +95,8 @@ class FakeClient:
             return Reply(status="DEADLINE_EXCEEDED", error="scripted service time above the deadline")
         _sleep(script.service_ms / 1e3)
         if script.fail_every and number % script.fail_every == 0:
-            return Reply(status="UNAVAILABLE", error="scripted fault")
-        return Reply(status="OK", body=len(request), received_bytes=8)
+            return Reply(status=UNAVAILABLE, error="scripted fault")
+        return Reply(status=OK, body=len(request), received_bytes=8)
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         return {"count": np.array([reply.body])}

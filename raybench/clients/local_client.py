@@ -6,37 +6,36 @@ import grpc
 import numpy as np
 
 from raybench.clients.base import OK, ClientError, Description, Reply
+from raybench.inputs.tensors import Batch
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError
+
+_STATUS = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class LocalClient:
-    """One SavedModel; a request is a numpy array, an answer numpy arrays."""
+    """One SavedModel; a request is a batch in host memory, and so is an answer."""
 
     def __init__(self, models: str, *, model: str, signature: str) -> None:
         try:
             self._signature = LoadedSignature(Path(models) / "models.conf", model=model, signature=signature)
         except SignatureError as error:
             raise ClientError(str(error)) from error
-        self._input = next(iter(self._signature.spec.inputs))
 
     def describe(self) -> Description:
         return Description(
-            server="tensorflow",
-            version=self._signature.tensorflow_version,
-            inputs=tuple(self._signature.spec.inputs),
-            outputs=tuple(self._signature.spec.outputs),
+            server="tensorflow", version=self._signature.tensorflow_version, signature=self._signature.spec
         )
 
-    def encode(self, batch: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(batch)
+    def encode(self, batch: Batch) -> Batch:
+        return {name: np.ascontiguousarray(array) for name, array in batch.items()}
 
     def prepare(self, calls: int) -> None:
         """Nothing has to be opened."""
 
-    def send(self, request: np.ndarray, timeout_s: float) -> Reply:  # noqa: ARG002
+    def send(self, request: Batch, timeout_s: float) -> Reply:  # noqa: ARG002
         """Host memory in, host memory out; a call of TensorFlow cannot be cut short, so `timeout_s` is not used."""
         try:
-            arrays = self._signature.call({self._input: request})
+            arrays = self._signature.call(request)
         except CallFailed as error:
             return Reply(status=_STATUS.get(error.code, "UNKNOWN"), error=error.sentence)
         return Reply(status=OK, body=arrays, received_bytes=sum(array.nbytes for array in arrays.values()))
@@ -46,6 +45,3 @@ class LocalClient:
 
     def close(self) -> None:
         del self._signature
-
-
-_STATUS = {code.value[0]: code.name for code in grpc.StatusCode}

@@ -15,7 +15,7 @@ import psutil
 
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.channel import CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import ask
 
 FOLDER = Path("/dev/shm")  # where the names of shm_open lie: shm_overview(7)
@@ -29,8 +29,8 @@ class Region:
     it keeps until `close`, or until `unregister` by another, or its own end.
     """
 
-    def __init__(self, url: str, name: str, access: Access = PLAIN) -> None:
-        self._url, self._name, self._access = url, name, access
+    def __init__(self, url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+        self._url, self._name, self._credentials = url, name, credentials
         self.size = 0
         with _placing():
             self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -50,7 +50,7 @@ class Region:
 
     def register(self) -> None:
         """Have Triton map what was added; to be called once, after the last payload and before the first request."""
-        with closing(Channel(self._url, self._access)) as channel, _named(self._file, self._name):
+        with closing(Channel(self._url, self._credentials)) as channel, _named(self._file, self._name):
             try:
                 ask(channel, "SystemSharedMemoryRegister", name=self._name, key=f"/{self._name}", byte_size=self.size)
             except CallError as error:
@@ -61,30 +61,30 @@ class Region:
 
     def close(self) -> None:
         os.close(self._file)
-        unregister(self._url, [self._name], self._access)
+        unregister(self._url, [self._name], self._credentials)
 
 
 def names(url: str, workers: int) -> list[str]:
     """A region's name for each worker of a trial, which no other trial, run or host has.
 
-    A Triton that this process started has a guardian that sweeps up what begins with the pid and the port.
+    A Triton that this process started has a supervisor that removes what begins with the pid and the port.
     """
     port, token = url.rpartition(":")[2], uuid.uuid4().hex[:8]
     return [f"raybench-{os.getpid()}-{port}-{socket.gethostname()}-{token}-{worker}" for worker in range(workers)]
 
 
-def unregister(url: str, regions: Iterable[str], access: Access = PLAIN) -> None:
+def unregister(url: str, regions: Iterable[str], credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
     """Have Triton forget regions by name, known or not; all at once would take those of others along."""
-    with closing(Channel(url, access)) as channel, suppress(CallError):
+    with closing(Channel(url, credentials)) as channel, suppress(CallError):
         for name in regions:
             ask(channel, "SystemSharedMemoryUnregister", name=name)
 
 
-def unregister_orphans(url: str, access: Access = PLAIN) -> None:
+def unregister_orphans(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
     """Have Triton forget the regions of runs of this host that were killed: they hold memory until it ends."""
-    with closing(Channel(url, access)) as channel, suppress(CallError):
+    with closing(Channel(url, credentials)) as channel, suppress(CallError):
         known = ask(channel, "SystemSharedMemoryStatus").regions
-        unregister(url, [name for name in known if _is_orphan(name)], access)
+        unregister(url, [name for name in known if _is_orphan(name)], credentials)
 
 
 def _is_orphan(name: str) -> bool:

@@ -5,12 +5,17 @@ from typing import Any
 
 import numpy as np
 
-UINT8, STRING = 4, 7  # tensorflow/core/framework/types.proto, as all numbers here
+from raybench.inputs.tensors import bytes_of
+
+STRING = 7  # tensorflow/core/framework/types.proto, as all numbers here
 _BFLOAT16 = 14
 _DTYPES: dict[int, type] = {
     1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8, 7: np.object_, 9: np.int64,
     10: np.bool_, 14: np.uint16, 17: np.uint16, 19: np.float16, 22: np.uint32, 23: np.uint64,
 }  # fmt: skip
+_NUMBERS: dict[np.dtype, int] = {
+    np.dtype(kind): number for number, kind in _DTYPES.items() if number not in (STRING, _BFLOAT16)
+}
 _PACKED = {1: "float_val", 2: "double_val"}
 _HALVES = (14, 19)
 _LISTED = {7: "string_val", 9: "int64_val", 10: "bool_val", 22: "uint32_val", 23: "uint64_val"}  # others: int_val
@@ -26,14 +31,14 @@ def array(tensor: Any) -> np.ndarray:
 
 
 def put(array: np.ndarray, tensor: Any) -> None:
-    """An array of uint8, or of bytes (dtype S), into an empty TensorProto; a scalar is one without dimensions."""
+    """An array of numbers, or of bytes (dtype O or S), into an empty TensorProto; a scalar has no dimensions."""
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
-    if array.dtype.kind == "S":
+    if array.dtype.kind in "OS":
         tensor.dtype = STRING
-        tensor.string_val.extend(array.ravel().tolist())
+        tensor.string_val.extend(bytes_of(array))
         return
-    tensor.dtype = UINT8
+    tensor.dtype = _NUMBERS[array.dtype]
     tensor.tensor_content = np.ascontiguousarray(array).tobytes()
 
 

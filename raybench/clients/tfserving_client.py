@@ -11,11 +11,11 @@ import numpy as np
 
 from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.grpc.channel import CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.proto import tfserving_pb2 as pb
-from raybench.clients.tensor_proto import STRING, UINT8, array, put
-from raybench.config import IMAGE_PX, JPEGS, input_name
-from raybench.models.saved_models import DATATYPES
+from raybench.clients.tensor_proto import array, put
+from raybench.inputs.tensors import Batch
+from raybench.models.saved_models import DATATYPES, Signature, TensorSpec
 
 _PREDICTION, _MODEL = "/tensorflow.serving.PredictionService", "/tensorflow.serving.ModelService"
 _INIT = "__saved_model_init_op"  # TensorFlow's own, listed beside the signatures
@@ -25,38 +25,40 @@ _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 class TfServingClient:
     """One model and signature behind TensorFlow Serving, on connections of its own; lanes may share it."""
 
-    def __init__(self, url: str, *, model: str, signature: str, batch_size: int, access: Access = PLAIN) -> None:
+    def __init__(
+        self, url: str, *, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
+    ) -> None:
         self._url = url
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
-        self._input = input_name(signature)
-        self._dtype = STRING if signature == JPEGS else UINT8
-        self._shape: tuple[int, ...] = (batch_size,) if signature == JPEGS else (batch_size, IMAGE_PX, IMAGE_PX, 3)
-        self._channel = Channel(url, access)
+        self._channel = Channel(url, credentials)
         self._predict = self._channel.method(f"{_PREDICTION}/Predict")
 
     def describe(self) -> Description:
-        """What answers; raises ClientError, which lists what there is, where a request of ours would be refused."""
+        """What answers; raises ClientError, which lists what there is, where the model or signature is not there."""
+        name, model = self._spec.signature_name, self._spec.name
         try:
-            versions = states(self._channel, self._spec.name)
+            versions = states(self._channel, model)
             signatures = self._signatures()
         except CallError as error:
             raise ClientError(f"url tfserving={self._url}; {self._why(error)}") from error
         available = [version for version, state in versions.items() if state.state == _AVAILABLE]
         if not available:
-            raise ClientError(f"model is {self._spec.name}; TF Serving has {_listed(versions)}: wait, or mend it")
-        found = self._checked(signatures)
+            raise ClientError(f"model is {model}; TF Serving has {_listed(versions)}: wait, or mend it")
+        if name not in signatures:
+            raise ClientError(f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: name one")
         return Description(
             server="tensorflow serving",
-            version=None,  # it does not tell
+            version=None,  # it does not say
             model_version=max(available),
-            inputs=tuple(sorted(found.inputs)),
-            outputs=tuple(sorted(found.outputs)),
+            signature=signatures[name],
+            signatures=signatures,
         )
 
-    def encode(self, batch: np.ndarray) -> bytes:
-        """A PredictRequest with the signature's one input: pixels as tensor_content, JPEG files as string_val."""
+    def encode(self, batch: Batch) -> bytes:
+        """A PredictRequest with the signature's inputs: numbers as tensor_content, bytes as string_val."""
         request = pb.PredictRequest(model_spec=self._spec)
-        put(batch, request.inputs[self._input])
+        for name, values in batch.items():
+            put(values, request.inputs[name])
         return bytes(request.SerializeToString())
 
     def prepare(self, calls: int) -> None:
@@ -74,29 +76,18 @@ class TfServingClient:
 
     def _why(self, error: CallError) -> str:
         said = f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf by -m"
-        return self._channel.stranger(error, "TF Serving") or said
+        return self._channel.diagnose(error, "TF Serving") or said
 
-    def _signatures(self) -> Mapping[str, Any]:
+    def _signatures(self) -> dict[str, Signature]:
         request = pb.GetModelMetadataRequest(model_spec={"name": self._spec.name}, metadata_field=["signature_def"])
         path = f"{_PREDICTION}/GetModelMetadata"
         answer = self._channel.ask(path, request, pb.GetModelMetadataResponse)
         found = pb.SignatureDefMap.FromString(answer.metadata["signature_def"].value).signature_def
-        return {name: found[name] for name in sorted(found) if name != _INIT}
-
-    def _checked(self, signatures: Mapping[str, Any]) -> Any:
-        """The signature, where it takes what `encode` makes."""
-        name, model = self._spec.signature_name, self._spec.name
-        if name not in signatures:
-            raise ClientError(f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: name one")
-        inputs = signatures[name].inputs
-        if list(inputs) != [self._input] or not _takes(inputs[self._input], self._dtype, self._shape):
-            there = ", ".join(_described(each, inputs[each]) for each in sorted(inputs)) or "nothing"
-            fitting = [each for each in signatures if list(signatures[each].inputs) == [input_name(each)]]
-            raise ClientError(
-                f"signature is {name}; model {model} takes {there} there, and a request brings {self._input} "
-                f"{DATATYPES[self._dtype]} {list(self._shape)}: with images alone it has {', '.join(fitting) or 'none'}"
-            )
-        return signatures[name]
+        return {
+            name: Signature(inputs=_tensors(found[name].inputs), outputs=_tensors(found[name].outputs))
+            for name in sorted(found)
+            if name != _INIT
+        }
 
 
 def states(channel: Channel, model: str, timeout_s: float | None = None) -> dict[int, Any]:
@@ -120,17 +111,13 @@ def reload(channel: Channel, models_conf: bytes, timeout_s: float) -> None:
     channel.ask(f"{_MODEL}/HandleReloadConfigRequest", request, pb.ReloadConfigResponse, timeout_s)
 
 
-def _takes(info: Any, dtype: int, shape: tuple[int, ...]) -> bool:
-    if info.dtype != dtype:
-        return False
-    dims = [dim.size for dim in info.tensor_shape.dim]
-    fits = len(dims) == len(shape) and all(dim in (-1, size) for dim, size in zip(dims, shape, strict=True))
-    return bool(info.tensor_shape.unknown_rank) or fits
+def _tensors(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: _tensor(infos[name]) for name in sorted(infos)}
 
 
-def _described(name: str, info: Any) -> str:
-    dims = "of any rank" if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]
-    return f"{name} {DATATYPES.get(info.dtype, info.dtype)} {dims}"
+def _tensor(info: Any) -> TensorSpec:
+    shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(DATATYPES.get(info.dtype, f"DT_{info.dtype}"), shape)
 
 
 def _listed(versions: Mapping[int, Any]) -> str:

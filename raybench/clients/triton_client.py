@@ -7,50 +7,61 @@ from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2
-from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, triton_to_np_dtype
+from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
 from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import INFER, ask
 from raybench.clients.shared_memory import Region
-from raybench.config import JPEGS, input_name, triton_model
+from raybench.config import triton_model
+from raybench.inputs.photo_source import demo_signature
+from raybench.inputs.tensors import Batch
+from raybench.models.saved_models import Signature, TensorSpec
 
 
 class TritonClient:
     """One model and signature behind Triton's `saved_model`, on connections of its own; lanes may share it.
 
-    With a region images go there, to be registered before the first request is sent.
+    With a region inputs go there, to be registered before the first request is sent.
     """
 
     def __init__(
-        self, url: str, *, model: str, signature: str, region: Region | None = None, access: Access = PLAIN
+        self,
+        url: str,
+        *,
+        model: str,
+        signature: str,
+        region: Region | None = None,
+        credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url, self._region = url, region
         self._triton_model = triton_model(model)
+        # The metadata is the union of all signatures' inputs: which of them one takes is known of the demo's alone.
+        (self._input,) = demo_signature(signature).inputs
         self._routing = {"model_name": model, "signature": signature}
-        self._channel = Channel(url, access)
+        self._channel = Channel(url, credentials)
         self._infer = self._channel.method(INFER)
 
     def describe(self) -> Description:
         server = self._ask("ServerMetadata")
         metadata = self._ask("ModelMetadata", name=self._triton_model)
         self._check_routing()
-        return Description(
-            server=server.name,
-            version=server.version,
-            inputs=tuple(tensor.name for tensor in metadata.inputs),
-            outputs=tuple(tensor.name for tensor in metadata.outputs),
-        )
+        inputs = {tensor.name: _spec(tensor) for tensor in metadata.inputs}
+        if self._input not in inputs:
+            raise ClientError(f"url triton={self._url}; its model {self._triton_model!r} has no input {self._input!r}")
+        outputs = {tensor.name: _spec(tensor) for tensor in metadata.outputs}
+        signature = Signature({self._input: inputs[self._input]}, outputs)
+        return Description(server=server.name, version=server.version, signature=signature)
 
-    def encode(self, batch: np.ndarray) -> bytes:
-        """The demo's request: `model_name` and `signature` [1, 1], `images` [1, n, h, w, 3] or `jpeg_images` [1, n]."""
+    def encode(self, batch: Batch) -> bytes:
+        """The demo's request: `model_name` and `signature` [1, 1], and each input with a leading 1."""
         request = self._routed()
-        if batch.dtype.kind == "S":
-            raw, name = serialize_byte_tensor(batch).item(), input_name(JPEGS)
-            self._add_payload(request, name, "BYTES", (1, *batch.shape), raw)
-        else:
-            self._add_payload(request, "images", "UINT8", (1, *batch.shape), np.ascontiguousarray(batch).tobytes())
+        for name, values in batch.items():
+            is_bytes = values.dtype.kind in "OS"
+            raw = serialize_byte_tensor(values).item() if is_bytes else np.ascontiguousarray(values).tobytes()
+            datatype = "BYTES" if is_bytes else np_to_triton_dtype(values.dtype)
+            self._add_payload(request, name, datatype, (1, *values.shape), raw)
         return bytes(request.SerializeToString())
 
     def readdressed(self, request: bytes) -> bytes:
@@ -98,7 +109,7 @@ class TritonClient:
         where["shared_memory_byte_size"].int64_param = len(raw)
 
     def _check_routing(self) -> None:
-        """A request without images computes nothing: it is refused for that, or for a name that is not there."""
+        """A request without inputs computes nothing: it is refused for that, or for a name that is not there."""
         reply = self.send(bytes(self._routed().SerializeToString()), DESCRIBE_TIMEOUT_S)
         if reply.status == "NOT_FOUND":
             raise ClientError(f"url triton={self._url}: {reply.error}")
@@ -108,12 +119,17 @@ class TritonClient:
             return ask(self._channel, method, **fields)
         except CallError as error:
             said = f"this Triton says {error.status}: {error.said}; raybench calls its model {self._triton_model!r}"
-            raise ClientError(f"url triton={self._url}; {self._channel.stranger(error, 'Triton') or said}") from error
+            raise ClientError(f"url triton={self._url}; {self._channel.diagnose(error, 'Triton') or said}") from error
 
 
 def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> None:
     request.inputs.add(name=name, datatype=datatype, shape=shape)
     request.raw_input_contents.append(raw)
+
+
+def _spec(tensor: Any) -> TensorSpec:
+    """What a tensor of the metadata is, without Triton's leading element."""
+    return TensorSpec(tensor.datatype, tuple(int(size) for size in tensor.shape[1:]))
 
 
 def _array(tensor: Any, raw: bytes) -> np.ndarray:

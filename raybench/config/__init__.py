@@ -1,32 +1,36 @@
-"""Benchmark: what one run does, from YAML and flags, with every check of user input that needs no server."""
+"""What a run does, from YAML and flags: declared once, with every check of user input that needs no server."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from raybench.config import validation, yaml_file
 from raybench.config.benchmark import (
     CONTINUE,
-    ECHO,
-    IMAGE_BYTES,
-    IMAGE_PX,
-    IN_PROCESS,
-    JPEGS,
     LARGEST_SEED,
-    LOAD_KEYS,
-    SERVER_KINDS,
-    SHARED_MEMORY,
+    PRELOAD,
+    RUN_SETTINGS,
+    SETTINGS,
     STOP,
     STREAM,
-    UI_KINDS,
     VARIANTS,
     Benchmark,
-    ConfigError,
-    ServerSpec,
+)
+from raybench.config.load_settings import (
+    IMAGE_BYTES,
+    IMAGE_PX,
+    JPEGS,
+    LOAD_SETTINGS,
+    LoadSettings,
     alternatives,
     input_name,
-    is_text,
+)
+from raybench.config.refusal import ConfigError, is_text
+from raybench.config.server_spec import (
+    ECHO,
+    IN_PROCESS,
+    SERVER_KINDS,
+    SHARED_MEMORY,
+    ServerSpec,
     labelled,
     triton_model,
 )
@@ -40,15 +44,18 @@ __all__ = [
     "IN_PROCESS",
     "JPEGS",
     "LARGEST_SEED",
-    "LOAD_KEYS",
+    "LOAD_SETTINGS",
+    "PRELOAD",
+    "RUN_SETTINGS",
     "SERVER_KINDS",
+    "SETTINGS",
     "SHARED_MEMORY",
     "STOP",
     "STREAM",
-    "UI_KINDS",
     "VARIANTS",
     "Benchmark",
     "ConfigError",
+    "LoadSettings",
     "ServerSpec",
     "Threshold",
     "input_name",
@@ -61,31 +68,22 @@ __all__ = [
 ]
 
 
-def load(path: Path | None, flags: Mapping[str, Any]) -> Benchmark:
+def load(path: Path | None, flags: Mapping[str, object]) -> Benchmark:
     """The benchmark of a YAML file, or the default one, with the flags that were given laid over it.
 
-    Raises ConfigError for the first field that is wrong.
+    Raises ConfigError for the first setting that is wrong.
     """
     values = yaml_file.read(path) if path else {}
     if path and "name" not in values:
         values["name"] = path.stem
     given = {key: value for key, value in flags.items() if value is not None and value not in ((), {})}
-    overridden = alternatives(given)
-    values = {key: value for key, value in values.items() if key not in overridden}
-    values["loads"] = tuple(
-        {key: value for key, value in load.items() if key not in overridden} for load in values.get("loads", ())
-    )
-    return validation.checked(_with_defaults(replace(Benchmark(), **{**values, **given})))
+    return validation.checked(validation.validated({**_kept(values, alternatives(given)), **given}))
 
 
-def _with_defaults(benchmark: Benchmark) -> Benchmark:
-    """A trial is 100 requests long unless a count or a duration is given, in closed loop without a rate.
-
-    A url names its server.
-    """
-    if benchmark.request_count is None and benchmark.duration is None:
-        benchmark = replace(benchmark, request_count=100)
-    if benchmark.concurrency is None and not benchmark.request_rate:
-        benchmark = replace(benchmark, concurrency=1)
-    added = tuple(kind for kind in benchmark.url if kind not in benchmark.server)
-    return replace(benchmark, server=benchmark.server + added)
+def _kept(values: Mapping[str, object], overridden: set[str]) -> dict[str, object]:
+    """The values of a YAML that no flag takes the place of, in no load."""
+    kept = {key: value for key, value in values.items() if key not in overridden}
+    loads = values.get("loads")
+    if isinstance(loads, tuple):
+        kept["loads"] = tuple({key: value for key, value in load.items() if key not in overridden} for load in loads)
+    return kept

@@ -1,140 +1,134 @@
-"""What one run does: frozen values."""
+"""What one run does: frozen values, declared once for the flags, the YAML and its schema."""
 
-import re
-import reprlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Final, Literal, Self, cast
 
-SERVER_KINDS = ("triton", "tfserving", "local", "fake")
-_STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as processes of their own
-UI_KINDS = ("live", "plain", "none")
-CONTINUE, STOP = LOSS_KINDS = ("continue", "stop")  # of a run that lost a worker or a node
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from raybench.config.credentials import Headers
+from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
+from raybench.config.server_spec import ServerKind, ServerSpec, Urls, labelled, server_specs
+from raybench.config.setting import (
+    DECLARED,
+    LONGEST_S,
+    AnyOf,
+    Flag,
+    Name,
+    Remedy,
+    Setting,
+    SomeOf,
+    Text,
+    Unit,
+    settings_of,
+)
+from raybench.config.threshold import threshold
+
+CONTINUE: Final = "continue"  # where a run lost a worker or a node
+STOP: Final = "stop"
+PRELOAD: Final = "preload"  # inputs are encoded before the start
+STREAM: Final = "stream"  # or read and encoded while they are sent
 VARIANTS = ("no-opt", "xla-amp")
-IMAGE_PX = 224
-IMAGE_BYTES = IMAGE_PX * IMAGE_PX * 3  # as pixels
-ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
-JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
-LOAD_KEYS = (
-    "model", "signature", "workers", "concurrency", "request_rate", "request_distribution", "max_in_flight",
-    "batch_size", "request_count", "duration", "warmup_request_count", "warmup_timeout", "timeout", "shared_memory",
-)  # fmt: skip
-ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a trial has one
-DISTRIBUTIONS = ("constant", "poisson")
-SHARED_MEMORY_KINDS = ("none", "system")
-IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
-    "in process",
-    "grpc",
-    "grpc over TLS",
-    "shared memory",
-)  # how requests travel
-PRELOAD, STREAM = FEED_KINDS = (
-    "preload",
-    "stream",
-)  # encoded before the start; or read and encoded while they are sent
-SIZE = re.compile(r"([1-9]\d{0,8})(MiB|GiB)", re.ASCII)
+LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
 _DEFAULT_BUDGET = "1GiB"
 _UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30}
-LANES = 64  # of a worker in an open loop, where nothing else is asked
-LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
-
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = _repr.maxlong = 60
 
 
-class ConfigError(ValueError):
-    """A wrong configuration: one sentence with field, value and remedy."""
+def _threshold(text: str) -> str:
+    if threshold(text) is None:
+        raise ValueError("write such as p(99)<50ms, error_rate<1% or throughput>100")
+    return text
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerSpec:
-    """A server under test; with `url` it runs already, without we start it."""
-
-    kind: str
-    instances: int = 1
-    url: str | None = None
-    number: int | None = None  # of scripted servers, where there are several
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether raybench starts it, as a process of its own."""
-        return self.kind in _STARTED_KINDS and not self.url
-
-    @property
-    def label(self) -> str:
-        if self.number:
-            return f"{self.kind} {self.number}"
-        return f"triton x{self.instances}" if self.kind == "triton" and self.is_ours else self.kind
+Instances = Annotated[int, Field(ge=1, le=1_000)]
+ThresholdText = Annotated[str, AfterValidator(_threshold)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """One run. Field names are the flags' and the YAML keys' words; counts are totals of a trial.
+class Benchmark(BaseModel):
+    """One run. Field names are the flags' and the YAML keys' words.
 
-    `loads`, which only a YAML has, are mappings of some of LOAD_KEYS: each makes cells of its own.
+    It is made as a YAML says it: load settings beside the run's are the defaults of each of `loads`, which may be left
+    out; all are resolved. Raises pydantic's ValidationError; `config.load` has the sentences.
     """
 
-    name: str = "run"
-    server: tuple[str, ...] = ("local", "triton")
-    url: Mapping[str, str] = field(default_factory=dict)
-    tls_ca: str | None = None
-    tls_cert: str | None = None
-    tls_key: str | None = None
-    tls_server_name: str | None = None
-    header: Mapping[str, str] = field(default_factory=dict)  # values name variables of the environment
-    instances: tuple[int, ...] = (1,)
-    model: tuple[str, ...] = ("efficientnetb0-no-opt",)
-    mix: bool = False
-    signature: str = "predict_images"
-    models: str = "models"
-    workers: int = 4
-    concurrency: int | None = None
-    request_rate: tuple[float, ...] = ()
-    request_distribution: str = "poisson"
-    max_in_flight: int | None = None
-    shared_memory: str = "none"
-    batch_size: int = 8
-    request_count: int | None = None
-    duration: float | None = None
-    warmup_request_count: int | None = None
-    warmup_timeout: float = 5.0
-    stability_percentage: float = 10.0
-    rounds: int = 1
-    baseline: str | None = None
-    seed: int = 0
-    images: str = "photos"
-    jpeg_quality: int = 90
-    feed: str = PRELOAD
-    memory_budget: str | None = None
-    timeout: float = 60.0
-    heartbeat_timeout: float = 10.0
-    on_loss: str = CONTINUE
-    address: str | None = None
-    wait_for_workers: float = 0.0  # seconds
-    server_node: str | None = None
-    server_bind: str = "127.0.0.1"
-    out: str = "results"
-    ui: str = "live"
-    strict: bool = False
-    max_error_rate: float = 0.0
-    threshold: tuple[str, ...] = ()
-    verify: bool = True
-    calibrate: bool | None = None  # where we start Triton
-    tolerance: float | None = None
-    loads: tuple[Mapping[str, Any], ...] = ()
+    model_config = DECLARED
 
-    @property
-    def variants(self) -> tuple["Benchmark", ...]:
-        """The benchmark once for each of its `loads`, with that load's values in place; itself where it has none."""
-        return tuple(_with_load(self, load) for load in self.loads) or (self,)
+    server: Annotated[SomeOf[ServerKind], Flag(short="-s")] = Field(
+        ("local", "triton"), description="triton, tfserving, local or fake."
+    )
+    url: Urls = Field(default={}, description="KIND=HOST:PORT of a server that runs already.")
+    tls_ca: Annotated[Text | None, Flag(shown="plain text")] = Field(
+        None, description="PEM file of who signed for the servers by url, or system: TLS."
+    )
+    tls_cert: Text | None = Field(None, description="PEM file with our certificate, for a server that asks for one.")
+    tls_key: Text | None = Field(None, description="PEM file with the key of --tls-cert.")
+    tls_server_name: Annotated[Text | None, Flag(shown="that of the url")] = Field(
+        None, description="Host that the server's certificate names."
+    )
+    header: Annotated[Headers, Flag(short="-H")] = Field(
+        default={},
+        description="KEY=VALUE for every call to a server by url, where $NAME is an environment variable.",
+    )
+    instances: SomeOf[Instances] = Field((1,), description="Triton instances, such as 1,2: each a server of its own.")
+    mix: bool = Field(False, description="Send round robin over the models in one trial.")
+    models: Text = Field("models", description="Folder with models.conf.")
+    stability_percentage: Annotated[float, Remedy("give a percentage above 0, such as 10"), Unit("percent")] = Field(
+        10.0, gt=0, le=1e6, description="How far apart steady windows lie, percent."
+    )
+    rounds: int = Field(1, ge=1, le=1_000, description="How often every cell is measured.")
+    baseline: Annotated[str | None, Flag(shown="local, else the first")] = Field(
+        None, description="Server that the others are compared with."
+    )
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of images and order.")
+    images: Text = Field("photos", description="photos, noise, or a folder.")
+    feed: Literal["preload", "stream"] = Field(
+        PRELOAD, description="stream: images are read while they are sent, for more than memory holds."
+    )
+    memory_budget: Annotated[
+        str | None, Flag(shown="1GiB, of more only a part"), Remedy("write a size such as 512MiB"), Unit("size")
+    ] = Field(
+        None,
+        pattern=r"^[1-9][0-9]{0,8}(MiB|GiB)$",
+        description="Most of images that all workers hold, such as 512MiB.",
+    )
+    jpeg_quality: int = Field(90, ge=1, le=100, description="Of the files that predict_jpegs takes, up to 100.")
+    heartbeat_timeout: Annotated[float, Remedy("give a time in seconds of 1 or more"), Unit("seconds")] = Field(
+        10.0, ge=1, le=LONGEST_S, description="Seconds without a sign of a worker after which it is lost."
+    )
+    on_loss: Literal["continue", "stop"] = Field(
+        CONTINUE, description="continue or stop where a worker or a node is lost."
+    )
+    address: Annotated[Text | None, Flag(shown="one of our own")] = Field(None, description="Ray cluster to join.")
+    wait_for_workers: Annotated[float, Remedy(f"give a time in seconds, at most {LONGEST_S}"), Unit("seconds")] = Field(
+        0.0, ge=0, le=LONGEST_S, description="Seconds that a Ray cluster has to find their CPUs."
+    )
+    server_node: Annotated[Text | None, Flag(shown="this host")] = Field(
+        None, description="Node of the cluster where servers start: a resource that it has."
+    )
+    server_bind: Text = Field("127.0.0.1", description="Address that servers we start listen on.")
+    out: Text = Field("results", description="Where results folders go.")
+    name: Name = Field("run", description="Name of the run.")
+    ui: Annotated[Literal["live", "plain", "none"], Flag(is_menu=True)] = Field(
+        "live", description="Live bars, plain lines or none."
+    )
+    max_error_rate: Annotated[float, Remedy("give a share between 0 and 1")] = Field(
+        0.0, ge=0, le=1, description="Exit 5 above this share of failed requests."
+    )
+    threshold: AnyOf[ThresholdText] = Field((), description="Exit 99 where a row misses it, such as p(99)<50ms.")
+    verify: bool = Field(True, description="Compare sampled answers with TensorFlow's.")
+    calibrate: Annotated[bool | None, Flag(shown="where we start Triton")] = Field(
+        None, description="Send the same load to a model that does nothing: what the client can do."
+    )
+    tolerance: Annotated[float | None, Remedy("give a share above 0"), Flag(shown="by precision: 1e-4 or 2e-2")] = (
+        Field(None, gt=0, lt=1e9, description="Largest difference of an answer.")
+    )
+    strict: bool = Field(False, description="Exit 3 where a trial is degraded or unstable.")
+    loads: tuple[LoadSettings, ...]
 
-    @property
-    def in_flight(self) -> int:
-        """The most requests that are in flight at once, over all workers."""
-        if self.request_rate:
-            return self.max_in_flight or LANES * self.workers
-        return self.workers * (self.concurrency or 1)
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, values: Mapping[str, object]) -> dict[str, object]:
+        return resolved(values)
 
     @property
     def budget(self) -> str:
@@ -147,84 +141,60 @@ class Benchmark:
 
     @property
     def most_workers(self) -> int:
-        return max(variant.workers for variant in self.variants)
+        return max(load.workers for load in self.loads)
 
     @property
     def all_models(self) -> tuple[str, ...]:
         """The models of every load, each once."""
-        return tuple(dict.fromkeys(model for variant in self.variants for model in variant.model))
+        return tuple(dict.fromkeys(model for load in self.loads for model in load.model))
 
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
-        """The servers under test; each number of Triton instances, and each script of the fake, is one of its own."""
-        specs = []
-        for kind in self.server:
-            if kind == "fake":
-                specs += _scripted(self.url.get(kind))
-                continue
-            counts = self.instances if kind == "triton" and kind not in self.url else (1,)
-            specs += [ServerSpec(kind=kind, instances=n, url=self.url.get(kind)) for n in counts]
-        return tuple(specs)
+        """The servers under test."""
+        return server_specs(self.server, self.url, self.instances)
 
-    def transport(self, server: ServerSpec) -> str:
-        """How requests travel to a server."""
-        if server.kind in ("local", "fake"):
-            return IN_PROCESS
-        if server.kind == "triton" and self.shared_memory == "system":
-            return SHARED_MEMORY
-        return GRPC_TLS if self.tls_ca else GRPC
+    def transport(self, load: LoadSettings, server: ServerSpec) -> str:
+        """How requests of a load travel to a server."""
+        return load.transport(server, is_encrypted=self.tls_ca is not None)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the servers in the table, each once."""
-        pairs = ((server, variant) for server in self.servers for variant in self.variants)
-        return tuple(dict.fromkeys(labelled(server, variant.transport(server)) for server, variant in pairs))
+        pairs = ((server, load) for server in self.servers for load in self.loads)
+        return tuple(dict.fromkeys(labelled(server, self.transport(load, server)) for server, load in pairs))
 
     @property
     def models_conf(self) -> Path:
         return Path(self.models) / "models.conf"
 
+    def with_loads(self, *loads: LoadSettings) -> Self:
+        """The same run under other loads."""
+        return self.model_copy(update={"loads": loads})
 
-def _scripted(url: str | None) -> list[ServerSpec]:
-    """The scripted servers of a url such as `service_ms=20; service_ms=22`; they are numbered where there are many."""
-    scripts = [script.strip() for script in (url or "").split(";") if script.strip()]
-    if len(scripts) < 2:
-        return [ServerSpec(kind="fake", url=url)]
-    return [ServerSpec(kind="fake", url=script, number=number) for number, script in enumerate(scripts, 1)]
-
-
-def triton_model(model: str) -> str:
-    """Which model of Triton answers for a model of ours: all SavedModels live behind one."""
-    return ECHO if model == ECHO else "saved_model"
+    def written(self) -> dict[str, object]:
+        """As a YAML has it, resolved: load settings beside the run's where there is one load, else complete `loads`."""
+        run = self.model_dump(mode="json", exclude={"loads"})
+        loads = [load.model_dump(mode="json") for load in self.loads]
+        return {**run, **loads[0]} if len(loads) == 1 else {**run, "loads": loads}
 
 
-def labelled(server: ServerSpec, transport: str) -> str:
-    """A server's name in the table; what is not the network is told with it."""
-    return f"{server.label} ({transport})" if transport == SHARED_MEMORY else server.label
+RUN_SETTINGS = {name: setting for name, setting in settings_of(Benchmark).items() if name != "loads"}
+SETTINGS: dict[str, Setting] = {**LOAD_SETTINGS, **RUN_SETTINGS}
 
 
-def _with_load(benchmark: Benchmark, load: Mapping[str, Any]) -> Benchmark:
-    """The benchmark with a load's values; where it has a duration, a count of the benchmark is put aside, and so on."""
-    put_aside = {name: getattr(Benchmark, name) for name in alternatives(load)}
-    return replace(benchmark, **{**put_aside, **load, "loads": ()})
+def resolved(values: Mapping[str, object]) -> dict[str, object]:
+    """Values as a user gives them -> the fields of a Benchmark: every load complete, and a url names its server."""
+    run = {name: value for name, value in values.items() if name not in LOAD_SETTINGS}
+    shared = {name: value for name, value in values.items() if name in LOAD_SETTINGS}
+    loads = cast("Sequence[LoadSettings | Mapping[str, object]]", values.get("loads") or ({},))
+    run["loads"] = tuple(load if isinstance(load, LoadSettings) else _completed(load, shared) for load in loads)
+    if urls := cast("Mapping[str, str]", values.get("url")):
+        server = cast("Sequence[str]", values.get("server", RUN_SETTINGS["server"].default))
+        run["server"] = (*server, *(kind for kind in urls if kind not in server))
+    return run
 
 
-def alternatives(names: Iterable[str]) -> set[str]:
-    """The names, and those that they stand in place of: a trial has one length and one kind of loop."""
-    given = set(names)
-    return given.union(*(pair for pair in ALTERNATIVES if given & set(pair)))
-
-
-def input_name(signature: str) -> str:
-    """The one input of a signature that raybench calls."""
-    return "jpeg_images" if signature == JPEGS else "images"
-
-
-def is_text(text: str) -> bool:
-    """Whether a text that a user gave can stand in a line, a file's name and a path."""
-    return bool(text.strip()) and text.isprintable()
-
-
-def short(value: object) -> str:
-    """A value as it may be shown: in one line that is not long."""
-    return _repr.repr(value)
+def _completed(load: Mapping[str, object], shared: Mapping[str, object]) -> dict[str, object]:
+    """A load on the values that all share; where it has a duration, a count of those is put aside, and so on."""
+    put_aside = alternatives(load)
+    return {**{name: value for name, value in shared.items() if name not in put_aside}, **load}

@@ -1,10 +1,17 @@
 """TLS and headers for servers that run already: how they may be given. No value of a header is ever shown."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from string import Template
+from typing import TYPE_CHECKING, Annotated
 
-from raybench.config.benchmark import IN_PROCESS, Benchmark, ConfigError, is_text
+from pydantic import AfterValidator
+
+from raybench.config.refusal import ConfigError, is_text
+from raybench.config.setting import Form
+
+if TYPE_CHECKING:
+    from raybench.config.benchmark import Benchmark
 
 SYSTEM = "system"  # in place of a file: the authorities that a worker's host trusts
 _EXAMPLE = "-H 'authorization=Bearer $TOKEN', in single quotes"
@@ -26,22 +33,28 @@ def headers(texts: Iterable[str]) -> dict[str, str]:
         if key in found:
             raise ConfigError(f"header {key} is given twice; give it once")
         found[key] = value
-    check_headers(found)
-    return found
+    return check_headers(found)
 
 
-def check_headers(found: Mapping[str, str]) -> None:
+def check_headers(found: dict[str, str]) -> dict[str, str]:
     """Raise ConfigError for a key that gRPC would refuse, and for a secret that is not left in the environment."""
     for key, value in found.items():
         if not _KEY.fullmatch(key):
             raise ConfigError("header has a key that gRPC does not take; use letters, digits, '.', '_' and '-'")
         if wrong := _wrong_key(key) or _wrong_value(key, value):
             raise ConfigError(f"header {key} {wrong}")
+    return found
 
 
-def check(b: Benchmark) -> None:
+Headers = Annotated[
+    dict[str, str],
+    AfterValidator(check_headers),
+    Form("write 'header: {authorization: Bearer $TOKEN}'", is_secret=True),
+]
+
+
+def check(b: "Benchmark") -> None:
     """Raise ConfigError where a part is missing, or where a server of this run could not use it."""
-    check_headers(b.header)
     parts = {"tls-ca": b.tls_ca, "tls-cert": b.tls_cert, "tls-key": b.tls_key, "tls-server-name": b.tls_server_name}
     given = {name: value for name, value in parts.items() if value is not None}
     for one, other in (("tls-cert", "tls-key"), ("tls-key", "tls-cert")):
@@ -81,9 +94,9 @@ def _wrong_value(key: str, value: str) -> str | None:
     return None
 
 
-def _check_servers(b: Benchmark, said: str) -> None:
+def _check_servers(b: "Benchmark", said: str) -> None:
     """Those that raybench starts speak plain text, on this host."""
     if ours := [server.kind for server in b.servers if server.is_ours]:
         raise ConfigError(f"{said}; raybench starts {ours[0]} itself, in plain text: give its --url, or leave out one")
-    if all(b.transport(server) == IN_PROCESS for server in b.servers):
+    if all(server.is_in_process for server in b.servers):
         raise ConfigError(f"{said}; it is of a server that runs already: give one by --url, or leave it out")

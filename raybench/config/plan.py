@@ -3,11 +3,14 @@
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from urllib.parse import quote
 
-from raybench.config import JPEGS, SHARED_MEMORY, STREAM, Benchmark, ConfigError, ServerSpec, labelled
+from raybench.config.benchmark import STREAM, Benchmark
+from raybench.config.load_settings import JPEGS, LoadSettings
+from raybench.config.refusal import ConfigError
+from raybench.config.server_spec import SHARED_MEMORY, ServerSpec, labelled
 
 _START_S, _TRIAL_S = 12.0, 5.0  # of Ray or a server; of the workers of a trial: as seen on two cores
 
@@ -106,14 +109,14 @@ def trials(benchmark: Benchmark) -> tuple[Trial, ...]:
         groups = [
             order.sample(group, len(group))
             for server in benchmark.servers
-            for group in _neighbours(server, _cells(benchmark, server))
+            for group in _neighbours(server, cells(benchmark, server))
         ]
         ordered = [cell for group in order.sample(groups, len(groups)) for cell in group]
         planned += [Trial(cell=cell, round=round_number) for cell in ordered]
     return tuple(planned)
 
 
-def series(benchmark: Benchmark) -> tuple[Trial, ...]:
+def first_trials(benchmark: Benchmark) -> tuple[Trial, ...]:
     """A trial of each server and model, in the order in which they were named: a search goes through them in turn."""
     firsts: dict[tuple[ServerSpec, tuple[str, ...]], Trial] = {}
     for trial in trials(benchmark):
@@ -121,7 +124,7 @@ def series(benchmark: Benchmark) -> tuple[Trial, ...]:
     return tuple(sorted(firsts.values(), key=lambda trial: benchmark.servers.index(trial.cell.server)))
 
 
-def is_of_series(trial: Trial, first: Trial) -> bool:
+def is_same_endpoint(trial: Trial, first: Trial) -> bool:
     return (trial.cell.server, trial.cell.models) == (first.cell.server, first.cell.models)
 
 
@@ -130,17 +133,17 @@ def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
     return [[cell] for cell in cells] if server.url else [cells]
 
 
-def _cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
+def cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     """The cells of one server: each load at each of its rates, with each of its models or with all mixed.
 
     Loads that come to the same, such as other numbers of workers for TensorFlow in process, are one cell. Raises
     ConfigError where two differ in what their name does not tell.
     """
     cells = dict.fromkeys(
-        _cell(variant, server, models, rate)
-        for variant in benchmark.variants
-        for rate in variant.request_rate or (None,)
-        for models in ([variant.model] if variant.mix else [(model,) for model in variant.model])
+        _cell(benchmark, asked, server, models, rate)
+        for asked in benchmark.loads
+        for rate in asked.request_rate or (None,)
+        for models in ([asked.model] if benchmark.mix else [(model,) for model in asked.model])
     )
     for cell_id, count in Counter(cell.id for cell in cells).items():
         if count > 1:
@@ -148,28 +151,30 @@ def _cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     return list(cells)
 
 
-def _cell(b: Benchmark, server: ServerSpec, models: tuple[str, ...], rate: float | None) -> Cell:
+def _cell(
+    benchmark: Benchmark, asked: LoadSettings, server: ServerSpec, models: tuple[str, ...], rate: float | None
+) -> Cell:
     """TensorFlow in process is one worker, in closed loop with one lane: more would be processes, not load."""
     if server.kind == "local":
-        b = replace(b, workers=1, concurrency=None)
+        asked = asked.model_copy(update={"workers": 1, "concurrency": None})
     load = Load(
-        workers=b.workers,
-        concurrency=None if rate else b.concurrency or 1,
-        in_flight=b.in_flight,
-        arrivals=b.request_distribution if rate else "closed",
+        workers=asked.workers,
+        concurrency=None if rate else asked.concurrency or 1,
+        in_flight=asked.in_flight,
+        arrivals=asked.request_distribution if rate else "closed",
         offered_rps=rate,
-        batch_size=b.batch_size,
-        request_count=b.request_count,
-        duration_s=b.duration,
-        warmup_request_count=b.warmup_request_count,
-        warmup_timeout_s=b.warmup_timeout,
-        stability_percentage=b.stability_percentage,
-        timeout_s=b.timeout,
-        transport=b.transport(server),
-        feed=b.feed,
+        batch_size=asked.batch_size,
+        request_count=asked.request_count,
+        duration_s=asked.duration,
+        warmup_request_count=asked.warmup_request_count,
+        warmup_timeout_s=asked.warmup_timeout,
+        stability_percentage=benchmark.stability_percentage,
+        timeout_s=asked.timeout,
+        transport=benchmark.transport(asked, server),
+        feed=benchmark.feed,
     )
-    quality = b.jpeg_quality if b.signature == JPEGS else None
-    return Cell(server=server, models=models, signature=b.signature, jpeg_quality=quality, load=load)
+    quality = benchmark.jpeg_quality if asked.signature == JPEGS else None
+    return Cell(server=server, models=models, signature=asked.signature, jpeg_quality=quality, load=load)
 
 
 def estimate(trials: Sequence[Trial], seconds_per_request: Mapping[str, float]) -> tuple[float, set[str]]:

@@ -1,50 +1,58 @@
-"""A YAML file -> the values that it gives, in the types of their fields; an error names the line."""
+"""A YAML file -> the values that it gives, in the types that are declared; an error names the line."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_type_hints
+
+from pydantic import ValidationError
 
 from raybench.config import yaml_lines
-from raybench.config.benchmark import LOAD_KEYS, Benchmark, ConfigError, short
+from raybench.config.benchmark import SETTINGS
+from raybench.config.load_settings import LOAD_SETTINGS
+from raybench.config.refusal import ConfigError, short
+from raybench.config.setting import Setting
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_LOADS = "loads"
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The keys of a YAML file in the types of their fields; an error names the line."""
-    values: dict[str, Any] = {}
+def read(path: Path) -> dict[str, object]:
+    """The keys of a YAML file in the types of their settings; an error names the line.
+
+    Bounds, and what several settings must have in common, are checked later: a flag may still take a value's place.
+    """
+    values: dict[str, object] = {}
     lines: dict[str, int] = {}
     for key, value, line in _pairs(path):
         where = f"{path}, line {line}"
-        name = _known(where, key, [f.name for f in fields(Benchmark)])
+        name = _known(where, key, (*SETTINGS, _LOADS))
         if name in lines:
             raise ConfigError(f"{where}: key {key!r} stands in line {lines[name]} already; leave one out")
-        values[name], lines[name] = (_loads if name == "loads" else _typed)(where, name, value), line
+        values[name] = _loads(where, value) if name == _LOADS else _typed(where, SETTINGS[name], value)
+        lines[name] = line
     return values
 
 
-def _pairs(path: Path) -> list[tuple[Any, Any, int]]:
+def _pairs(path: Path) -> list[tuple[object, object, int]]:
     try:
         return yaml_lines.pairs(path)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _loads(where: str, name: str, value: Any) -> tuple[dict[str, Any], ...]:
+def _loads(where: str, value: object) -> tuple[dict[str, object], ...]:
     """A list of mappings, such as [{workers: 4}, {workers: 8, request-count: 50}]."""
     if not isinstance(value, list) or not all(isinstance(load, dict) for load in value):
-        raise ConfigError(f"{where}: {name} is {short(value)}; write a list such as [{{workers: 4}}, {{workers: 8}}]")
+        example = "write a list such as [{workers: 4}, {workers: 8}]"
+        raise ConfigError(f"{where}: {_LOADS} is {short(value)}; {example}")
     return tuple(_load(f"{where}, load {number}", load) for number, load in enumerate(value, 1))
 
 
-def _load(where: str, load: Mapping[Any, Any]) -> dict[str, Any]:
-    names = {_known(where, key, LOAD_KEYS): value for key, value in load.items()}
-    return {name: _typed(where, name, value) for name, value in names.items()}
+def _load(where: str, load: Mapping[object, object]) -> dict[str, object]:
+    names = {_known(where, key, LOAD_SETTINGS): value for key, value in load.items()}
+    return {name: _typed(where, LOAD_SETTINGS[name], value) for name, value in names.items()}
 
 
-def _known(where: str, key: object, names: Sequence[str]) -> str:
+def _known(where: str, key: object, names: Iterable[str]) -> str:
     name = str(key).replace("-", "_")
     if name not in names:
         near = "".join(f"did you mean {word}? " for word in get_close_matches(name, names, 1))
@@ -52,38 +60,14 @@ def _known(where: str, key: object, names: Sequence[str]) -> str:
     return name
 
 
-def _typed(where: str, name: str, value: Any) -> Any:
-    """A YAML value in the type of its field; a single value stands for a list of one."""
-    expected = str(get_type_hints(Benchmark)[name])
-    if "tuple" in expected:
-        element = next((kind for kind in (int, float) if kind.__name__ in expected), str)
-        values = value if isinstance(value, list) else [value]
-        return tuple(_scalar(where, name, element, each) for each in values)
-    if "Mapping" in expected:
-        return _headers(where, value) if name == "header" else _urls(where, name, value)
-    if value is None and "None" in expected:
-        return None
-    kinds = {"bool": bool, "int": int, "float": float}
-    kind = next((kinds[word] for word in kinds if word in expected), str)
-    return _scalar(where, name, kind, value)
-
-
-def _urls(where: str, name: str, value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {name} is {short(value)}; write 'url: {{triton: HOST:PORT}}'")
-    return {_scalar(where, name, str, key): _scalar(where, name, str, each) for key, each in value.items()}
-
-
-def _headers(where: str, value: Any) -> dict[str, str]:
-    """What may be a secret is not shown."""
-    if isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair):
+def _typed(where: str, setting: Setting, value: object) -> object:
+    """A value in the type of its setting."""
+    if setting.is_list:
+        value = tuple(value) if isinstance(value, list) else (value,)
+    try:
+        return setting.type.validate_python(value)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            if sentence := setting.wrong_type(found, value):
+                raise ConfigError(f"{where}: {sentence}") from None
         return value
-    raise ConfigError(f"{where}: header holds no texts by key; write 'header: {{authorization: Bearer $TOKEN}}'")
-
-
-def _scalar(where: str, name: str, kind: type, value: Any) -> Any:
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{where}: {name} is {short(value)}; it takes {_KINDS[kind]}")
-    return value

@@ -3,7 +3,6 @@
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,7 +11,7 @@ _LONGEST_SCALAR = 1000
 _LONGEST_REASON = 300  # it quotes a tag whole
 
 
-def pairs(path: Path) -> list[tuple[Any, Any, int]]:
+def pairs(path: Path) -> list[tuple[object, object, int]]:
     """Key, value and line of each entry of the file's mapping; raises ValueError, one sentence with file and line."""
     try:
         loader = _Loader(_text(path))
@@ -39,14 +38,14 @@ class _Loader(yaml.SafeLoader):
             raise _refused(f"a value is longer than {_LONGEST_SCALAR} characters; shorten it", event.start_mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         counts = Counter(str(key.value) for key, _ in node.value)
         if twice := [key for key, count in counts.items() if count > 1]:
             raise _refused(f"key {twice[0]!r} stands there twice; leave one out", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-def _refused(why: str, mark: Any) -> yaml.MarkedYAMLError:
+def _refused(why: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=why, problem_mark=mark)
 
 

@@ -22,9 +22,10 @@ os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
 import ray
 
 from raybench.config import Benchmark, ConfigError
-from raybench.driver.cluster_nodes import alive, check_raybench, here
+from raybench.driver.node_versions import check_raybench
 from raybench.driver.placement import Say, await_cpus
-from raybench.processes import watched
+from raybench.driver.ray_nodes import alive, here
+from raybench.processes import sweeping_processes
 
 RAY_REMEDY = "name what `ray start` printed, or none for a Ray of our own"
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")  # of ray._private.utils.check_version_info
@@ -49,13 +50,13 @@ def address_of(benchmark: Benchmark) -> str | None:
 
 @contextmanager
 def connected(benchmark: Benchmark, say: Say) -> Iterator[Cluster]:
-    """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker, watched until its end.
+    """Connect to `--address` or RAY_ADDRESS, else start Ray here with CPUs for every worker, which ends with us.
 
     Raises ConfigError where a cluster that others started does not answer, is not fit to run raybench, or has too few
     CPUs for the workers after `--wait-for-workers`.
     """
     address = address_of(benchmark)
-    with nullcontext() if address else watched(_SESSION), _initialized(address, benchmark, say) as cluster:
+    with nullcontext() if address else sweeping_processes(_SESSION), _initialized(address, benchmark, say) as cluster:
         yield cluster
 
 
@@ -107,7 +108,7 @@ def _obstacle(said: str) -> str:
 def _check_hosts(benchmark: Benchmark) -> None:
     """Shared memory is of one host: workers must not land on others."""
     elsewhere = {node.host for node in alive()} - {socket.gethostname()}
-    if elsewhere and any(load.shared_memory == "system" for load in benchmark.variants):
+    if elsewhere and any(load.shared_memory == "system" for load in benchmark.loads):
         raise ConfigError(
             f"shared-memory is system; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "
             f"whose workers cannot reach this host's memory: leave it out, or --address"

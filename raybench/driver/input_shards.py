@@ -1,47 +1,76 @@
-"""The images of a run: made once, dealt to workers, and made anew where a node that held some of them is lost."""
+"""The items of a run: made once, dealt to workers, and made again where a node that held some of them is lost."""
 
-from raybench.config import IMAGE_PX, Benchmark, ConfigError
-from raybench.driver import memory_budget, node_liveness
-from raybench.driver.trial import Shards
-from raybench.inputs import dataset
+from collections.abc import Mapping
+from typing import Any
+
+from raybench.config import STREAM, Benchmark, ConfigError
+from raybench.config.plan import Cell
+from raybench.driver import endpoints
+from raybench.driver.endpoints import Endpoint, Signatures
+from raybench.driver.ray_nodes import alive_ids, while_there_are_cpus
+from raybench.inputs.dataset import Shards, materialized, preloaded_shards, readable, streamed_shards
+from raybench.inputs.memory_budget import items_of_load
+from raybench.inputs.photo_source import PhotoSource
+from raybench.inputs.source import BoundSource
 
 
-class Pictures:
-    """The images of a benchmark; the same ones whenever they are made.
+class InputShards:
+    """What every endpoint of a run is sent; the same items whenever they are made. Needs a Ray that is connected.
 
-    Raises ConfigError where there are none, and LostError where no node is left that could make them.
+    Raises ConfigError where no file can be read, and LostError where no node is left that could make items.
     """
 
-    def __init__(self, benchmark: Benchmark) -> None:
+    def __init__(self, benchmark: Benchmark, source: PhotoSource, signatures: Signatures) -> None:
         self._benchmark = benchmark
+        files, self.unreadable = while_there_are_cpus(lambda: readable(source.files)) if source.files else ((), ())
+        if source.files and not files:
+            raise ConfigError(
+                f"images is {source.name}; none of its {len(self.unreadable)} files can be read, such as "
+                f"{self.unreadable[0]}: name a folder with photos"
+            )
+        self._bound = endpoints.bound(source.only(files), signatures, benchmark.seed)
         self.remake()
 
-    @property
-    def unreadable(self) -> tuple[str, ...]:
-        """The files that could not be read."""
-        return self._images.unreadable
+    def source_of(self, cell: Cell) -> BoundSource:
+        """What a cell is sent: its models take the same."""
+        return self.source_for(Endpoint(cell.server, cell.models[0], cell.signature))
 
-    def dealt(self, workers: int) -> Shards:
-        """A shard for each of so many workers."""
-        if workers not in self._shards:
-            self._shards[workers] = node_liveness.while_there_are_cpus(lambda: dataset.shards(self._images, workers))
-        return self._shards[workers]
+    def source_for(self, endpoint: Endpoint) -> BoundSource:
+        return self._bound[endpoint]
+
+    def shards_of(self, cell: Cell) -> Shards:
+        """A shard for each worker of a cell."""
+        source, workers = self.source_of(cell), cell.load.workers
+        if (source, workers) not in self._shards:
+            self._shards[source, workers] = self._dealt(source, workers)
+        return self._shards[source, workers]
 
     def are_whole(self) -> bool:
-        """Whether every node is there that was when they were made."""
-        return self._nodes <= node_liveness.alive()
+        """Whether every node is there that was when items were made."""
+        return self._nodes <= alive_ids()
 
     def remake(self) -> None:
-        """Read them, and deal them when they are asked for.
+        """Make the items, and deal them when they are asked for.
 
         Ray would make lost ones again by itself, but only with a free CPU, and workers that wait for them may hold all.
         """
-        self._shards: dict[int, Shards] = {}
-        count, source = memory_budget.image_count(self._benchmark), self._benchmark.images
-        try:
-            self._images = node_liveness.while_there_are_cpus(
-                lambda: dataset.load(source, count, size_px=IMAGE_PX, seed=self._benchmark.seed)
-            )
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        self._nodes = node_liveness.alive()
+        self._shards: dict[tuple[BoundSource, int], Shards] = {}
+        self._datasets: dict[BoundSource, Any] = {}
+        if self._benchmark.feed != STREAM:
+            for source, count in self._counts().items():
+                self._datasets[source] = while_there_are_cpus(lambda s=source, n=count: materialized(s, n))  # type: ignore[misc]
+        self._nodes = alive_ids()
+
+    def _counts(self) -> Mapping[BoundSource, int]:
+        """How many items are made of each source: enough for any of its loads."""
+        counts: dict[BoundSource, int] = {}
+        for endpoint, source in self._bound.items():
+            for load in endpoints.loads_of(self._benchmark, endpoint):
+                count = items_of_load(self._benchmark, load, source.item_bytes)
+                counts[source] = max(count, counts.get(source, 0))
+        return counts
+
+    def _dealt(self, source: BoundSource, workers: int) -> Shards:
+        if source not in self._datasets:
+            return streamed_shards(source, workers)
+        return while_there_are_cpus(lambda: preloaded_shards(self._datasets[source], workers))

@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from raybench.clients.base import ClientError
 from raybench.config import Benchmark, ConfigError
 from raybench.config.plan import Cell
-from raybench.driver.cluster_nodes import Node, alive, here, named, on, resource_names
+from raybench.driver.ray_nodes import Node, alive, here, named, on, resource_names
 from raybench.servers.server_process import LOOPBACK
 
 _SETTLE_S = 20.0  # what a trial has used is free again by then
@@ -63,7 +63,7 @@ class Placement:
         raise ClientError(f"the CPUs of {workers} workers were not free within {wait_s:.0f} s: {_free()}")
 
 
-def placed(benchmark: Benchmark, *, is_hosted: bool, say: Say) -> Placement:
+def place_servers(benchmark: Benchmark, *, is_hosted: bool, say: Say) -> Placement:
     """Find the servers' node, on a Ray that is connected.
 
     Raises ConfigError where no node has `--server-node` within `--wait-for-workers`, or only its host could reach it.

@@ -1,4 +1,4 @@
-"""What a worker tells Ray of its trial while it runs; Prometheus reads it from the agent of each Ray node.
+"""What a worker publishes through Ray while its trial runs; Prometheus reads it from the agent of each Ray node.
 
 Ray's names get the prefix ray_, those of counters _total. The latency histogram is written as its buckets: Ray's own
 takes a call for each request here and one more in the node's agent, and forgets the sum.
@@ -42,7 +42,7 @@ class Metrics:
     def __init__(self, tags: Tags, load: Load) -> None:
         self._tags, self._load = asdict(tags), load
         self._requests = self._counter("requests", "Requests that were answered or failed, by gRPC status", "status")
-        self._images = self._counter("images", "Images in requests that succeeded")
+        self._items = self._counter("images", "Images in requests that succeeded")
         timed = "response, from when it was due" if load.offered_rps else "service"
         self._buckets = self._gauge("latency_ms_bucket", f"Successes so far within `le` ms ({timed})", "le")
         self._count = self._gauge("latency_ms_count", "Successes so far")
@@ -52,40 +52,40 @@ class Metrics:
         self._offered = self._gauge("offered_rps", "This worker's share of the offered rate")
         self._achieved = self._gauge("achieved_rps", "Requests a second that were answered or failed in the last one")
         self._counts, self._total_ms = np.zeros(len(BOUNDS_MS) + 1, np.int64), 0.0
-        self._tell_latency()  # from 0 on: a rate needs the value before the first requests
+        self._publish_latency()  # from 0 on: a rate needs the value before the first requests
 
-    def told(self, chunks: Iterable[pa.Table], start_at_s: float) -> Iterator[pa.Table]:
-        """The same chunks of samples; once a second, and at the end, Ray is told what they come to."""
+    def publish(self, chunks: Iterable[pa.Table], start_at_s: float) -> Iterator[pa.Table]:
+        """The same chunks of samples; Ray learns once a second, and at the end, what they come to."""
         waiting, since_s = list[pa.Table](), start_at_s
         for chunk in chunks:
             waiting.append(chunk)
             if (now_s := time.time()) - since_s >= _FLUSH_S:
                 rows = samples.merge(waiting)
-                self._tell_rates(rows, now_s - since_s)
-                self._tell_counts(rows)
+                self._publish_rates(rows, now_s - since_s)
+                self._publish_counts(rows)
                 waiting, since_s = [], now_s
             yield chunk
-        self._tell_counts(samples.merge(waiting))
+        self._publish_counts(samples.merge(waiting))
 
-    def _tell_counts(self, rows: pa.Table) -> None:
+    def _publish_counts(self, rows: pa.Table) -> None:
         for each in rows["status"].value_counts().to_pylist():
             self._requests.inc(each["counts"], {"status": each["values"]})
         good = samples.succeeded(rows)
-        if images := pc.sum(good["items"]).as_py():
-            self._images.inc(images)
+        if items := pc.sum(good["items"]).as_py():
+            self._items.inc(items)
         times_ns = samples.response_ns(good)
         times_ms = (samples.service_ns(good) if times_ns is None else times_ns) / _NS_PER_MS
         self._counts += np.bincount(np.searchsorted(BOUNDS_MS, times_ms), minlength=len(self._counts))
         self._total_ms += float(times_ms.sum())
-        self._tell_latency()
+        self._publish_latency()
 
-    def _tell_latency(self) -> None:
+    def _publish_latency(self) -> None:
         for bound, count in zip((*map(str, BOUNDS_MS), "+Inf"), self._counts.cumsum().tolist(), strict=True):
             self._buckets.set(count, {"le": bound})
         self._count.set(int(self._counts.sum()))
         self._sum.set(self._total_ms)
 
-    def _tell_rates(self, rows: pa.Table, elapsed_s: float) -> None:
+    def _publish_rates(self, rows: pa.Table, elapsed_s: float) -> None:
         """In flight by Little's law: time spent in requests per time."""
         self._in_flight.set(float(samples.service_ns(rows).sum()) / 1e9 / elapsed_s)
         self._achieved.set(len(rows) / elapsed_s)

@@ -11,46 +11,47 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 from ray.exceptions import GetTimeoutError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raybench.config import ServerSpec
+from raybench.driver.ray_errors import last_line
+from raybench.driver.ray_nodes import alive, here, on
 from raybench.driver.start_barrier import measure_clock
-from raybench.driver.worker_actor import Place
-from raybench.servers import Running
+from raybench.driver.worker_actor import WorkerLocation
+from raybench.servers import RunningServer
 from raybench.telemetry.recorder import Recorder, recording, recording_page
-from raybench.telemetry.telemetry_buffer import Problem, Telemetry
+from raybench.telemetry.telemetry_buffer import ReadingProblem, Telemetry
 from raybench.telemetry.telemetry_schema import BASELINE, IDLE, SCHEMA
 
 _TIMEOUT_S = 30.0
-NOWHERE = Telemetry(rows=SCHEMA.empty_table(), node=None, gpu_source=None, problems=())
+NO_TELEMETRY = Telemetry(rows=SCHEMA.empty_table(), node=None, gpu_source=None, problems=())
 
 
 class Recording(Protocol):
     """What a trial asks of a recorder, wherever it is."""
 
-    def begin(self, phase: str) -> None: ...
+    def start(self, phase: str) -> None: ...
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None: ...
-    def enter(self, phase: str | None) -> None: ...
+    def set_phase(self, phase: str | None) -> None: ...
     def server_mib(self) -> float | None: ...
-    def taken(self) -> Telemetry: ...
+    def snapshot(self) -> Telemetry: ...
 
 
 class Recorders:
     """A recorder for each node that has held a server so far, and for each server on none of this Ray's nodes."""
 
-    def __init__(self, here: Recorder, servers_node: str, stack: ExitStack) -> None:
-        self._here, self._servers_node, self._stack = here, servers_node, stack
-        self._node_id = ray.get_runtime_context().get_node_id()
+    def __init__(self, recorder: Recorder, servers_node: str, stack: ExitStack) -> None:
+        self._here, self._servers_node, self._stack = recorder, servers_node, stack
+        self._node_id = here()
         self._others: dict[str, Recording] = {}
 
     def before(self, server: ServerSpec) -> None:
         """Note the baseline of a server that is about to be started; what is read next is of it."""
         if server.is_ours:
             recorder = self._on(self._servers_node)
-            recorder.begin(BASELINE)
-            recorder.enter(IDLE)
+            recorder.start(BASELINE)
+            recorder.set_phase(IDLE)
 
-    def of_trial(self, server: ServerSpec, running: Running, workers: Sequence[Place]) -> Recording:
+    def of_trial(self, server: ServerSpec, running: RunningServer, workers: Sequence[WorkerLocation]) -> Recording:
         """The recorder of a trial's server, which watches it and the workers beside it.
 
         A server that we start has had its baseline before; one in a worker has it now, when nothing is loaded yet; one
@@ -60,13 +61,13 @@ class Recorders:
         root = workers[0].pid if server.kind == "local" else running.pid
         recorder = self._on(node_id) if node_id else self._of_page(server, running)
         if not server.is_ours:
-            recorder.begin(BASELINE if server.kind == "local" else IDLE)
+            recorder.start(BASELINE if server.kind == "local" else IDLE)
         recorder.watch(root, [worker.pid for worker in workers if worker.node_id == node_id])
         if server.kind == "local":
-            recorder.enter(IDLE)
+            recorder.set_phase(IDLE)
         return recorder
 
-    def node_of(self, server: ServerSpec, workers: Sequence[Place]) -> str | None:
+    def node_of(self, server: ServerSpec, workers: Sequence[WorkerLocation]) -> str | None:
         """The id of the node that has a server; None where it is scripted, or on none of this Ray's nodes."""
         if server.kind == "local":
             return workers[0].node_id
@@ -79,7 +80,7 @@ class Recorders:
             return self._here
         return self._kept(node_id, lambda: _elsewhere(node_id))
 
-    def _of_page(self, server: ServerSpec, running: Running) -> Recording:
+    def _of_page(self, server: ServerSpec, running: RunningServer) -> Recording:
         """TensorFlow Serving's page has nothing about GPUs."""
         page = running.metrics_url if server.kind == "triton" else None
         return self._kept(server.url or "", lambda: recording_page(page))
@@ -100,19 +101,19 @@ def recorders(servers_node: str) -> Iterator[Recorders]:
         yield Recorders(stack.enter_context(recording()), servers_node, stack)
 
 
-def _node_of(url: str, here: str) -> str | None:
+def _node_of(url: str, driver_id: str) -> str | None:
     """The id of the node that a server's host is; None where that is no node of this Ray cluster."""
     host = url.rpartition(":")[0].strip("[]")
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if found := [node["NodeID"] for node in nodes if host in (node["NodeManagerAddress"], node["NodeManagerHostname"])]:
-        return str(found[0])
+    nodes = alive()
+    if found := [node.id for node in nodes if host in (node.address, node.host)]:
+        return found[0]
     try:
         addresses = {str(each[4][0]) for each in socket.getaddrinfo(host, None)}
     except OSError:
         return None
     if any(address.startswith("127.") or address == "::1" for address in addresses) or host == socket.gethostname():
-        return here
-    return next((str(node["NodeID"]) for node in nodes if node["NodeManagerAddress"] in addresses), None)
+        return driver_id
+    return next((node.id for node in nodes if node.address in addresses), None)
 
 
 class _Recorder:
@@ -125,20 +126,20 @@ class _Recorder:
     def clock_ns(self) -> int:
         return time.time_ns()
 
-    def begin(self, phase: str) -> None:
-        self._recorder.begin(phase)
+    def start(self, phase: str) -> None:
+        self._recorder.start(phase)
 
     def watch(self, server: int | None, workers: Sequence[int]) -> None:
         self._recorder.watch(server, workers)
 
-    def enter(self, phase: str | None) -> None:
-        self._recorder.enter(phase)
+    def set_phase(self, phase: str | None) -> None:
+        self._recorder.set_phase(phase)
 
     def server_mib(self) -> float | None:
         return self._recorder.server_mib()
 
-    def taken(self) -> Telemetry:
-        return self._recorder.taken()
+    def snapshot(self) -> Telemetry:
+        return self._recorder.snapshot()
 
     def close(self) -> None:
         self._stack.close()
@@ -154,16 +155,16 @@ class _Elsewhere:
         self._actor = actor
         self._asked: Any = None
         self._server_mib: float | None = None
-        self._problems: list[Problem] = []
+        self._problems: list[ReadingProblem] = []
 
-    def begin(self, phase: str) -> None:
-        self._ask("begin", phase)
+    def start(self, phase: str) -> None:
+        self._ask("start", phase)
 
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None:
         self._ask("watch", server, list(workers))
 
-    def enter(self, phase: str | None) -> None:
-        self._ask("enter", phase)
+    def set_phase(self, phase: str | None) -> None:
+        self._ask("set_phase", phase)
 
     def server_mib(self) -> float | None:
         """What it was when asked before: while a trial runs nobody waits for another node."""
@@ -173,10 +174,10 @@ class _Elsewhere:
             self._asked = self._actor.server_mib.remote()
         return self._server_mib
 
-    def taken(self) -> Telemetry:
+    def snapshot(self) -> Telemetry:
         """On the driver's clock."""
-        found: Telemetry = self._ask("taken") or NOWHERE
-        if found is not NOWHERE:
+        found: Telemetry = self._ask("snapshot") or NO_TELEMETRY
+        if found is not NO_TELEMETRY:
             with suppress(RayError, GetTimeoutError):
                 found = _shifted(found, measure_clock(self._actor).offset_ns)
         return replace(found, problems=(*found.problems, *self._problems))
@@ -190,15 +191,13 @@ class _Elsewhere:
         try:
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=_TIMEOUT_S)
         except (RayError, GetTimeoutError) as error:
-            self._problems.append(Problem(time.time_ns(), "the node's recorder", str(error).strip().splitlines()[-1]))
+            self._problems.append(ReadingProblem(time.time_ns(), "the node's recorder", last_line(error)))
             return None
 
 
 @contextmanager
 def _elsewhere(node_id: str) -> Iterator[_Elsewhere]:
-    actor = _RecorderActor.options(
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node_id, soft=False)
-    ).remote()
+    actor = _RecorderActor.options(**on(node_id)).remote()
     recorder = _Elsewhere(actor)
     try:
         yield recorder

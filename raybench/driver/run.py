@@ -1,29 +1,23 @@
 """A run, from the first server to the last sample."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Trial
+from raybench.driver.run_context import RunContext
 from raybench.driver.run_observer import RunObserver
-from raybench.driver.server_host import serving
-from raybench.driver.session import Stage, keep, staged
+from raybench.driver.server_host import start_server
+from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import measure, not_measured
 from raybench.results import results_folder
-from raybench.results.results_folder import ObservedTrial
-from raybench.servers import ServerError, ServerUnavailable
+from raybench.servers import ServerError
 
 
-def run(
-    benchmark: Benchmark,
-    progress: RunObserver,
-    command: list[str],
-    on_folder: Callable[[Path], object],
-    resume: Path | None = None,
-) -> None:
-    """Measure every trial of a benchmark; each is on disk, in the folder told to `on_folder`, before the next begins.
+def run(benchmark: Benchmark, observer: RunObserver, command: list[str], resume: Path | None = None) -> None:
+    """Measure every trial of a benchmark; each is on disk before the next begins.
 
     With `resume`, the results folder of a run that was cut off, its finished trials are not measured again.
 
@@ -31,37 +25,25 @@ def run(
     and KeyboardInterrupt after the trial that an interrupt cut short has been written.
     """
     finished = results_folder.finished(resume) if resume else frozenset()
-
-    def open_folder(facts: dict[str, Any]) -> Path:
-        folder = (
-            results_folder.resume(resume, command) if resume else results_folder.create(benchmark, command, facts=facts)
-        )
-        on_folder(folder)
-        return folder
-
-    with staged(benchmark, progress, open_folder) as stage:
-        trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
-        for workers in {trial.cell.load.workers for trial in trials}:
-            stage.pictures.dealt(workers)  # before any worker or server is there
-        progress.begin(trials)
-        for _, group in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
-            keep(_measure_on_one_server(list(group), stage), stage)
+    trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
+    with open_session(benchmark, observer) as session, open_folder(session, command, resume=resume) as context:
+        for trial in trials:
+            session.inputs.shards_of(trial.cell)  # before any worker or server is there
+        observer.plan(trials)
+        for _, of_one_server in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
+            measure_on_one_server(tuple(of_one_server), context)
 
 
-def _measure_on_one_server(trials: list[Trial], stage: Stage) -> Iterator[ObservedTrial]:
-    """The trials of one server in one round, with the server running around them; one that fails is started anew."""
-    left, shared = list(trials), stage.shared
+def measure_on_one_server(trials: Sequence[Trial], context: RunContext) -> None:
+    """The trials of one server in one round, with the server running around them; after one that it did not survive it
+    is started again."""
+    left, server_spec = deque(trials), trials[0].cell.server
+    cells = plan.cells(context.benchmark, server_spec)
     try:
         while left:
-            shared.progress.step(f"starting {left[0].cell.server.label}")
-            shared.recorders.before(left[0].cell.server)
-            with serving(left[0].cell.server, shared.benchmark, shared.access, shared.placement) as server:
+            with start_server(server_spec, cells, context) as server:
                 while left and server.failure() is None:
-                    trial = left.pop(0)
-                    shared.progress.start(trial)
-                    yield measure(trial, shared, server, stage.pictures.dealt(trial.cell.load.workers))
+                    save(measure(left.popleft(), context, server), context)
     except ServerError as error:
-        status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
         for trial in left:
-            shared.progress.start(trial)
-            yield not_measured(trial, shared.benchmark, status=status, reason=str(error))
+            save(not_measured(trial, context, error), context)

@@ -1,15 +1,18 @@
-"""What a run says about itself while it goes on."""
+"""The seam between a run and whoever watches it: what happens, as it happens."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import pyarrow as pa
 
 from raybench.config.plan import Trial
+from raybench.results.records import TrialRecord
 
 
 class RunObserver:
-    """What a run says about itself; this one says nothing."""
+    """Events of a run, in order; this one ignores them all but for the results folder."""
+
+    folder: Path | None = None
 
     def __enter__(self) -> "RunObserver":
         return self
@@ -17,20 +20,27 @@ class RunObserver:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def say(self, line: str) -> None:
-        """Something to keep."""
+    def note(self, line: str) -> None:
+        """A line that a reader should still find after the run."""
 
     def step(self, what: str) -> None:
         """A step that takes a while begins."""
 
-    def begin(self, trials: Sequence[Trial]) -> None:
-        """These trials follow; a search does not know them."""
+    def opened(self, folder: Path) -> None:
+        """The results folder is there."""
+        self.folder = folder
+
+    def warn(self, sentence: str) -> None:
+        """What a user should know before servers start."""
+
+    def plan(self, trials: Sequence[Trial]) -> None:
+        """These trials follow; a search does not know them and does not call this."""
 
     def start(self, trial: Trial) -> None:
         """A trial begins."""
 
     def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
-        """Samples of measured requests have come, or none; the server holds so much memory, where that is known."""
+        """Samples of measured requests have come, or none; the server holds so many MiB, where that is known."""
 
-    def end(self, record: dict[str, Any]) -> None:
+    def end(self, record: TrialRecord) -> None:
         """A trial is on disk."""

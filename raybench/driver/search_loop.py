@@ -1,10 +1,7 @@
-"""A search, point by point: each is an ordinary trial, measured, written, judged, and the next one follows from it."""
+"""A search, point by point: each is an ordinary trial, measured and saved, and the next one follows from it."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from raybench.analysis.search.evaluation import is_futile, point
 from raybench.analysis.search.strategy import BROKE, SearchPoint, at, next_value
@@ -12,82 +9,67 @@ from raybench.analysis.trial_summary import summarize_trial
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Trial
 from raybench.config.search_goal import OOM, Goal
+from raybench.driver.run_context import RunContext
 from raybench.driver.run_observer import RunObserver
-from raybench.driver.server_host import serving
-from raybench.driver.session import Stage, keep, staged
-from raybench.driver.trial import Run, measure, not_measured
-from raybench.results import results_folder
+from raybench.driver.server_host import start_server
+from raybench.driver.session import open_folder, open_session, save
+from raybench.driver.trial import EarlyStop, measure, never, not_measured
 from raybench.results.results_folder import ObservedTrial
-from raybench.servers import Running, ServerError, ServerUnavailable
+from raybench.servers import ServerError
 
 
-def search(
-    benchmark: Benchmark, goal: Goal, progress: RunObserver, command: list[str], on_folder: Callable[[Path], object]
-) -> None:
+def search(benchmark: Benchmark, goal: Goal, observer: RunObserver, command: list[str]) -> None:
     """Search for each server and model in turn; every trial is on disk before the next begins.
 
     `benchmark.loads` are the steps of the goal. Raises what `run` does.
     """
-
-    def open_folder(facts: dict[str, Any]) -> Path:
-        folder = results_folder.create(benchmark, command, facts=facts, search=goal)
-        on_folder(folder)
-        return folder
-
-    with staged(benchmark, progress, open_folder) as stage:
-        for first in plan.series(benchmark):
-            keep(_Climb(first, goal, stage).trials(), stage)
+    with open_session(benchmark, observer) as session, open_folder(session, command, goal=goal) as context:
+        for first in plan.first_trials(benchmark):
+            search_one_server(first, goal, context)
 
 
-class _Climb:
-    """The search of one server and model; `first` is a trial of them."""
+def search_one_server(first: Trial, goal: Goal, context: RunContext) -> None:
+    """The search of one server and model, of which `first` is a trial.
 
-    def __init__(self, first: Trial, goal: Goal, stage: Stage) -> None:
-        self._first, self._goal, self._stage = first, goal, stage
-        self._points: tuple[SearchPoint, ...] = ()
+    The server starts for the first step: one that starts for one value starts for every value. It is started again
+    after memory ran out, or it ended.
+    """
+    points: tuple[SearchPoint, ...] = ()
+    at_first_step = _trial_at(goal.steps[0], first, goal, context)
+    while (trial := _next_trial(first, goal, points, context)) is not None:
+        try:
+            with start_server(first.cell.server, [at_first_step.cell], context) as server:
+                while trial is not None and server.failure() is None:
+                    observed = measure(trial, context, server, is_enough=_early_stop(trial, goal))
+                    save(observed, context)
+                    points = (*points, _point(goal, observed))
+                    if goal.kind == OOM and points[-1].verdict == BROKE:
+                        break
+                    trial = _next_trial(first, goal, points, context)
+        except ServerError as error:
+            observed = not_measured(trial or first, context, error)
+            save(observed, context)
+            points = (*points, _point(goal, observed))
 
-    def trials(self) -> Iterator[ObservedTrial]:
-        """Measured as the points before them have it; the server is started anew after memory ran out, or it ended."""
-        while (trial := self._next()) is not None:
-            server_spec, shared = trial.cell.server, self._stage.shared
-            shared.progress.step(f"starting {server_spec.label}")
-            shared.recorders.before(server_spec)
-            try:
-                with serving(server_spec, self._started_for(), shared.access, shared.placement) as server:
-                    yield from self._on_one_server(server)
-            except ServerError as error:
-                status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
-                yield self._kept(not_measured(trial, shared.benchmark, status=status, reason=str(error)))
 
-    def _on_one_server(self, server: Running) -> Iterator[ObservedTrial]:
-        while server.failure() is None and (trial := self._next()) is not None:
-            self._stage.shared.progress.start(trial)
-            shards = self._stage.pictures.dealt(trial.cell.load.workers)
-            yield self._kept(measure(trial, self._shared(trial), server, shards))
-            if self._goal.kind == OOM and self._points[-1].verdict == BROKE:
-                return
+def _next_trial(first: Trial, goal: Goal, points: tuple[SearchPoint, ...], context: RunContext) -> Trial | None:
+    """The trial of the next value, in a round for each time that the value was measured; None when it is over."""
+    value = next_value(goal, points)
+    if value is None:
+        return None
+    return replace(_trial_at(value, first, goal, context), round=1 + sum(each.value == value for each in points))
 
-    def _shared(self, trial: Trial) -> Run:
-        """A point ends as soon as it is hopeless; one that is repeated, because it decides, is measured whole."""
-        shared = self._stage.shared
-        return replace(shared, is_enough=partial(is_futile, self._goal)) if trial.round == 1 else shared
 
-    def _next(self) -> Trial | None:
-        """The trial of the next value, in a round for each time that the value was measured."""
-        value = next_value(self._goal, self._points)
-        if value is None:
-            return None
-        round_number = 1 + sum(each.value == value for each in self._points)
-        planned = plan.trials(at(self._stage.shared.benchmark, self._goal.variable, value))
-        mine = (trial for trial in planned if plan.is_of_series(trial, self._first))
-        return replace(next(mine), round=round_number)
+def _trial_at(value: float, first: Trial, goal: Goal, context: RunContext) -> Trial:
+    planned = plan.trials(at(context.benchmark, goal.variable, value))
+    return next(trial for trial in planned if plan.is_same_endpoint(trial, first))
 
-    def _started_for(self) -> Benchmark:
-        """This model alone, and the first step: a server that starts for one value starts for every value."""
-        first_step = at(self._stage.shared.benchmark, self._goal.variable, self._goal.steps[0])
-        return replace(first_step, model=self._first.cell.models)
 
-    def _kept(self, observed: ObservedTrial) -> ObservedTrial:
-        trial = summarize_trial(observed.record, observed.samples, observed.telemetry)
-        self._points += (point(self._goal, trial, observed.record, observed.samples),)
-        return observed
+def _early_stop(trial: Trial, goal: Goal) -> EarlyStop:
+    """A point ends as soon as it is futile; one that is repeated, because it decides, is measured whole."""
+    return partial(is_futile, goal) if trial.round == 1 else never
+
+
+def _point(goal: Goal, observed: ObservedTrial) -> SearchPoint:
+    trial = summarize_trial(observed.record, observed.samples, observed.telemetry)
+    return point(goal, trial, observed.record, observed.samples)

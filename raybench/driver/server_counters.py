@@ -6,16 +6,16 @@ from functools import partial
 
 from raybench.config import triton_model
 from raybench.config.plan import Trial
-from raybench.servers import Running
+from raybench.servers import RunningServer
 from raybench.telemetry import server_statistics, tfserving_statistics, triton_statistics
 
 
 @contextmanager
-def counting(trial: Trial, server: Running) -> Iterator[server_statistics.Count]:
+def counting(trial: Trial, server: RunningServer) -> Iterator[server_statistics.StatisticsCounter]:
     """A count of what happens inside the block; TensorFlow in process and the scripted server tell nothing."""
     cell = trial.cell
     if cell.server.kind == "triton":
-        reader = triton_statistics.StatisticsReader(server.url, triton_model(cell.models[0]), server.access)
+        reader = triton_statistics.StatisticsReader(server.url, triton_model(cell.models[0]), server.credentials)
         with closing(reader), server_statistics.counting(reader) as count:
             yield count
         return

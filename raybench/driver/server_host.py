@@ -1,27 +1,30 @@
 """A server of ours on a Ray of others: an actor on its node is its parent, so that it ends when we do, however we end.
 
-Ray ends the actors of a driver that has ended, and the guardian ends the server of a parent that has. Whoever stops a
-job of Ray's kills every process below it after a moment, guardians too, which then cannot sweep up: an actor is not
+Ray ends the actors of a driver that has ended, and the supervisor ends the server of a parent that has. Whoever stops a
+job of Ray's kills every process below it after a moment, supervisors too, which then cannot clean up: an actor is not
 below it.
 """
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from raybench.clients.grpc.connection_credentials import Access
-from raybench.config import Benchmark, ConfigError, ServerSpec
-from raybench.driver.cluster_nodes import Node, here, on
+from raybench.config import ECHO, Benchmark, ConfigError, ServerSpec
+from raybench.config.plan import Cell
+from raybench.driver.endpoints import Endpoint
 from raybench.driver.placement import Placement
-from raybench.servers import Running, ServerError, obstacle, running
+from raybench.driver.ray_errors import cause_of, last_line
+from raybench.driver.ray_nodes import Node, here, on
+from raybench.driver.run_context import RunContext
+from raybench.servers import RunningServer, ServeOptions, ServerError, WarmUp, running, unsupported_reason
 from raybench.servers.server_process import EVERYWHERE, endpoint
 
 _START_S = 1000.0  # Triton has 900 s to start; TF Serving 300 s, and as long to warm up
@@ -56,13 +59,13 @@ class _Host:
         for kind, limit in shell.limits.items():
             resource.setrlimit(kind, limit)
 
-    def obstacles(self, servers: tuple[ServerSpec, ...], benchmark: Benchmark) -> list[str]:
+    def unsupported_reasons(self, servers: tuple[ServerSpec, ...], options: ServeOptions) -> list[str]:
         """Why this node could not run one of these servers, as sentences."""
-        found = (obstacle(server, benchmark) for server in servers)
+        found = (unsupported_reason(server, options) for server in servers)
         return [sentence for sentence in found if sentence]
 
-    def start(self, server: ServerSpec, benchmark: Benchmark) -> Running:
-        self._server = self._stack.enter_context(running(server, benchmark))
+    def start(self, server: ServerSpec, options: ServeOptions) -> RunningServer:
+        self._server = self._stack.enter_context(running(server, options))
         return replace(self._server, failure=lambda: None)  # what can travel
 
     def failure(self) -> str | None:
@@ -77,14 +80,15 @@ _HostActor: Any = ray.remote(num_cpus=0, max_restarts=0)(_Host)
 
 def check(benchmark: Benchmark, placement: Placement) -> None:
     """Raise ConfigError where the servers' node could not run one of them, or has no such models."""
-    ours = tuple(server for server in benchmark.servers if server.is_ours or server.kind == "local")
-    if not ours or benchmark.server_node is None:
+    started = tuple(server for server in benchmark.servers if server.is_ours or server.kind == "local")
+    if not started or benchmark.server_node is None:
         return  # preflight has looked: it is this node
     actor = _on(placement.server)
     try:
-        found = ray.get(actor.obstacles.remote(ours, _absolute(benchmark)), timeout=_START_S)
+        options = _options(benchmark, benchmark.all_models, ())
+        found = ray.get(actor.unsupported_reasons.remote(started, options), timeout=_START_S)
     except (RayError, GetTimeoutError) as error:
-        raise ConfigError(f"the servers' node {placement.server.host} cannot be used: {_last_line(error)}") from error
+        raise ConfigError(f"the servers' node {placement.server.host} cannot be used: {last_line(error)}") from error
     finally:
         ray.kill(actor)
     if found:
@@ -92,23 +96,55 @@ def check(benchmark: Benchmark, placement: Placement) -> None:
 
 
 @contextmanager
-def serving(server: ServerSpec, benchmark: Benchmark, access: Access, placement: Placement) -> Iterator[Running]:
-    """The server under test, as `servers.running` has it, on the servers' node; raises what that does."""
-    if not (server.is_ours and placement.is_hosted):
-        with running(server, benchmark, access) as ours:
-            yield ours
+def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext) -> Iterator[RunningServer]:
+    """Start a server for these cells, on the servers' node, warmed up for what they send; it stops with the block.
+
+    A server that runs already is taken as it is. Raises ServerUnavailable where it cannot be had, and ServerError where
+    it does not start.
+    """
+    context.observer.step(f"starting {server.label}")
+    context.session.recorders.before(server)
+    models = tuple(dict.fromkeys(model for cell in cells for model in cell.models))
+    options = _options(context.benchmark, models, _warm_up(server, cells, context))
+    if not (server.is_ours and context.session.placement.is_hosted):
+        with running(server, options, context.session.credentials) as started:
+            yield started
         return
-    actor = _on(placement.server)
+    with _hosted(server, options, context.session.placement.server) as started:
+        yield started
+
+
+@contextmanager
+def _hosted(server: ServerSpec, options: ServeOptions, node: Node) -> Iterator[RunningServer]:
+    actor = _on(node)
     try:
-        started = _answer(actor.start.remote(server, _absolute(benchmark)), _START_S, placement.server)
+        started = _answer(actor.start.remote(server, options), _START_S, node)
         try:
-            told = replace(started, failure=partial(_failure, actor, placement.server))
-            yield _reachable(told, benchmark.server_bind, placement.server)
+            yield _reachable(replace(started, failure=partial(_failure, actor, node)), options.bind, node)
         finally:
             with suppress(RayError, GetTimeoutError):
                 ray.get(actor.stop.remote(), timeout=_STOP_S)
     finally:
         ray.kill(actor)
+
+
+def _options(benchmark: Benchmark, models: tuple[str, ...], warm_up: tuple[WarmUp, ...]) -> ServeOptions:
+    """With an absolute path: who starts the server may have another working directory."""
+    return ServeOptions(
+        models_conf=benchmark.models_conf.resolve(), models=models, warm_up=warm_up, bind=benchmark.server_bind
+    )
+
+
+def _warm_up(server: ServerSpec, cells: Sequence[Cell], context: RunContext) -> tuple[WarmUp, ...]:
+    """A batch of every shape that the cells send, for a server that compiles at the first."""
+    if not server.is_ours:
+        return ()
+    asked = {(m, cell.signature, cell.load.batch_size) for cell in cells for m in cell.models if m != ECHO}
+    inputs = context.session.inputs
+    return tuple(
+        WarmUp(model, signature, inputs.source_for(Endpoint(server, model, signature)).batch(np.arange(batch_size)))
+        for model, signature, batch_size in sorted(asked)
+    )
 
 
 def _on(node: Node) -> Any:
@@ -118,20 +154,15 @@ def _on(node: Node) -> Any:
     return actor
 
 
-def _absolute(benchmark: Benchmark) -> Benchmark:
-    """For who has another working directory."""
-    return replace(benchmark, models=str(Path(benchmark.models).resolve()))
-
-
 def _answer(answer: Any, timeout_s: float, node: Node) -> Any:
     try:
         return ray.get(answer, timeout=timeout_s)
     except ServerError as error:
-        raise getattr(error, "cause", error) from None  # without Ray's traceback around it
+        raise cause_of(error) from None  # without Ray's traceback around it
     except GetTimeoutError as error:
         raise ServerError(f"the server's node {node.host} did not answer within {timeout_s:.0f} s") from error
     except RayError as error:
-        raise ServerError(f"the server's node {node.host} failed: {_last_line(error)}") from error
+        raise ServerError(f"the server's node {node.host} failed: {last_line(error)}") from error
 
 
 def _failure(actor: Any, node: Node) -> str | None:
@@ -142,14 +173,11 @@ def _failure(actor: Any, node: Node) -> str | None:
     return found
 
 
-def _reachable(started: Running, bind: str, node: Node) -> Running:
+def _reachable(started: RunningServer, bind: str, node: Node) -> RunningServer:
     """By the node's address, where it listens on all of them and is known by that of its loopback."""
     if bind not in EVERYWHERE:
         return started
     names = endpoint(bind, 0).removesuffix("0"), endpoint(node.address, 0).removesuffix("0")
-    facts = {**started.facts, "url": started.url.replace(*names)}
-    return replace(started, url=facts["url"], facts=facts, metrics_url=(started.metrics_url or "").replace(*names))
-
-
-def _last_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    url = started.url.replace(*names)
+    facts = replace(started.facts, url=url)
+    return replace(started, url=url, facts=facts, metrics_url=(started.metrics_url or "").replace(*names))

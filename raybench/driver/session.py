@@ -1,27 +1,30 @@
-"""What a run and a search rest on: a Ray, the images, a results folder, and a server that is started anew."""
+"""What a run and a search rest on: a Ray, the items to send, a results folder, and what all of their trials share."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ray.exceptions import RayError
 
-from raybench.clients.grpc.connection_credentials import Access, read_access
-from raybench.config import Benchmark
+from raybench.clients.grpc.connection_credentials import read_credentials
+from raybench.config import STOP, Benchmark
+from raybench.config.search_goal import Goal
 from raybench.driver import preflight, server_host
 from raybench.driver.cluster import Cluster, connected
-from raybench.driver.input_shards import Pictures
+from raybench.driver.input_shards import InputShards
 from raybench.driver.loss import recover
-from raybench.driver.node_liveness import LostError
-from raybench.driver.placement import Placement, placed
-from raybench.driver.recorders import Recorders, recorders
+from raybench.driver.placement import place_servers
+from raybench.driver.ray_errors import sentence
+from raybench.driver.ray_nodes import LostError
+from raybench.driver.recorders import recorders
+from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
-from raybench.driver.trial import Run
+from raybench.inputs.photo_source import photo_source
 from raybench.models.reference import Reference
 from raybench.results import ResultsError, results_folder
 from raybench.results.results_folder import ObservedTrial
+from raybench.results.run_info import RayClusterInfo
+from raybench.servers import bind_warning, header_leak_warning
 
 _LONGEST_ERROR = 500
 _MOST_NAMED = 5
@@ -32,85 +35,90 @@ class RunError(Exception):
     """A run that cannot go on, though nothing is wrong with its configuration: one sentence."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Everything that the trials of a run share, and their images."""
-
-    shared: Run
-    pictures: Pictures
-
-
 @contextmanager
-def staged(
-    benchmark: Benchmark, progress: RunObserver, open_folder: Callable[[dict[str, Any]], Path]
-) -> Iterator[Stage]:
-    """Check what can be known before, start or join Ray, read the images, and open the results folder.
+def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Session]:
+    """Check what can be known before, start or join Ray, and make the items.
 
-    `open_folder` is called with facts about the environment. Raises ConfigError before any server starts, and RunError
-    where Ray fails inside the block.
+    Raises ConfigError before any server starts, and RunError where Ray fails inside the block.
     """
-    access = read_access(benchmark)
-    preflight.check(benchmark, access, progress)
-    progress.step("starting Ray")
-    with connected(benchmark, progress.step) as cluster:
-        progress.say(_dashboard(cluster))
+    credentials = read_credentials(benchmark)
+    source = photo_source(benchmark.images, jpeg_quality=benchmark.jpeg_quality)
+    signatures = preflight.check(benchmark, source, credentials, observer)
+    observer.step("starting Ray")
+    with connected(benchmark, observer.step) as cluster:
+        observer.note(_dashboard(cluster))
         try:
-            placement = placed(benchmark, is_hosted=not cluster.is_ours, say=progress.step)
+            placement = place_servers(benchmark, is_hosted=not cluster.is_ours, say=observer.step)
             server_host.check(benchmark, placement)
             with recorders(placement.server.id) as recording:
-                yield from _opened(benchmark, access, cluster, placement, recording, progress, open_folder)
+                observer.step(f"reading images ({benchmark.images})")
+                yield Session(
+                    benchmark=benchmark,
+                    observer=observer,
+                    cluster=cluster,
+                    placement=placement,
+                    recorders=recording,
+                    inputs=InputShards(benchmark, source, signatures),
+                    reference=Reference(benchmark.models_conf.parent.resolve()),
+                    credentials=credentials,
+                )
         except LostError as error:
             raise RunError(str(error)) from error
         except RayError as error:
-            raise RunError(f"Ray failed: {' '.join(str(error).split())[:_LONGEST_ERROR]}") from error
+            raise RunError(f"Ray failed: {sentence(error)[:_LONGEST_ERROR]}") from error
 
 
-def _opened(
-    benchmark: Benchmark,
-    access: Access,
-    cluster: Cluster,
-    placement: Placement,
-    recording: Recorders,
-    progress: RunObserver,
-    open_folder: Callable[[dict[str, Any]], Path],
-) -> Iterator[Stage]:
-    progress.step(f"reading images ({benchmark.images})")
-    pictures = Pictures(benchmark)
-    if pictures.unreadable:
-        progress.say(_skipped(pictures.unreadable))
-    folder = open_folder({"ray_cluster": vars(cluster), "unreadable_images": pictures.unreadable})
+@contextmanager
+def open_folder(
+    session: Session, command: list[str], *, resume: Path | None = None, goal: Goal | None = None
+) -> Iterator[RunContext]:
+    """Make the results folder, or take up that of a run that was cut off; its end is noted when the block ends."""
+    observer, unreadable = session.observer, session.inputs.unreadable
+    if unreadable:
+        observer.note(_skipped(unreadable))
+    if resume:
+        folder = results_folder.resume(resume, command)
+    else:
+        cluster = RayClusterInfo(**vars(session.cluster))
+        folder = results_folder.create(
+            session.benchmark, command, ray_cluster=cluster, unreadable_images=unreadable, search=goal
+        )
+    observer.opened(folder)
+    for warning in _warnings(session.benchmark):
+        observer.warn(warning)
     if _JOBS_COPY in folder.resolve().parts:
-        progress.say(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
-    reference = Reference(benchmark.models_conf.parent.resolve())
-    shared = Run(
-        benchmark=benchmark,
-        folder=folder,
-        placement=placement,
-        progress=progress,
-        reference=reference,
-        access=access,
-        recorders=recording,
-    )
+        observer.note(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
     try:
-        yield Stage(shared, pictures)
+        yield RunContext(session, folder)
     finally:
-        with suppress(ResultsError):  # a full disk has been told by then
+        with suppress(ResultsError):  # a full disk was reported by then
             results_folder.finish(folder)
 
 
-def keep(trials: Iterable[ObservedTrial], stage: Stage) -> None:
-    """Write each trial before the next begins; an interrupt is raised after the trial that it cut short is written.
+def save(trial: ObservedTrial, context: RunContext) -> None:
+    """Write a trial before the next begins.
 
-    Raises LostError where a worker was lost and the run shall stop then.
+    Raises KeyboardInterrupt after the trial that an interrupt cut short, and LostError where a worker was lost and the
+    run cannot or shall not go on.
     """
-    shared = stage.shared
-    for observed in trials:
-        results_folder.save(shared.folder, observed)
-        shared.progress.end(observed.record)
-        if observed.record["status"] == "interrupted":
-            raise KeyboardInterrupt
-        if lost := observed.record.get("lost"):
-            recover(shared.benchmark, stage.pictures, shared.progress, lost)
+    results_folder.save(context.folder, trial)
+    context.observer.end(trial.record)
+    if trial.record.status == "interrupted":
+        raise KeyboardInterrupt
+    if lost := trial.record.lost:
+        if context.benchmark.on_loss == STOP:
+            raise LostError(f"{lost}; that ends the run (on-loss is {STOP}): `raybench run --resume` goes on with it")
+        recover(context.session.inputs, context.observer, lost)
+
+
+def _warnings(benchmark: Benchmark) -> list[str]:
+    """Who could reach the servers that start, and who could read the headers of those by url; each once."""
+    servers = benchmark.servers
+    found = [
+        *(bind_warning(server, benchmark.server_bind) for server in servers),
+        *(header_leak_warning(server, benchmark) for server in servers),
+    ]
+    return [sentence for sentence in dict.fromkeys(found) if sentence]
 
 
 def _skipped(names: tuple[str, ...]) -> str:

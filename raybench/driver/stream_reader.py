@@ -1,4 +1,4 @@
-"""A process beside each worker that reads what it sends next: in the worker itself it would delay the lanes."""
+"""A process beside each worker that makes what it sends next: in the worker itself it would delay the lanes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -7,41 +7,41 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raybench.clients.base import ClientError
 from raybench.config.plan import Cell
-from raybench.inputs.dataset import Recipe, Streamed
-from raybench.worker import feed
-from raybench.worker.feed import READ_AHEAD, Batch
+from raybench.driver.ray_errors import sentence
+from raybench.driver.ray_nodes import here, on
+from raybench.inputs.dataset import StreamedShard
+from raybench.inputs.memory_budget import READ_AHEAD
+from raybench.inputs.source import BoundSource
+from raybench.worker.feed import RequestItems, hashed
 
 _TIMEOUT_S = 50.0
 
 
 @ray.remote(num_cpus=0, max_restarts=0)
 class _Reader:
-    def __init__(self, shard: Streamed, cell: Cell) -> None:
+    def __init__(self, shard: StreamedShard, cell: Cell) -> None:
         self._shard, self._cell = shard, cell
-        self._recipe: Recipe = ray.get(shard.recipe)
+        self._source: BoundSource = ray.get(shard.source)
 
-    def batch(self, payload: int) -> Batch:
-        images = self._recipe.images(self._shard.numbers(payload, self._cell.load.batch_size))
-        return feed.batch(payload, images, self._cell.jpeg_quality)
+    def items(self, payload: int) -> RequestItems:
+        return hashed(payload, self._source.batch(self._shard.numbers(payload, self._cell.load.batch_size)))
 
 
-def read(shard: Streamed, cell: Cell) -> Iterator[Batch]:
-    """The batches of a shard, over and over, by a process on this node that is some ahead; raises ClientError."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    reader: Any = _Reader.options(scheduling_strategy=here).remote(shard, cell)  # type: ignore[attr-defined]
+def read_ahead(shard: StreamedShard, cell: Cell) -> Iterator[RequestItems]:
+    """The requests of a shard, over and over, by a process on this node that is some ahead; raises ClientError."""
+    reader: Any = _Reader.options(**on(here())).remote(shard, cell)  # type: ignore[attr-defined]
     coming: deque[Any] = deque()
     for payload in cycle(range(shard.payloads(cell.load.batch_size, len(cell.models)))):
-        coming.append(reader.batch.remote(payload))
+        coming.append(reader.items.remote(payload))
         if len(coming) > READ_AHEAD:
-            yield _got(coming.popleft())
+            yield _received(coming.popleft())
 
 
-def _got(batch: Any) -> Batch:
+def _received(made: Any) -> RequestItems:
     try:
-        return ray.get(batch, timeout=_TIMEOUT_S)
+        return ray.get(made, timeout=_TIMEOUT_S)
     except RayError as error:
-        raise ClientError(" ".join(str(getattr(error, "cause", None) or error).split())) from error
+        raise ClientError(sentence(error)) from error

@@ -4,23 +4,27 @@ import atexit
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray
 
 from raybench.clients.base import Description
-from raybench.clients.grpc.connection_credentials import Access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.driver.ray_metrics import Metrics, Tags
-from raybench.driver.stream_reader import read
-from raybench.inputs.dataset import Held, Streamed
+from raybench.driver.stream_reader import read_ahead
+from raybench.inputs.dataset import PreloadedShard, StreamedShard
 from raybench.models.tensorflow_facts import tensorflow_facts
-from raybench.worker.load_worker import Payloads, Task, Worker
+from raybench.telemetry.effective_config import TensorflowFacts
+from raybench.worker.load_worker import Worker
+from raybench.worker.task import PayloadSummary, Task, WorkerUsage
 
 _END_S = 5.0
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class WorkerLocation:
     """Where a worker is."""
 
     node_id: str
@@ -40,16 +44,16 @@ class _Worker:
         """What Ray's dashboard calls it."""
         return self._name
 
-    def place(self) -> Place:
-        return Place(ray.get_runtime_context().get_node_id(), os.getpid())
+    def location(self) -> WorkerLocation:
+        return WorkerLocation(ray.get_runtime_context().get_node_id(), os.getpid())
 
-    def open(self, access: Access) -> Description:
-        return self._worker.open(access)
+    def open(self, credentials: ConnectionCredentials) -> Description:
+        return self._worker.open(credentials)
 
-    def encode(self, shard: Held | Streamed) -> Payloads:
+    def encode(self, shard: PreloadedShard | StreamedShard) -> PayloadSummary:
         """All of it, or of a stream what the lanes need to begin."""
-        if isinstance(shard, Streamed):
-            return self._worker.stream(read(shard, self._cell))
+        if isinstance(shard, StreamedShard):
+            return self._worker.stream(read_ahead(shard, self._cell))
         return self._worker.encode(ray.get(shard.blocks))
 
     def warm_up(self) -> pa.Table:
@@ -57,7 +61,7 @@ class _Worker:
 
     @ray.method(num_returns="streaming")
     def run(self, start_at_s: float) -> Iterator[pa.Table]:
-        yield from self._metrics.told(self._worker.run(start_at_s), start_at_s)
+        yield from self._metrics.publish(self._worker.run(start_at_s), start_at_s)
 
     @ray.method(concurrency_group="control")
     def halt(self) -> None:
@@ -68,16 +72,17 @@ class _Worker:
         return self._worker.clock_ns()
 
     @ray.method(concurrency_group="control")
-    def facts(self) -> dict[str, Any]:
-        return self._worker.facts()
+    def usage(self) -> WorkerUsage:
+        return self._worker.usage()
 
     @ray.method(concurrency_group="control")
-    def payloads(self) -> Payloads:
+    def payloads(self) -> PayloadSummary:
         return self._worker.payloads()
 
-    def tensorflow(self) -> dict[str, str | int | None]:
+    def tensorflow(self) -> TensorflowFacts:
         """What it computes with, where the endpoint is TensorFlow in this process."""
-        return tensorflow_facts(sys.modules["tensorflow"])
+        found: dict[str, Any] = tensorflow_facts(sys.modules["tensorflow"])
+        return TensorflowFacts(**found)
 
     def calibrate(self) -> pa.Table:
         return self._worker.calibrate()
@@ -93,9 +98,9 @@ WorkerActor: Any = ray.remote(num_cpus=1, max_restarts=0, concurrency_groups={"c
 
 
 def end(actors: list[Any]) -> None:
-    """End workers in order: Ray then sends what they have counted and not told its agent yet, in about 40 ms.
+    """End workers in order: Ray then sends what they have counted and not yet sent to its agent, in about 40 ms.
 
-    One that does not heed, for a request of it hangs, is killed.
+    A worker that does not exit, for example with a hung request, is killed.
     """
     ended = [each.__ray_terminate__.remote() for each in actors]
     ray.wait(ended, num_returns=len(ended), timeout=_END_S)

@@ -1,6 +1,5 @@
-"""Real photos on disk and the seeded crops that make every image of a dataset differ."""
+"""Image files: those inside scikit-image's wheel and those below a folder, decoded, cropped and compressed."""
 
-import hashlib
 import io
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,34 +55,42 @@ def decode(data: bytes) -> Image.Image:
     return photo.convert("RGB")
 
 
-def jpegs(images: np.ndarray, quality: int) -> np.ndarray:
-    """Images uint8 [n, h, w, 3] as JPEG files, bytes [n] of dtype S: that drops zeros at the end, and none ends so."""
-    return np.array([_jpeg(image, quality) for image in images])
+def decodes(path: str) -> bool:
+    """Whether a file is an image that can be read."""
+    try:
+        decode(Path(path).read_bytes())
+    except Exception:  # Pillow raises many kinds for broken files, and one for pictures that are too large
+        return False
+    return True
 
 
-def hashes(images: np.ndarray) -> tuple[str, ...]:
-    """What tells images uint8 [n, h, w, 3] apart: equal ones have equal hashes."""
-    return tuple(hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images)
-
-
-def _jpeg(image: np.ndarray, quality: int) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return file.getvalue()
-
-
-def random_crop(photo: Image.Image, rng: np.random.Generator, size_px: int) -> np.ndarray:
-    """A square crop of random place and scale, sometimes mirrored, as uint8 [size_px, size_px, 3]."""
-    side = max(1, int(min(photo.size) * rng.uniform(0.4, 1.0)))
-    left = int(rng.integers(0, photo.width - side + 1))
-    top = int(rng.integers(0, photo.height - side + 1))
-    box = (left, top, left + side, top + side)
-    pixels = np.asarray(photo.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box))
+def random_crop(photo: Image.Image, rng: np.random.Generator, height_px: int, width_px: int) -> np.ndarray:
+    """A crop of random place and scale, sometimes mirrored, as uint8 [height_px, width_px, 3]."""
+    scale = min(photo.width * height_px, photo.height * width_px) * rng.uniform(0.4, 1.0)
+    across, down = max(1, int(scale / height_px)), max(1, int(scale / width_px))
+    left = int(rng.integers(0, photo.width - across + 1))
+    top = int(rng.integers(0, photo.height - down + 1))
+    box = (left, top, left + across, top + down)
+    pixels = np.asarray(photo.resize((width_px, height_px), Image.Resampling.BILINEAR, box=box))
     return np.ascontiguousarray(pixels[:, ::-1] if rng.random() < 0.5 else pixels)
+
+
+def jpeg_files(images: np.ndarray, quality: int) -> np.ndarray:
+    """Images uint8 [n, h, w, 3] as JPEG files: bytes [n], dtype object."""
+    files = np.empty(len(images), object)
+    for number, image in enumerate(images):
+        files[number] = _jpeg(image, quality)
+    return files
 
 
 def calibration_crops(size_px: int, *, seed: int) -> np.ndarray:
     """Seeded crops of the sample photos, uint8 [32, size_px, size_px, 3], for an export to fit its weights to."""
     found = [decode(path.read_bytes()) for path in sample_photos()]
     rng = np.random.default_rng(seed)
-    return np.stack([random_crop(found[i % len(found)], rng, size_px) for i in range(_CALIBRATION_IMAGES)])
+    return np.stack([random_crop(found[i % len(found)], rng, size_px, size_px) for i in range(_CALIBRATION_IMAGES)])
+
+
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return file.getvalue()

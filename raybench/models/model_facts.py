@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raybench.models.saved_models import read_models_conf
 
@@ -11,23 +12,33 @@ from raybench.models.saved_models import read_models_conf
 _FACTS = Path("assets.extra") / "raybench.json"
 
 
-def write_facts(saved_model: Path, facts: dict[str, Any]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """A model and the version served by default; None is not known."""
+
+    name: str
+    version: int | None = None
+    sha256: str | None = None
+    precision: str | None = None
+    xla: bool | None = None
+
+
+def write_facts(saved_model: Path, facts: Mapping[str, str | int | bool]) -> None:
     (saved_model / _FACTS).parent.mkdir(exist_ok=True)
     (saved_model / _FACTS).write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def describe_model(models_conf: Path, name: str) -> dict[str, Any]:
-    """Name, version, sha256, precision and xla of the version served by default; None where it is not known."""
-    unknown = {"name": name, "version": None, "sha256": None, "precision": None, "xla": None}
+def describe_model(models_conf: Path, name: str) -> ModelFacts:
+    """A model of models.conf, as its folder has it now."""
     try:
         entry = {model.name: model for model in read_models_conf(models_conf)}[name]
         version = entry.versions()[-1]
     except (KeyError, ValueError):
-        return unknown
+        return ModelFacts(name=name)
     folder = entry.base_path / str(version)
     facts = json.loads((folder / _FACTS).read_text()) if (folder / _FACTS).exists() else {}
-    known = {key: facts.get(key) for key in ("precision", "xla")}
-    return {**unknown, "version": version, "sha256": _sha256(folder), **known}
+    precision, xla = facts.get("precision"), facts.get("xla")
+    return ModelFacts(name=name, version=version, sha256=_sha256(folder), precision=precision, xla=xla)
 
 
 def _sha256(folder: Path) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError
-from raybench.processes import guarded
+from raybench.processes import supervised
 
-Outputs = Mapping[str, np.ndarray]  # by name, the first axis is the image
+Outputs = Mapping[str, np.ndarray]  # by name, an item along axis 0
 _TIMEOUT_S = 900
-_IMAGES_FILE, _OUTPUTS_FILE = "images.npz", "outputs.npz"
+_INPUTS_FILE, _OUTPUTS_FILE = "inputs.npz", "outputs.npz"
+_LENGTHS = ".lengths"
 
 
 class ReferenceError(Exception):
@@ -22,62 +23,96 @@ class ReferenceError(Exception):
 
 
 class Reference:
-    """TensorFlow's own answers to images, computed in a process of its own and kept by model and images."""
+    """TensorFlow's answers to batches, kept by model, signature and batch."""
 
     def __init__(self, models: Path) -> None:
         self._models = models
         self._known: dict[tuple[str, str, str], Outputs] = {}
 
-    def answers(self, model: str, signature: str, batches: Sequence[np.ndarray]) -> list[Outputs]:
-        """The outputs for each batch, uint8 [n, h, w, 3] or JPEG files of dtype S; raises ReferenceError."""
-        keys = [(model, signature, hashlib.blake2b(batch.tobytes()).hexdigest()) for batch in batches]
+    def answers(self, model: str, signature: str, batches: Sequence[Mapping[str, np.ndarray]]) -> list[Outputs]:
+        """The outputs for each batch of inputs; raises ReferenceError."""
+        keys = [(model, signature, _hash(batch)) for batch in batches]
         missing = {key: batch for key, batch in zip(keys, batches, strict=True) if key not in self._known}
         if missing:
             self._known |= dict(zip(missing, self._compute(model, signature, list(missing.values())), strict=True))
         return [self._known[key] for key in keys]
 
-    def _compute(self, model: str, signature: str, batches: list[np.ndarray]) -> list[Outputs]:
+    def _compute(self, model: str, signature: str, batches: list[Mapping[str, np.ndarray]]) -> list[Outputs]:
         with tempfile.TemporaryDirectory(prefix="raybench-reference-") as folder:
-            np.savez(Path(folder) / _IMAGES_FILE, *batches)
-            command = [
-                sys.executable,
-                "-m",
-                "raybench.models.reference",
-                folder,
-                str(self._models),
-                model,
-                signature,
-            ]
+            _write(Path(folder) / _INPUTS_FILE, batches)
+            command = [sys.executable, "-m", "raybench.models.reference", folder, str(self._models), model, signature]
             try:
-                done = subprocess.run(guarded(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+                done = subprocess.run(
+                    supervised(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                )
             except subprocess.TimeoutExpired as error:
                 raise ReferenceError(f"TensorFlow gave no reference within {_TIMEOUT_S} s") from error
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
                 raise ReferenceError(f"TensorFlow gave no reference: {last}")
-            with np.load(Path(folder) / _OUTPUTS_FILE) as file:
-                return [_batch(file, number) for number in range(len(batches))]
+            return _read(Path(folder) / _OUTPUTS_FILE, len(batches))
 
 
-def _batch(file: Mapping[str, np.ndarray], number: int) -> Outputs:
-    prefix = f"{number}/"
-    return {name.removeprefix(prefix): file[name] for name in file if name.startswith(prefix)}
+def _hash(batch: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b()
+    for name, array in _flat(batch).items():
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
+    arrays = {f"{number}/{name}": a for number, batch in enumerate(batches) for name, a in _flat(batch).items()}
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def _read(path: Path, count: int) -> list[Outputs]:
+    with np.load(path, allow_pickle=False) as file:
+        found: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
+        for entry in file:
+            number, _, name = entry.partition("/")
+            found[int(number)][name] = file[entry]
+    return [_unflat(batch) for batch in found]
+
+
+def _flat(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of bytes as their joined bytes and their lengths: without pickle, and with zeros at the end kept."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, array in batch.items():
+        if array.dtype.kind in "OS":
+            values = [bytes(value) for value in array.ravel().tolist()]
+            arrays[name] = np.frombuffer(b"".join(values), np.uint8)
+            arrays[f"{name}{_LENGTHS}"] = np.array([len(value) for value in values], np.int64).reshape(array.shape)
+        else:
+            arrays[name] = array
+    return arrays
+
+
+def _unflat(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    names = [name for name in arrays if not name.endswith(_LENGTHS)]
+    return {name: _bytes(arrays[name], arrays.get(f"{name}{_LENGTHS}")) for name in names}
+
+
+def _bytes(array: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    if lengths is None:
+        return array
+    ends = np.cumsum(lengths.ravel())
+    values = np.empty(lengths.size, object)
+    for number, (end, length) in enumerate(zip(ends, lengths.ravel(), strict=True)):
+        values[number] = array[end - length : end].tobytes()
+    return values.reshape(lengths.shape)
 
 
 def _main(folder: Path, models: str, model: str, signature: str) -> int:
-    """Answer the images of a folder with TensorFlow, and write the outputs beside them."""
-    outputs: dict[str, np.ndarray] = {}
+    """Answer the inputs of a folder with TensorFlow, and write the outputs beside them."""
     try:
         loaded = LoadedSignature(Path(models) / "models.conf", model=model, signature=signature)
-        (name,) = loaded.spec.inputs
-        with np.load(folder / _IMAGES_FILE) as batches:
-            for number, batch in enumerate(batches):
-                answers = loaded.call({name: batches[batch]})
-                outputs |= {f"{number}/{output}": array for output, array in answers.items()}
+        with np.load(folder / _INPUTS_FILE, allow_pickle=False) as file:
+            count = 1 + max(int(name.partition("/")[0]) for name in file)
+        _write(folder / _OUTPUTS_FILE, [loaded.call(batch) for batch in _read(folder / _INPUTS_FILE, count)])
     except (SignatureError, CallFailed) as error:
         print(error, file=sys.stderr)
         return 1
-    np.savez(folder / _OUTPUTS_FILE, **outputs)
     return 0
 
 

@@ -94,7 +94,7 @@ def create(
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
     folder = _new_folder(Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z")
-    write(folder / "benchmark.yaml", _benchmark_yaml(benchmark).encode())
+    write(folder / "benchmark.yaml", yaml.safe_dump(benchmark.written(), sort_keys=False).encode())
     if search:
         write_json(folder / _SEARCH, asdict(search))
     run = RunInfo(
@@ -107,15 +107,6 @@ def create(
     )
     _write_about(folder, run, run_info.environment_here(ray_cluster, unreadable_images))
     return folder
-
-
-def _benchmark_yaml(benchmark: Benchmark) -> str:
-    resolved = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(benchmark).items()}
-    resolved["loads"] = [
-        {key: list(value) if isinstance(value, tuple) else value for key, value in load.items()}
-        for load in benchmark.loads
-    ]
-    return yaml.safe_dump(resolved, sort_keys=False)
 
 
 def finished(folder: Path) -> frozenset[str]:

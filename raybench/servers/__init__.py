@@ -2,51 +2,87 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from pathlib import Path
 
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
-from raybench.config import ECHO, IMAGE_PX, IN_PROCESS, Benchmark, ConfigError, ServerSpec
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
+from raybench.config import ECHO, Benchmark, ConfigError, ServerSpec
+from raybench.inputs.tensors import Batch
 from raybench.servers import model_server, wheel
-from raybench.servers.served_models import resolved
+from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
+from raybench.servers.started_server import StartedServer
 
 __all__ = [
-    "Running",
+    "RunningServer",
+    "ServeOptions",
     "ServerError",
+    "ServerFacts",
     "ServerUnavailable",
-    "exposure",
-    "facts",
-    "obstacle",
-    "overheard",
+    "WarmUp",
+    "bind_warning",
+    "facts_of",
+    "header_leak_warning",
+    "platform_problem",
     "running",
-    "unfit",
+    "unsupported_reason",
 ]
 
 _METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
 
 
 @dataclass(frozen=True)
-class Running:
-    """A server that can be loaded: where, what it is, what opens it, and, where it is ours, its parts and its failure.
+class WarmUp:
+    """A request that a server is sent before it is used."""
+
+    model: str
+    signature: str
+    batch: Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """What a server that we start serves, what warms it up, and the address that it listens on."""
+
+    models_conf: Path
+    models: tuple[str, ...]
+    warm_up: tuple[WarmUp, ...] = ()
+    bind: str = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerFacts:
+    """What is known of a server; None is not known yet, or not ours to know. `launcher` is what started it."""
+
+    kind: str
+    launcher: str | None = None
+    version: str | None = None
+    instances: int | None = None
+    url: str | None = None
+    config: Mapping[str, str | int] | None = None
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that can be loaded: where, what it is, what opens it, and, where we started it, its parts and failure.
 
     `pid` is the root of the process tree whose memory is the server's, on the host that the server was started on, with
     so many `cores`; `parts` are the pids and names of its processes when it was ready. `metrics_url` is where its page
-    of metrics is, or would be. `failure` says why a server of ours can no longer be loaded, with its last lines; None
-    where it can.
+    of metrics is, or would be. `failure` says why a server that we started can no longer be loaded, with its last
+    lines; None where it can.
     """
 
     url: str
-    facts: dict[str, Any]
+    facts: ServerFacts
     is_ours: bool = False
     pid: int | None = None
     cores: int | None = None
     metrics_url: str | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
     failure: Callable[[], str | None] = lambda: None
-    access: Access = PLAIN
+    credentials: ConnectionCredentials = NO_CREDENTIALS
 
 
 def _failure(process: ServerProcess, parts: Mapping[int, str], is_ready: Callable[[], bool]) -> str | None:
@@ -58,42 +94,40 @@ def _failure(process: ServerProcess, parts: Mapping[int, str], is_ready: Callabl
     return None if is_ready() else f"the server runs and no longer answers; {process.tail()}"
 
 
-def facts(server: ServerSpec) -> dict[str, Any]:
-    """What is known of a server before it runs; None is not known yet, or not ours to know."""
-    return {
-        "kind": server.kind,
-        "launcher": "url" if server.url and server.kind != "fake" else None,
-        "version": None,
-        "instances": server.instances if server.kind == "triton" and server.is_ours else None,
-        "url": server.url,
-        "config": None,
-    }
+def facts_of(server: ServerSpec) -> ServerFacts:
+    """What is known of a server before it runs."""
+    return ServerFacts(
+        kind=server.kind,
+        launcher="url" if server.url and server.kind != "fake" else None,
+        instances=server.instances if server.kind == "triton" and server.is_ours else None,
+        url=server.url,
+    )
 
 
-def unfit(server: ServerSpec) -> str | None:
+def platform_problem(server: ServerSpec) -> str | None:
     """Why this machine would make a server that we start fail or lie, with the remedy; None where it can run.
 
     A server that is merely not installed is skipped with its reason instead: the others can still be measured.
     """
     is_wheel = server.kind == "triton" and server.is_ours and wheel.installed()
-    obstacle = wheel.unfit() if is_wheel else None
-    return str(obstacle) if obstacle else None
+    reason = wheel.unsupported_reason() if is_wheel else None
+    return str(reason) if reason else None
 
 
-def obstacle(server: ServerSpec, benchmark: Benchmark) -> str | None:
+def unsupported_reason(server: ServerSpec, options: ServeOptions) -> str | None:
     """Why this machine could not run a server of ours, or lacks the models, as a sentence; None where it can."""
-    if reason := unfit(server):
+    if reason := platform_problem(server):
         return f"server is {server.kind}; {reason}"
     try:
         if server.is_ours:
-            check_bind(benchmark.server_bind)
-        resolved(benchmark.models_conf, tuple(model for model in benchmark.all_models if model != ECHO))
+            check_bind(options.bind)
+        resolve_models(options.models_conf, _saved_models(options))
     except (ConfigError, ServerError) as error:
         return str(error)
     return None
 
 
-def exposure(server: ServerSpec, bind: str) -> str | None:
+def bind_warning(server: ServerSpec, bind: str) -> str | None:
     """Who but this host can reach a server that we start, as a sentence; None where nobody can."""
     trust = "let only hosts that you trust reach it"
     is_binary = server.kind == "tfserving" and model_server.is_on_path()
@@ -105,9 +139,9 @@ def exposure(server: ServerSpec, bind: str) -> str | None:
     return f"the server listens on {bind}{old} {trust}"
 
 
-def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
+def header_leak_warning(server: ServerSpec, benchmark: Benchmark) -> str | None:
     """Who could read the headers that a server is sent, as a sentence; None where nobody on the way can."""
-    if benchmark.transport(server) == IN_PROCESS or benchmark.tls_ca or not benchmark.header:
+    if server.is_in_process or benchmark.tls_ca or not benchmark.header:
         return None
     host = (server.url or "").rpartition(":")[0].strip("[]")
     if host in LOOPBACK:
@@ -116,26 +150,36 @@ def overheard(server: ServerSpec, benchmark: Benchmark) -> str | None:
 
 
 @contextmanager
-def running(server: ServerSpec, benchmark: Benchmark, access: Access = PLAIN) -> Iterator[Running]:
-    """The server under test, started unless a url names it, which `access` opens; stopped on the way out.
+def running(
+    server: ServerSpec, options: ServeOptions, credentials: ConnectionCredentials = NO_CREDENTIALS
+) -> Iterator[RunningServer]:
+    """The server under test, started unless a url names it, which `credentials` opens; stopped on the way out.
 
     Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
     """
+    facts = facts_of(server)
     if not server.is_ours:
-        yield Running(url=server.url or "", facts=facts(server), metrics_url=_metrics_url(server), access=access)
+        metrics_url = _metrics_url(server)
+        yield RunningServer(url=server.url or "", facts=facts, metrics_url=metrics_url, credentials=credentials)
         return
-    with _triton(server, benchmark) if server.kind == "triton" else _tfserving(benchmark) as ours:
-        known = {"launcher": ours.launcher, "version": ours.version, "url": ours.grpc_url, "config": ours.config}
-        parts = ours.process.processes()
-        yield Running(
-            url=ours.grpc_url,
-            facts=facts(server) | known,
+    with _triton(server, options) if server.kind == "triton" else _tfserving(options) as started:
+        parts = started.process.processes()
+        yield RunningServer(
+            url=started.grpc_url,
+            facts=ServerFacts(
+                kind=facts.kind,
+                launcher=started.launcher,
+                version=started.version,
+                instances=facts.instances,
+                url=started.grpc_url,
+                config=started.config,
+            ),
             is_ours=True,
-            pid=ours.pid,
+            pid=started.pid,
             cores=os.cpu_count(),
-            metrics_url=ours.urls["metrics"],
+            metrics_url=started.metrics_url,
             parts=parts,
-            failure=partial(_failure, ours.process, parts, ours.is_ready),
+            failure=partial(_failure, started.process, parts, started.is_ready),
         )
 
 
@@ -146,28 +190,35 @@ def _metrics_url(server: ServerSpec) -> str | None:
     return f"http://{host}:{int(port) + 1}{path}" if path and port.isdecimal() else None
 
 
-def _triton(server: ServerSpec, benchmark: Benchmark) -> Any:
+def _triton(server: ServerSpec, options: ServeOptions) -> AbstractContextManager[StartedServer]:
     from raybench.servers.triton_server import TritonOptions, running_triton
 
-    shapes = {(load.signature, "images", (load.batch_size, IMAGE_PX, IMAGE_PX, 3)) for load in benchmark.variants}
-    options = TritonOptions(
-        models_conf=benchmark.models_conf,
-        models=tuple(model for model in benchmark.all_models if model != ECHO),
+    shapes = {
+        (each.signature, name, array.shape)
+        for each in options.warm_up
+        for name, array in each.batch.items()
+        if array.dtype.kind not in "OS"  # what the bytes are to be, nobody knows
+    }
+    triton_options = TritonOptions(
+        models_conf=options.models_conf,
+        models=_saved_models(options),
         instances=server.instances,
         warm_up=tuple(sorted(shapes)),
-        bind=benchmark.server_bind,
+        bind=options.bind,
     )
-    return running_triton(options)
+    return running_triton(triton_options)
 
 
-def _tfserving(benchmark: Benchmark) -> Any:
+def _tfserving(options: ServeOptions) -> AbstractContextManager[StartedServer]:
     from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
-    shapes = {(model, load.signature, load.batch_size) for load in benchmark.variants for model in load.model}
-    options = TfServingOptions(
-        models_conf=benchmark.models_conf,
-        models=benchmark.all_models,
-        warm_up=tuple(sorted(shapes)),
-        bind=benchmark.server_bind,
+    requests = tuple((each.model, each.signature, each.batch) for each in options.warm_up)
+    tfserving_options = TfServingOptions(
+        models_conf=options.models_conf, models=options.models, warm_up=requests, bind=options.bind
     )
-    return running_tfserving(options)
+    return running_tfserving(tfserving_options)
+
+
+def _saved_models(options: ServeOptions) -> tuple[str, ...]:
+    """The models but for the one that does nothing, which Triton has anyway."""
+    return tuple(model for model in options.models if model != ECHO)

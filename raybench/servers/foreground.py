@@ -1,34 +1,20 @@
-"""A server in the foreground: says where it answers, reads models.conf again at SIGHUP, ends at Ctrl-C."""
+"""A server in the foreground: prints its urls, reloads models.conf on SIGHUP, stops on Ctrl-C."""
 
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from typing import Protocol
 
 from raybench.models.saved_models import ModelConfig
 from raybench.servers import ServerError
-from raybench.servers.server_process import ServerProcess
+from raybench.servers.started_server import StartedServer
 
 Say = Callable[[str], None]
 _POLL_S = 0.2
 
 
-class Served(Protocol):
-    """A server of ours: its process, where it answers, and how it reads its models again."""
-
-    @property
-    def process(self) -> ServerProcess: ...
-
-    @property
-    def urls(self) -> dict[str, str]: ...
-
-    def reload(self) -> tuple[ModelConfig, ...]:
-        """The models that it serves from now on; raises ServerError where the old ones stay."""
-
-
-def serve(starting: AbstractContextManager[Served], *, name: str, say: Say, complain: Say) -> None:
+def serve(starting: AbstractContextManager[StartedServer], *, name: str, say: Say, complain: Say) -> None:
     """Serve until Ctrl-C; raises ServerError where the server does not start, or ends by itself."""
     hangups = _hangups()
     with suppress(KeyboardInterrupt), starting as server:
@@ -41,7 +27,7 @@ def serve(starting: AbstractContextManager[Served], *, name: str, say: Say, comp
         raise ServerError(f"{name} ended with {server.process.exit_code}:\n{server.process.tail()}")
 
 
-def _reload(server: Served, say: Say, complain: Say) -> None:
+def _reload(server: StartedServer, say: Say, complain: Say) -> None:
     try:
         models = server.reload()
     except ServerError as error:
@@ -55,7 +41,7 @@ def _described(model: ModelConfig) -> str:
 
 
 def _hangups() -> list[bool]:
-    """A list that grows at every SIGHUP. Where the terminal that we were started from has closed, we end instead."""
+    """A list that grows with every SIGHUP; one that comes because our terminal closed ends us instead."""
     terminals = [descriptor for descriptor in range(3) if os.isatty(descriptor)]
     seen: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""The ways to a TensorFlow Serving here: tensorflow_model_server on PATH, or Docker's image of it."""
+"""How a TensorFlow Serving is started here: tensorflow_model_server on PATH, or its Docker image."""
 
 import os
 import re
@@ -15,12 +15,12 @@ BINARY = "tensorflow_model_server"
 TF_SERVING_VERSION = "2.20.0"  # of the image, as in docker/.env
 METRICS = "/monitoring/prometheus/metrics"  # of its REST port, where its monitoring_config_file says so
 _ASK_S = 20.0
-_MOUNTED = Path("/raybench")  # below it a container sees what is here
-_INSIDE = (8500, 8501)  # a container's own ports, gRPC and REST
+_MOUNT_ROOT = Path("/raybench")  # below it a container sees what is here
+_CONTAINER_PORTS = (8500, 8501)  # a container's own ports, gRPC and REST
 # As Triton's backend does; without it all memory of a GPU is taken at once.
 ENVIRONMENT = {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-_CONTAINED = (
-    "--rm", "--init",  # as process 1 it would not heed the SIGTERM that docker run passes on
+_CONTAINER_OPTIONS = (
+    "--rm", "--init",  # as process 1 it would ignore the SIGTERM that docker run passes on
     "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true",
     *(f"--env={name}={value}" for name, value in ENVIRONMENT.items()),
 )  # fmt: skip
@@ -35,31 +35,42 @@ class ModelServer:
     flags: frozenset[str] | None = None
     container: str | None = None  # its name, where it runs in one
 
-    def knows(self, flag: str) -> bool:
+    def supports(self, flag: str) -> bool:
         return self.flags is None or flag in self.flags
 
-    def seen(self, path: Path) -> Path:
-        """A path of ours as the server sees it."""
-        return _MOUNTED / str(path).lstrip("/") if self.container else path
+    def server_path(self, path: Path) -> Path:
+        """A path of this host as the server sees it, which is below /raybench in a container."""
+        return _MOUNT_ROOT / str(path).lstrip("/") if self.container else path
 
-    def models(self, models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
-        return tuple(replace(model, base_path=self.seen(model.base_path)) for model in models)
+    def with_server_paths(self, models: tuple[ModelConfig, ...]) -> tuple[ModelConfig, ...]:
+        """Models with their base paths as the server sees them."""
+        return tuple(replace(model, base_path=self.server_path(model.base_path)) for model in models)
 
     def command(self, flags: Mapping[str, str], bind: str, ports: tuple[int, int], read: Iterable[Path]) -> list[str]:
         """The command line with these flags, for gRPC and REST on `ports`; a container may read the paths in `read`."""
         if self.container is None:
-            return [BINARY, *_words(flags, ports)]
+            return [BINARY, *_arguments(flags, ports)]
         published = [
-            f"--publish={bracketed(bind)}:{port}:{inside}" for port, inside in zip(ports, _INSIDE, strict=True)
+            f"--publish={bracketed(bind)}:{port}:{inside}" for port, inside in zip(ports, _CONTAINER_PORTS, strict=True)
         ]
-        mounted = [f"--mount=type=bind,readonly,source={path},target={self.seen(path)}" for path in read]
+        mounted = [f"--mount=type=bind,readonly,source={path},target={self.server_path(path)}" for path in read]
         named = [f"--name={self.container}", f"--user={os.getuid()}:{os.getgid()}", f"--entrypoint={BINARY}"]
-        return ["docker", "run", *_CONTAINED, *_gpus(), *named, *published, *mounted, _image(), *_words(flags, _INSIDE)]
+        return [
+            "docker",
+            "run",
+            *_CONTAINER_OPTIONS,
+            *_gpus(),
+            *named,
+            *published,
+            *mounted,
+            _image(),
+            *_arguments(flags, _CONTAINER_PORTS),
+        ]
 
     def remove(self) -> None:
         """End the container that a killed `docker run` leaves behind."""
         if self.container:
-            _answered(["docker", "rm", "--force", self.container])
+            _output_of(["docker", "rm", "--force", self.container])
 
 
 def is_on_path() -> bool:
@@ -67,10 +78,10 @@ def is_on_path() -> bool:
 
 
 def find() -> ModelServer:
-    """The way that there is on this machine; raises ServerUnavailable with the remedies where there is none."""
+    """How it can be started on this machine; raises ServerUnavailable with the remedies where it cannot."""
     if is_on_path():
         return _on_path()
-    if _answered(["docker", "info"]) is not None:
+    if _output_of(["docker", "info"]) is not None:
         return ModelServer(f"docker {_image()}", TF_SERVING_VERSION, container=f"raybench-tfserving-{os.getpid()}")
     raise ServerUnavailable(
         f"TensorFlow Serving is not here: put {BINARY} on PATH, start Docker for its image, "
@@ -80,15 +91,15 @@ def find() -> ModelServer:
 
 def _on_path() -> ModelServer:
     """`--help` is answered with an exit code that says failure (tensorflow/core/util/command_line_flags.cc)."""
-    told = _answered([BINARY, "--version"]) or ""
-    usage = _answered([BINARY, "--help"], codes=(0, 1, 255)) or ""
-    version = re.search(r"ModelServer: (\S+)", told)
+    said = _output_of([BINARY, "--version"]) or ""
+    usage = _output_of([BINARY, "--help"], codes=(0, 1, 255)) or ""
+    version = re.search(r"ModelServer: (\S+)", said)
     flags = frozenset(re.findall(r"^\s*--(\w+)=", usage, re.M))
     return ModelServer(f"{BINARY} on PATH", version[1] if version else "unknown", flags)
 
 
-def _answered(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:
-    """What a command says; None where it is missing, fails, or is silent for too long."""
+def _output_of(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:
+    """What a command prints; None where it is missing, fails, or takes too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -96,7 +107,7 @@ def _answered(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:
     return done.stdout + done.stderr if done.returncode in codes else None
 
 
-def _words(flags: Mapping[str, str], ports: tuple[int, int]) -> list[str]:
+def _arguments(flags: Mapping[str, str], ports: tuple[int, int]) -> list[str]:
     grpc, rest = ports
     return [f"--{name}={value}" for name, value in {**flags, "port": grpc, "rest_api_port": rest}.items()]
 

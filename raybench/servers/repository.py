@@ -10,13 +10,13 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from raybench.models.saved_models import ModelConfig, format_models_conf
-from raybench.servers.served_models import resolved
+from raybench.servers.served_models import resolve_models
 
 
 @dataclass(frozen=True)
 class TritonOptions:
     """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, shapes to warm, the
-    merge cap in images, TensorFlow calls under way at once; None is the backend's own choice.
+    merge cap in items, TensorFlow calls under way at once; None is the backend's own choice.
 
     `backend` is a model.py to serve `saved_model` in place of the shipped one.
     """
@@ -25,7 +25,7 @@ class TritonOptions:
     models: tuple[str, ...] | None = None
     instances: int = 1
     warm_up: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
-    merge_max_images: int | None = None
+    merge_max_items: int | None = None
     pipeline_depth: int | None = None
     backend: Path | None = None
     bind: str = "127.0.0.1"
@@ -42,14 +42,14 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
         return repository
     if options.backend:
         shutil.copy(options.backend, repository / "saved_model" / "1" / "model.py")
-    models = resolved(options.models_conf, options.models)
+    models = resolve_models(options.models_conf, options.models)
     (repository / "saved_model" / "config.pbtxt").write_text(
-        text_format.MessageToString(configured(options, models, folder))
+        text_format.MessageToString(model_config(options, models, folder))
     )
     return repository
 
 
-def configured(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path) -> model_config_pb2.ModelConfig:
+def model_config(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path) -> model_config_pb2.ModelConfig:
     """The complete config of `saved_model` for these models, whose models.conf gets a new name below `folder`."""
     shipped = resources.files("triton_models") / "saved_model" / "config.pbtxt"
     config = text_format.Parse(shipped.read_text(), model_config_pb2.ModelConfig())
@@ -65,9 +65,9 @@ def _requests_at_once(config: model_config_pb2.ModelConfig, options: TritonOptio
 
     The rest would only be copied early: each execute() copies all its requests before TensorFlow sees the first.
     """
-    images = [shape[0] for _, _, shape in options.warm_up]
-    cap = int(config.parameters["merge_max_images"].string_value)
-    return max(1, min(config.max_batch_size, cap // min(images))) if images else config.max_batch_size
+    items = [shape[0] for _, _, shape in options.warm_up]
+    cap = int(config.parameters["merge_max_items"].string_value)
+    return max(1, min(config.max_batch_size, cap // min(items))) if items else config.max_batch_size
 
 
 def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
@@ -75,7 +75,7 @@ def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
     shapes: dict[str, dict[str, list[tuple[int, ...]]]] = {}
     for signature, name, shape in options.warm_up:
         shapes.setdefault(signature, {}).setdefault(name, []).append(shape)
-    numbers = {"merge_max_images": options.merge_max_images, "pipeline_depth": options.pipeline_depth}
+    numbers = {"merge_max_items": options.merge_max_items, "pipeline_depth": options.pipeline_depth}
     return {
         "models_conf": str(models_conf),
         "models": ",".join(options.models or ()),

@@ -1,4 +1,4 @@
-"""What a server of ours is given to serve: the asked models of a models.conf, as its folders have them now."""
+"""The models that a server which we start is to serve, as models.conf and its folders have them now."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from raybench.models.saved_models import ModelConfig, read_models_conf
 from raybench.servers.server_process import ServerError
 
 
-def resolved(models_conf: Path, asked: tuple[str, ...] | None) -> tuple[ModelConfig, ...]:
+def resolve_models(models_conf: Path, asked: tuple[str, ...] | None) -> tuple[ModelConfig, ...]:
     """The models to serve (None: all), as models.conf and its folders have them now, with the versions that are there.
 
     Raises ServerError, one sentence, where models.conf is broken, a model is not in it, or has no version to serve.

@@ -1,7 +1,6 @@
-"""A server as a child process: started with a guardian, its output kept, stopped with a deadline."""
+"""A server as a child process: started under a supervisor, its output kept, stopped with a deadline."""
 
 import re
-import signal
 import socket
 import subprocess
 import tempfile
@@ -9,17 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from raybench.config import ConfigError
-from raybench.processes import guarded
+from raybench.processes import process_tree, stop_supervised, supervised
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
 _TAIL_LINES = 12
-_SWEEP_S = 10.0
 
 
 class ServerError(Exception):
@@ -43,7 +40,7 @@ class ServerProcess:
         self._log, self._reason = log, reason
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                guarded(command, sweep=(sweep,), sweep_if_alone=(str(folder),)),
+                supervised(command, sweep=(sweep,), sweep_if_alone=(str(folder),)),
                 env=env,
                 cwd=folder,  # what lies in the user's is no part of a server: Triton's Python would import it
                 stdin=subprocess.DEVNULL,
@@ -54,14 +51,14 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The command itself, not its guardian; None when it has ended."""
-        children = _tree(self._child.pid)[1:2]
+        """The command itself, not its supervisor; None when it has ended."""
+        children = process_tree(self._child.pid)[1:2]
         return children[0].pid if children else None
 
     def processes(self) -> dict[int, str]:
-        """Pid and name of the command and what it started, without the guardian and the dead."""
+        """Pid and name of the command and what it started, without the supervisor and the dead."""
         found = {}
-        for process in _tree(self._child.pid)[1:]:
+        for process in process_tree(self._child.pid)[1:]:
             with suppress(psutil.NoSuchProcess):
                 if process.status() != psutil.STATUS_ZOMBIE:
                     found[process.pid] = process.name()
@@ -79,7 +76,7 @@ class ServerProcess:
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
-        stop(self._child, timeout_s)
+        stop_supervised(self._child, timeout_s)
 
 
 @contextmanager
@@ -87,24 +84,6 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
     """A folder for a server's files, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-def stop(guardian: "subprocess.Popen[Any]", timeout_s: float) -> None:
-    """SIGTERM to a guarded child, then SIGKILL for what is left of its process tree after `timeout_s`.
-
-    The guardian, which sweeps up behind the others, is the last to end.
-    """
-    tree = _tree(guardian.pid)[1:]
-    if guardian.poll() is None:
-        guardian.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(tree, timeout=timeout_s)
-    for process in alive:
-        process.kill()
-    try:
-        guardian.wait(timeout=_SWEEP_S)
-    except subprocess.TimeoutExpired:
-        guardian.kill()
-        guardian.wait(timeout=5)
 
 
 def check_bind(address: str) -> None:
@@ -164,11 +143,3 @@ def wait_until(is_ready: Callable[[], bool], process: ServerProcess, *, what: st
         if time.monotonic() > deadline:
             raise ServerError(f"{what} was not ready after {timeout_s:.0f} s: {process.tail()}")
         time.sleep(0.1)
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []

@@ -8,33 +8,28 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from raybench.clients import tfserving_client
 from raybench.clients.grpc.channel import CallError, Channel
 from raybench.clients.tfserving_client import TfServingClient
-from raybench.config import IMAGE_PX, JPEGS, ConfigError
-from raybench.inputs.photos import jpegs
+from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import ModelConfig, format_models_conf, serialize_models_conf
 from raybench.servers import model_server
 from raybench.servers.model_server import METRICS, ModelServer
-from raybench.servers.served_models import resolved
+from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import (
     ServerError,
     ServerProcess,
-    check_bind,
     endpoint,
     free_ports,
-    require_free,
     scratch_folder,
     wait_until,
 )
+from raybench.servers.started_server import StartedServer, check_options
 
 START_TIMEOUT_S = 300.0
 RELOAD_S = 300.0
 _WARM_UP_S = 300.0  # of one shape: XLA compiles at the first call
 _STOP_TIMEOUT_S = 20.0
-_QUALITY = 90  # of a blank picture
 _ANSWER_S = 2.0
 _MONITORING = f'prometheus_config {{ enable: true path: "{METRICS}" }}\n'
 # "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{name: a version: 1} due to ...}"
@@ -44,28 +39,21 @@ _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the lat
 
 @dataclass(frozen=True)
 class TfServingOptions:
-    """What to serve and how: models of a models.conf (None: all), what to warm up (model, signature, batch size), a
-    batching file."""
+    """What to serve and how: models of a models.conf (None: all), requests that warm them up (model, signature, batch),
+    a batching file."""
 
     models_conf: Path
     models: tuple[str, ...] | None = None
-    warm_up: tuple[tuple[str, str, int], ...] = ()
+    warm_up: tuple[tuple[str, str, Batch], ...] = ()
     batching_file: Path | None = None
     bind: str = "127.0.0.1"
     grpc_port: int = 0
 
 
-@dataclass(frozen=True)
-class RunningTfServing:
-    """Where a TensorFlow Serving that we started answers, its process, and what it was asked to serve."""
+@dataclass(frozen=True, kw_only=True)
+class RunningTfServing(StartedServer):
+    """A TensorFlow Serving that we started; `server` is how, in a container or not."""
 
-    grpc_url: str
-    rest_url: str
-    version: str
-    launcher: str
-    config: dict[str, str | int]
-    process: ServerProcess
-    is_ready: Callable[[], bool]
     options: TfServingOptions
     server: ModelServer
 
@@ -74,32 +62,18 @@ class RunningTfServing:
         """Whose process tree's memory is the server's; a container's is not known."""
         return None if self.server.container else self.process.pid
 
-    @property
-    def urls(self) -> dict[str, str]:
-        return {"grpc": self.grpc_url, "http": self.rest_url, "metrics": f"{self.rest_url}{METRICS}"}
-
-    def reload(self) -> tuple[ModelConfig, ...]:
-        """Serve what models.conf says now; the old versions answer until the new ones are loaded.
-
-        Returns the models now served; raises ServerError, one sentence, where it refuses.
-        """
-        models = resolved(self.options.models_conf, self.options.models)
+    def _load(self, models: tuple[ModelConfig, ...]) -> None:
         with closing(Channel(self.grpc_url)) as channel:
             try:
-                tfserving_client.reload(channel, serialize_models_conf(self.server.models(models)), RELOAD_S)
+                config = serialize_models_conf(self.server.with_server_paths(models))
+                tfserving_client.reload(channel, config, RELOAD_S)
             except CallError as error:
                 raise ServerError(f"TF Serving cannot load the models: {error.said}") from error
-        return models
 
 
 def check(options: TfServingOptions) -> None:
     """Raise ConfigError for what no TensorFlow Serving here could serve, before one is started."""
-    check_bind(options.bind)
-    require_free(options.bind, options.grpc_port)
-    try:
-        resolved(options.models_conf, options.models)
-    except ServerError as error:
-        raise ConfigError(str(error)) from error
+    check_options(options)
 
 
 @contextmanager
@@ -109,41 +83,64 @@ def running_tfserving(options: TfServingOptions) -> Iterator[RunningTfServing]:
     Raises ServerUnavailable where there is none here, and ServerError with its last lines where it does not start.
     """
     server = model_server.find()
-    models = resolved(options.models_conf, options.models)
+    models = resolve_models(options.models_conf, options.models)
     with scratch_folder("raybench-tfserving-") as folder:
         grpc_port, rest_port = free_ports(2)
-        grpc_port = options.grpc_port or grpc_port
-        flags, read = _flags(server, options, models, folder), _read(folder, models, options)
-        command = server.command(flags, options.bind, (grpc_port, rest_port), read)
-        environment = {**os.environ, **model_server.ENVIRONMENT}
-        process = ServerProcess(command, env=environment, folder=folder, reason=_REASON, sweep="")
-        url = endpoint(options.bind, grpc_port)
+        ports = options.grpc_port or grpc_port, rest_port
+        process = _start(server, options, models, folder, ports)
         try:
-            with closing(Channel(url)) as channel:
+            with closing(Channel(endpoint(options.bind, ports[0]))) as channel:
                 is_ready = partial(_are_available, channel, models)
                 wait_until(is_ready, process, what="TF Serving", timeout_s=START_TIMEOUT_S)
-                _warm_up(url, options, process)
-                yield RunningTfServing(
-                    grpc_url=url,
-                    rest_url=f"http://{endpoint(options.bind, rest_port)}",
-                    version=server.version,
-                    launcher=server.launcher,
-                    config=_config(server, options, models),
-                    process=process,
-                    is_ready=is_ready,
-                    options=options,
-                    server=server,
-                )
+                started = _described(server, options, models, process, ports, is_ready)
+                _warm_up(started.grpc_url, options, process)
+                yield started
         finally:
             process.stop(_STOP_TIMEOUT_S)
             server.remove()
+
+
+def _start(
+    server: ModelServer,
+    options: TfServingOptions,
+    models: tuple[ModelConfig, ...],
+    folder: Path,
+    ports: tuple[int, int],
+) -> ServerProcess:
+    flags, read = _flags(server, options, models, folder), _read_paths(folder, models, options)
+    command = server.command(flags, options.bind, ports, read)
+    environment = {**os.environ, **model_server.ENVIRONMENT}
+    return ServerProcess(command, env=environment, folder=folder, reason=_REASON, sweep="")
+
+
+def _described(
+    server: ModelServer,
+    options: TfServingOptions,
+    models: tuple[ModelConfig, ...],
+    process: ServerProcess,
+    ports: tuple[int, int],
+    is_ready: Callable[[], bool],
+) -> RunningTfServing:
+    rest_url = f"http://{endpoint(options.bind, ports[1])}"
+    return RunningTfServing(
+        grpc_url=endpoint(options.bind, ports[0]),
+        http_url=rest_url,
+        metrics_url=f"{rest_url}{METRICS}",
+        version=server.version,
+        launcher=server.launcher,
+        config=_config(server, options, models),
+        process=process,
+        is_ready=is_ready,
+        options=options,
+        server=server,
+    )
 
 
 def _settings(server: ModelServer) -> dict[str, str]:
     """The flags that decide what is measured."""
     return {
         "max_num_load_retries": "0",  # a model that does not load ends it, with the reason
-        **{flag: "true" for flag in _XLA if server.knows(flag)},
+        **{flag: "true" for flag in _XLA if server.supports(flag)},
     }
 
 
@@ -151,19 +148,23 @@ def _flags(
     server: ModelServer, options: TfServingOptions, models: tuple[ModelConfig, ...], folder: Path
 ) -> dict[str, str]:
     conf, monitoring = folder / "models.conf", folder / "monitoring.config"
-    conf.write_text(format_models_conf(server.models(models)))
+    conf.write_text(format_models_conf(server.with_server_paths(models)))
     monitoring.write_text(_MONITORING)
     batching = options.batching_file.resolve() if options.batching_file else None
     return {
-        "model_config_file": str(server.seen(conf)),
-        "monitoring_config_file": str(server.seen(monitoring)),
+        "model_config_file": str(server.server_path(conf)),
+        "monitoring_config_file": str(server.server_path(monitoring)),
         "grpc_channel_arguments": "grpc.so_reuseport=0",  # else two of them share a port without a word
         **_settings(server),
-        **({"enable_batching": "true", "batching_parameters_file": str(server.seen(batching))} if batching else {}),
+        **(
+            {"enable_batching": "true", "batching_parameters_file": str(server.server_path(batching))}
+            if batching
+            else {}
+        ),
     }
 
 
-def _read(folder: Path, models: tuple[ModelConfig, ...], options: TfServingOptions) -> list[Path]:
+def _read_paths(folder: Path, models: tuple[ModelConfig, ...], options: TfServingOptions) -> list[Path]:
     batching = [options.batching_file.resolve()] if options.batching_file else []
     return [folder, *(model.base_path for model in models), *batching]
 
@@ -179,10 +180,9 @@ def _are_available(channel: Channel, models: tuple[ModelConfig, ...]) -> bool:
 
 
 def _warm_up(url: str, options: TfServingOptions, process: ServerProcess) -> None:
-    """One request of each shape; what is refused here is refused again, and told, in the trial."""
-    for model, signature, batch_size in options.warm_up:
-        with closing(TfServingClient(url, model=model, signature=signature, batch_size=batch_size)) as client:
-            blank = np.zeros((batch_size, IMAGE_PX, IMAGE_PX, 3), np.uint8)
-            client.send(client.encode(jpegs(blank, _QUALITY) if signature == JPEGS else blank), _WARM_UP_S)
+    """One request of each shape; a server that refuses one refuses it again in the trial, which says so."""
+    for model, signature, batch in options.warm_up:
+        with closing(TfServingClient(url, model=model, signature=signature)) as client:
+            client.send(client.encode(batch), _WARM_UP_S)
         if process.exit_code is not None:
             raise ServerError(f"TF Serving ended at the first request for {model}: {process.tail()}")

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,18 +18,16 @@ from raybench.config import ConfigError
 from raybench.models.saved_models import ModelConfig
 from raybench.servers import repository, wheel
 from raybench.servers.repository import TritonOptions
-from raybench.servers.served_models import resolved
 from raybench.servers.server_process import (
     ServerError,
     ServerProcess,
     bracketed,
-    check_bind,
     endpoint,
     free_ports,
-    require_free,
     scratch_folder,
     wait_until,
 )
+from raybench.servers.started_server import StartedServer, check_options
 
 __all__ = ["RunningTriton", "TritonOptions", "check", "running_triton", "self_check"]
 
@@ -44,55 +42,27 @@ _REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(
 _LOAD_REASON = re.compile(r"UNAVAILABLE state: (?:Internal: )?(.*?)(?:\n\nAt:|;?\n|$)")
 
 
-@dataclass(frozen=True)
-class RunningTriton:
-    """Where a Triton that we started answers, its process, and what it was asked to serve."""
+@dataclass(frozen=True, kw_only=True)
+class RunningTriton(StartedServer):
+    """A Triton that we started; `folder` holds its repository."""
 
-    grpc_url: str
-    http_url: str
-    metrics_url: str
-    version: str
-    launcher: str
-    config: dict[str, str | int]
-    process: ServerProcess
-    is_ready: Callable[[], bool]
     options: TritonOptions
     folder: Path
 
-    @property
-    def pid(self) -> int | None:
-        """Whose process tree's memory is Triton's."""
-        return self.process.pid
-
-    @property
-    def urls(self) -> dict[str, str]:
-        return {"grpc": self.grpc_url, "http": self.http_url, "metrics": self.metrics_url}
-
-    def reload(self) -> tuple[ModelConfig, ...]:
-        """Load what models.conf and its SavedModels say now, while the old models answer until the new ones are ready.
-
-        Returns the models now served; raises ServerError, one sentence, where the old ones stay.
-        """
-        models = resolved(self.options.models_conf, self.options.models)
-        config = repository.configured(self.options, models, self.folder)
+    def _load(self, models: tuple[ModelConfig, ...]) -> None:
+        config = repository.model_config(self.options, models, self.folder)
         with triton_grpc.InferenceServerClient(self.grpc_url) as client:
             try:
                 client.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
             except InferenceServerException as error:
                 raise ServerError(_load_failure(error)) from error
-        return models
 
 
 def check(options: TritonOptions) -> None:
     """Raise ConfigError for what no Triton here could serve, before one is started."""
-    check_bind(options.bind)
-    require_free(options.bind, options.grpc_port)
-    if wheel.installed() and (obstacle := wheel.unfit()):
-        raise ConfigError(f"server is triton; {obstacle}")
-    try:
-        resolved(options.models_conf, options.models)
-    except ServerError as error:
-        raise ConfigError(str(error)) from error
+    check_options(options)
+    if wheel.installed() and (reason := wheel.unsupported_reason()):
+        raise ConfigError(f"server is triton; {reason}")
 
 
 @contextmanager
@@ -103,35 +73,41 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
     """
     tritonserver = wheel.find()
     with scratch_folder("raybench-triton-") as folder:
-        backends = wheel.assemble_backends(tritonserver, folder / "backends")
-        models = repository.assemble(options, folder)
-        grpc_port, http_port, metrics_port = free_ports(3)
+        ports = free_ports(3)
         if options.grpc_port:
-            grpc_port = options.grpc_port
-        command = _command(tritonserver, backends, models, options.bind, grpc_port, http_port, metrics_port)
-        regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{grpc_port}*"
-        process = ServerProcess(
-            command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions
-        )
+            ports[0] = options.grpc_port
+        process = _start(tritonserver, options, folder, ports)
         try:
-            client = triton_grpc.InferenceServerClient(endpoint(options.bind, grpc_port))
-            is_ready = partial(_is_ready, client)
-            wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S)
-            server_version = self_check(client, process)
-            yield RunningTriton(
-                grpc_url=endpoint(options.bind, grpc_port),
-                http_url=f"http://{endpoint(options.bind, http_port)}",
-                metrics_url=f"http://{endpoint(options.bind, metrics_port)}/metrics",
-                version=server_version,
-                config=_config(options),
-                launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
-                process=process,
-                is_ready=is_ready,
-                options=options,
-                folder=folder,
-            )
+            yield _await_ready(options, process, folder, ports)
         finally:
             process.stop(_STOP_TIMEOUT_S)
+
+
+def _start(tritonserver: Path, options: TritonOptions, folder: Path, ports: list[int]) -> ServerProcess:
+    backends = wheel.assemble_backends(tritonserver, folder / "backends")
+    models = repository.assemble(options, folder)
+    command = _command(tritonserver, backends, models, options.bind, *ports)
+    regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{ports[0]}*"
+    return ServerProcess(command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions)
+
+
+def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, ports: list[int]) -> RunningTriton:
+    grpc_url, http_url, metrics_url = (endpoint(options.bind, port) for port in ports)
+    client = triton_grpc.InferenceServerClient(grpc_url)
+    is_ready = partial(_is_ready, client)
+    wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S)
+    return RunningTriton(
+        grpc_url=grpc_url,
+        http_url=f"http://{http_url}",
+        metrics_url=f"http://{metrics_url}/metrics",
+        version=self_check(client, process),
+        config=_config(options),
+        launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
+        process=process,
+        is_ready=is_ready,
+        options=options,
+        folder=folder,
+    )
 
 
 def _config(options: TritonOptions) -> dict[str, str | int]:

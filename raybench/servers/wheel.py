@@ -24,14 +24,14 @@ _MALLOC = {
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class UnsupportedReason:
     """Why a Triton from the wheel cannot run on this machine, and the remedy."""
 
-    said: str
+    problem: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.said}: {self.remedy}"
+        return f"{self.problem}: {self.remedy}"
 
 
 def find() -> Path:
@@ -44,14 +44,14 @@ def find() -> Path:
         raise ServerUnavailable(
             "Triton is not installed: pip install 'raybench[triton]', or name one by --url triton=HOST:PORT"
         )
-    if obstacle := unfit():
-        raise ServerError(str(obstacle))
+    if reason := unsupported_reason():
+        raise ServerError(str(reason))
     return folder
 
 
-def unfit() -> Obstacle | None:
+def unsupported_reason() -> UnsupportedReason | None:
     """Why a Triton from the wheel cannot run on this machine; None where it can."""
-    return old_glibc(platform.libc_ver()) or garbling_numpy(_numpy_version()) or no_libpython(libpython())
+    return glibc_problem(platform.libc_ver()) or numpy_problem(_numpy_version()) or libpython_problem(libpython())
 
 
 def installed() -> Path | None:
@@ -105,35 +105,35 @@ def environment(tritonserver: Path) -> dict[str, str]:
     }
 
 
-def old_glibc(found: tuple[str, str]) -> Obstacle | None:
-    """What speaks against a C library, as platform.libc_ver() names it."""
+def glibc_problem(found: tuple[str, str]) -> UnsupportedReason | None:
+    """What is wrong with a C library, as platform.libc_ver() names it; None where it is supported."""
     name, number = found
     known = tuple(int(part) for part in number.split(".")[:2] if part.isdecimal())
     if name == "glibc" and known >= _GLIBC:
         return None
-    return Obstacle(
+    return UnsupportedReason(
         f"the C library is {' '.join(filter(None, found)) or 'unknown'}, and Triton's wheel needs glibc "
         f"{_GLIBC[0]}.{_GLIBC[1]} or newer",
         "use a newer system (Debian 12, Ubuntu 22.04), or a Triton elsewhere by --url triton=HOST:PORT",
     )
 
 
-def garbling_numpy(number: str | None) -> Obstacle | None:
-    """What speaks against a version of numpy; None is no numpy."""
+def numpy_problem(number: str | None) -> UnsupportedReason | None:
+    """What is wrong with a version of numpy (None: not installed); None where it is supported."""
     if number is not None and int(number.split(".")[0]) < 2:
         return None
-    return Obstacle(
+    return UnsupportedReason(
         f"numpy is {number or 'missing'}, and Triton's python backend garbles data with 2 without an error",
         "pip install 'numpy<2'",
     )
 
 
-def no_libpython(found: Path | None) -> Obstacle | None:
-    """What speaks against a Python whose shared library was found there, or nowhere."""
+def libpython_problem(found: Path | None) -> UnsupportedReason | None:
+    """What is wrong with a Python whose shared library was found there, or nowhere; None where it is supported."""
     if found is not None:
         return None
     name = f"libpython3.{sys.version_info.minor}"
-    return Obstacle(
+    return UnsupportedReason(
         f"this Python has no shared library ({name}.so.1.0), which Triton's python backend loads",
         f"install it (Debian: {name}) or use a Python built with --enable-shared",
     )

@@ -1,12 +1,10 @@
 """What a server really runs, whatever started it: the facts that make two servers comparable, or not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 _GRPC_THREADS_PER_CPU = 4  # TF Serving, model_servers/server.h: grpc_max_threads
-# What the output `about` of our backend says.
-_ABOUT = ("merges", "tensorflow", "inter_op_threads", "intra_op_threads", "xla", "gpu_allocator", "pipeline_depth")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,32 +23,60 @@ class EffectiveConfig:
     pipeline_depth: int | None = None  # TensorFlow calls under way in an instance
 
 
-def of_local(facts: Mapping[str, Any], model: Mapping[str, Any]) -> EffectiveConfig:
+@dataclass(frozen=True, kw_only=True)
+class TensorflowFacts:
+    """What a process computes with, by TensorFlow's own word (models/tensorflow_facts.py); None is not known."""
+
+    tensorflow: str | None = None
+    inter_op_threads: int | None = None
+    intra_op_threads: int | None = None
+    gpu_allocator: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendFacts(TensorflowFacts):
+    """What raybench's python backend says about a model in it, by its output `about`; None is not known."""
+
+    merges: bool | None = None
+    xla: bool | None = None
+    pipeline_depth: int | None = None
+
+
+def of_local(facts: TensorflowFacts, *, precision: str | None, xla: bool | None) -> EffectiveConfig:
     """TensorFlow in process: what it says of itself, and one execution at a time."""
-    return EffectiveConfig(executions_at_once=1, merges=False, response_cache=False, **facts, **_computed(model))
-
-
-def of_triton(config: Any, about: Mapping[str, Any], model: Mapping[str, Any]) -> EffectiveConfig:
-    """Triton: its ModelConfig, and what our python backend says about a model in it; None and {} are not known."""
-    if config is None:
-        return EffectiveConfig(**_computed(model))
-    said = {key: value for key, value in about.items() if key in _ABOUT}
-    known = {"merges": config.HasField("dynamic_batching"), **_computed(model), **said}
     return EffectiveConfig(
-        executions_at_once=sum(group.count * max(1, len(group.gpus)) for group in config.instance_group),
-        response_cache=bool(config.response_cache.enable),
-        **known,
+        executions_at_once=1, merges=False, response_cache=False, precision=precision, xla=xla, **asdict(facts)
     )
 
 
-def of_tfserving(flags: Mapping[str, Any] | None, model: Mapping[str, Any], *, cpus: int) -> EffectiveConfig:
+def of_triton(config: Any, about: BackendFacts, *, precision: str | None, xla: bool | None) -> EffectiveConfig:
+    """Triton: its ModelConfig message (None: not known), and what our python backend says, which goes before it."""
+    if config is None:
+        return EffectiveConfig(precision=precision, xla=xla)
+    configured = EffectiveConfig(
+        executions_at_once=sum(group.count * max(1, len(group.gpus)) for group in config.instance_group),
+        merges=config.HasField("dynamic_batching"),
+        response_cache=bool(config.response_cache.enable),
+        precision=precision,
+        xla=xla,
+    )
+    return replace(configured, **{name: fact for name, fact in asdict(about).items() if fact is not None})
+
+
+def of_tfserving(
+    flags: Mapping[str, str | int | float | bool | None] | None,
+    *,
+    precision: str | None,
+    xla: bool | None,
+    cpus: int,
+) -> EffectiveConfig:
     """TensorFlow Serving by the flags that it was started with on a host with so many CPUs; None is not known.
 
     Each gRPC thread runs its request's session (4 threads a CPU unless `grpc_max_threads` is set), but with batching,
     whose threads are in its own file.
     """
     if flags is None:
-        return EffectiveConfig(**_computed(model))
+        return EffectiveConfig(precision=precision, xla=xla)
     given = {name.lstrip("-"): str(value) for name, value in flags.items()}
     merges = given.get("enable_batching", "false") == "true" or "batching_parameters_file" in given
     threads = int(given.get("grpc_max_threads", _GRPC_THREADS_PER_CPU * cpus))
@@ -63,9 +89,6 @@ def of_tfserving(flags: Mapping[str, Any] | None, model: Mapping[str, Any], *, c
         inter_op_threads=int(inter) or cpus,
         intra_op_threads=int(intra) or cpus,
         gpu_allocator=f"fraction {fraction}" if fraction else given.get("gpu_allocator"),
-        **_computed(model),
+        precision=precision,
+        xla=xla,
     )
-
-
-def _computed(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {"precision": model["precision"], "xla": model["xla"]}

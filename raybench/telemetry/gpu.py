@@ -1,4 +1,4 @@
-"""GPUs and the processes on them, from long-lived nvidia-smi processes that are taken at their word, and not beyond."""
+"""GPUs and the processes on them, as long-lived nvidia-smi processes print them."""
 
 import os
 import re
@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
-from typing import Any
 
-from raybench.processes import guarded
-from raybench.servers.server_process import stop
+from raybench.processes import stop_supervised, supervised
+from raybench.telemetry.telemetry_schema import Value
 
 NVIDIA_SMI = "nvidia-smi"
 _STOP_S = 5.0
@@ -36,8 +35,8 @@ _COMPLAINTS = (  # the first that fits names it
 
 
 @dataclass(frozen=True)
-class Query:
-    """What one nvidia-smi is asked for: each field as it is asked, as its column is headed, and as a row has it."""
+class SmiQuery:
+    """A query of nvidia-smi: each field by its name in the query, in its column's head, and in a row of telemetry."""
 
     flag: str
     interval_ms: int
@@ -51,7 +50,7 @@ class Query:
         return [NVIDIA_SMI, f"{self.flag}={asked}", "--format=csv,nounits", f"--loop-ms={self.interval_ms}"]
 
 
-GPUS = Query(
+GPUS = SmiQuery(
     flag="--query-gpu",
     interval_ms=200,
     columns=(
@@ -66,7 +65,7 @@ GPUS = Query(
     ),
     is_id=re.compile(r"(GPU|MIG)-[0-9a-f-]+", re.I),
 )
-PROCESSES = Query(
+PROCESSES = SmiQuery(
     flag="--query-compute-apps",
     interval_ms=1000,
     columns=(
@@ -80,17 +79,17 @@ PROCESSES = Query(
     may_have_commas="name",
 )
 _TEXTS, _NEEDED = {"id", "gpu", "name"}, {"time_ns", "id", "gpu_used_mib"}
-Row = dict[str, Any]
+GpuRow = dict[str, Value]
 
 
-class Parser:
+class SmiParser:
     """The lines of one nvidia-smi, in order: its head says what is in them."""
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: SmiQuery) -> None:
         self._query = query
         self._names: list[str] = []
 
-    def parse(self, line: str) -> tuple[Row | None, str | None]:
+    def parse(self, line: str) -> tuple[GpuRow | None, str | None]:
         """A row of telemetry, by the names of its columns, and what is wrong, as a sentence; either may be None.
 
         A value that there is none of is None; so is one that cannot be read, which is wrong besides.
@@ -102,7 +101,7 @@ class Parser:
             return None, self._head(line)
         parts = self._split(line)
         if len(parts) != len(self._names) or len(parts) < len(_NEEDED):
-            return None, _refused(line)
+            return None, _unreadable(line)
         return self._row(dict(zip(self._names, parts, strict=True)), line)
 
     def _head(self, line: str) -> str | None:
@@ -125,27 +124,27 @@ class Parser:
         at = self._names.index(name)
         return [*parts[:at], ", ".join(parts[at : at + surplus + 1]), *parts[at + surplus + 1 :]]
 
-    def _row(self, texts: dict[str, str], line: str) -> tuple[Row | None, str | None]:
+    def _row(self, texts: dict[str, str], line: str) -> tuple[GpuRow | None, str | None]:
         texts.pop("", None)
         time_ns = _time_ns(texts.pop("time_ns"))
         if time_ns is None or not self._query.is_id.fullmatch(texts["id"]):
-            return None, _refused(line)
-        row: Row = {"time_ns": time_ns}
+            return None, _unreadable(line)
+        row: GpuRow = {"time_ns": time_ns}
         problem = None
         for name, text in texts.items():
             row[name] = _text(text) if name in _TEXTS else _number(text)
             if _FAULT.fullmatch(text):
-                problem = f"{_named(text)} ({texts['id']})"
+                problem = f"{_fault_name(text)} ({texts['id']})"
             elif row[name] is None and text not in _NONE:
                 problem = f"it printed what is no number ({line[:_LONGEST]})"
         return row, problem
 
 
 @dataclass
-class Stream:
-    """A running nvidia-smi: when it last said something, and how many rows it gave."""
+class GpuStream:
+    """A running nvidia-smi: when it last printed something, and how many rows it gave."""
 
-    query: Query
+    query: SmiQuery
     rows: int = 0
     heard_s: float = field(default_factory=time.monotonic)
     has_ended: bool = False
@@ -156,14 +155,28 @@ class Stream:
 
 
 @contextmanager
-def streaming(query: Query, on_row: Callable[[Row], None], on_problem: Callable[[str], None]) -> Iterator[Stream]:
+def streaming(
+    query: SmiQuery, on_row: Callable[[GpuRow], None], on_problem: Callable[[str], None]
+) -> Iterator[GpuStream]:
     """Rows of this host's GPUs, as nvidia-smi prints them, until the block ends or nvidia-smi does: then a problem.
 
     Call it where there is an nvidia-smi, on the main thread. The callbacks are called on a thread of its own.
     """
-    stream, is_over = Stream(query), threading.Event()
-    process = subprocess.Popen(
-        guarded(query.command),
+    stream, is_over = GpuStream(query), threading.Event()
+    process = _start(query)
+    reader = threading.Thread(target=_read, args=(process, stream, is_over, on_row, on_problem), daemon=True)
+    reader.start()
+    try:
+        yield stream
+    finally:
+        is_over.set()
+        stop_supervised(process, _STOP_S)  # with a driver that hangs, nvidia-smi ignores SIGTERM
+        reader.join(_STOP_S)
+
+
+def _start(query: SmiQuery) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        supervised(query.command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -172,29 +185,28 @@ def streaming(query: Query, on_row: Callable[[Row], None], on_problem: Callable[
         env={**os.environ, "TZ": "UTC"},  # its timestamps have no zone
     )
 
-    def read() -> None:
-        parser, said = Parser(query), ""
-        for line in process.stdout or ():
-            stream.heard_s = time.monotonic()
-            row, problem = parser.parse(line)
-            if row:
-                stream.rows += 1
-                on_row(row)
-            if problem and not is_over.is_set():
-                said = problem
-                on_problem(problem)
-        stream.has_ended = True
-        if not is_over.is_set():
-            on_problem(f"it ended with exit code {process.wait()}" + (f": {said}" if said else ""))
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        yield stream
-    finally:
-        is_over.set()
-        stop(process, _STOP_S)  # a driver that hangs keeps its nvidia-smi from heeding SIGTERM
-        reader.join(_STOP_S)
+def _read(
+    process: "subprocess.Popen[str]",
+    stream: GpuStream,
+    is_over: threading.Event,
+    on_row: Callable[[GpuRow], None],
+    on_problem: Callable[[str], None],
+) -> None:
+    """Parse what an nvidia-smi prints until it ends; that is a problem too, unless we ended it."""
+    parser, last_problem = SmiParser(stream.query), ""
+    for line in process.stdout or ():
+        stream.heard_s = time.monotonic()
+        row, problem = parser.parse(line)
+        if row:
+            stream.rows += 1
+            on_row(row)
+        if problem and not is_over.is_set():
+            last_problem = problem
+            on_problem(problem)
+    stream.has_ended = True
+    if not is_over.is_set():
+        on_problem(f"it ended with exit code {process.wait()}" + (f": {last_problem}" if last_problem else ""))
 
 
 def is_here() -> bool:
@@ -222,10 +234,10 @@ def _number(text: str) -> float | None:
     return number if 0 <= number < inf else None
 
 
-def _refused(line: str) -> str:
-    return f"{_named(line)} ({line[:_LONGEST]})"
+def _unreadable(line: str) -> str:
+    return f"{_fault_name(line)} ({line[:_LONGEST]})"
 
 
-def _named(text: str) -> str:
+def _fault_name(text: str) -> str:
     named = (said for words, said in _COMPLAINTS if words.lower() in text.lower())
     return next(named, "it printed what is no reading")

@@ -8,15 +8,15 @@ _END_S = 15.0
 
 
 @contextmanager
-def every(interval_s: float, call: Callable[[], object]) -> Iterator[None]:
-    """Call it so often, on a thread of its own, until the block ends."""
+def periodic(interval_s: float, call: Callable[[], object]) -> Iterator[None]:
+    """Call something every `interval_s` seconds, on a thread of its own, until the block ends."""
     is_over = threading.Event()
 
-    def keep() -> None:
+    def repeat() -> None:
         while not is_over.wait(interval_s):
             call()
 
-    thread = threading.Thread(target=keep, daemon=True)
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield

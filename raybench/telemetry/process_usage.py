@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from raybench.processes import process_tree
+
 _REFRESH = 10  # readings of a tree between looks for new descendants, which go through every process of the host
 
 
@@ -33,7 +35,7 @@ class Tree:
     def usage(self, *, with_pss: bool = False) -> Usage | None:
         """What it uses now; None when its root is gone or dead. PSS takes milliseconds, in which its processes wait."""
         if with_pss or self._age % _REFRESH == 0:
-            self._processes = _tree(self.pid, is_alone=self._is_alone)
+            self._processes = _alone(self.pid) if self._is_alone else process_tree(self.pid)
         self._age += 1
         found = list(_usages(self._processes))
         if not found or found[0][0] != self.pid:
@@ -53,7 +55,7 @@ class HostUsage:
 
 def await_ends(pids: Iterable[int], timeout_s: float) -> None:
     """Return when these processes have ended, or after so long."""
-    psutil.wait_procs([each for pid in pids for each in _tree(pid, is_alone=True)], timeout=timeout_s)
+    psutil.wait_procs([each for pid in pids for each in _alone(pid)], timeout=timeout_s)
 
 
 def host_usage() -> HostUsage:
@@ -62,7 +64,7 @@ def host_usage() -> HostUsage:
 
 
 def pss_mib(pid: int) -> float | None:
-    """Proportional set size of one process: its own pages, and its share of those that it shares; None is not told."""
+    """Proportional set size of one process: its own pages, and its share of those that it shares; None is not known."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -70,10 +72,10 @@ def pss_mib(pid: int) -> float | None:
     return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("Pss:")), None)
 
 
-def _tree(pid: int, *, is_alone: bool) -> list[psutil.Process]:
+def _alone(pid: int) -> list[psutil.Process]:
+    """One process without its descendants: looking for those goes through every process of the host."""
     with suppress(psutil.NoSuchProcess):
-        root = psutil.Process(pid)
-        return [root] if is_alone else [root, *root.children(recursive=True)]
+        return [psutil.Process(pid)]
     return []
 
 

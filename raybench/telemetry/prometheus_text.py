@@ -1,15 +1,14 @@
 """A page of metrics in Prometheus' text format, as Triton and TensorFlow Serving print them."""
 
-import re
 from http.client import HTTPException
 from math import isfinite
 from typing import NamedTuple
 from urllib.request import ProxyHandler, build_opener
 
+from prometheus_client.parser import text_string_to_metric_families
+
 _TIMEOUT_S = 5.0
 _LARGEST_BYTES = 2**24
-_LINE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"(?:,|$)')
 _OPENER = build_opener(ProxyHandler({}))  # a server of the cluster is not reached by a proxy
 
 
@@ -33,14 +32,7 @@ def parse(text: str) -> list[Metric]:
 
     See prometheus.io/docs/instrumenting/exposition_formats.
     """
-    lines = (line.strip() for line in text.splitlines())
-    metrics = [_metric(line) for line in lines if line and not line.startswith("#")]
-    return [metric for metric in metrics if isfinite(metric.value)]
-
-
-def _metric(line: str) -> Metric:
-    found = _LINE.fullmatch(line)
-    labels = found[2] or "" if found else ""
-    if not found or _LABEL.sub("", labels):
-        raise ValueError(f"{line[:100]!r} is no metric")
-    return Metric(found[1], dict(_LABEL.findall(labels)), float(found[3]))
+    # By its TYPE comments the library would rename each counter to NAME_total, which no server prints.
+    lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    found = (sample for family in text_string_to_metric_families(lines) for sample in family.samples)
+    return [Metric(sample.name, dict(sample.labels), float(sample.value)) for sample in found if isfinite(sample.value)]

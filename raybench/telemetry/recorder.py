@@ -10,10 +10,11 @@ from dataclasses import asdict
 from functools import partial
 
 from raybench.telemetry import gpu
-from raybench.telemetry.periodic import every
+from raybench.telemetry.gpu import GpuRow
+from raybench.telemetry.periodic import periodic
 from raybench.telemetry.process_usage import Tree, await_ends, host_usage
 from raybench.telemetry.prometheus_text import fetch
-from raybench.telemetry.telemetry_buffer import Journal, Telemetry
+from raybench.telemetry.telemetry_buffer import Telemetry, TelemetryBuffer
 from raybench.telemetry.telemetry_schema import (
     BASELINE,
     GPU,
@@ -35,22 +36,22 @@ _GONE_S = 5.0  # for which a baseline waits for the last trial's workers: Tensor
 
 
 class Recorder:
-    """Readings of one host, or with `node` None of none: of GPUs alone, by a server's own word."""
+    """Readings of one host; with `node` None of no host, but of the GPUs that a server reports itself."""
 
     def __init__(self, node: str | None) -> None:
-        self._node, self._journal, self._lock = node, Journal(), threading.Lock()
+        self._node, self._buffer, self._lock = node, TelemetryBuffer(), threading.Lock()
         self._server_mib: float | None = None
         self._trees: dict[str, list[Tree]] = {}
-        self._gpus: gpu.Stream | None = None
+        self._gpus: gpu.GpuStream | None = None
         self._gpu_read_s: dict[str, float] = {}
         self._page: str | None = None
 
-    def begin(self, phase: str) -> None:
-        """Another server, of which nothing is known yet; a baseline is of a host that the last workers have left."""
+    def start(self, phase: str) -> None:
+        """Start a phase of another server; a baseline waits until the last workers have left the host."""
         if phase == BASELINE:
             await_ends([worker.pid for worker in self._trees.get(WORKER, [])], _GONE_S)
         self.watch(None)
-        self._journal.begin(phase)
+        self._buffer.start(phase)
 
     def watch(self, server: int | None, workers: Sequence[int] = ()) -> None:
         """Whose memory and CPU are read: the server's process tree, by the pid of its root, and the workers."""
@@ -61,61 +62,62 @@ class Recorder:
                 WORKER: [Tree(pid, is_alone=True) for pid in workers],
             }
 
-    def enter(self, phase: str | None) -> None:
-        """End a phase with a reading of its last moment, and begin another, or none."""
-        if self._journal.phase:
+    def set_phase(self, phase: str | None) -> None:
+        """End a phase with a reading of its last moment, and go on to another, or to none."""
+        if self._buffer.phase:
             self._read(with_pss=True)
             self._await_gpus()
-        self._journal.enter(phase)
+        self._buffer.set_phase(phase)
 
     def server_mib(self) -> float | None:
-        """The memory (RSS) of the server's process tree when it was last read; None is not known."""
+        """RSS of the server's process tree in MiB when it was last read; None is not known."""
         return self._server_mib
 
-    def taken(self) -> Telemetry:
-        """What there is until now."""
+    def snapshot(self) -> Telemetry:
+        """The readings and problems so far."""
         source = gpu.NVIDIA_SMI if self._gpus and self._gpus.rows else self._page
-        return Telemetry(self._journal.rows(), self._node, source, tuple(self._journal.problems))
+        return Telemetry(self._buffer.rows(), self._node, source, tuple(self._buffer.problems))
 
     def sample(self) -> None:
         """One reading, where it is asked for now, and a look whether the GPUs have gone silent."""
-        if self._journal.phase:
+        if self._buffer.phase:
             self._read()
         if (gpus := self._gpus) is None or gpus.has_ended:
             return
         if gpus.silent_s > _SILENT_S:
-            self._journal.complain(gpu.NVIDIA_SMI, f"it has said nothing for {_SILENT_S:.0f} s")
+            self._buffer.report_problem(gpu.NVIDIA_SMI, f"it has said nothing for {_SILENT_S:.0f} s")
         for uuid, read_s in list(self._gpu_read_s.items()):
             if gpus.heard_s - read_s > _SILENT_S:
-                self._journal.complain(gpu.NVIDIA_SMI, f"it tells of a GPU no more, and of others ({uuid})")
+                self._buffer.report_problem(gpu.NVIDIA_SMI, f"it tells of a GPU no more, and of others ({uuid})")
 
     def read_page(self, url: str) -> None:
         """The GPUs of a Triton, by its own page of metrics."""
-        if not self._journal.phase:
+        if not self._buffer.phase:
             return
         metrics = fetch(url, timeout_s=_PAGE_INTERVAL_S)
         rows = gpu_rows(metrics or [])
         if self._page and not rows:
-            self._journal.complain(self._page, "it tells of no GPU any more")
+            self._buffer.report_problem(self._page, "it tells of no GPU any more")
         for row in rows:
             self._page = url
-            self._journal.add(GPU, source=url, **row)
+            self._buffer.add(GPU, {"source": url, **row})
 
     def read_gpus(self, stack: ExitStack) -> None:
-        """Have nvidia-smi tell of this host's GPUs until the stack ends; one of its own for each of its queries."""
-        complain = partial(self._journal.complain, gpu.NVIDIA_SMI)
-        self._gpus = stack.enter_context(gpu.streaming(gpu.GPUS, self._on_gpu, complain))
-        stack.enter_context(gpu.streaming(gpu.PROCESSES, self._on_gpu_process, complain))
+        """Read this host's GPUs by nvidia-smi until the stack ends: one process for each query."""
+        report = partial(self._buffer.report_problem, gpu.NVIDIA_SMI)
+        self._gpus = stack.enter_context(gpu.streaming(gpu.GPUS, self._on_gpu, report))
+        stack.enter_context(gpu.streaming(gpu.PROCESSES, self._on_gpu_process, report))
 
-    def _on_gpu(self, row: gpu.Row) -> None:
-        self._gpu_read_s[row["id"]] = time.monotonic()
-        self._journal.add(GPU, source=gpu.NVIDIA_SMI, **row)
+    def _on_gpu(self, row: GpuRow) -> None:
+        self._gpu_read_s[str(row["id"])] = time.monotonic()
+        self._buffer.add(GPU, {"source": gpu.NVIDIA_SMI, **row})
 
-    def _on_gpu_process(self, row: gpu.Row) -> None:
-        self._journal.add(GPU_PROCESS, source=gpu.NVIDIA_SMI, owner=self._owner(int(row["id"])), **row)
+    def _on_gpu_process(self, row: GpuRow) -> None:
+        owner = self._owner(int(str(row["id"])))
+        self._buffer.add(GPU_PROCESS, {"source": gpu.NVIDIA_SMI, "owner": owner, **row})
 
     def _owner(self, pid: int) -> str:
-        """Of a process that cannot be seen from here, in another container, nobody knows whose it is."""
+        """UNKNOWN is a process that cannot be seen from here, such as one in another container."""
         if any(pid in tree.pids() for tree in self._trees.get(PROCESS, ())):
             return SERVER
         return OTHER if os.path.exists(f"/proc/{pid}") else UNKNOWN
@@ -127,10 +129,11 @@ class Recorder:
             for kind, trees in self._trees.items():
                 for tree in trees:
                     if usage := tree.usage(with_pss=with_pss):
-                        self._journal.add(kind, str(tree.pid), **asdict(usage))
+                        self._buffer.add(kind, {"id": str(tree.pid), **asdict(usage)})
                         self._server_mib = usage.rss_mib if kind == PROCESS else self._server_mib
             host = host_usage()
-            self._journal.add(HOST, self._node, host_used_mib=host.used_mib, swapped_mib=host.swapped_mib)
+            reading = {"host_used_mib": host.used_mib, "swapped_mib": host.swapped_mib}
+            self._buffer.add(HOST, {"id": self._node, **reading})
 
     def _await_gpus(self) -> None:
         """Until they have been read once more, unless they are silent."""
@@ -148,7 +151,7 @@ def recording() -> Iterator[Recorder]:
     with ExitStack() as stack:
         if gpu.is_here():
             recorder.read_gpus(stack)
-        stack.enter_context(every(_INTERVAL_S, recorder.sample))
+        stack.enter_context(periodic(_INTERVAL_S, recorder.sample))
         yield recorder
 
 
@@ -158,5 +161,5 @@ def recording_page(url: str | None) -> Iterator[Recorder]:
     recorder = Recorder(None)
     with ExitStack() as stack:
         if url:
-            stack.enter_context(every(_PAGE_INTERVAL_S, partial(recorder.read_page, url)))
+            stack.enter_context(periodic(_PAGE_INTERVAL_S, partial(recorder.read_page, url)))
         yield recorder

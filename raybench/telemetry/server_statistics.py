@@ -3,10 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
 
-from raybench.telemetry.periodic import every
+from raybench.telemetry.periodic import periodic
 
 _INTERVAL_S = 2.0  # a reload between two readings costs what was counted since the first
 
@@ -17,7 +16,7 @@ class ServerStatistics:
 
     Triton counts a request that was answered with an error as a success, and charges each request of a merged
     execution the whole of it. `request_ns` is from the request's arrival in the server to its reply; `batches` are
-    executions by the number of requests that they merged; `step_ns` is how coarse the times are told.
+    executions by the number of requests that they merged; `step_ns` is the resolution of the times.
     """
 
     success: int
@@ -46,10 +45,19 @@ class ServerStatistics:
         return all(count is None or count >= 0 for count in (*counts, *self.batches.values()))
 
 
+_OPTIONAL = tuple(each.name for each in fields(ServerStatistics) if each.default is None)
 Read = Callable[[], ServerStatistics | None]
 
 
-class Count:
+@dataclass(frozen=True, kw_only=True)
+class StatisticsTotal:
+    """What a server counted over a span, and how often a reload started its counters again in it."""
+
+    counted: ServerStatistics
+    resets: int
+
+
+class StatisticsCounter:
     """What a server has counted since this was made, through reloads."""
 
     def __init__(self, read: Read) -> None:
@@ -58,7 +66,7 @@ class Count:
         self._sum = self._last - self._last if self._last else None
 
     def take(self) -> bool:
-        """Add what was counted since the last time; False where the server does not tell."""
+        """Add what was counted since the last reading; False where the server gives no statistics."""
         with self._lock:
             now = self._read()
             if now is None or self._last is None or self._sum is None:
@@ -69,28 +77,33 @@ class Count:
             self._sum, self._last = self._sum + since, now
             return True
 
-    def total(self) -> dict[str, Any] | None:
-        """The sums until now, as JSON has them; None where the server does not tell, or did not at first."""
-        if not self.take():
+    def total(self) -> StatisticsTotal | None:
+        """The sums until now; None where the server gives no statistics, or gave none at first."""
+        if not self.take() or self._sum is None:
             return None
-        sums = asdict(self._sum)  # type: ignore[arg-type]
-        batches = {str(size): count for size, count in sorted(sums["batches"].items()) if count}
-        return {**sums, "batches": batches, "resets": self._resets}
+        batches = {size: count for size, count in sorted(self._sum.batches.items()) if count}
+        return StatisticsTotal(counted=replace(self._sum, batches=batches), resets=self._resets)
 
 
 @contextmanager
-def counting(read: Read, interval_s: float = _INTERVAL_S) -> Iterator[Count]:
-    """A count that is kept up to date until the block ends."""
-    count = Count(read)
-    with every(interval_s, count.take):
-        yield count
+def counting(read: Read, interval_s: float = _INTERVAL_S) -> Iterator[StatisticsCounter]:
+    """A counter that is kept up to date until the block ends."""
+    counter = StatisticsCounter(read)
+    with periodic(interval_s, counter.take):
+        yield counter
 
 
 def _combined(a: ServerStatistics, b: ServerStatistics, sign: int) -> ServerStatistics:
-    def one(name: str) -> Any:
-        mine, theirs = getattr(a, name), getattr(b, name)
-        return None if mine is None or theirs is None else mine + sign * theirs
+    """a + sign * b; what one of them does not count is not counted."""
 
-    batches = {size: a.batches.get(size, 0) + sign * b.batches.get(size, 0) for size in {*a.batches, *b.batches}}
-    counts = {each.name: one(each.name) for each in fields(a) if each.name not in ("batches", "step_ns")}
-    return ServerStatistics(**counts, batches=batches, step_ns=max(a.step_ns, b.step_ns))
+    def one(mine: int | None, other: int | None) -> int | None:
+        return None if mine is None or other is None else mine + sign * other
+
+    sizes = {*a.batches, *b.batches}
+    return ServerStatistics(
+        success=a.success + sign * b.success,
+        fail=a.fail + sign * b.fail,
+        **{name: one(getattr(a, name), getattr(b, name)) for name in _OPTIONAL},
+        batches={size: a.batches.get(size, 0) + sign * b.batches.get(size, 0) for size in sizes},
+        step_ns=max(a.step_ns, b.step_ns),
+    )

@@ -1,18 +1,18 @@
 """Rows of telemetry as they are read, phase by phase, and what went wrong in reading them."""
 
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from raybench.telemetry.telemetry_schema import OF_SERVER, SCHEMA, WARM
+from raybench.telemetry.telemetry_schema import OF_SERVER, SCHEMA, WARM, Value
 
 _MOST_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
-class Problem:
+class ReadingProblem:
     """What could not be read, and since when: the source and a sentence."""
 
     time_ns: int
@@ -27,46 +27,42 @@ class Telemetry:
     rows: pa.Table
     node: str | None
     gpu_source: str | None
-    problems: tuple[Problem, ...]
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """All but the rows, as JSON has it."""
-        return {"node": self.node, "gpu_source": self.gpu_source, "problems": [asdict(each) for each in self.problems]}
+    problems: tuple[ReadingProblem, ...]
 
 
-class Journal:
-    """What is read while there is no phase is not kept. Threads may write at any time."""
+class TelemetryBuffer:
+    """Readings and problems so far; a reading outside of every phase is dropped. Threads may write at any time."""
 
     def __init__(self) -> None:
         self.phase: str | None = None
-        self.problems: list[Problem] = []
-        self._rows: list[dict[str, Any]] = []
+        self.problems: list[ReadingProblem] = []
+        self._rows: list[dict[str, Value]] = []
 
-    def begin(self, phase: str) -> None:
-        """Forget the server before, and its trials."""
+    def start(self, phase: str) -> None:
+        """Start a phase of another server: forget the one before, and its trials."""
         self._rows, self.phase = [], phase
 
-    def enter(self, phase: str | None) -> None:
-        """Begin a phase; with WARM another trial begins, and the one before is forgotten."""
+    def set_phase(self, phase: str | None) -> None:
+        """Go on to a phase, or to none; WARM begins another trial and drops the rows of the one before."""
         if phase == WARM:
             self._rows = [row for row in self._rows if row["phase"] in OF_SERVER]
         self.phase = phase
 
-    def add(self, kind: str, id: str, **values: Any) -> None:
+    def add(self, kind: str, reading: Mapping[str, Value]) -> None:
+        """Keep a reading, by the columns of SCHEMA: `id` and what was read; `time_ns` is now where it has none."""
         if phase := self.phase:
-            self._rows.append({"time_ns": time.time_ns(), "kind": kind, "id": id, "phase": phase, **values})
+            self._rows.append({"time_ns": time.time_ns(), "kind": kind, "phase": phase, **reading})
 
-    def complain(self, source: str, text: str) -> None:
-        """Each kind of complaint once: a driver that fails says so five times a second."""
+    def report_problem(self, source: str, text: str) -> None:
+        """Note each kind of problem once: a driver that fails says so five times a second."""
         known = {(each.source, _kind(each.text)) for each in self.problems}
         if (source, _kind(text)) not in known and len(known) < _MOST_PROBLEMS:
-            self.problems.append(Problem(time.time_ns(), source, text))
+            self.problems.append(ReadingProblem(time.time_ns(), source, text))
 
     def rows(self) -> pa.Table:
         return pa.Table.from_pylist(list(self._rows), schema=SCHEMA)
 
 
 def _kind(text: str) -> str:
-    """The words of a complaint, without the details in parentheses."""
+    """The words of a problem, without the details in parentheses."""
     return text.partition(" (")[0]

@@ -22,6 +22,8 @@ OF_SERVER, OF_TRIAL = (BASELINE, IDLE), (WARM, LOAD, DRAINED)
 
 SERVER, OTHER, UNKNOWN = "server", "other", "unknown"  # whose process on a GPU it is
 
+Value = str | float | None  # of one column of a reading; integers count as floats
+
 SCHEMA = pa.schema(
     [
         ("time_ns", pa.int64()),  # of the run's clock, the driver's

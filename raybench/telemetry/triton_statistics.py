@@ -2,14 +2,17 @@
 
 import json
 from contextlib import closing
+from dataclasses import fields
 from functools import reduce
 from operator import add
 from typing import Any
 
 from raybench.clients.grpc.channel import CallError, Channel
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import ask
 from raybench.clients.triton_client import TritonClient
+from raybench.telemetry.effective_config import BackendFacts
+from raybench.telemetry.gpu import GpuRow
 from raybench.telemetry.prometheus_text import Metric
 from raybench.telemetry.server_statistics import ServerStatistics
 
@@ -24,8 +27,8 @@ _GPU_FAMILIES = {
 class StatisticsReader:
     """ModelStatistics over gRPC, by a connection of its own."""
 
-    def __init__(self, url: str, model: str, access: Access = PLAIN) -> None:
-        self._channel, self._model = Channel(url, access), model
+    def __init__(self, url: str, model: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+        self._channel, self._model = Channel(url, credentials), model
 
     def __call__(self) -> ServerStatistics | None:
         """The counters of a model; None where Triton does not give them."""
@@ -57,9 +60,9 @@ def _statistics(stats: Any) -> ServerStatistics:
     )
 
 
-def gpu_rows(metrics: list[Metric]) -> list[dict[str, Any]]:
+def gpu_rows(metrics: list[Metric]) -> list[GpuRow]:
     """The GPUs that a Triton sees, by its page of metrics: used and total memory, utilization (there 0..1), power."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, GpuRow] = {}
     for metric in metrics:
         if metric.name in _GPU_FAMILIES and "gpu_uuid" in metric.labels:
             name, scale = _GPU_FAMILIES[metric.name]
@@ -67,17 +70,20 @@ def gpu_rows(metrics: list[Metric]) -> list[dict[str, Any]]:
     return [{"id": uuid, **row} for uuid, row in rows.items()]
 
 
-def read_config(url: str, model: str, access: Access = PLAIN) -> Any:
+def read_config(url: str, model: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Any:
     """The complete ModelConfig message of a model as Triton runs it; None where Triton does not give it."""
-    with closing(Channel(url, access)) as channel:
+    with closing(Channel(url, credentials)) as channel:
         try:
             return ask(channel, "ModelConfig", name=model).config
         except CallError:
             return None
 
 
-def read_about(url: str, model: str, signature: str, access: Access = PLAIN) -> dict[str, Any]:
-    """What raybench's python backend says about a model in it; nothing where another backend answers."""
-    with closing(TritonClient(url, model=model, signature=signature, access=access)) as client:
+def read_about(
+    url: str, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
+) -> BackendFacts:
+    """What raybench's python backend says about a model in it; all None where another backend answers."""
+    with closing(TritonClient(url, model=model, signature=signature, credentials=credentials)) as client:
         text = client.about()
-    return {} if text is None else dict(json.loads(text))
+    said = {} if text is None else json.loads(text)
+    return BackendFacts(**{each.name: said.get(each.name) for each in fields(BackendFacts)})

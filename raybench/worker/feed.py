@@ -1,4 +1,4 @@
-"""What the lanes of a worker send next: requests encoded before the start, or encoded ahead of them while they send."""
+"""What the lanes of a worker send next: requests encoded before the start, or encoded ahead of the lanes."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,34 +6,30 @@ from queue import Empty, SimpleQueue
 from threading import Condition, Thread
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from raybench.clients.base import ClientError, Reply
-from raybench.inputs.photos import hashes, jpegs
+from raybench.inputs.tensors import Batch, concatenated, item_count, item_hashes, items_of
 
-READ_AHEAD = 2  # batches of a worker that are being read, or wait while another one is encoded
 _POLL_S = 0.1
 LONGEST_WAIT_S = 60.0  # a source that gives nothing for so long gives nothing at all
 
 
-class Batch(NamedTuple):
-    """The images of one request, uint8 [n, h, w, 3] or JPEG files of dtype S, with the hash of each one's pixels."""
+class RequestItems(NamedTuple):
+    """The items of one request, by the number of its payload, with the hash of each item."""
 
     payload: int
-    images: np.ndarray
+    batch: Batch
     hashes: tuple[str, ...]
 
 
-def batch(payload: int, images: np.ndarray, jpeg_quality: int | None) -> Batch:
-    """The batch of some images, uint8 [n, h, w, 3]; without a quality they are sent as pixels."""
-    return Batch(payload, jpegs(images, jpeg_quality) if jpeg_quality else images, hashes(images))
+def hashed(payload: int, batch: Batch) -> RequestItems:
+    return RequestItems(payload, batch, item_hashes(batch))
 
 
-def batches(blocks: Sequence[np.ndarray], *, batch_size: int, models: int, jpeg_quality: int | None) -> Iterator[Batch]:
-    """Blocks of images cut into batches: whole ones only, and as many for each model."""
-    images = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    for payload in range(len(images) // batch_size // models * models):
-        yield batch(payload, images[payload * batch_size : (payload + 1) * batch_size], jpeg_quality)
+def cut(blocks: Sequence[Batch], *, batch_size: int, models: int) -> Iterator[RequestItems]:
+    """Blocks of items cut into requests: whole ones only, and as many for each model."""
+    items = concatenated(blocks)
+    for payload in range(item_count(items) // batch_size // models * models):
+        yield hashed(payload, items_of(items, payload * batch_size, batch_size))
 
 
 class Request(NamedTuple):
@@ -45,21 +41,7 @@ class Request(NamedTuple):
     size: int
 
 
-def least_bytes(lanes: int, batch_bytes: int) -> int:
-    """The memory that a worker cannot stream without: a request in flight on each lane, one ready, batches ahead."""
-    return (lanes + 1) * batch_bytes + _reading_bytes(batch_bytes)
-
-
-def encoded_bytes(budget_bytes: int, batch_bytes: int) -> int:
-    """What of a worker's memory is left for encoded requests."""
-    return budget_bytes - _reading_bytes(batch_bytes)
-
-
-def _reading_bytes(batch_bytes: int) -> int:
-    return (READ_AHEAD + 1) * batch_bytes
-
-
-class Preloaded:
+class PreloadedFeed:
     """Requests that are all there, sent in turn again and again."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
@@ -80,7 +62,7 @@ class Preloaded:
         pass
 
 
-class Stream:
+class StreamedFeed:
     """Requests that a thread of its own takes from an iterator, as long as those that are held fit into a budget.
 
     A request is held while it waits for a lane, and until its lane gives it back.
@@ -158,3 +140,6 @@ class Stream:
             raise ClientError(
                 f"no images were read within {LONGEST_WAIT_S:.0f} s: mend what holds them, or --feed preload"
             )
+
+
+Feed = PreloadedFeed | StreamedFeed

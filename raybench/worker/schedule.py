@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from raybench.config.plan import Load
+
 
 def due_times_ns(
     distribution: str, rate_rps: float, *, count: int | None, duration_s: float | None, seed: tuple[int, ...]
@@ -27,6 +29,16 @@ def share_ns(due_ns: np.ndarray, *, worker: int, workers: int) -> np.ndarray:
     Every worker draws the whole of it from the seed; nobody hands out turns while requests are sent.
     """
     return due_ns[worker::workers]
+
+
+def worker_due_ns(load: Load, *, worker: int, seed: tuple[int, ...], start_ns: int) -> list[int] | None:
+    """When the requests of one worker are due, ns of the clock of `start_ns`; None in a closed loop."""
+    if load.offered_rps is None:
+        return None
+    whole = due_times_ns(
+        load.arrivals, load.offered_rps, count=load.request_count, duration_s=load.duration_s, seed=seed
+    )
+    return [int(due) for due in start_ns + share_ns(whole, worker=worker, workers=load.workers)]
 
 
 def _poisson_within(rate_rps: float, duration_s: float, rng: np.random.Generator) -> np.ndarray:

@@ -13,10 +13,17 @@ from raybench.analysis import trial_summary
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.doubts import comparability, with_doubts
 from raybench.analysis.latency import latency_of
-from raybench.telemetry.effective_config import EffectiveConfig, of_local, of_tfserving, of_triton
+from raybench.telemetry.effective_config import (
+    BackendFacts,
+    EffectiveConfig,
+    TensorflowFacts,
+    of_local,
+    of_tfserving,
+    of_triton,
+)
 
-MODEL = {"precision": "float32", "xla": False}
-ABOUT = {"tensorflow": "2.21.0", "inter_op_threads": 2, "intra_op_threads": 2, "merges": False, "xla": True}
+MODEL: Any = {"precision": "float32", "xla": False}
+ABOUT = BackendFacts(tensorflow="2.21.0", inter_op_threads=2, intra_op_threads=2, merges=False, xla=True)
 
 
 def running(label: str, *, in_flight: int = 4, round: int = 1, **changes: Any) -> trial_summary.TrialSummary:
@@ -120,22 +127,22 @@ def config(**changes: Any) -> Any:
 )
 def test_tritons_instances_are_its_executions(groups: list[dict[str, Any]], at_once: int) -> None:
     """Triton runs one execution at a time in each instance, of which it has `count` on each GPU of a group."""
-    assert of_triton(config(groups=groups), {}, MODEL).executions_at_once == at_once
+    assert of_triton(config(groups=groups), BackendFacts(), **MODEL).executions_at_once == at_once
 
 
 def test_what_the_backend_says_goes_before_what_is_configured() -> None:
     """The backend knows whether it merges a model and whether XLA compiles it; of others the config alone is known."""
     batching = config(dynamic_batching={}, response_cache={"enable": True})
-    ours, other = of_triton(batching, ABOUT, MODEL), of_triton(batching, {"new": 1}, MODEL)
+    ours, other = of_triton(batching, ABOUT, **MODEL), of_triton(batching, BackendFacts(), **MODEL)
     assert (ours.merges, ours.xla, ours.tensorflow, ours.intra_op_threads) == (False, True, "2.21.0", 2)
     assert (other.merges, other.xla, other.tensorflow, other.intra_op_threads) == (True, False, None, None)
     assert ours.response_cache is other.response_cache is True
-    assert of_triton(None, {}, MODEL) == EffectiveConfig(**MODEL)
+    assert of_triton(None, BackendFacts(), **MODEL) == EffectiveConfig(**MODEL)
 
 
 def test_tensorflow_in_process_runs_one_at_a_time() -> None:
     """TensorFlow in process computes one request at a time, merges none and keeps none."""
-    found = of_local({"tensorflow": "2.21.0", "inter_op_threads": 2, "intra_op_threads": 2}, MODEL)
+    found = of_local(TensorflowFacts(tensorflow="2.21.0", inter_op_threads=2, intra_op_threads=2), **MODEL)
     assert (found.executions_at_once, found.merges, found.response_cache, found.tensorflow) == (
         1,
         False,
@@ -158,5 +165,5 @@ def test_tf_serving_is_known_by_its_flags(
     flags: dict[str, str] | None, at_once: int | None, merges: bool | None
 ) -> None:
     """TensorFlow Serving runs a request in each gRPC thread, 4 for each CPU by default, unless it makes batches."""
-    found = of_tfserving(flags, MODEL, cpus=8)
+    found = of_tfserving(flags, **MODEL, cpus=8)
     assert (found.executions_at_once, found.merges) == (at_once, merges)

@@ -139,6 +139,6 @@ def test_doublings_end_at_the_high_end() -> None:
 
 def test_a_step_is_a_load() -> None:
     """A step of a search is a benchmark of its own: a rate opens the loop, and workers stay whole numbers."""
-    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).request_rate == (7.5,)
-    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).concurrency is None
-    assert strategy.at(Benchmark(), "batch_size", 12.0).batch_size == 12
+    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).loads[0].request_rate == (7.5,)
+    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).loads[0].concurrency is None
+    assert strategy.at(Benchmark(), "batch_size", 12.0).loads[0].batch_size == 12

@@ -57,14 +57,14 @@ def allocating(*given: Any) -> Path:
 
 def found(recorder: Recorder, mib: int, raw: Path | None) -> Found:
     os.environ[MIB_VARIABLE] = str(mib)
-    recorder.begin(BASELINE)
+    recorder.start(BASELINE)
     time.sleep(1)
-    recorder.enter(IDLE)
+    recorder.set_phase(IDLE)
     with running_triton(TritonOptions(models_conf=Path(), models=())) as triton:
         recorder.watch(triton.pid)
         time.sleep(READINGS_S)
-        recorder.enter(None)
-        rows = recorder.taken().rows
+        recorder.set_phase(None)
+        rows = recorder.snapshot().rows
         (page,) = gpu_rows(prometheus_text.fetch(triton.metrics_url) or []) or [{}]
         if raw:
             pq.write_table(rows, raw / f"{mib}.parquet")

@@ -1,13 +1,15 @@
 """What serving costs beside TensorFlow itself, and what a pipeline in the backend gives back.
 
-    python tests/benchmarks/serving.py [--stand-in] [--models models] [-m MODEL ...] [--arm ARM ...] [--soak IMAGES]
+    python tests/benchmarks/serving.py [--sleeping-model] [--models models] [-m MODEL ...] [--arm ARM ...]
+                                       [--soak IMAGES]
 
 Each arm is loaded after the other, in an order that alternates by round, while all stand side by side: `local` is
 TensorFlow in this process, numpy in and out, one call after the other; `loop` a Triton with the plain backend of
 loop_backend/; `D` and `DxI` our backend with a pipeline of depth D and I instances. Prints images/s of each round, the
-medians and their ratios to `local` and `loop`, then each Triton's own times with one client; answers are held against
-TensorFlow's meanwhile. --stand-in brings a model that computes without taking the CPU's time, as one on a GPU does;
---soak sends so many images to the last arm and prints its memory. Where there is a GPU its use and memory are shown.
+medians and their ratios to `local` and `loop`, then each Triton's own times with one client; answers are compared
+with TensorFlow's meanwhile. --sleeping-model brings a model that sleeps in place of computing, as the CPU does while a
+GPU computes; --soak sends so many images to the last arm and prints its memory. Where there is a GPU its use and memory
+are shown.
 """
 
 import argparse
@@ -25,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-import stand_in
+import sleeping_model
 
 from raybench.clients.local_client import LocalClient
 from raybench.clients.triton_client import TritonClient
@@ -129,11 +131,11 @@ class Served:
         reader = StatisticsReader(self.triton.grpc_url, "saved_model")
         with closing(reader), counting(reader) as count:
             rate, times, use = loaded(send, clients, seconds)
-            inside = count.total() or {}
+            inside = count.total()
         for lane in lanes:
             lane.close()
-        stages = {name: inside.get(f"{name}_ns") for name in STAGES}
-        per_request = {name: ns / inside["success"] / 1e6 for name, ns in stages.items() if ns is not None}
+        stages = {name: getattr(inside.counted, f"{name}_ns") for name in STAGES} if inside else {}
+        per_request = {name: ns / inside.counted.success / 1e6 for name, ns in stages.items() if ns is not None}
         said = "  ".join(f"{name} {ms:.2f}" for name, ms in per_request.items())
         return Measured(rate * len(self._batches[0]), times, use, worst[0], said)
 
@@ -170,7 +172,7 @@ def options(arm: str, models: Path, names: list[str], batch_size: int) -> Triton
 
 @contextmanager
 def running(asked: list[TritonOptions]) -> Iterator[list[RunningTriton]]:
-    """Tritons that start at once, each in a thread that lives as long: a guardian ends with the thread it is of."""
+    """Tritons that start at once, each in a thread that lives as long: a supervisor ends with its starter's thread."""
     stop, ups, failed = threading.Event(), dict[int, RunningTriton](), list[Exception]()
 
     def keep(number: int) -> None:
@@ -248,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", type=Path, default=Path("models"))
     parser.add_argument("-m", "--model", action="append")
-    parser.add_argument("--stand-in", action="store_true")
+    parser.add_argument("--sleeping-model", action="store_true")
     parser.add_argument("--arm", action="append")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
@@ -259,9 +261,9 @@ def main() -> None:
     batches, arms = batches_of(asked.batch_size), asked.arm or ["local", "loop", "1", "3"]
     with tempfile.TemporaryDirectory() as scratch:
         names, models = asked.model or ["resnet50-no-opt", "resnet50-xla-amp"], asked.models
-        if asked.stand_in:
-            names, models = [stand_in.NAME], Path(scratch)
-            stand_in.export(models)
+        if asked.sleeping_model:
+            names, models = [sleeping_model.NAME], Path(scratch)
+            sleeping_model.export(models)
         local = Local(models, names, batches)
         expected = {name: local.answers(name) for name in names}
         served = [arm for arm in arms if arm != "local"]

@@ -96,16 +96,16 @@ def cpu_share(seconds: float, *, parts: set[str]) -> float:
         if "statistics" in parts:
             read = stack.enter_context(closing(StatisticsReader(triton.grpc_url, ECHO)))
             stack.enter_context(counting(read))
-        recorder.begin(LOAD)
+        recorder.start(LOAD)
         if "processes" in parts:
             recorder.watch(triton.pid, [each.pid for each in sending])
         began, cpu_s = time.monotonic(), time.process_time()
         threading.Event().wait(seconds)
         cpu_s, elapsed_s = time.process_time() - cpu_s, time.monotonic() - began
-        rows = len(recorder.taken().rows)
+        rows = len(recorder.snapshot().rows)
         began_s = time.process_time()
         for phase in (IDLE, WARM, LOAD, None):
-            recorder.enter(phase)
+            recorder.set_phase(phase)
         ends_ms = (time.process_time() - began_s) / 4 * 1e3
         for each in sending:
             each.kill()

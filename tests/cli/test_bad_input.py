@@ -474,17 +474,23 @@ def test_a_secret_in_a_yaml_is_refused_unseen(text: str) -> None:
 @pytest.mark.parametrize(
     ("part", "found", "said"),
     [
-        ("old_glibc", ("glibc", "2.31"), ["glibc 2.31", "2.35 or newer", "newer system"]),
-        ("old_glibc", ("", ""), ["C library is unknown", "2.35 or newer", "newer system"]),
-        ("garbling_numpy", "2.1.0", ["numpy is 2.1.0", "pip install 'numpy<2'"]),
-        ("garbling_numpy", None, ["numpy is missing", "pip install 'numpy<2'"]),
-        ("no_libpython", None, ["no shared library", "libpython3.", "--enable-shared"]),
+        ("glibc_problem", ("glibc", "2.31"), ["glibc 2.31", "2.35 or newer", "newer system"]),
+        ("glibc_problem", ("", ""), ["C library is unknown", "2.35 or newer", "newer system"]),
+        ("numpy_problem", "2.1.0", ["numpy is 2.1.0", "pip install 'numpy<2'"]),
+        ("numpy_problem", None, ["numpy is missing", "pip install 'numpy<2'"]),
+        ("libpython_problem", None, ["no shared library", "libpython3.", "--enable-shared"]),
     ],
 )
-def test_unfit_machine(part: str, found: Any, said: list[str], command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_machine(
+    part: str, found: Any, said: list[str], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A machine on which Triton's wheel would fail or garble data is refused, though other servers could run."""
     monkeypatch.setattr(wheel, "installed", lambda: Path("tritonserver"))
-    for name, sound in (("old_glibc", ("glibc", "2.36")), ("garbling_numpy", "1.26.4"), ("no_libpython", Path("lib"))):
+    for name, sound in (
+        ("glibc_problem", ("glibc", "2.36")),
+        ("numpy_problem", "1.26.4"),
+        ("libpython_problem", Path("lib")),
+    ):
         verdict = getattr(wheel, name)(found if name == part else sound)
         monkeypatch.setattr(wheel, name, lambda _, verdict=verdict: verdict)
     line = refusal(command.split())

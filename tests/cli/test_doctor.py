@@ -22,10 +22,10 @@ from packaging.requirements import Requirement
 from real_parts import BIN, eventually, raybench
 from rich.console import Console
 
-from raybench.cli import doctor, main
-from raybench.cli.doctor import findings, machine, programs
-from raybench.cli.doctor.machine import SharedMemory
-from raybench.cli.doctor.programs import Answer, Question
+from raybench.cli import main
+from raybench.cli.doctor import examine, findings, findings_table, machine, programs
+from raybench.cli.doctor.machine import ShmSpace
+from raybench.cli.doctor.programs import Program, ProgramOutput
 from raybench.servers import wheel
 
 TOPICS = {
@@ -38,34 +38,36 @@ VERSION_TABLE = (
     "| server_version                   | 2.51.0            |\nerror: --model-repository must be specified\n"
 )
 STUB = "I1122 19:13:03.511116 7208 pb_stub.cc:2059]  Expected 9 arguments, found 1 arguments.\n"
-H100 = Answer(0, "NVIDIA H100 80GB HBM3, 81559 MiB, 580.159.04\n")
-NO_DRIVER = Answer(9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n\n")
-NO_DAEMON = Answer(1, "28.2.2 \n", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
-NO_LIBRARY = Answer(127, "", "stub: error while loading shared libraries: libpython3.11.so.1.0: cannot open\n")
-HANGS = Answer(None, err="it hangs: no answer in 20 s")
-SOUND: dict[str, Answer | None] = {
-    "tensorflow": Answer(0, "0\n"),
-    "ray": Answer(0),
+H100 = ProgramOutput(0, "NVIDIA H100 80GB HBM3, 81559 MiB, 580.159.04\n")
+NO_DRIVER = ProgramOutput(9, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n\n")
+NO_DAEMON = ProgramOutput(1, "28.2.2 \n", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
+NO_LIBRARY = ProgramOutput(127, "", "stub: error while loading shared libraries: libpython3.11.so.1.0: cannot open\n")
+NO_LIBSTDCXX = ProgramOutput(127, "", "libstdc++.so.6: cannot open\n")
+NO_MODULE = ProgramOutput(1, "", "Traceback\nNo module named 'aiohttp'\n")
+HANGS = ProgramOutput(None, stderr="it hangs: no answer in 20 s")
+SOUND: dict[str, ProgramOutput | None] = {
+    "tensorflow": ProgramOutput(0, "0\n"),
+    "ray": ProgramOutput(0),
     "nvidia-smi": None,
     "docker": None,
-    "tritonserver": Answer(1, "", VERSION_TABLE),
-    "stub": Answer(1, "", STUB),
+    "tritonserver": ProgramOutput(1, "", VERSION_TABLE),
+    "stub": ProgramOutput(1, "", STUB),
 }
 
 Change = tuple[Any, str, Any]  # of a module, the attribute, and what it is instead
 
 
-def answering(**changed: Answer | None) -> Change:
-    """Programs that answer as on a sound machine, but for these."""
-    answers = {**SOUND, **{name.replace("_", "-"): answer for name, answer in changed.items()}}
-    return programs, "answers", lambda _: answers
+def printing(**changed: ProgramOutput | None) -> Change:
+    """Programs that print what they do on a sound machine, but for these."""
+    outputs = {**SOUND, **{name.replace("_", "-"): output for name, output in changed.items()}}
+    return programs, "run_all", lambda _: outputs
 
 
 def installed(**changed: str | None) -> Change:
     """Distributions as they are here, but for these versions; None is not installed."""
-    versions = {package.requirement.name: package.installed for package in doctor._required().values()}
+    versions = {package.requirement.name: package.installed for package in examine.required_packages().values()}
     versions |= {name.replace("_", "-"): number for name, number in changed.items()}
-    return doctor, "_version", versions.get
+    return examine, "installed_version", versions.get
 
 
 def here(name: str, value: Any) -> Change:
@@ -76,8 +78,8 @@ def here(name: str, value: Any) -> Change:
 @pytest.fixture
 def diagnose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, dict[str, tuple[str, str]], str]]:
     """Run the command on a sound machine with some changes: exit code, status and text by topic, last line."""
-    sound = (answering(), here("cores", 8), here("available_mib", 16_000.0), here("is_free", True))
-    sound += (here("shared_memory", SharedMemory(8_000, 8_000)), here("ports_trouble", None))
+    sound = (printing(), here("cores", 8), here("available_mib", 16_000.0), here("is_free", True))
+    sound += (here("shared_memory", ShmSpace(8_000, 8_000)), here("ports_problem", None))
 
     def run(*changes: Change) -> tuple[int, dict[str, tuple[str, str]], str]:
         for change in (*sound, *changes):
@@ -148,19 +150,19 @@ def test_this_machine(tmp_path: Path) -> None:
         ("Ray", ["missing", "pip install 'ray[data,default]<2.61,>=2.60'"], installed(ray=None)),
         ("Ray", ["2.61.0", "pip install"], installed(ray="2.61.0")),
         ("Ray", ["2.59.1", "pip install"], installed(ray="2.59.1")),
-        ("Ray", ["No module named 'aiohttp'"], answering(ray=Answer(1, "", "Traceback\nNo module named 'aiohttp'\n"))),
+        ("Ray", ["No module named 'aiohttp'"], printing(ray=NO_MODULE)),
         ("TensorFlow", ["missing", "pip install 'tensorflow<2.22,>=2.21'"], installed(tensorflow=None)),
-        ("TensorFlow", ["hangs"], answering(tensorflow=HANGS)),
-        ("TensorFlow", ["SIGILL"], answering(tensorflow=Answer(132, "", "a warning\n"))),
+        ("TensorFlow", ["hangs"], printing(tensorflow=HANGS)),
+        ("TensorFlow", ["SIGILL"], printing(tensorflow=ProgramOutput(132, "", "a warning\n"))),
         ("Triton's wheel", ["missing", "pip install 'nvidia-pytriton==0.7.0'"], installed(nvidia_pytriton=None)),
         ("Triton's wheel", ["no python backend stub"], (wheel, "stub", lambda _: Path("/nowhere"))),
-        ("tritonserver", ["hangs"], answering(tritonserver=HANGS)),
-        ("tritonserver", ["libstdc++.so.6"], answering(tritonserver=Answer(127, "", "libstdc++.so.6: cannot open\n"))),
-        ("python backend", ["libpython3.11.so.1.0"], answering(stub=NO_LIBRARY)),
+        ("tritonserver", ["hangs"], printing(tritonserver=HANGS)),
+        ("tritonserver", ["libstdc++.so.6"], printing(tritonserver=NO_LIBSTDCXX)),
+        ("python backend", ["libpython3.11.so.1.0"], printing(stub=NO_LIBRARY)),
         ("memory", ["3.9 GiB", "needs 4"], here("available_mib", 3_999.0)),
         ("/dev/shm", ["not writable"], here("shared_memory", None)),
-        ("/dev/shm", ["64 MiB free of 64", "takes 128", "--shm-size"], here("shared_memory", SharedMemory(64, 64))),
-        ("ports", ["Address already in use"], here("ports_trouble", "Address already in use")),
+        ("/dev/shm", ["64 MiB free of 64", "takes 128", "--shm-size"], here("shared_memory", ShmSpace(64, 64))),
+        ("ports", ["Address already in use"], here("ports_problem", "Address already in use")),
         ("folder", ["cannot be written"], (os, "access", lambda *_: False)),
     ],
 )  # fmt: skip
@@ -178,18 +180,18 @@ def test_what_prevents_the_main_job(what: str, words: list[str], change: Change,
 @pytest.mark.parametrize(
     ("what", "words", "change"),
     [
-        ("GPU", ["none", "CPU"], answering(nvidia_smi=None)),
-        ("GPU", ["nvidia-smi", "hangs", "driver"], answering(nvidia_smi=HANGS)),
-        ("GPU", ["couldn't communicate with the NVIDIA driver"], answering(nvidia_smi=NO_DRIVER)),
-        ("GPU", ["lists no GPU"], answering(nvidia_smi=Answer(0, "No devices were found\n"))),
-        ("TensorFlow", ["none of 1 GPU", "tensorflow[and-cuda]"], answering(nvidia_smi=H100)),
-        ("Docker", ["none", "wheel"], answering(docker=None)),
-        ("Docker", ["Cannot connect to the Docker daemon", "start the daemon"], answering(docker=NO_DAEMON)),
-        ("Docker", ["hangs"], answering(docker=HANGS)),
-        ("TF Serving", ["rows are skipped", "PATH", "Docker", "--url"], answering(docker=NO_DAEMON)),
+        ("GPU", ["none", "CPU"], printing(nvidia_smi=None)),
+        ("GPU", ["nvidia-smi", "hangs", "driver"], printing(nvidia_smi=HANGS)),
+        ("GPU", ["couldn't communicate with the NVIDIA driver"], printing(nvidia_smi=NO_DRIVER)),
+        ("GPU", ["lists no GPU"], printing(nvidia_smi=ProgramOutput(0, "No devices were found\n"))),
+        ("TensorFlow", ["none of 1 GPU", "tensorflow[and-cuda]"], printing(nvidia_smi=H100)),
+        ("Docker", ["none", "wheel"], printing(docker=None)),
+        ("Docker", ["Cannot connect to the Docker daemon", "start the daemon"], printing(docker=NO_DAEMON)),
+        ("Docker", ["hangs"], printing(docker=HANGS)),
+        ("TF Serving", ["rows are skipped", "PATH", "Docker", "--url"], printing(docker=NO_DAEMON)),
         ("cores", ["1.5 of this host's", "at most 1 worker "], here("cores", 1.5)),
         ("memory", ["4.5 GiB", "export", "needs 5"], here("available_mib", 4_600.0)),
-        ("/dev/shm", ["4000 MiB free of 5000", "temporary"], here("shared_memory", SharedMemory(5_000, 4_000))),
+        ("/dev/shm", ["4000 MiB free of 5000", "temporary"], here("shared_memory", ShmSpace(5_000, 4_000))),
         ("port 8265", ["taken", "takes another"], here("is_free", False)),
         ("port 8001", ["taken", "--port"], here("is_free", False)),
     ],
@@ -205,8 +207,8 @@ def test_what_the_main_job_does_without(what: str, words: list[str], change: Cha
 
 def test_a_machine_with_everything(diagnose: Any) -> None:
     """GPUs are named with memory and driver, Docker with client and daemon, and TensorFlow counts the GPUs it sees."""
-    docker = Answer(0, "28.2.2 27.5.1\n")
-    _, topics, _ = diagnose(answering(nvidia_smi=H100, docker=docker, tensorflow=Answer(0, "1\n")))
+    docker = ProgramOutput(0, "28.2.2 27.5.1\n")
+    _, topics, _ = diagnose(printing(nvidia_smi=H100, docker=docker, tensorflow=ProgramOutput(0, "1\n")))
     assert {status for status, _ in topics.values()} == {"works"}
     assert topics["GPU"][1] == "NVIDIA H100 80GB HBM3 (81559 MiB), driver 580.159.04"
     assert topics["Docker"][1] == "client and daemon, 28.2.2 and 27.5.1"
@@ -214,17 +216,17 @@ def test_a_machine_with_everything(diagnose: Any) -> None:
 
 
 def test_without_the_wheel_nothing_of_it_is_started(diagnose: Any) -> None:
-    """Without Triton's wheel the other lines are still there, and nobody is told that a tritonserver works."""
-    answers = {name: SOUND[name] for name in ("tensorflow", "ray", "nvidia-smi", "docker")}
+    """Without Triton's wheel the other lines are still there, and none says that a tritonserver works."""
+    outputs = {name: SOUND[name] for name in ("tensorflow", "ray", "nvidia-smi", "docker")}
     no_wheel = (wheel, "installed", lambda: None)
-    code, topics, last = diagnose(no_wheel, installed(nvidia_pytriton=None), (programs, "answers", lambda _: answers))
+    code, topics, last = diagnose(no_wheel, installed(nvidia_pytriton=None), (programs, "run_all", lambda _: outputs))
     assert (code, set(topics)) == (1, TOPICS)
     assert last == "the main job cannot run here: Triton's wheel, tritonserver, python backend"
 
 
 def test_a_foreign_system_is_the_only_finding(diagnose: Any) -> None:
     """Where raybench cannot run at all, the command says so and asks nothing that only Linux could answer."""
-    code, topics, last = diagnose((platform, "machine", lambda: "arm64"), (programs, "answers", None))
+    code, topics, last = diagnose((platform, "machine", lambda: "arm64"), (programs, "run_all", None))
     assert (code, set(topics)) == (1, {"system"})
     assert last == "the main job cannot run here: system"
 
@@ -233,7 +235,7 @@ def test_versions_are_those_of_pyproject() -> None:
     """Which versions are wanted is said in pyproject.toml alone, and the extra [triton] counts."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     declared = [Requirement(line) for line in (*project["dependencies"], *project["optional-dependencies"]["triton"])]
-    found = [package.requirement for package in doctor._required().values()]
+    found = [package.requirement for package in examine.required_packages().values()]
     assert {(each.name, str(each.specifier)) for each in found} == {(d.name, str(d.specifier)) for d in declared}
 
 
@@ -242,7 +244,7 @@ def test_the_port_of_serve_is_its_default() -> None:
     serve = main.commands["serve"]
     assert isinstance(serve, click.Group)
     (port,) = [option.default for option in serve.commands["triton"].params if option.name == "port"]
-    assert port == doctor._SERVE_PORT
+    assert port == examine.SERVE_PORT
 
 
 def test_a_terminal_shows_what_a_pipe_shows() -> None:
@@ -250,7 +252,7 @@ def test_a_terminal_shows_what_a_pipe_shows() -> None:
     said, remedy = "3 [brackets] and a long line " * 5 + "here", "pip install 'ray[data]'"
     found = (findings.Finding("GPU", findings.NOTE, "none"), findings.Finding("Ray", findings.FAILS, said, remedy))
     shown = io.StringIO()
-    doctor.print_findings(Console(file=shown, force_terminal=True, color_system=None, width=60), found)
+    findings_table.print_findings(Console(file=shown, force_terminal=True, color_system=None, width=60), found)
     *lines, last = [line.rstrip() for line in shown.getvalue().splitlines()]
     assert lines[0] == "note           GPU  none"
     assert " ".join(line[20:] for line in lines[1:]) == f"{said}; {remedy}"
@@ -260,9 +262,9 @@ def test_a_terminal_shows_what_a_pipe_shows() -> None:
 def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
     """A program that neither answers nor obeys SIGTERM is said to hang, and is gone afterwards with its children."""
     command = hanging(tmp_path, "nvidia-smi")
-    answer = programs.answers({"gpu": Question((command,), deadline_s=1)})["gpu"]
-    assert answer is not None
-    assert (answer.code, answer.last_words) == (None, "it hangs: no answer in 1 s")
+    output = programs.run_all({"gpu": Program((command,), deadline_s=1)})["gpu"]
+    assert output is not None
+    assert (output.exit_code, output.last_words) == (None, "it hangs: no answer in 1 s")
     pids = noted_pids(tmp_path)
     assert len(pids) == 2
     assert eventually(lambda: none_alive(pids))
@@ -273,13 +275,13 @@ def test_a_hanging_nvidia_smi_is_a_line(tmp_path: Path, monkeypatch: pytest.Monk
     hanging(tmp_path, "nvidia-smi")
     program(tmp_path, "docker", "echo 28.2.2", "echo 'permission denied: docker.sock' >&2", "exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(doctor, "_ANSWER_S", 1)
-    real = programs.answers
+    monkeypatch.setattr(examine, "ANSWER_S", 1)
+    real = programs.run_all
 
-    def asked(questions: dict[str, Question]) -> dict[str, Answer | None]:
-        return SOUND | real({name: questions[name] for name in ("nvidia-smi", "docker")})
+    def run_some(asked: dict[str, Program]) -> dict[str, ProgramOutput | None]:
+        return SOUND | real({name: asked[name] for name in ("nvidia-smi", "docker")})
 
-    code, topics, _ = diagnose((programs, "answers", asked))
+    code, topics, _ = diagnose((programs, "run_all", run_some))
     assert topics["GPU"] == (
         "note", "nvidia-smi: it hangs: no answer in 1 s; mend the NVIDIA driver; without it models run on the CPU"
     )  # fmt: skip
@@ -305,36 +307,36 @@ def test_an_ended_doctor_leaves_no_program(how: signal.Signals, tmp_path: Path) 
 
 
 def test_programs_are_asked_at_once(tmp_path: Path) -> None:
-    """The slow imports do not wait for each other: two programs that wait for one another both answer."""
+    """The slow imports do not wait for each other: two programs that wait for one another both end."""
     commands = {
         name: program(tmp_path, name, f"touch {tmp_path}/{name}-is-here",
                       f"until test -e {tmp_path}/{other}-is-here; do sleep 0.1; done")
         for name, other in (("one", "other"), ("other", "one"))
     }  # fmt: skip
-    answers = programs.answers({name: Question((command,), 60) for name, command in commands.items()})
-    assert [answer and answer.code for answer in answers.values()] == [0, 0]
+    outputs = programs.run_all({name: Program((command,), 60) for name, command in commands.items()})
+    assert [output and output.exit_code for output in outputs.values()] == [0, 0]
 
 
 def test_a_talkative_program_answers(tmp_path: Path) -> None:
     """A program that prints more than a pipe holds, before anybody reads it, still ends."""
     command = program(tmp_path, "loud", "head -c 1000000 /dev/zero | tr '\\0' x", "echo; echo last")
-    answer = programs.answers({"loud": Question((command,), 60)})["loud"]
-    assert answer is not None
-    assert (answer.code, answer.last_words) == (0, "last")
+    output = programs.run_all({"loud": Program((command,), 60)})["loud"]
+    assert output is not None
+    assert (output.exit_code, output.last_words) == (0, "last")
 
 
 def test_a_program_that_is_not_there() -> None:
-    """A program that is not on PATH has no answer, which is not an error."""
-    assert programs.answers({"gpu": Question(("no-such-program",), 60)}) == {"gpu": None}
+    """A program that is not on PATH has no output, which is not an error."""
+    assert programs.run_all({"gpu": Program(("no-such-program",), 60)}) == {"gpu": None}
 
 
 def test_a_folder_named_ray_is_not_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Libraries are imported from where they are installed, not from the folder in which the command is typed."""
     (tmp_path / "ray.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
-    answer = programs.answers({"ray": doctor._questions(None)["ray"]})["ray"]
-    assert answer is not None
-    assert answer.code == 0, answer.err
+    output = programs.run_all({"ray": examine.programs_to_run(None)["ray"]})["ray"]
+    assert output is not None
+    assert output.exit_code == 0, output.stderr
 
 
 def limited(folder: Path, **files: str) -> Path:
@@ -375,16 +377,16 @@ def test_cores_of_a_container(files: dict[str, str], cores: float, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("told", "folders"),
+    ("membership", "folders"),
     [
         ("0::/pod/box\n", ["pod/box", "pod", "."]),
         ("4:memory:/pod\n2:cpu,cpuacct:/pod\n0::/\n", ["memory/pod", "memory", "."]),
         ("2:cpu,cpuacct:/\n", []),
     ],
 )
-def test_every_cgroup_above_counts(told: str, folders: list[str], tmp_path: Path) -> None:
+def test_every_cgroup_above_counts(membership: str, folders: list[str], tmp_path: Path) -> None:
     """A limit holds wherever it is set: on this process's own cgroup or on one above, in v2 or v1."""
-    assert list(machine.cgroups("memory", told, tmp_path)) == [tmp_path / name for name in folders]
+    assert list(machine.cgroups("memory", membership, tmp_path)) == [tmp_path / name for name in folders]
 
 
 def test_the_smallest_limit_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,14 +410,14 @@ def test_a_port_with_a_listener_is_taken() -> None:
 
 
 def test_ports_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where loopback gives no port, the system's own reason is told; here it gives some."""
-    assert machine.ports_trouble(3) is None
+    """Where loopback gives no port, the finding has the system's own reason; here it gives some."""
+    assert machine.ports_problem(3) is None
 
     def exhausted(_: int) -> list[int]:
         raise OSError(98, "Address already in use")
 
     monkeypatch.setattr(machine, "free_ports", exhausted)
-    assert machine.ports_trouble(3) == "Address already in use"
+    assert machine.ports_problem(3) == "Address already in use"
 
 
 def test_shared_memory_that_nobody_can_use(tmp_path: Path) -> None:

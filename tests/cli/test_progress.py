@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,13 @@ from real_parts import BIN, raybench
 from rich.console import Console
 from terminal import lines, on_terminal
 
-from raybench.cli.progress import live
-from raybench.cli.progress.live import LiveProgress, PlainProgress, progress
-from raybench.cli.progress.trial_progress import Course, Histogram, Tally
+from raybench.cli.progress import create_observer, live
+from raybench.cli.progress.histogram import Histogram
+from raybench.cli.progress.live import LiveProgress
+from raybench.cli.progress.plain import PlainProgress
+from raybench.cli.progress.quiet import QuietProgress
+from raybench.cli.progress.run_progress import RunProgress
+from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Load, Trial
 from raybench.driver.run_observer import RunObserver
 from raybench.results import samples
@@ -36,7 +41,7 @@ def load(**changes: Any) -> Load:
 def chunk(count: int, *, each_ms: float = 10, first: int = 0, **changes: Any) -> Any:
     """Requests of 2 images, one after the other."""
     spans = [((first + i) * each_ms, (first + i + 1) * each_ms) for i in range(count)]
-    return samples.table([sample(*span, images=2, **changes) for span in spans])
+    return samples.table([sample(*span, items=2, **changes) for span in spans])
 
 
 class Shown:
@@ -88,33 +93,38 @@ def test_percentiles_need_what_they_need_in_the_report() -> None:
 
 def test_a_trial_is_told_by_its_own_stamps() -> None:
     """Rates are by first send and last reply, whenever the driver heard of them; failed requests have no latency."""
-    tally = Tally(load())
-    assert (tally.elapsed_s(50), tally.achieved_rps(50), tally.left_s(50), tally.share(50)) == (0, None, None, 0)
-    tally.add(chunk(10), None, now_s=100)
-    tally.add(chunk(10, first=10, status="UNAVAILABLE"), 300.0, now_s=100.3)
-    assert (tally.done, tally.failed, tally.server_mib) == (20, 10, 300)
-    assert tally.achieved_rps(100.4) == pytest.approx(100)
-    assert tally.images_per_s(100.4) == pytest.approx(100)
-    assert tally.left_s(100.4) == pytest.approx(0.8)
-    assert tally.histogram._counts.sum() == 10
+    progress = TrialProgress(load())
+    assert (progress.elapsed_s(50), progress.achieved_rps(50), progress.left_s(50), progress.share(50)) == (
+        0,
+        None,
+        None,
+        0,
+    )
+    progress.add(chunk(10), None, now_s=100)
+    progress.add(chunk(10, first=10, status="UNAVAILABLE"), 300.0, now_s=100.3)
+    assert (progress.done, progress.failed, progress.server_mib) == (20, 10, 300)
+    assert progress.achieved_rps(100.4) == pytest.approx(100)
+    assert progress.images_per_s(100.4) == pytest.approx(100)
+    assert progress.left_s(100.4) == pytest.approx(0.8)
+    assert progress.histogram._counts.sum() == 10
 
 
 def test_a_server_that_stands_still_is_seen() -> None:
     """Where no reply comes any more, that is told, and the rate falls."""
-    tally = Tally(load())
-    tally.add(chunk(10), None, now_s=100)
-    tally.add(samples.table([]), None, now_s=105)
-    assert tally.silent_s(106) == pytest.approx(5)
-    assert tally.achieved_rps(106) == pytest.approx(10 / 5.1)
+    progress = TrialProgress(load())
+    progress.add(chunk(10), None, now_s=100)
+    progress.add(samples.table([]), None, now_s=105)
+    assert progress.silent_s(106) == pytest.approx(5)
+    assert progress.achieved_rps(106) == pytest.approx(10 / 5.1)
 
 
 def test_what_follows_the_last_reply_is_no_silence() -> None:
     """Calibrating and comparing answers, however long, take nothing off the rate that a trial had."""
-    tally = Tally(load())
-    tally.add(chunk(10), None, now_s=100)
-    rate = tally.achieved_rps(100)
-    tally.end()
-    assert (tally.silent_s(160), tally.achieved_rps(160)) == (0, rate)
+    progress = TrialProgress(load())
+    progress.add(chunk(10), None, now_s=100)
+    rate = progress.achieved_rps(100)
+    progress.end()
+    assert (progress.silent_s(160), progress.achieved_rps(160)) == (0, rate)
 
 
 def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,53 +135,53 @@ def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.Monkey
     shown.at_s = 30
     shown.progress.step("calibrating")
     shown.at_s = 60
-    shown.progress.end({"id": "x", "status": "ok"})
+    shown.progress.end(SimpleNamespace(id="x", status="ok"))
     assert "x: ok; 100 requests/s" in shown.text()
     assert "no reply" not in shown.text()
 
 
 def test_an_open_loop_shows_what_users_wait() -> None:
     """Percentiles are of response where requests are due, as in the table; what is left follows the duration."""
-    tally = Tally(load(request_count=None, duration=10, request_rate=(50.0,)))
-    tally.add(samples.table([sample(30, 40, due_ms=0)] * 6), None, now_s=0)
-    assert tally.histogram.percentile_ms("p50") == pytest.approx(40, rel=0.01)
-    assert tally.left_s(0) == pytest.approx(9.99)
+    progress = TrialProgress(load(request_count=None, duration=10, request_rate=(50.0,)))
+    progress.add(samples.table([sample(30, 40, due_ms=0)] * 6), None, now_s=0)
+    assert progress.histogram.percentile_ms("p50") == pytest.approx(40, rel=0.01)
+    assert progress.left_s(0) == pytest.approx(9.99)
 
 
 def test_what_is_left_of_a_run() -> None:
     """Each trial that follows counts as its cell took before, else as those that were seen; a search knows of none."""
     quick, slow = fake_trial(batch_size=1), fake_trial(batch_size=2)
-    course = Course([quick, slow, quick, slow], now_s=0)
-    course.start()
-    assert course.left_s(None, now_s=1) is None
-    assert course.left_s(8, now_s=2) == 8 + 3 * 10
-    course.end(quick, is_measured=True, now_s=10)
-    course.start()
-    course.end(slow, is_measured=True, now_s=40)
-    course.start()
-    assert course.left_s(5, now_s=45) == 5 + 30
-    assert Course((), now_s=0).left_s(5, now_s=0) is None
+    run = RunProgress([quick, slow, quick, slow], now_s=0)
+    run.start()
+    assert run.left_s(None, now_s=1) is None
+    assert run.left_s(8, now_s=2) == 8 + 3 * 10
+    run.end(quick, is_measured=True, now_s=10)
+    run.start()
+    run.end(slow, is_measured=True, now_s=40)
+    run.start()
+    assert run.left_s(5, now_s=45) == 5 + 30
+    assert RunProgress((), now_s=0).left_s(5, now_s=0) is None
 
 
 def test_a_trial_that_was_not_measured_says_nothing_of_others() -> None:
     """A server that is skipped at once does not make a run look shorter."""
-    course = Course([fake_trial(), fake_trial()], now_s=0)
-    course.start()
-    course.end(fake_trial(), is_measured=False, now_s=1)
-    course.start()
-    assert course._took_s == {}
+    run = RunProgress([fake_trial(), fake_trial()], now_s=0)
+    run.start()
+    run.end(fake_trial(), is_measured=False, now_s=1)
+    run.start()
+    assert run._took_s == {}
 
 
 @pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
 def test_both_views_tell_the_same(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elapsed and remaining of trial and run, rate, p50 and p99 so far, errors and the server's memory, in either."""
     shown = Shown(kind, monkeypatch)
-    shown.progress.begin([fake_trial(), fake_trial(round=2)])
+    shown.progress.plan([fake_trial(), fake_trial(round=2)])
     shown.at_s = 60
     shown.progress.start(fake_trial())
     shown.progress.advance(chunk(40), 812.4)
     shown.progress.advance(chunk(10, first=40, status="UNAVAILABLE"), 812.4)
-    shown.progress._tell() if kind is PlainProgress else None
+    shown.progress._report() if kind is PlainProgress else None
     told = shown.text() if kind is PlainProgress else " ".join(shown.view())
     assert "trial 1/2: fake efficientnetb0-no-opt" in told
     for fact in (
@@ -192,7 +202,7 @@ def test_the_view_fits_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """The live view has three lines, cut where the terminal ends: a fourth would push it down with every refresh."""
     for width in (20, 60, 200):
         shown = Shown(LiveProgress, monkeypatch, width=width)
-        shown.progress.begin([fake_trial()])
+        shown.progress.plan([fake_trial()])
         shown.progress.start(fake_trial())
         assert len(shown.view()) == 2
         shown.progress.advance(chunk(40), 812.4)
@@ -205,7 +215,7 @@ def test_a_trial_that_is_over_stays_on_the_screen(monkeypatch: pytest.MonkeyPatc
     shown = Shown(LiveProgress, monkeypatch)
     shown.progress.start(fake_trial())
     shown.progress.advance(chunk(40), None)
-    shown.progress.end({"id": "r1-x", "status": "degraded"})
+    shown.progress.end(SimpleNamespace(id="r1-x", status="degraded"))
     assert re.match(r"r1-x: degraded; 100 requests/s, .*, 0 failed, server – MiB$", shown.text().strip())
     assert len(shown.view()) == 1
 
@@ -215,17 +225,17 @@ def test_steps_that_take_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = Shown(PlainProgress, monkeypatch)
     shown.progress.step("starting triton x1")
     shown.at_s = 75
-    shown.progress._tell()
+    shown.progress._report()
     assert shown.text().splitlines()[-1] == "[  75.0 s]   still starting triton x1, for 1:15"
 
 
 def test_there_is_no_live_view_without_a_terminal() -> None:
     """--ui live in a pipe is plain lines; none is none."""
     pipe, terminal = Console(file=io.StringIO()), Console(file=io.StringIO(), force_terminal=True)
-    assert isinstance(progress("live", pipe), PlainProgress)
-    assert isinstance(progress("live", terminal), LiveProgress)
-    assert isinstance(progress("plain", terminal), PlainProgress)
-    assert type(progress("none", terminal)) is RunObserver
+    assert isinstance(create_observer("live", pipe), PlainProgress)
+    assert isinstance(create_observer("live", terminal), LiveProgress)
+    assert isinstance(create_observer("plain", terminal), PlainProgress)
+    assert type(create_observer("none", terminal)) is QuietProgress
 
 
 FAKE = ["run", "-s", "fake", "--url", "fake=service_ms=20,fail_every=25", "--workers", "2", "-b", "2"]

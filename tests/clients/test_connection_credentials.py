@@ -6,10 +6,10 @@ import pytest
 from certificates import Authority
 
 from raybench import config
-from raybench.clients.grpc.connection_credentials import Access, Tls, read_access
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials, Tls, read_credentials
 from raybench.config import Benchmark, ConfigError
 from raybench.results import results_folder
-from raybench.servers import overheard
+from raybench.servers import header_leak_warning
 
 SECRET = "5Ecr3t"
 
@@ -30,8 +30,8 @@ def asked(**changes: object) -> Benchmark:
 )
 def test_variables_are_filled_in(template: str, value: str) -> None:
     """$NAME and ${NAME} are the environment's, $$ is a dollar, and what is no secret may stand as it is."""
-    access = read_access(asked(header={"x-a": template}), {"TOKEN": SECRET, "TENANT": "blue"})
-    assert access.headers == (("x-a", value),)
+    credentials = read_credentials(asked(header={"x-a": template}), {"TOKEN": SECRET, "TENANT": "blue"})
+    assert credentials.headers == (("x-a", value),)
 
 
 def test_headers_of_a_yaml(tmp_path: Path) -> None:
@@ -53,28 +53,28 @@ def test_results_keep_names(tmp_path: Path) -> None:
 def test_a_variable_that_cannot_be_sent_is_refused_unseen(value: str) -> None:
     """A variable that is empty, ends in a line break, or is not ASCII is told by its name before anything is sent."""
     with pytest.raises(ConfigError, match=r"^header x-token names the variable TOKEN, ") as refused:
-        read_access(asked(header={"x-token": "$TOKEN"}), {"TOKEN": value})
+        read_credentials(asked(header={"x-token": "$TOKEN"}), {"TOKEN": value})
     assert SECRET not in str(refused.value)
 
 
 def test_what_is_said_has_no_secret_in_it() -> None:
     """What a server says again of its headers is shown with the variables' names, one within another too."""
     environment = {"USER": "me", "TOKEN": f"{SECRET}-me", "SHORT": SECRET}
-    access = read_access(asked(header={"x-a": "$USER", "x-token": "$TOKEN", "x-key": "$SHORT"}), environment)
-    assert access.redacted(f"{SECRET}-me is not {SECRET} of me") == "$TOKEN is not $SHORT of $USER"
-    assert access.redacted(None) is None
-    assert read_access(asked(), environment).redacted("as it is") == "as it is"
+    credentials = read_credentials(asked(header={"x-a": "$USER", "x-token": "$TOKEN", "x-key": "$SHORT"}), environment)
+    assert credentials.redacted(f"{SECRET}-me is not {SECRET} of me") == "$TOKEN is not $SHORT of $USER"
+    assert credentials.redacted(None) is None
+    assert read_credentials(asked(), environment).redacted("as it is") == "as it is"
 
 
 def test_it_has_nothing_to_show(tmp_path: Path) -> None:
     """Shown, as in a traceback, it tells neither a header's value nor a key."""
     signed = Authority(tmp_path).signed("client")
     files = {"tls_ca": "system", "tls_cert": str(signed.certificate), "tls_key": str(signed.key)}
-    access = read_access(asked(header={"x-token": "$TOKEN"}, **files), {"TOKEN": SECRET})
-    assert access.tls
-    assert access.tls.key == signed.key.read_bytes()
-    assert SECRET not in repr(access)
-    assert "PRIVATE" not in repr(access)
+    credentials = read_credentials(asked(header={"x-token": "$TOKEN"}, **files), {"TOKEN": SECRET})
+    assert credentials.tls
+    assert credentials.tls.key == signed.key.read_bytes()
+    assert SECRET not in repr(credentials)
+    assert "PRIVATE" not in repr(credentials)
 
 
 def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     ours, other = authority.signed("ours"), authority.signed("other")
     files = {"tls_ca": str(authority.certificate), "tls_cert": str(ours.certificate), "tls_key": str(other.key)}
     with pytest.raises(ConfigError, match=r"^tls-key is .*other.key; it is not the key of .*ours.pem: name that$"):
-        read_access(asked(**files))
+        read_credentials(asked(**files))
 
 
 def test_the_authorities_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_the_authorities_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert Tls(ca=None).authorities() == authority.certificate.read_bytes()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match=r"^tls-ca is system; this host has no authorities .*: set SSL_CERT_FILE"):
-        read_access(asked(tls_ca="system"))
+        read_credentials(asked(tls_ca="system"))
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_headers_in_plain_text_are_told(changes: dict[str, object], is_told: boo
     """Headers that leave this host without TLS get a warning, for who is on the way can read them."""
     benchmark = asked(**{"url": {"triton": "far.example:1"}, "header": {"x-token": "$TOKEN"}, **changes})
     (server,) = benchmark.servers
-    assert (overheard(server, benchmark) is not None) == is_told
+    assert (header_leak_warning(server, benchmark) is not None) == is_told
 
 
 def test_nothing_opens_a_plain_server() -> None:
     """Without flags a server is reached as ever: in plain text, without headers."""
-    assert read_access(asked()) == Access()
+    assert read_credentials(asked()) == ConnectionCredentials()

@@ -78,11 +78,12 @@ def test_requests_say_where_images_are(signature: str, triton: TritonUnderTest) 
 def test_nothing_is_named_but_while_triton_maps_it(triton: TritonUnderTest) -> None:
     """A worker that is killed at any time leaves no name in /dev/shm; one that closes leaves nothing in Triton."""
     mapped = regions(triton.url)
-    worker = Worker(task(triton))
+    asked = task(triton)
+    worker = Worker(asked)
     worker.open()
     worker.encode([crops(6)])
     assert names(triton.url) == []
-    assert regions(triton.url) - mapped == {worker._task.region}
+    assert regions(triton.url) - mapped == {asked.region}
     worker.close()
     assert regions(triton.url) == mapped
     assert names(triton.url) == []

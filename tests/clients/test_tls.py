@@ -1,9 +1,7 @@
 """Servers that want TLS and headers: a real Triton with TLS, and a gateway in front of real servers."""
 
-import os
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from certificates import Authority, Signed
 from gateway import gateway
+from own_triton import own_triton
 from real_parts import TritonUnderTest, crops, raybench
 
 from raybench.clients.base import ClientError
 from raybench.clients.grpc import connection_credentials
-from raybench.clients.grpc.connection_credentials import Access, Tls
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials, Tls
 from raybench.clients.tfserving_client import TfServingClient
 from raybench.clients.triton_client import TritonClient
-from raybench.servers import repository, triton_server, wheel
-from raybench.servers.server_process import ServerProcess, free_ports, scratch_folder, wait_until
+from raybench.servers import repository
+from raybench.servers.repository import TritonOptions
 
 MODEL = "mobilenet-no-opt"
 SECRET, TENANT = "5Ecr3t-t0ken", "blue-tenant"
@@ -40,13 +39,13 @@ class Secured:
 
     def access(
         self, authority: Authority | None = None, signed: Signed | None = None, name: str | None = None
-    ) -> Access:
+    ) -> ConnectionCredentials:
         """With its authority and client unless others are named."""
         ca, ours = (authority or self.authority).certificate, signed or self.client
         tls = Tls(
             ca=ca.read_bytes(), certificate=ours.certificate.read_bytes(), key=ours.key.read_bytes(), server_name=name
         )
-        return Access(tls=tls)
+        return ConnectionCredentials(tls=tls)
 
     @property
     def flags(self) -> list[object]:
@@ -61,40 +60,15 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     server = authority.signed("server", "localhost")
     flags = ["--grpc-use-ssl=1", "--grpc-use-ssl-mutual=1", f"--grpc-root-cert={authority.certificate}"]
     flags += [f"--grpc-server-cert={server.certificate}", f"--grpc-server-key={server.key}"]
-    with echo(flags) as (port, http_port):
-        yield Secured(port, http_port, authority, other, authority.signed("client"))
+    echo = repository.assemble(TritonOptions(models_conf=Path("none"), models=()), folder)
+    with own_triton(echo, flags) as running:
+        yield Secured(running.grpc_port, running.http_port, authority, other, authority.signed("client"))
 
 
-@contextmanager
-def echo(flags: list[str]) -> Iterator[tuple[int, int]]:
-    """The ports, gRPC's and HTTP's, of a real Triton with these flags that serves `echo` alone."""
-    options = triton_server.TritonOptions(models_conf=Path("none"), models=())
-    tritonserver, ports = wheel.find(), free_ports(3)
-    with scratch_folder("raybench-tls-") as folder:
-        backends = wheel.assemble_backends(tritonserver, folder / "backends")
-        models = repository.assemble(options, folder)
-        command = triton_server._command(tritonserver, backends, models, "127.0.0.1", *ports) + flags
-        regions = f"/dev/shm/raybench-{os.getpid()}-{ports[0]}*"
-        environment = wheel.environment(tritonserver)
-        process = ServerProcess(command, env=environment, folder=folder, reason=triton_server._REASON, sweep=regions)
-        try:
-            wait_until(lambda: is_ready(ports[1]), process, what="Triton", timeout_s=60)
-            yield ports[0], ports[1]
-        finally:
-            process.stop(20)
-
-
-def is_ready(http_port: int) -> bool:
-    try:
-        return urllib.request.urlopen(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=2).status == 200  # type: ignore[no-any-return]
-    except OSError:
-        return False
-
-
-def refusal(url: str, access: Access) -> str:
+def refusal(url: str, access: ConnectionCredentials) -> str:
     """Why a Triton at a url cannot be used."""
     with (
-        closing(TritonClient(url, model="echo", signature="", access=access)) as client,
+        closing(TritonClient(url, model="echo", signature="", credentials=access)) as client,
         pytest.raises(ClientError) as refused,
     ):
         client.describe()
@@ -106,10 +80,10 @@ def refusal(url: str, access: Access) -> str:
 def test_what_of_tls_does_not_fit_is_told(secured: Secured) -> None:
     """Each way in which TLS fails at a real Triton has its own sentence, with the remedy."""
     url = f"localhost:{secured.port}"
-    without = Access(tls=Tls(ca=secured.authority.certificate.read_bytes()))
+    without = ConnectionCredentials(tls=Tls(ca=secured.authority.certificate.read_bytes()))
     ended, foreign = secured.authority.signed("ended", days=-1), secured.other.signed("foreign")
     sentences = {
-        "there is a server that wants TLS: give --tls-ca": refusal(url, connection_credentials.PLAIN),
+        "there is a server that wants TLS: give --tls-ca": refusal(url, connection_credentials.NO_CREDENTIALS),
         "the server wants a certificate of ours: give --tls-cert": refusal(url, without),
         "the server does not take our certificate: give a --tls-cert": refusal(url, secured.access(signed=foreign)),
         "the server does not take our certificate: give a --tls-cert that": refusal(url, secured.access(signed=ended)),
@@ -126,7 +100,7 @@ def test_a_certificate_that_has_ended_is_told(tmp_path: Path) -> None:
     """So is a server's certificate that has ended, and a gRPC server without TLS where there should be some."""
     authority = Authority(tmp_path)
     credentials = grpc.ssl_server_credentials([authority.signed("server", "localhost", days=-1).pem])
-    ours = Access(tls=Tls(ca=authority.certificate.read_bytes()))
+    ours = ConnectionCredentials(tls=Tls(ca=authority.certificate.read_bytes()))
     with gateway("127.0.0.1:1", {}, credentials=credentials) as (_, port):
         assert "certificate is not valid now (certificate has expired): renew" in refusal(f"localhost:{port}", ours)
     with gateway("127.0.0.1:1", {}) as (_, port):
@@ -136,7 +110,7 @@ def test_a_certificate_that_has_ended_is_told(tmp_path: Path) -> None:
 def test_the_name_of_the_certificate_may_be_given(secured: Secured) -> None:
     """By --tls-server-name a server is reached whose certificate names another host than the url."""
     url = f"127.0.0.1:{secured.port}"
-    with closing(TritonClient(url, model="echo", signature="", access=secured.access(name="localhost"))) as client:
+    with closing(TritonClient(url, model="echo", signature="", credentials=secured.access(name="localhost"))) as client:
         assert client.describe().version == "2.51.0"
 
 
@@ -178,7 +152,7 @@ def test_no_secret_is_left(
     credentials = grpc.ssl_server_credentials([server.pem], certificates.certificate.read_bytes(), True)
     with gateway(triton.url, HEADERS, refuse_every=9, credentials=credentials) as (guard, port):
         run = raybench(
-            "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton_server.models,
+            "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton.models,
             "--workers", 2, "-b", 1, "--request-count", 20, "--warmup-request-count", 2, "--no-verify",
             "--shared-memory", "system", "--calibrate",
             "--max-error-rate", 1,
@@ -220,10 +194,12 @@ def test_who_is_not_let_in_is_told(triton: TritonUnderTest) -> None:
 def test_tensorflow_serving_gets_them_too(tfs_double: str, certificates: Authority) -> None:
     """Every call to a TensorFlow Serving behind a gateway goes by TLS, and carries the headers."""
     credentials = grpc.ssl_server_credentials([certificates.signed("server", "localhost").pem])
-    ours = Access(tls=Tls(ca=certificates.certificate.read_bytes()), headers=tuple(HEADERS.items()))
+    ours = ConnectionCredentials(tls=Tls(ca=certificates.certificate.read_bytes()), headers=tuple(HEADERS.items()))
     with gateway(tfs_double, HEADERS, credentials=credentials) as (guard, port):
         with closing(
-            TfServingClient(f"localhost:{port}", model=MODEL, signature="predict_images", batch_size=2, access=ours)
+            TfServingClient(
+                f"localhost:{port}", model=MODEL, signature="predict_images", batch_size=2, credentials=ours
+            )
         ) as client:
             client.describe()
             reply = client.send(client.encode(crops(2)), 30)

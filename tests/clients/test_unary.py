@@ -19,9 +19,10 @@ from http2_peer import HEADERS, OK, Call, message, pass_by, peer
 
 from raybench.clients.base import Reply
 from raybench.clients.grpc import http2
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
-from raybench.clients.grpc.http2 import frame
-from raybench.clients.grpc.unary import Connections
+from raybench.clients.grpc import http2_frames as wire
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
+from raybench.clients.grpc.http2_frames import frame
+from raybench.clients.grpc.unary import ConnectionPool
 
 PATH = "/a.Service/Method"
 SOON_S = 0.3
@@ -29,9 +30,9 @@ PONG = Reply(status="OK", body=b"pong", received_bytes=4)
 
 
 @contextmanager
-def calling(url: str, access: Access = PLAIN) -> Iterator[Callable[..., Reply]]:
+def calling(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Iterator[Callable[..., Reply]]:
     """Calls of one method at a url."""
-    with closing(Connections(url, access)) as connections:
+    with closing(ConnectionPool(url, credentials)) as connections:
         method = connections.method(PATH)
         yield lambda body=b"ping", timeout_s=20.0: method(body, timeout_s)
 
@@ -46,9 +47,9 @@ def block(fields: list[tuple[str, str]], huffman: bool = True) -> bytes:
 def answer_frames(stream: int) -> list[bytes]:
     """The frames of the plainest answer."""
     return [
-        frame(http2.HEADERS, http2.END_HEADERS, stream, block(HEADERS)),
-        frame(http2.DATA, 0, stream, message(b"pong")),
-        frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, block(OK)),
+        frame(wire.HEADERS, wire.END_HEADERS, stream, block(HEADERS)),
+        frame(wire.DATA, 0, stream, message(b"pong")),
+        frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream, block(OK)),
     ]
 
 
@@ -79,8 +80,10 @@ def test_a_request_arrives_whole(settings: dict[int, int], size: int) -> None:
 
 def test_headers_open_a_server() -> None:
     """With each call go the headers that open a server, binary ones as gRPC writes them, however long they are."""
-    access = Access(headers=(("authorization", "Bearer x"), ("a-bin", "text"), ("long", "y" * 40_000)))
-    with peer() as served, calling(served.url, access) as call:
+    credentials = ConnectionCredentials(
+        headers=(("authorization", "Bearer x"), ("a-bin", "text"), ("long", "y" * 40_000))
+    )
+    with peer() as served, calling(served.url, credentials) as call:
         assert call() == PONG
         assert served.calls[0].headers[-3:] == [
             ("authorization", "Bearer x"),
@@ -101,24 +104,24 @@ def cut(frames: bytes, size: int) -> Callable[[Call], None]:
 def odd_forms(stream: int) -> dict[str, bytes]:
     """Answers that mean the same as the plainest one (RFC 9113, 4 to 6)."""
     head, data, end = answer_frames(stream)
-    padded = frame(http2.DATA, http2.PADDED, stream, bytes([7]) + message(b"pong") + bytes(7))
-    halves = [frame(http2.DATA, 0, stream, half) for half in (message(b"pong")[:3], message(b"pong")[3:])]
+    padded = frame(wire.DATA, wire.PADDED, stream, bytes([7]) + message(b"pong") + bytes(7))
+    halves = [frame(wire.DATA, 0, stream, half) for half in (message(b"pong")[:3], message(b"pong")[3:])]
     trailers = block(OK)
     prioritized = frame(
-        http2.HEADERS,
-        http2.END_HEADERS | http2.PRIORITY | http2.PADDED,
+        wire.HEADERS,
+        wire.END_HEADERS | wire.PRIORITY | wire.PADDED,
         stream,
         bytes([2]) + bytes(5) + block(HEADERS) + bytes(2),
     )
     continued = [
-        frame(http2.HEADERS, http2.END_STREAM, stream),
-        frame(http2.CONTINUATION, 0, stream, trailers[:1]),
-        frame(http2.CONTINUATION, http2.END_HEADERS, stream, trailers[1:]),
+        frame(wire.HEADERS, wire.END_STREAM, stream),
+        frame(wire.CONTINUATION, 0, stream, trailers[:1]),
+        frame(wire.CONTINUATION, wire.END_HEADERS, stream, trailers[1:]),
     ]
     between = [
-        frame(http2.PING, 0, 0, b"12345678"),
-        frame(http2.SETTINGS, 0, 0, struct.pack(">HI", 3, 100)),
-        frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 9)),
+        frame(wire.PING, 0, 0, b"12345678"),
+        frame(wire.SETTINGS, 0, 0, struct.pack(">HI", 3, 100)),
+        frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", 9)),
         frame(0xBE, 0xFF, stream, b"of a type that nobody knows"),
     ]
     message_and_status = block([("grpc-message", "fine"), ("grpc-status", "0"), ("other", "x")], huffman=False)
@@ -131,8 +134,8 @@ def odd_forms(stream: int) -> dict[str, bytes]:
         "between": b"".join([*between, head, *between, data, *between, end]),
         "other trailers": head
         + data
-        + frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, stream, message_and_status),
-        "table of no size": frame(http2.HEADERS, http2.END_HEADERS, stream, b"\x20" + block(HEADERS)) + data + end,
+        + frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream, message_and_status),
+        "table of no size": frame(wire.HEADERS, wire.END_HEADERS, stream, b"\x20" + block(HEADERS)) + data + end,
     }
 
 
@@ -199,14 +202,14 @@ FAILURES = {
     "compressed": (lambda call: call.answer(message(b"a", is_compressed=True)), ("INTERNAL", "not one message")),
     "hangs up": (hang_up, ("UNAVAILABLE", "closed the connection")),
     "a frame too long": (lambda call: call.send(b"HTTP/1.1 400 Bad Request\r\n"), ("INTERNAL", "speak HTTP/2")),
-    "a frame too short": (raw(http2.WINDOW_UPDATE, 0, b"1"), ("INTERNAL", "speak HTTP/2")),
-    "padding alone": (raw(http2.DATA, http2.PADDED, b""), ("INTERNAL", "speak HTTP/2")),
+    "a frame too short": (raw(wire.WINDOW_UPDATE, 0, b"1"), ("INTERNAL", "speak HTTP/2")),
+    "padding alone": (raw(wire.DATA, wire.PADDED, b""), ("INTERNAL", "speak HTTP/2")),
     "a table that it was not to keep": (
-        raw(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, b"\xbe"),
+        raw(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, b"\xbe"),
         ("INTERNAL", "speak HTTP/2"),
     ),
     "no headers": (
-        raw(http2.DATA, http2.END_STREAM, message(b"pong")),
+        raw(wire.DATA, wire.END_STREAM, message(b"pong")),
         ("INTERNAL", "without headers"),
     ),
 }
@@ -225,9 +228,9 @@ def test_a_failure_has_its_name(script: Callable[[Call], None], expected: tuple[
 
 def test_secrets_are_not_repeated() -> None:
     """What a server says of a secret that it was told is not said on."""
-    access = Access(headers=(("authorization", "tok3n"),), secrets=(("tok3n", "$TOKEN"),))
+    credentials = ConnectionCredentials(headers=(("authorization", "tok3n"),), secrets=(("tok3n", "$TOKEN"),))
     refuse = trailers_only(("grpc-status", "16"), ("grpc-message", "tok3n is old"))
-    with peer(refuse) as served, calling(served.url, access) as call:
+    with peer(refuse) as served, calling(served.url, credentials) as call:
         assert call() == Reply(status="UNAUTHENTICATED", error="$TOKEN is old")
 
 
@@ -244,7 +247,7 @@ def test_nobody_there() -> None:
 
 def goes_away(call: Call) -> None:
     """For good, and without what it was just asked."""
-    call.send(frame(http2.GOAWAY, 0, 0, struct.pack(">II", call.stream - 2, 0)))
+    call.send(frame(wire.GOAWAY, 0, 0, struct.pack(">II", call.stream - 2, 0)))
     call.connection.close()
 
 
@@ -258,7 +261,7 @@ def closes(call: Call) -> None:
 def leaves(call: Call) -> None:
     """Once it has answered, and says so."""
     call.answer()
-    call.send(frame(http2.GOAWAY, 0, 0, struct.pack(">II", call.stream, 0)))
+    call.send(frame(wire.GOAWAY, 0, 0, struct.pack(">II", call.stream, 0)))
 
 
 @pytest.mark.parametrize("script", [reset(ErrorCodes.REFUSED_STREAM), goes_away, closes, leaves])
@@ -336,7 +339,7 @@ def test_a_trickle_does_not_move_a_deadline() -> None:
 
     def trickle(call: Call) -> None:
         for _ in range(40):
-            call.send(frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)))
+            call.send(frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)))
             time.sleep(0.05)
 
     with peer(trickle) as served, calling(served.url) as call:
@@ -356,13 +359,13 @@ def test_a_server_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         asked = pool.submit(call, bytes(50_000_000), 1.0)
         with deaf.accept()[0] as accepted:
             window = struct.pack(">HI", SettingCodes.INITIAL_WINDOW_SIZE, 2**31 - 1)
-            more = frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30))
-            accepted.sendall(frame(http2.SETTINGS, 0, 0, window) + frame(http2.SETTINGS, http2.ACK, 0) + more)
+            more = frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30))
+            accepted.sendall(frame(wire.SETTINGS, 0, 0, window) + frame(wire.SETTINGS, wire.ACK, 0) + more)
             wait([asked], timeout=2)
             accepted.settimeout(10)
             while said := accepted.recv(2**20):
                 last = said
-            assert not last.endswith(frame(http2.RST_STREAM, 0, 1, struct.pack(">I", ErrorCodes.CANCEL)))
+            assert not last.endswith(frame(wire.RST_STREAM, 0, 1, struct.pack(">I", ErrorCodes.CANCEL)))
         assert asked.result().status == "DEADLINE_EXCEEDED"
         again = pool.submit(call, b"ping", SOON_S)
         with deaf.accept()[0]:
@@ -373,7 +376,7 @@ def test_a_window_may_shrink() -> None:
     """A server that takes less than it said is sent no more until it has room again (RFC 9113, 6.9.2)."""
 
     def shrink(call: Call) -> None:
-        call.send(frame(http2.SETTINGS, 0, 0, struct.pack(">HI", SettingCodes.INITIAL_WINDOW_SIZE, 10)))
+        call.send(frame(wire.SETTINGS, 0, 0, struct.pack(">HI", SettingCodes.INITIAL_WINDOW_SIZE, 10)))
         call.connection.h2.increment_flow_control_window(400_000)
         call.connection.h2.increment_flow_control_window(65_530, call.stream)
 
@@ -461,7 +464,7 @@ def test_frames_are_no_larger_than_any_can_be() -> None:
 
     def boast(call: Call) -> None:
         settings = struct.pack(">HIHI", SettingCodes.MAX_FRAME_SIZE, 2**32 - 1, SettingCodes.INITIAL_WINDOW_SIZE, 2**30)
-        call.send(frame(http2.SETTINGS, 0, 0, settings) + frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)))
+        call.send(frame(wire.SETTINGS, 0, 0, settings) + frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30)))
         call.answer()
 
     with peer(boast) as served, calling(served.url) as call:
@@ -473,12 +476,12 @@ def test_frames_are_no_larger_than_any_can_be() -> None:
 def test_peer_catches_a_client_that_breaks_the_rules() -> None:
     """The peer is no yes-man: bytes beyond a window are an error."""
     head = block([(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "x")])
-    too_much = b"".join(frame(http2.DATA, 0, 1, bytes(16_384)) for _ in range(5))
-    begun = frame(http2.SETTINGS, 0, 0) + frame(http2.HEADERS, http2.END_HEADERS, 1, head)
+    too_much = b"".join(frame(wire.DATA, 0, 1, bytes(16_384)) for _ in range(5))
+    begun = frame(wire.SETTINGS, 0, 0) + frame(wire.HEADERS, wire.END_HEADERS, 1, head)
     with peer(takes=False) as served:
         host, port = served.url.split(":")
         with socket.create_connection((host, int(port)), timeout=10) as rude:
-            rude.sendall(http2.PREFACE + begun + too_much)
+            rude.sendall(wire.PREFACE + begun + too_much)
             while rude.recv(2**16):
                 pass
         (complaint,) = served.complaints
@@ -488,7 +491,7 @@ def test_peer_catches_a_client_that_breaks_the_rules() -> None:
 
 def test_connections_are_there_before_the_first_call() -> None:
     """What a call at once with others would have to open is open before, so that no call waits for a handshake."""
-    with peer() as served, closing(Connections(served.url, PLAIN)) as connections:
+    with peer() as served, closing(ConnectionPool(served.url, NO_CREDENTIALS)) as connections:
         connections.prepare(3, timeout_s=20)
         connections.prepare(2, timeout_s=20)
         assert (len(served.connections), len(served.calls)) == (3, 0)
@@ -500,6 +503,6 @@ def test_prepare_leaves_failures_to_the_calls() -> None:
     """A server that is not there is no error before a call says so."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"127.0.0.1:{taken.getsockname()[1]}"
-    with closing(Connections(url, PLAIN)) as connections:
+    with closing(ConnectionPool(url, NO_CREDENTIALS)) as connections:
         connections.prepare(3, timeout_s=20)
         assert connections.method(PATH)(b"ping", 20).status == "UNAVAILABLE"

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from raybench.config import Benchmark, ConfigError, ServerSpec, load
+from raybench.config import LOAD_SETTINGS, Benchmark, ConfigError, ServerSpec, load
 
 
 def written(folder: Path, text: str) -> Path:
@@ -16,17 +17,18 @@ def written(folder: Path, text: str) -> Path:
 def test_without_yaml_and_flags_there_is_a_benchmark() -> None:
     """With nothing given, 4 workers send 100 requests to TensorFlow in process and to one Triton instance."""
     benchmark = load(None, {})
+    (only,) = benchmark.loads
     assert [server.label for server in benchmark.servers] == ["local", "triton x1"]
-    assert (benchmark.workers, benchmark.concurrency, benchmark.batch_size) == (4, 1, 8)
-    assert (benchmark.request_count, benchmark.duration) == (100, None)
+    assert (only.workers, only.concurrency, only.batch_size) == (4, 1, 8)
+    assert (only.request_count, only.duration) == (100, None)
 
 
 def test_a_flag_overrides_the_yaml(tmp_path: Path) -> None:
     """A flag that is given wins over the YAML, and the YAML over the default."""
     path = written(tmp_path, "workers: 2\nbatch-size: 16\nmodel: resnet50-no-opt\n")
-    benchmark = load(path, {"workers": 3, "model": ("a", "b"), "batch_size": None, "server": (), "url": {}})
-    assert (benchmark.workers, benchmark.batch_size, benchmark.concurrency) == (3, 16, 1)
-    assert benchmark.model == ("a", "b")
+    (only,) = load(path, {"workers": 3, "model": ("a", "b"), "batch_size": None, "server": (), "url": {}}).loads
+    assert (only.workers, only.batch_size, only.concurrency) == (3, 16, 1)
+    assert only.model == ("a", "b")
 
 
 @pytest.mark.parametrize(("name", "yaml", "flag"), [("seed", "5", 0), ("max_error_rate", "0.5", 0.0)])
@@ -51,14 +53,15 @@ def test_a_flag_of_zero_overrides_too(tmp_path: Path, name: str, yaml: str, flag
 )
 def test_yaml_values_take_the_type_of_their_field(tmp_path: Path, text: str, name: str, value: object) -> None:
     """In the YAML a single value stands for a list of one, a whole number for a float, and both spellings for a key."""
-    found = getattr(load(written(tmp_path, text), {}), name)
+    benchmark = load(written(tmp_path, text), {})
+    found = getattr(benchmark.loads[0] if name in LOAD_SETTINGS else benchmark, name)
     assert found == value
     assert type(found) is type(value)
 
 
 def test_a_duration_takes_the_place_of_the_default_count() -> None:
     """A trial has one length: where a duration is given, no number of requests bounds it."""
-    assert load(None, {"duration": 5.0}).request_count is None
+    assert load(None, {"duration": 5.0}).loads[0].request_count is None
 
 
 def test_a_run_is_named_after_its_file(tmp_path: Path) -> None:
@@ -116,30 +119,31 @@ def test_a_url_names_its_server_and_has_no_instances() -> None:
 
 def test_a_benchmark_cannot_change_under_a_run() -> None:
     """What was resolved before the run is what was run: a Benchmark is immutable."""
-    with pytest.raises(AttributeError):
-        Benchmark().workers = 5
+    for values, name in ((Benchmark(), "rounds"), (Benchmark().loads[0], "workers")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(values, name, 5)
 
 
 def test_a_length_as_a_flag_replaces_the_length_of_the_yaml(tmp_path: Path) -> None:
     """A trial has one length: --duration puts the YAML's request-count aside, and the other way round."""
     path = tmp_path / "nightly.yaml"
     path.write_text("request-count: 100")
-    by_time = load(path, {"duration": 5.0})
+    (by_time,) = load(path, {"duration": 5.0}).loads
     assert (by_time.request_count, by_time.duration) == (None, 5.0)
 
 
 def test_a_rate_takes_the_place_of_lanes(tmp_path: Path) -> None:
     """A trial has one kind of loop: --request-rate puts the YAML's concurrency aside, and the other way round."""
-    by_rate = load(written(tmp_path, "concurrency: 4"), {"request_rate": (50.0,)})
+    (by_rate,) = load(written(tmp_path, "concurrency: 4"), {"request_rate": (50.0,)}).loads
     assert (by_rate.concurrency, by_rate.request_rate, by_rate.in_flight) == (None, (50.0,), 256)
-    by_lanes = load(written(tmp_path, "request-rate: 50\nrequest-distribution: poisson"), {"concurrency": 4})
+    (by_lanes,) = load(written(tmp_path, "request-rate: 50\nrequest-distribution: poisson"), {"concurrency": 4}).loads
     assert (by_lanes.concurrency, by_lanes.request_rate, by_lanes.in_flight) == (4, (), 16)
 
 
 def test_loads_may_be_of_either_loop(tmp_path: Path) -> None:
     """A load of its own kind puts the benchmark's other kind aside; the most in flight is the benchmark's for all."""
     text = "concurrency: 2\nmax-in-flight: 80\nloads: [{request-rate: [20, 40.5]}, {workers: 1}]"
-    rates, lanes = load(written(tmp_path, text), {}).variants
+    rates, lanes = load(written(tmp_path, text), {}).loads
     assert (rates.request_rate, rates.in_flight) == ((20.0, 40.5), 80)
     assert (lanes.request_rate, lanes.in_flight) == ((), 2)
 
@@ -148,8 +152,8 @@ LOADS = "workers: 2\nloads:\n  - {workers: 4}\n  - {batch-size: 3, model: x, dur
 
 
 def test_each_load_is_the_benchmark_with_its_own_values(tmp_path: Path) -> None:
-    """`loads` makes a variant of the benchmark for each entry; what an entry does not say, the benchmark says."""
-    four, three = load(written(tmp_path, LOADS), {}).variants
+    """Each entry of `loads` is a load of its own; what an entry does not say, the top level says."""
+    four, three = load(written(tmp_path, LOADS), {}).loads
     assert (four.workers, four.batch_size, four.model, four.request_count) == (4, 8, ("efficientnetb0-no-opt",), 100)
     assert (three.workers, three.batch_size, three.model) == (2, 3, ("x",))
     assert (three.request_count, three.duration) == (None, 5.0)  # a load's length takes the place of the benchmark's
@@ -157,8 +161,8 @@ def test_each_load_is_the_benchmark_with_its_own_values(tmp_path: Path) -> None:
 
 def test_a_flag_overrides_every_load(tmp_path: Path) -> None:
     """A flag holds for all cells: no load keeps another value, and a length replaces lengths of either kind."""
-    variants = load(written(tmp_path, LOADS), {"workers": 1, "request_count": 9}).variants
-    assert {(v.workers, v.request_count, v.duration) for v in variants} == {(1, 9, None)}
+    loads = load(written(tmp_path, LOADS), {"workers": 1, "request_count": 9}).loads
+    assert {(each.workers, each.request_count, each.duration) for each in loads} == {(1, 9, None)}
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from raybench.driver.cluster_nodes import Node, named, resource_names
 
 from raybench.config import Benchmark, ServerSpec
 from raybench.driver import cluster, server_host
-from raybench.driver.cluster_nodes import Node, named, resource_names
-from raybench.servers import Running, obstacle
+from raybench.servers import Running, unsupported_reason
 
 NODES = [
     Node(str(n), f"10.0.0.{n}", f"host-{n}", {"CPU": 2.0, "memory": 1e9, f"node:10.0.0.{n}": 1.0, "big": 1.0})
@@ -37,7 +37,7 @@ def test_what_tells_nodes_apart() -> None:
 @pytest.mark.parametrize("kind", ["triton", "tfserving", "local"])
 def test_a_node_without_the_models_cannot_serve_them(kind: str, tmp_path: Path) -> None:
     """Where the servers' node has no such models that is said before anything starts there."""
-    said = obstacle(ServerSpec(kind=kind), Benchmark(models=str(tmp_path)))
+    said = unsupported_reason(ServerSpec(kind=kind), Benchmark(models=str(tmp_path)))
     assert said
     assert str(tmp_path) in said
 

@@ -93,7 +93,7 @@ def test_a_job_that_fails(work: Path, dashboard: str, jobs: dict[str, str]) -> N
 def test_a_job_that_is_stopped(
     wait_s: str, models: Path, work: Path, dashboard: str, jobs: dict[str, str], tmp_path: Path
 ) -> None:
-    """Stopping a job ends its server and its workers and leaves no shared memory, though Ray kills it, guardians too,
+    """Stopping a job ends its server and its workers and leaves no shared memory, though Ray kills it, supervisors too,
     after 3 s or at once; what was measured until then is in the report, and the Ray of others lives on."""
     entrypoint = ["raybench", "run", "-s", "triton", "--models", str(models), "-m", MODEL, "-b", "1", "--workers", "2"]
     entrypoint += ["--duration", "4", "--rounds", "9", "--out", str(tmp_path / "results")]
@@ -103,7 +103,7 @@ def test_a_job_that_is_stopped(
     ray_job("submit", *flags, "--", *entrypoint, dashboard=dashboard, cwd=work, env=jobs)
     assert eventually(lambda: bool(in_second_trial(tmp_path)), 150)
     took_part = in_second_trial(tmp_path)
-    (host,) = {guardian.ppid() for each in took_part if (guardian := each.parent()) and each.name() == "tritonserver"}
+    (host,) = {parent.ppid() for each in took_part if (parent := each.parent()) and each.name() == "tritonserver"}
     shared = list(Path("/dev/shm").glob(f"raybench-{host}-*"))
     assert shared
     time.sleep(1)

@@ -6,27 +6,17 @@ import signal
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import tritonclient.grpc as triton_grpc
-from real_parts import (
-    BIN,
-    TRITON_PARTS,
-    TritonUnderTest,
-    eventually,
-    newest_results,
-    raybench,
-    running_parts,
-    wait_for_line,
-)
+from own_triton import own_triton
+from real_parts import BIN, Family, Run, TritonUnderTest, newest_results, raybench, raybench_family, wait_for_line
 
 from raybench.models.saved_models import ModelConfig, format_models_conf
-from raybench.servers import repository
-from raybench.servers import triton_server as servers_triton
-from raybench.servers.triton_server import TritonOptions, running_triton
+from raybench.servers import repository, wheel
+from raybench.servers.repository import TritonOptions
 
 MODEL = "mobilenet-no-opt"
 NO_GPU = {"gpu_source": None, "gpu_utilization_pct": None, "sm_clock_drop": None, "gpu_shared_with": None}
@@ -38,12 +28,11 @@ def measured_rows(folder: Path, trial: str) -> int:
     return int(pc.sum(pc.equal(rows["phase"].cast("string"), "measured")).as_py())
 
 
-def test_main_job(models: Path, tmp_path: Path) -> None:
+def test_main_job(exported: Path, tmp_path: Path) -> None:
     """From an empty folder: own Ray, own Triton, TensorFlow beside it, a table, and nothing left over."""
     environment = {**os.environ, "HOME": str(tmp_path / "home")}
-    before, shm = running_parts(), set(os.listdir("/dev/shm"))
-    run = raybench(
-        "run", "--workers", 4, "--models", models, "-m", MODEL, "-b", 4, "--request-count", 40,
+    run, family = raybench_family(
+        "run", "--workers", 4, "--models", exported, "-m", MODEL, "-b", 4, "--request-count", 40,
         cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
@@ -74,8 +63,8 @@ def test_main_job(models: Path, tmp_path: Path) -> None:
     assert (trials["triton"]["headroom"] > 1, trials["local"]["headroom"]) == (True, None)
     assert len({worker["pid"] for worker in trials["triton"]["workers"]}) == 4
     assert {comparison["server"] for comparison in run.summary["comparisons"]} == {"triton x1"}
-    assert eventually(lambda: running_parts() <= before)
-    assert set(os.listdir("/dev/shm")) <= shm
+    assert len(family.members) > 10
+    assert family.is_gone()
 
 
 def test_running_server(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
@@ -120,27 +109,15 @@ def test_what_runs_is_read_back(triton: TritonUnderTest, ray_environment: dict[s
 
 
 @pytest.mark.slow
-def test_replies_from_a_cache_are_no_measurement(
-    models: Path, ray_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replies_from_a_cache_are_no_measurement(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Where Triton answers from its response cache the trial has failed, says why, and stands in no comparison."""
-    command, configured = servers_triton._command, repository.configured
-
-    def with_cache(*given: Any) -> list[str]:
-        caches = given[0] / "caches"
-        return [*command(*given), f"--cache-directory={caches}", f"--cache-config=local,size={2**26}"]
-
-    def cached(*given: Any) -> Any:
-        config = configured(*given)
-        config.response_cache.enable = True
-        return config
-
-    monkeypatch.setattr(servers_triton, "_command", with_cache)
-    monkeypatch.setattr(repository, "configured", cached)
-    options = TritonOptions(models_conf=models / "models.conf", models=(MODEL,))
-    with running_triton(options) as running:
+    folder = repository.assemble(TritonOptions(models_conf=models / "models.conf", models=(MODEL,)), tmp_path)
+    config = folder / "saved_model" / "config.pbtxt"
+    config.write_text(config.read_text() + "response_cache { enable: true }\n")
+    caches = wheel.find() / "caches"
+    with own_triton(folder, [f"--cache-directory={caches}", f"--cache-config=local,size={2**26}"]) as running:
         run = raybench(
-            "run", "--workers", 1, "--url", f"triton={running.grpc_url}", "-m", MODEL, "-b", 1, "--images", "noise",
+            "run", "--workers", 1, "--url", f"triton={running.url}", "-m", MODEL, "-b", 1, "--images", "noise",
             "--request-count", 12, "--models", models, "--no-verify", cwd=tmp_path, env=ray_environment,
         )  # fmt: skip
     assert run.code == 1, run.err + run.out
@@ -169,31 +146,42 @@ def test_a_slowdown_is_found(ray_environment: dict[str, str], tmp_path: Path) ->
     assert "fake 2 / fake 1" in run.out
 
 
-def test_failed_requests_are_rows(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """A failed request is a row with its status, the run goes on, and the exit code is 5."""
-    run = raybench(
-        "run", "--workers", 2, "--url", "fake=service_ms=5,fail_every=4", "-s", "fake", "--request-count", 40,
-        "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+@pytest.fixture(scope="module")
+def faulty(ray_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of two servers: every fourth request to the first fails, every fifth to the second hangs."""
+    return raybench(
+        "run", "--workers", 2, "-s", "fake", "--url", "fake=service_ms=5,fail_every=4; hang_every=5", "--timeout", 0.2,
+        "--request-count", 40, "--warmup-request-count", 0, cwd=tmp_path_factory.mktemp("faulty"), env=ray_environment,
     )  # fmt: skip
-    assert run.code == 5, run.err + run.out
-    (trial,) = run.summary["trials"]
+
+
+def test_failed_requests_are_rows(faulty: Run) -> None:
+    """A failed request is a row with its status, the run goes on, and the exit code is 5."""
+    assert faulty.code == 5, faulty.err + faulty.out
+    trial, _ = faulty.summary["trials"]
     assert trial["requests"] == {"attempted": 40, "succeeded": 30, "failed": 10, "errors": {"UNAVAILABLE": 10}}
     assert trial["status"] == "ok"
     assert "errors" in {doubt["code"] for doubt in trial["doubts"]}
-    assert "10 of 40 requests failed (10 UNAVAILABLE)" in run.out
+    assert "10 of 40 requests failed (10 UNAVAILABLE)" in faulty.out
+
+
+def test_hanging_server_ends(faulty: Run) -> None:
+    """Requests that hang end at their deadline and are counted as DEADLINE_EXCEEDED."""
+    _, trial = faulty.summary["trials"]
+    assert trial["requests"]["errors"] == {"DEADLINE_EXCEEDED": 8}
 
 
 def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Two rates are two cells, each at its offered rate; a server that stands still is slow in response alone."""
     run = raybench(
         "run", "--workers", 2, "-s", "fake", "--url", "fake=service_ms=1,stall_at=300,stall_ms=500", "-b", 1,
-        "--request-rate", "200,400", "--max-in-flight", 4, "--request-count", 800, "--images", "noise",
+        "--request-rate", "200,400", "--max-in-flight", 4, "--request-count", 500, "--images", "noise",
         "--request-distribution", "constant", "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     assert "open loop (constant arrivals: response times)" in run.out
     trials = {trial["load"]["offered_rps"]: trial for trial in run.summary["trials"]}
-    assert {rate: trial["requests"]["succeeded"] for rate, trial in trials.items()} == {200: 800, 400: 800}
+    assert {rate: trial["requests"]["succeeded"] for rate, trial in trials.items()} == {200: 500, 400: 500}
     for rate, trial in trials.items():
         assert trial["scheduled_rps"] == pytest.approx(rate, rel=0.01)
         assert trial["response_ms"]["p99"] > 350
@@ -218,16 +206,6 @@ def test_jpegs(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_pat
         assert trial["payload"]["encoding"] == "jpeg q80"
         assert 1_000 < trial["payload"]["image_bytes"] < 224 * 224 * 3 / 3
     assert "jpeg q80" in run.out
-
-
-def test_hanging_server_ends(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """Requests that hang end at their deadline and are counted as DEADLINE_EXCEEDED."""
-    run = raybench(
-        "run", "--workers", 2, "--url", "fake=hang_every=5", "-s", "fake", "--request-count", 20, "--timeout", 0.2,
-        "--warmup-request-count", 0, "--max-error-rate", 0.5, cwd=tmp_path, env=ray_environment,
-    )  # fmt: skip
-    assert run.code == 0, run.err + run.out
-    assert run.summary["trials"][0]["requests"]["errors"] == {"DEADLINE_EXCEEDED": 4}
 
 
 @pytest.mark.slow
@@ -372,42 +350,41 @@ def test_mixed_models_take_turns(triton: TritonUnderTest, ray_environment: dict[
 
 def test_serve_triton(models: Path, tmp_path: Path) -> None:
     """`raybench serve triton` prints its urls and `ready`, answers there, and takes its stubs along on SIGTERM."""
-    before = running_parts(TRITON_PARTS)
     command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     lines = wait_for_line(process, "ready")
     url = next(line.split()[1] for line in lines if line.startswith("grpc"))
     with triton_grpc.InferenceServerClient(url) as client:
         assert client.is_model_ready("saved_model")
+    family = Family(process.pid)
+    assert family.named("triton_python")
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
-    assert running_parts(TRITON_PARTS) <= before
+    assert family.is_gone()
 
 
 def test_killed_serve_leaves_nothing(models: Path, tmp_path: Path) -> None:
     """Triton and its stubs end by themselves when the raybench that started them is killed."""
-    before, shm = running_parts(TRITON_PARTS), set(os.listdir("/dev/shm"))
     command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     wait_for_line(process, "ready")
+    family = Family(process.pid)
+    assert family.named("triton_python")
     process.kill()
     process.wait(timeout=10)
-    assert eventually(lambda: running_parts(TRITON_PARTS) <= before)
-    assert set(os.listdir("/dev/shm")) <= shm
+    assert family.is_gone()
 
 
 @pytest.mark.slow
 def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A Triton that is killed in the middle fails its trial, which keeps its rows; the next trial has a fresh one."""
-    before, shm = running_parts(TRITON_PARTS), set(os.listdir("/dev/shm"))
     command = [BIN / "raybench", "run", "--workers", "1", "-s", "triton", "--models", models, "-m", MODEL, "-b", "1"]
     command += ["--duration", "20", "--rounds", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
     wait_for_line(process, " requests, ")
-    (server,) = {
-        pid for pid, word in running_parts(TRITON_PARTS) - before if word == "tritonserver" and _is_triton(pid)
-    }
-    os.kill(server, signal.SIGKILL)
+    family = Family(process.pid)
+    (server,) = family.named("tritonserver")
+    server.kill()
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1, out
     folder = newest_results(tmp_path)
@@ -419,8 +396,7 @@ def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict
     assert first["requests"]["errors"]["UNAVAILABLE"] < 1000  # no storm against a server that is gone
     assert second["status"] in ("ok", "unstable")  # as steady as this machine is
     assert second["requests"]["failed"] == 0
-    assert eventually(lambda: running_parts(TRITON_PARTS) <= before)
-    assert set(os.listdir("/dev/shm")) <= shm
+    assert family.is_gone()
 
 
 def test_port_of_another_is_refused(triton: TritonUnderTest, models: Path, tmp_path: Path) -> None:
@@ -430,7 +406,3 @@ def test_port_of_another_is_refused(triton: TritonUnderTest, models: Path, tmp_p
     assert served.code == 2
     assert "ready" not in served.out
     assert f"port is {port}" in served.err
-
-
-def _is_triton(pid: int) -> bool:
-    return os.readlink(f"/proc/{pid}/exe").endswith("tritonserver")

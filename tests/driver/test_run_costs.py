@@ -3,16 +3,16 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from gpu_parts import HEAD, READS_GPUS, UUID, program
+from own_triton import OwnTriton, own_triton
 from real_parts import raybench
 
 from raybench.driver import recorders
 from raybench.servers import repository
-from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
+from raybench.servers.repository import TritonOptions
 
 SLEEPS_MS = 20
 NODES = [
@@ -23,28 +23,22 @@ NODES = [
 
 
 @pytest.fixture
-def sleeper(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningTriton]:
+def sleeper(tmp_path: Path) -> Iterator[OwnTriton]:
     """A real Triton whose python model takes 20 ms by doing nothing."""
-    assemble = repository.assemble
-
-    def sleeping(*given: Any) -> Path:
-        folder = assemble(*given)
-        model = folder / "echo" / "1" / "model.py"
-        answers = "return [_answer(request) for request in requests]"
-        assert answers in model.read_text()
-        slow = f"__import__('time').sleep({SLEEPS_MS / 1e3}); {answers}"
-        model.write_text(model.read_text().replace(answers, slow))
-        return folder
-
-    monkeypatch.setattr(repository, "assemble", sleeping)
-    with running_triton(TritonOptions(models_conf=Path(), models=())) as running:
+    folder = repository.assemble(TritonOptions(models_conf=Path(), models=()), tmp_path / "sleeper")
+    model = folder / "echo" / "1" / "model.py"
+    answers = "return [_answer(request) for request in requests]"
+    assert answers in model.read_text()
+    slow = f"__import__('time').sleep({SLEEPS_MS / 1e3}); {answers}"
+    model.write_text(model.read_text().replace(answers, slow))
+    with own_triton(folder) as running:
         yield running
 
 
-def test_where_the_time_goes(sleeper: RunningTriton, ray_environment: dict[str, str], tmp_path: Path) -> None:
+def test_where_the_time_goes(sleeper: OwnTriton, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A python model that sleeps is compute, and what the client saw besides is queue and overhead."""
     run = raybench(
-        "run", "-s", "triton", "--url", f"triton={sleeper.grpc_url}", "-m", "echo", "-b", 1, "--workers", 1,
+        "run", "-s", "triton", "--url", f"triton={sleeper.url}", "-m", "echo", "-b", 1, "--workers", 1,
         "--request-count", 50, cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
@@ -71,7 +65,7 @@ def test_telemetry_that_breaks_does_not_break_the_run(
     answer = f"echo '{HEAD}'; {until_it_runs}; {for_a_while}; {end};;"
     program(tmp_path / "bin", monkeypatch, READS_GPUS, answer, "*) exec sleep 600;;", "esac")
     run = raybench(
-        "run", "--workers", 1, "-s", "fake", "--url", "fake=service_ms=5", "-b", 1, "--duration", 10,
+        "run", "--workers", 1, "-s", "fake", "--url", "fake=service_ms=5", "-b", 1, "--duration", 8,
         cwd=tmp_path, env={**ray_environment, "PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert run.code == 0, run.err + run.out

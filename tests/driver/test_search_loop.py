@@ -168,12 +168,12 @@ def test_an_interrupted_search_keeps_its_points(ray_environment: dict[str, str],
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_triton_out_of_memory(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_triton_out_of_memory(exported: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A real Triton whose memory is limited dies of a batch: it is started anew, and the last batch that held found."""
     limited = ["prlimit", f"--data={MEMORY_BYTES}"]
     command = [
         *limited, BIN / "raybench", "search", "-s", "triton", "--until-oom", "--workers", "1", "-b", "64,160",
-        "-m", MODEL, "--models", models, "--images", "noise", "--request-count", "2", "--warmup-request-count", "0",
+        "-m", MODEL, "--models", exported, "--images", "noise", "--request-count", "2", "--warmup-request-count", "0",
         "--no-verify",
     ]  # fmt: skip
     run = subprocess.run(command, cwd=tmp_path, env=ray_environment, capture_output=True, text=True, timeout=560)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,11 @@ MODEL = "efficientnetb0-no-opt"
 SIGNATURES = {"predict_images": "images", "predict_jpeg": "jpeg_image", "predict_jpegs": "jpeg_images"}
 
 
-def test_tensorflow_serving_can_load_it(models: Path) -> None:
+def test_tensorflow_serving_can_load_it(exported: Path) -> None:
     """TF1's loader, which restores as TF Serving does, gives what tf.saved_model.load gives, bit for bit."""
     import tensorflow as tf
 
-    folder, pictures = str(models / MODEL / "1"), crops(2)
+    folder, pictures = str(exported / MODEL / "1"), crops(2)
     expected = tf.saved_model.load(folder).signatures["predict_images"](images=tf.constant(pictures))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], folder)
@@ -32,9 +31,9 @@ def test_tensorflow_serving_can_load_it(models: Path) -> None:
     assert all((answers[name] == expected[name].numpy()).all() for name in answers)
 
 
-def test_signatures_are_the_demo_ones(models: Path) -> None:
+def test_signatures_are_the_demo_ones(exported: Path) -> None:
     """Each model has predict_images, predict_jpeg and predict_jpegs, returning scores, classes and embeddings."""
-    signatures = read_signatures(models / MODEL / "1")
+    signatures = read_signatures(exported / MODEL / "1")
     assert {name: list(signature.inputs) for name, signature in signatures.items()} == {
         name: [taken] for name, taken in SIGNATURES.items()
     }
@@ -44,11 +43,11 @@ def test_signatures_are_the_demo_ones(models: Path) -> None:
     assert {name for s in signatures.values() for name in s.outputs} == {"scores", "classes", "embeddings"}
 
 
-def test_random_weights_tell_pictures_apart(models: Path) -> None:
+def test_random_weights_tell_pictures_apart(exported: Path) -> None:
     """Random weights give different pictures different answers, else comparing servers would prove nothing."""
     import tensorflow as tf
 
-    predict = tf.saved_model.load(str(models / MODEL / "1")).signatures["predict_images"]
+    predict = tf.saved_model.load(str(exported / MODEL / "1")).signatures["predict_images"]
     answers = predict(images=tf.constant(crops(16)))
     scores = answers["scores"].numpy().astype(float)
     logits = np.log(scores + 1e-30)
@@ -58,13 +57,13 @@ def test_random_weights_tell_pictures_apart(models: Path) -> None:
     assert np.allclose(scores.sum(axis=1), 1, atol=1e-4)
 
 
-def test_preprocessing_belongs_to_the_architecture(models: Path) -> None:
+def test_preprocessing_belongs_to_the_architecture(exported: Path) -> None:
     """The signature does what keras does by hand with this architecture's own preprocess_input."""
     import keras
     import tensorflow as tf
 
     pictures = crops(3)
-    loaded = tf.saved_model.load(str(models / "mobilenet-no-opt" / "1"))
+    loaded = tf.saved_model.load(str(exported / "mobilenet-no-opt" / "1"))
     got = loaded.signatures["predict_images"](images=tf.constant(pictures))["embeddings"].numpy()
     model = keras.applications.MobileNet(weights=None, classifier_activation=None)
     for variable, value in zip(model.variables, loaded.weights, strict=True):
@@ -75,11 +74,11 @@ def test_preprocessing_belongs_to_the_architecture(models: Path) -> None:
     assert np.abs(got - expected).max() / np.abs(expected).max() < 1e-4
 
 
-def test_jpeg_and_pixels_agree(models: Path) -> None:
+def test_jpeg_and_pixels_agree(exported: Path) -> None:
     """A JPEG and its own decoded pixels, of any size, get the same answer: resizing is in the graph."""
     import tensorflow as tf
 
-    signatures = tf.saved_model.load(str(models / MODEL / "1")).signatures
+    signatures = tf.saved_model.load(str(exported / MODEL / "1")).signatures
     encoded = jpeg(crops(1, size_px=320)[0])
     pixels = tf.io.decode_jpeg(encoded, channels=3)[tf.newaxis]
     from_pixels = signatures["predict_images"](images=pixels)["scores"].numpy()
@@ -87,20 +86,20 @@ def test_jpeg_and_pixels_agree(models: Path) -> None:
     assert np.abs(from_pixels - from_jpegs).max() < 1e-4
 
 
-def test_models_conf_keeps_the_others(models: Path) -> None:
+def test_models_conf_keeps_the_others(exported: Path) -> None:
     """Exporting a model leaves the others in models.conf, and every entry's base path exists."""
-    entries = {entry.name: entry for entry in read_models_conf(models / "models.conf")}
+    entries = {entry.name: entry for entry in read_models_conf(exported / "models.conf")}
     assert {MODEL, "mobilenet-no-opt", "scale", "clash"} <= set(entries)
     assert all(entry.versions() for entry in entries.values())
-    assert not [path for path in models.iterdir() if path.name.startswith(".")]
+    assert not [path for path in exported.iterdir() if path.name.startswith(".")]
 
 
-def test_facts_travel_with_the_model(models: Path) -> None:
+def test_facts_travel_with_the_model(exported: Path) -> None:
     """What a model is (precision, XLA, hash) is read back from the SavedModel itself."""
-    facts = describe_model(models / "models.conf", MODEL)
+    facts = describe_model(exported / "models.conf", MODEL)
     assert (facts["version"], facts["precision"], facts["xla"]) == (1, "float32", False)
     assert len(facts["sha256"]) == 64
-    assert describe_model(models / "models.conf", "nope")["sha256"] is None
+    assert describe_model(exported / "models.conf", "nope")["sha256"] is None
 
 
 @pytest.mark.parametrize(("arguments", "word"), [(["nope"], "'nope'"), (["resnet50", "--variants", "fast"], "'fast'")])
@@ -131,18 +130,14 @@ def test_xla_amp_agrees_with_plain(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_backend_knows_compiled_models(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_backend_knows_compiled_models(exported: Path, tmp_path: Path) -> None:
     """An XLA model is known by its graph, so that its requests are not merged into shapes that compile for seconds."""
     import tensorflow as tf
 
-    spec = find_spec("pytriton")
-    assert spec
-    assert spec.origin
-    monkeypatch.syspath_prepend(str(Path(spec.origin).parent / "tritonserver" / "backends" / "python"))
-    backend = backend_module("model")
     command = [str(BIN / "raybench"), "export", "mobilenet", "--variants", "xla-amp", "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    folders = {False: models / "mobilenet-no-opt" / "1", True: tmp_path / "mobilenet-xla-amp" / "1"}
+    asks_xla = backend_module("loaded_models").is_compiled
+    folders = {False: exported / "mobilenet-no-opt" / "1", True: tmp_path / "mobilenet-xla-amp" / "1"}
     for is_compiled, folder in folders.items():
         functions = tf.saved_model.load(str(folder)).signatures.values()
-        assert {backend._is_compiled(function) for function in functions} == {is_compiled}
+        assert {asks_xla(function) for function in functions} == {is_compiled}

@@ -36,6 +36,7 @@ HOMES = (
     Rule("keras", ("models/export.py",)),
     Rule("matplotlib", ("report/html/",)),
     Rule("pandas", ("report/dataframes.py",)),
+    Rule("prometheus_client", ("telemetry/prometheus_text.py",)),
     Rule("pydantic", ("config/", "results/")),
     Rule("ray", ("driver/", "inputs/dataset.py")),
     Rule("rich", ("cli/", "report/")),

@@ -37,7 +37,7 @@ def test_wheel_has_every_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_wheel_does_the_main_job(models: Path, tmp_path: Path) -> None:
+def test_wheel_does_the_main_job(exported: Path, tmp_path: Path) -> None:
     """The wheel, installed without the checkout, brings triton_models and runs against its own Triton."""
     uv, venv = BIN / "uv", tmp_path / "venv"
     python = venv / "bin" / "python"
@@ -52,7 +52,7 @@ def test_wheel_does_the_main_job(models: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     run = raybench(
-        "run", "--workers", 2, "--models", models, "-m", "mobilenet-no-opt", "-b", 2, "--request-count", 20,
+        "run", "--workers", 2, "--models", exported, "-m", "mobilenet-no-opt", "-b", 2, "--request-count", 20,
         cwd=empty, env={**os.environ, "HOME": str(tmp_path)}, bin_folder=venv / "bin",
     )  # fmt: skip
     assert run.code == 0, run.err + run.out

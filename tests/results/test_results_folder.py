@@ -124,16 +124,21 @@ def test_the_environment_is_on_record(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_on_disk_runs_again(tmp_path: Path) -> None:
-    """benchmark.yaml holds the benchmark as resolved: loading it gives the same benchmark."""
-    asked = Benchmark(out=str(tmp_path), url={"fake": "service_ms=1"}, model=("a", "b"), request_count=50, strict=True)
-    resolved = config.load(None, {"out": asked.out, "url": asked.url, "model": asked.model, "strict": True})
-    folder = results_folder.create(resolved, COMMAND, ray_cluster=RAY_CLUSTER)
-    assert config.load(folder / "benchmark.yaml", {}) == resolved
+    """benchmark.yaml holds the benchmark as resolved: `--resume`, which loads it, goes on with the same benchmark."""
+    more = {"url": {"fake": "service_ms=1"}, "model": ("a", "b"), "strict": True, "threshold": ("p99<1s",)}
+    one = config.load(None, {"out": str(tmp_path), "request_rate": (5.0, 7.5), "duration": 3.0, **more})
+    loads = ({"workers": 1, "duration": 9.0}, {"request_rate": (5.0,)}, {"concurrency": 3, "batch_size": 2})
+    many = config.load(None, {"out": str(tmp_path), "loads": loads, "tolerance": 0.5, **more})
+    for asked in (one, many):
+        folder = results_folder.create(asked, COMMAND, ray_cluster=RAY_CLUSTER)
+        assert config.load(folder / "benchmark.yaml", {}) == asked
+    assert "loads" not in one.written()
+    assert set(many.written()["loads"][0]) == set(config.LOAD_SETTINGS)
 
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("nightly", "nightly-2"), ("a b/c", "a-b-c-2"), ("../../etc", "etc-2"), ("..", "run-2"), ("", "run-2")],
+    [("nightly", "nightly-2"), ("a b/c", "a-b-c-2"), ("../../etc", "etc-2"), ("..", "run-2"), ("-", "run-2")],
 )
 def test_a_run_stays_inside_its_results_folder(tmp_path: Path, name: str, start: str) -> None:
     """Whatever a run is called, its folder is one below --out, named after it and the time in UTC."""

@@ -15,12 +15,13 @@ import numpy as np
 import psutil
 import pytest
 import tritonclient.grpc as triton_grpc
-from real_parts import BIN, ask, eventually, export_scale, wait_for_line
+from real_parts import BIN, ask, eventually, wait_for_line
+from tiny_models import export_scale
 
 from raybench.models.saved_models import ModelConfig, format_models_conf
 from raybench.servers.server_process import ServerError
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
-from raybench.telemetry.server_statistics import Count
+from raybench.telemetry.server_statistics import StatisticsCounter
 from raybench.telemetry.triton_statistics import StatisticsReader
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -86,15 +87,15 @@ def test_statistics_survive_a_reload(triton: RunningTriton, folder: Path) -> Non
     with closing(StatisticsReader(triton.grpc_url, "saved_model")) as read:
         factors(triton.grpc_url)
         assert eventually(lambda: read().success == len(NAMES))
-        count = Count(read)
+        count = StatisticsCounter(read)
         for _ in range(5):
             factors(triton.grpc_url)
-        assert eventually(lambda: count.total()["success"] == 5 * len(NAMES))
+        assert eventually(lambda: count.total().counted.success == 5 * len(NAMES))
         enter(folder, "scale", "other")
         triton.reload()
         factors(triton.grpc_url)
-        assert eventually(lambda: count.total()["success"] == 6 * len(NAMES))
-        assert count.total()["resets"] == 1
+        assert eventually(lambda: count.total().counted.success == 6 * len(NAMES))
+        assert count.total().resets == 1
 
 
 @pytest.mark.slow

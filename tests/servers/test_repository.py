@@ -7,8 +7,8 @@ from urllib.request import urlopen
 import pytest
 
 from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
-from raybench.servers.repository import TritonOptions, configured
-from raybench.servers.served_models import resolved
+from raybench.servers.repository import TritonOptions, model_config
+from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import ServerError
 from raybench.servers.triton_server import running_triton
 
@@ -24,7 +24,7 @@ def options(folder: Path, *names: str, asked: tuple[str, ...] | None = None) -> 
 
 
 def served(options: TritonOptions) -> tuple[ModelConfig, ...]:
-    return resolved(options.models_conf, options.models)
+    return resolve_models(options.models_conf, options.models)
 
 
 def test_what_is_asked_for_is_resolved(tmp_path: Path) -> None:
@@ -60,14 +60,14 @@ def test_a_version_that_is_missing_is_refused(tmp_path: Path) -> None:
 def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
     """Triton takes a config on a reload for all there is, and ignores one that it has seen."""
     asked = options(tmp_path, "a")
-    first, second = (configured(asked, served(asked), tmp_path) for _ in range(2))
+    first, second = (model_config(asked, served(asked), tmp_path) for _ in range(2))
     assert {each.name for each in first.input} >= {"model_name", "signature", "images"}
     assert first.HasField("dynamic_batching")
     assert set(first.parameters) == {
         "models_conf",
         "models",
         "warm_up",
-        "merge_max_images",
+        "merge_max_items",
         "merge_xla",
         "pipeline_depth",
     }
@@ -81,7 +81,7 @@ def test_no_more_requests_meet_than_one_call_holds(batch_sizes: tuple[int, ...],
     """Triton gives the backend together what fits one TensorFlow call of 64 images; more would be copied early."""
     shapes = tuple(("predict_images", "images", (size, 224, 224, 3)) for size in batch_sizes)
     asked = replace(options(tmp_path, "a"), warm_up=shapes)
-    assert configured(asked, served(asked), tmp_path).max_batch_size == requests
+    assert model_config(asked, served(asked), tmp_path).max_batch_size == requests
 
 
 def test_triton_listens_where_it_is_asked() -> None:

@@ -13,19 +13,18 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from real_parts import BIN, add_stand_in, eventually, raybench, running_parts, wait_for_line
+from real_parts import BIN, Family, add_stand_in, raybench, raybench_family, wait_for_line
 from tfs_double.flags import KNOWN
 
 from raybench.clients.base import ClientError
 from raybench.clients.tfserving_client import TfServingClient
 from raybench.config import ServerSpec
 from raybench.models.saved_models import ModelConfig, format_models_conf
-from raybench.servers import ServerError, ServerUnavailable, exposure, model_server
+from raybench.servers import ServerError, ServerUnavailable, bind_warning, model_server
 from raybench.servers.server_process import endpoint
 from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
 MODEL = "mobilenet-no-opt"
-PARTS = ("tfs_double/server.py",)
 REMEDIES = ("put tensorflow_model_server on PATH", "start Docker", "--url tfserving=HOST:PORT")
 
 
@@ -52,8 +51,7 @@ def test_a_run_measures_it(
     models: Path, stand_in: dict[str, str], ray_environment: dict[str, str], tmp_path: Path
 ) -> None:
     """`raybench run -s tfserving` starts it, measures it with answers that agree, says what it ran, and ends it."""
-    before = running_parts(PARTS)
-    run = raybench(
+    run, family = raybench_family(
         "run", "--workers", 2, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2, "--request-count", 20,
         cwd=tmp_path, env={**ray_environment, **stand_in},
     )  # fmt: skip
@@ -75,7 +73,7 @@ def test_a_run_measures_it(
     assert server["config"]["xla_gpu_compilation_enabled"] == "true"
     assert server["config"]["models"] == MODEL
     assert run.err.count("listens on all of this machine's") == 1
-    assert eventually(lambda: running_parts(PARTS) <= before)
+    assert family.is_gone()
 
 
 def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
@@ -94,12 +92,15 @@ def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[st
 
 def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path: Path) -> None:
     """`raybench serve tfserving` says where it answers, serves what models.conf names at SIGHUP, and ends."""
-    before, conf = running_parts(PARTS), tmp_path / "models.conf"
+    conf = tmp_path / "models.conf"
     enter(conf, models, "scale")
     command = [BIN / "raybench", "serve", "tfserving", "--models", tmp_path, "--port", "0"]
     process = subprocess.Popen(command, env={**os.environ, **stand_in}, stdout=subprocess.PIPE, text=True)
     try:
         lines = wait_for_line(process, "ready")
+        family = Family(process.pid)
+        family.look()
+        assert len(family.members) > 1
         urls = dict(line.split() for line in lines if " " in line)
         assert urls.keys() == {"grpc", "http", "metrics"}
         assert description(urls["grpc"], "scale") == "signature is nope; model scale has boxed, distinct, times, total"
@@ -111,7 +112,7 @@ def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path
     finally:
         process.terminate()
         assert process.wait(timeout=60) == 0
-    assert eventually(lambda: running_parts(PARTS) <= before)
+    assert family.is_gone()
 
 
 def enter(conf: Path, models: Path, name: str) -> None:
@@ -145,8 +146,8 @@ def test_a_model_that_does_not_load_is_told(tmp_path: Path) -> None:
 def test_a_flag_that_it_lacks_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One older than 2.18 knows no XLA on a GPU, and would refuse to start with the flag."""
     monkeypatch.setenv("TFS_DOUBLE_LACKS", "xla_gpu_compilation_enabled")
-    assert not model_server.find().knows("xla_gpu_compilation_enabled")
-    assert model_server.find().knows("xla_cpu_compilation_enabled")
+    assert not model_server.find().supports("xla_gpu_compilation_enabled")
+    assert model_server.find().supports("xla_cpu_compilation_enabled")
 
 
 @pytest.mark.usefixtures("on_path")
@@ -178,12 +179,12 @@ def test_what_its_binary_cannot_close_is_said(stand_in: dict[str, str], monkeypa
     """The binary listens on every address, and a user is told; a container is published where it was asked."""
     ours, theirs = ServerSpec(kind="tfserving"), ServerSpec(kind="tfserving", url="host:8500")
     monkeypatch.setenv("PATH", stand_in["PATH"])
-    assert "listens on all of this machine's" in str(exposure(ours, "127.0.0.1"))
-    assert exposure(theirs, "0.0.0.0") is None
+    assert "listens on all of this machine's" in str(bind_warning(ours, "127.0.0.1"))
+    assert bind_warning(theirs, "0.0.0.0") is None
     monkeypatch.setenv("PATH", "/nowhere")
-    assert exposure(ours, "127.0.0.1") is None
-    assert "listens on 0.0.0.0" in str(exposure(ours, "0.0.0.0"))
-    assert "predates known security fixes" in str(exposure(ServerSpec(kind="triton"), "0.0.0.0"))
+    assert bind_warning(ours, "127.0.0.1") is None
+    assert "listens on 0.0.0.0" in str(bind_warning(ours, "0.0.0.0"))
+    assert "predates known security fixes" in str(bind_warning(ServerSpec(kind="triton"), "0.0.0.0"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_docker_stands_in_for_the_binary(models: Path, tmp_path: Path, monkeypat
     source = (models / MODEL).resolve()
     assert f"--mount=type=bind,readonly,source={source},target=/raybench{source}" in words
     assert all("readonly" in word for word in words if word.startswith("--mount"))
-    image = words.index(model_server._image())
+    image = next(place for place, word in enumerate(words) if word.startswith("tensorflow/serving:"))
     assert "--entrypoint=tensorflow_model_server" in words[:image]
     flags = {word.removeprefix("--").partition("=")[0] for word in words[image + 1 :]}
     assert flags <= KNOWN

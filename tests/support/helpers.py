@@ -180,7 +180,7 @@ def doubt_codes(summarized: TrialSummary, *, rounds: int = 2) -> set[str]:
 def fake_cell(script: str = "service_ms=1", **changes: Any) -> Cell:
     """The cell of one worker against the fake server that obeys a script."""
     asked = {"workers": 1, "batch_size": 2, "timeout": 5.0, **changes}
-    return plan.trials(Benchmark(server=("fake",), url={"fake": script}, **asked))[0].cell
+    return plan.trials(Benchmark(server=("fake",), url={"fake": script} if script else {}, **asked))[0].cell
 
 
 def fake_task(

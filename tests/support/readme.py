@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +30,8 @@ def lines() -> list[Line]:
     return [Line(tuple(words[:-1] if words[-1] == "&" else words)) for words in split if words]
 
 
-def prepare(folder: Path, line: Line, models: Path) -> None:
-    """Put into a folder what a command names: models, a YAML, results folders."""
-    shutil.copytree(models, folder / "models")
+def prepare(folder: Path, line: Line) -> None:
+    """Put into a folder what a command names: a YAML, results folders."""
     for word in line.words:
         if word.endswith(".yaml"):
             (folder / word).write_text(_YAML)

@@ -3,12 +3,12 @@
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from raybench.inputs.photos import decode, random_crop, sample_photos
-from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.server_process import ServerProcess
 
 _RUN_S = 200
@@ -102,84 +101,6 @@ def jpegs(pixels: np.ndarray) -> np.ndarray:
     return np.array([jpeg(each) for each in pixels], object)
 
 
-def export_scale(folder: Path, factor: float) -> None:
-    """A SavedModel with known arithmetic, written beside `folder` and then renamed to it."""
-    import tensorflow as tf
-
-    class Scale(tf.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.factor = tf.Variable(factor)
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
-        def times(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"y": x * self.factor}
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
-        def total(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"sum": tf.reduce_sum(x) * self.factor}
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
-        def distinct(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"values": tf.unique(x[:, 0]).y}
-
-        @tf.function(
-            autograph=False,
-            input_signature=[
-                tf.TensorSpec([None, None, None, 3], tf.uint8, name="images"),
-                tf.TensorSpec([None, 4], tf.float32, name="boxes"),
-            ],
-        )
-        def boxed(self, images: tf.Tensor, boxes: tf.Tensor) -> dict[str, tf.Tensor]:
-            mean = tf.reduce_mean(tf.cast(images, tf.float32))
-            return {"areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) + 0.0 * mean}
-
-    module, new = Scale(), folder.with_name(f".{folder.name}-new")
-    signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "boxed")}
-    tf.saved_model.save(module, str(new), signatures=signatures)
-    if folder.exists():
-        shutil.rmtree(folder)
-    new.rename(folder)
-
-
-def add_tiny_models(folder: Path) -> None:
-    """`scale`, versions 1 and 3 (times 1 and times 3, both served), and `clash`, whose `x` is of another type."""
-    import tensorflow as tf
-
-    class Clash(tf.Module):
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="x")])
-        def twice(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"twice": 2 * x}
-
-        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="whole")])
-        def plus(self, whole: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"plus": whole + 1}
-
-    for version in (1, 3):
-        export_scale(folder / "scale" / str(version), float(version))
-    clash = Clash()
-    tf.saved_model.save(clash, str(folder / "clash" / "1"), signatures={"twice": clash.twice, "plus": clash.plus})
-    tiny = (
-        ModelConfig(name="scale", base_path=folder / "scale", policy="all"),
-        ModelConfig(name="clash", base_path=folder / "clash"),
-    )
-    conf = folder / "models.conf"
-    conf.write_text(format_models_conf((*read_models_conf(conf), *tiny), relative_to=folder))
-
-
-def export_xla(folder: Path) -> None:
-    """A tiny SavedModel that XLA compiles: `means` of images per channel."""
-    import tensorflow as tf
-
-    class Xla(tf.Module):
-        @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
-        def means(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"means": tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2])}
-
-    module = Xla()
-    tf.saved_model.save(module, str(folder), signatures={"means": module.means})
-
-
 DOUBLE = Path(__file__).parent / "tfs_double" / "server.py"
 
 
@@ -216,6 +137,20 @@ def raybench(
     command = [str(bin_folder / "raybench"), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout_s, check=False)
     return Run(done.returncode, done.stdout, done.stderr, newest_results(cwd))
+
+
+def raybench_family(*arguments: object, cwd: Path, env: dict[str, str]) -> "tuple[Run, Family]":
+    """Run the command as a user would, in `cwd`, and note which processes take part."""
+    command = [str(BIN / "raybench"), *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    family = Family(process.pid)
+    with ThreadPoolExecutor(1) as pool:
+        output = pool.submit(process.communicate, timeout=_RUN_S)
+        while not output.done():
+            family.look()
+            time.sleep(0.1)
+    out, err = output.result()
+    return Run(process.returncode, out, err, newest_results(cwd)), family
 
 
 def newest_results(cwd: Path) -> Path | None:
@@ -257,14 +192,41 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-TRITON_PARTS = ("tritonserver", "triton_python_backend_stub", "guardian")
-RAY_PARTS = ("raylet", "gcs_server", "ray::", "ray/dashboard")
+class Family:
+    """The processes that a command starts, and those that they start: whoever was ever seen below it.
+
+    Other runs on this machine are none of its members.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self.members = {self._root}
+
+    def look(self) -> None:
+        """Note who is there now."""
+        with suppress(psutil.NoSuchProcess):
+            self.members |= {self._root, *self._root.children(recursive=True)}
+
+    @property
+    def alive(self) -> list[psutil.Process]:
+        return [each for each in self.members if is_alive(each)]
+
+    @property
+    def shared_memory(self) -> list[Path]:
+        """What they have left, or still have, in /dev/shm."""
+        return [path for each in self.members for path in Path("/dev/shm").glob(f"raybench-{each.pid}-*")]
+
+    def named(self, name: str) -> list[psutil.Process]:
+        """Who of those that are alive has this name."""
+        self.look()
+        return [each for each in self.alive if name in each.name()]
+
+    def is_gone(self) -> bool:
+        """Whether nobody is left, nor shared memory, within some seconds."""
+        return eventually(lambda: not self.alive and not self.shared_memory)
 
 
-def running_parts(words: tuple[str, ...] = TRITON_PARTS + RAY_PARTS) -> set[tuple[int, str]]:
-    """Pid and name of every process on this machine that a server or Ray consists of."""
-    found = set()
-    for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or [])
-        found |= {(process.info["pid"], w) for w in words if w in line and process.info["status"] != "zombie"}
-    return found
+def is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

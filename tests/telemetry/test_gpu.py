@@ -10,7 +10,7 @@ from gpu_parts import APPS, DATA, HEAD, LINE, UUID, program
 from helpers import wait_until
 
 from raybench.telemetry import gpu
-from raybench.telemetry.gpu import GPUS, PROCESSES, Parser, Query
+from raybench.telemetry.gpu import GPUS, PROCESSES, SmiParser, SmiQuery
 
 
 def recorded(name: str, *, uuid: str | None = None) -> list[str]:
@@ -19,9 +19,9 @@ def recorded(name: str, *, uuid: str | None = None) -> list[str]:
     return [head, *lines] if uuid is None else [f"{head}, uuid", *(f"{line}, {uuid}" for line in lines)]
 
 
-def parsed(query: Query, *lines: str) -> tuple[list[gpu.Row], list[str]]:
+def parsed(query: SmiQuery, *lines: str) -> tuple[list[gpu.GpuRow], list[str]]:
     """The rows and the problems of some lines."""
-    parser = Parser(query)
+    parser = SmiParser(query)
     found = [parser.parse(line) for line in lines]
     return [row for row, _ in found if row], [problem for _, problem in found if problem]
 

@@ -134,12 +134,12 @@ def test_the_host_has_memory_in_use() -> None:
 def test_a_phase_ends_with_a_reading() -> None:
     """Each phase has a last reading of server, worker and host at its end, with PSS, however short it was."""
     with child(HOLDS_64_MIB) as server, child(IDLES) as worker, recording() as it:
-        it.begin(BASELINE)
-        it.enter(IDLE)
+        it.start(BASELINE)
+        it.set_phase(IDLE)
         it.watch(server.pid, [worker.pid])
         for phase in (None, WARM, LOAD, DRAINED, None):
-            it.enter(phase)
-        found = it.taken()
+            it.set_phase(phase)
+        found = it.snapshot()
     assert [row["phase"] for row in rows(found, "process")] == [IDLE, WARM, LOAD, DRAINED]
     assert [row["phase"] for row in rows(found, "host")] == [BASELINE, IDLE, WARM, LOAD, DRAINED]
     assert {row["id"] for row in rows(found, "worker")} == {str(worker.pid)}
@@ -154,10 +154,10 @@ def test_a_phase_is_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> Non
     """Within a phase there are readings at an interval, without PSS, which would hold the server up."""
     monkeypatch.setattr(recorder, "_INTERVAL_S", 0.02)
     with child(HOLDS_64_MIB) as server, recording() as it:
-        it.begin(LOAD)
+        it.start(LOAD)
         it.watch(server.pid)
-        wait_until(lambda: len(rows(it.taken(), "process")) >= 3)
-        found = rows(it.taken(), "process", LOAD)
+        wait_until(lambda: len(rows(it.snapshot(), "process")) >= 3)
+        found = rows(it.snapshot(), "process", LOAD)
     assert {row["pss_mib"] for row in found} == {None}
     assert all(row["rss_mib"] > 64 for row in found)
 
@@ -168,14 +168,14 @@ def test_the_next_trial_keeps_the_servers_own_rows(monkeypatch: pytest.MonkeyPat
     a new server begins with nothing."""
     monkeypatch.setattr(recorder, "_INTERVAL_S", 60)
     with recording() as it:
-        it.begin(BASELINE)
+        it.start(BASELINE)
         for phase in (IDLE, None, WARM, LOAD, None):
-            it.enter(phase)
-        assert [row["phase"] for row in rows(it.taken(), "host")] == [BASELINE, IDLE, WARM, LOAD]
-        it.enter(WARM)
-        assert [row["phase"] for row in rows(it.taken(), "host")] == [BASELINE, IDLE]
-        it.begin(BASELINE)
-        assert len(it.taken().rows) == 0
+            it.set_phase(phase)
+        assert [row["phase"] for row in rows(it.snapshot(), "host")] == [BASELINE, IDLE, WARM, LOAD]
+        it.set_phase(WARM)
+        assert [row["phase"] for row in rows(it.snapshot(), "host")] == [BASELINE, IDLE]
+        it.start(BASELINE)
+        assert len(it.snapshot().rows) == 0
 
 
 @pytest.mark.usefixtures("_without_gpus")
@@ -183,7 +183,7 @@ def test_a_baseline_waits_for_the_workers_before_it() -> None:
     """A worker that is still ending holds memory that is nobody's baseline, as of the GPU that TensorFlow had in it."""
     with child(IDLES) as worker, recording() as it:
         it.watch(None, [worker.pid])
-        beginning = Thread(target=it.begin, args=(BASELINE,))
+        beginning = Thread(target=it.start, args=(BASELINE,))
         beginning.start()
         beginning.join(0.2)
         assert beginning.is_alive()
@@ -198,7 +198,7 @@ def test_nothing_is_read_between_trials(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(recorder, "_INTERVAL_S", 0.01)
     with recording() as it:
         time.sleep(0.1)
-        found = it.taken()
+        found = it.snapshot()
     assert (len(found.rows), found.rows.schema, found.gpu_source, found.problems) == (0, SCHEMA, None, ())
 
 
@@ -206,13 +206,13 @@ def test_nothing_is_read_between_trials(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_server_that_ends_leaves_its_rows() -> None:
     """When a server dies under load, what was recorded of it stays, and no 0 is added."""
     with child(HOLDS_64_MIB) as process, recording() as it:
-        it.begin(WARM)
+        it.start(WARM)
         it.watch(process.pid)
-        it.enter(LOAD)
+        it.set_phase(LOAD)
         process.kill()
         process.wait()
-        it.enter(None)
-        found = rows(it.taken(), "process")
+        it.set_phase(None)
+        found = rows(it.snapshot(), "process")
     assert [row["phase"] for row in found] == [WARM]
     assert found[0]["rss_mib"] > 64
 
@@ -227,11 +227,11 @@ def test_gpus_and_who_is_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         of_apps = "while true; do " + " ".join(f"echo '{line}';" for line in apps) + " sleep 0.05; done;;"
         program(tmp_path, monkeypatch, READS_GPUS, f"echo '{HEAD}'; {of_gpus}", f"*) echo '{APPS}'; {of_apps}", "esac")
         with recording() as it:
-            it.begin(IDLE)
+            it.start(IDLE)
             it.watch(server.pid)
-            it.enter(LOAD)
-            wait_until(lambda: len(rows(it.taken(), "gpu_process", LOAD)) >= 3)
-            found = it.taken()
+            it.set_phase(LOAD)
+            wait_until(lambda: len(rows(it.snapshot(), "gpu_process", LOAD)) >= 3)
+            found = it.snapshot()
     assert len(rows(found, "gpu", IDLE)) >= 1
     assert {(r["id"], r["gpu_used_mib"], r["gpu_sm_clock_mhz"], r["source"]) for r in rows(found, "gpu")} == {
         (UUID, 591.0, 1980.0, "nvidia-smi")
@@ -239,7 +239,7 @@ def test_gpus_and_who_is_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     owners = {(row["id"], row["owner"], row["gpu_used_mib"]) for row in rows(found, "gpu_process", LOAD)}
     assert owners == {(str(server.pid), "server", 5), (str(os.getpid()), "other", 6), ("4194305", "unknown", 7)}
     assert (found.gpu_source, found.problems) == ("nvidia-smi", ())
-    assert found.facts == {"node": os.uname().nodename, "gpu_source": "nvidia-smi", "problems": []}
+    assert found.node == os.uname().nodename
 
 
 def test_gpus_that_fall_silent_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,11 +249,11 @@ def test_gpus_that_fall_silent_are_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(recorder, "_FRESH_S", 0.1)
     program(tmp_path, monkeypatch, READS_GPUS, f"echo '{HEAD}'; echo '{LINE}';;", "esac; exec sleep 600")
     with recording() as it:
-        it.begin(LOAD)
-        wait_until(lambda: it.taken().problems)
-        it.enter(DRAINED)
-        it.enter(None)
-        found = it.taken()
+        it.start(LOAD)
+        wait_until(lambda: it.snapshot().problems)
+        it.set_phase(DRAINED)
+        it.set_phase(None)
+        found = it.snapshot()
     (problem,) = found.problems
     assert (problem.source, problem.text) == ("nvidia-smi", "it has said nothing for 0 s")
     assert 0 <= time.time_ns() - problem.time_ns < 60e9
@@ -267,9 +267,9 @@ def test_a_gpu_that_is_told_of_no_more_is_named(tmp_path: Path, monkeypatch: pyt
     goes_on = f"echo '{HEAD}'; echo '{LINE}'; while true; do echo '{other}'; sleep 0.05; done;;"
     program(tmp_path, monkeypatch, READS_GPUS, goes_on, "esac; exec sleep 600")
     with recording() as it:
-        it.begin(LOAD)
-        wait_until(lambda: it.taken().problems)
-        found = it.taken()
+        it.start(LOAD)
+        wait_until(lambda: it.snapshot().problems)
+        found = it.snapshot()
     (problem,) = found.problems
     assert problem.text == f"it tells of a GPU no more, and of others ({UUID})"
 
@@ -300,9 +300,9 @@ def test_gpus_of_a_host_that_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) ->
     """Of a Triton on no node of ours the GPUs are known by its own metrics, marked as such; that page's end is told."""
     monkeypatch.setattr(recorder, "_PAGE_INTERVAL_S", 0.1)
     with served((DATA / "triton-metrics.txt").read_text()) as url, recording_page(url) as it:
-        it.begin(LOAD)
-        wait_until(lambda: len(it.taken().rows) >= 2)
-        found = it.taken()
+        it.start(LOAD)
+        wait_until(lambda: len(it.snapshot().rows) >= 2)
+        found = it.snapshot()
     (row, *_) = found.rows.to_pylist()
     assert (row["kind"], row["gpu_used_mib"], row["gpu_utilization_pct"], row["source"]) == ("gpu", 3420.0, 64.0, url)
     assert (found.node, found.gpu_source, found.problems) == (None, url, ())
@@ -311,10 +311,12 @@ def test_gpus_of_a_host_that_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_page_that_ends_is_told() -> None:
     """Where a Triton's metrics are gone in the middle, that is a problem; a page that never was is none."""
     it = Recorder(None)
-    it.begin(LOAD)
+    it.start(LOAD)
     it.read_page("http://127.0.0.1:9/metrics")
-    assert it.taken().problems == ()
+    assert it.snapshot().problems == ()
     with served((DATA / "triton-metrics.txt").read_text()) as url:
         it.read_page(url)
     it.read_page(url)
-    assert [(problem.source, problem.text) for problem in it.taken().problems] == [(url, "it tells of no GPU any more")]
+    assert [(problem.source, problem.text) for problem in it.snapshot().problems] == [
+        (url, "it tells of no GPU any more")
+    ]

@@ -15,13 +15,13 @@ from real_parts import TritonUnderTest, crops, eventually, jpegs
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
 
 DEPTH = 3
-SLOW = "mobilenet-no-opt"
+SLOW = "slow"
 
 
 @pytest.fixture(scope="module")
 def running(models: Path) -> Iterator[RunningTriton]:
     asked = TritonOptions(models_conf=models / "models.conf", models=("scale", SLOW), pipeline_depth=DEPTH)
-    with running_triton(replace(asked, merge_max_images=8)) as triton:
+    with running_triton(replace(asked, merge_max_items=8)) as triton:
         yield triton
 
 

@@ -352,8 +352,10 @@ def test_jpegs_are_encoded_before_the_clock_starts() -> None:
 
 def test_lanes_may_have_their_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of many lanes may open as many files as they need, or says at once that its host allows too few."""
-    load = Benchmark(server=("triton",), url={"triton": "127.0.0.1:1"}, workers=1, concurrency=3000)
-    task = replace(fake_task(), cell=plan.trials(load)[0].cell, url="127.0.0.1:1")
+    asked = Benchmark(server=("triton",), url={"triton": "127.0.0.1:1"}, workers=1, concurrency=1000)
+    cell = plan.trials(asked)[0].cell
+    cell = replace(cell, load=replace(cell.load, concurrency=3000, in_flight=3000))
+    task = replace(fake_task(), cell=cell, url="127.0.0.1:1")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
     try:

@@ -5,9 +5,8 @@ is left again.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from raybench import config
 from raybench.analysis.latency import PERCENTILES
@@ -75,10 +74,10 @@ def doublings(low: float, high: float) -> tuple[float, ...]:
 
 def at(benchmark: Benchmark, variable: str, value: float) -> Benchmark:
     """The benchmark with one value of the variable."""
-    return replace(benchmark, loads=(load(variable, value),)).variants[0]
+    return benchmark.with_loads(benchmark.loads[0].changed(**load(variable, value)))
 
 
-def load(variable: str, value: float) -> dict[str, Any]:
+def load(variable: str, value: float) -> dict[str, object]:
     """One step of a search, as one of a benchmark's `loads`."""
     return {variable: (value,) if variable == RATE else int(value)}
 

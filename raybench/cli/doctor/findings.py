@@ -8,9 +8,9 @@ from math import ceil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from raybench.cli.doctor.machine import SharedMemory
-from raybench.cli.doctor.programs import Answer
-from raybench.servers.wheel import Obstacle
+from raybench.cli.doctor.machine import ShmSpace
+from raybench.cli.doctor.programs import ProgramOutput
+from raybench.servers.wheel import UnsupportedReason
 
 WORKS, FAILS, NOTE = "works", "does not work", "note"
 _WORKERS = 4
@@ -27,11 +27,11 @@ _STORE_SHARE, _STORE_MIB = 0.3, 10e9 / _MIB
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, its status, what was found, and the remedy; what does not work prevents the main job."""
+    """What was examined, its status, what was found, and the remedy; what does not work prevents the main job."""
 
-    what: str
+    topic: str
     status: str
-    said: str
+    detail: str
     remedy: str | None = None
 
 
@@ -70,28 +70,28 @@ def python(number: str, wanted: SpecifierSet) -> Finding:
     return _fails("Python", f"{number}, and raybench needs {wanted}", "install raybench with Python 3.11 or 3.12")
 
 
-def unless(obstacle: Obstacle | None, what: str, said: object) -> Finding:
-    """Works as `said`, unless something speaks against it."""
-    return _fails(what, obstacle.said, obstacle.remedy) if obstacle else _works(what, str(said))
+def supported(topic: str, found: object, reason: UnsupportedReason | None) -> Finding:
+    """Whether what was found is supported, which it is without a reason against it."""
+    return _fails(topic, reason.problem, reason.remedy) if reason else _works(topic, str(found))
 
 
 def packages(required: Sequence[Package]) -> Finding:
     wrong = [package for package in required if package.unmet]
     if not wrong:
         return _works("packages", f"{len(required)} more that raybench needs are there, in versions that fit")
-    said = ", ".join(str(package.unmet) for package in wrong)
-    return _fails("packages", said, f"pip install {' '.join(package.for_pip for package in wrong)}")
+    detail = ", ".join(str(package.unmet) for package in wrong)
+    return _fails("packages", detail, f"pip install {' '.join(package.for_pip for package in wrong)}")
 
 
-def ray(package: Package, imported: Answer | None) -> Finding:
+def ray(package: Package, imported: ProgramOutput | None) -> Finding:
     return _unusable("Ray", package, imported) or _works("Ray", f"{package.installed} imports")
 
 
-def tensorflow(package: Package, imported: Answer | None, nvidia_smi: Answer | None) -> Finding:
-    """It tells the number of GPUs that it sees as its last word."""
+def tensorflow(package: Package, imported: ProgramOutput | None, nvidia_smi: ProgramOutput | None) -> Finding:
+    """The last word of its output is the number of GPUs that it sees."""
     if failure := _unusable("TensorFlow", package, imported):
         return failure
-    seen = int(imported.out.split()[-1]) if imported else 0
+    seen = int(imported.stdout.split()[-1]) if imported else 0
     there = len(_gpus(nvidia_smi))
     if seen or not there:
         return _works("TensorFlow", f"{package.installed} imports, and sees {_counted(seen, 'GPU')}")
@@ -106,91 +106,91 @@ def triton_wheel(package: Package, python_minor: int, *, has_stub: bool) -> Find
     if package.unmet:
         return _fails("Triton's wheel", package.unmet, f"pip install {package.for_pip}")
     if not has_stub:
-        said = f"{package.installed} has no python backend stub for Python 3.{python_minor}"
-        return _fails("Triton's wheel", said, "install raybench with Python 3.11 or 3.12")
+        detail = f"{package.installed} has no python backend stub for Python 3.{python_minor}"
+        return _fails("Triton's wheel", detail, "install raybench with Python 3.11 or 3.12")
     return _works("Triton's wheel", f"nvidia-pytriton {package.installed}, with a stub for Python 3.{python_minor}")
 
 
-def tritonserver(answer: Answer | None, package: Package) -> Finding:
-    """Without a model repository it tells its version and ends."""
-    found = re.search(r"server_version\s*\|\s*(\S+)", f"{answer.out}{answer.err}") if answer else None
-    return _works("tritonserver", f"{found[1]} starts") if found else _does_not_start("tritonserver", answer, package)
+def tritonserver(output: ProgramOutput | None, package: Package) -> Finding:
+    """Without a model repository it prints its version and ends."""
+    found = re.search(r"server_version\s*\|\s*(\S+)", f"{output.stdout}{output.stderr}") if output else None
+    return _works("tritonserver", f"{found[1]} starts") if found else _does_not_start("tritonserver", output, package)
 
 
-def python_stub(answer: Answer | None, package: Package) -> Finding:
+def python_stub(output: ProgramOutput | None, package: Package) -> Finding:
     """Without arguments it asks for them, once it has loaded Python's shared library."""
-    if answer and re.search(r"Expected \d+ arguments", answer.err):
+    if output and re.search(r"Expected \d+ arguments", output.stderr):
         return _works("python backend", "its stub starts")
-    return _does_not_start("python backend", answer, package)
+    return _does_not_start("python backend", output, package)
 
 
-def gpu(nvidia_smi: Answer | None) -> Finding:
+def gpu(nvidia_smi: ProgramOutput | None) -> Finding:
     if nvidia_smi is None:
         return _note("GPU", "none: there is no nvidia-smi here; models run on the CPU")
-    if nvidia_smi.code != 0:
-        said = f"nvidia-smi: {nvidia_smi.last_words}"
-        return _note("GPU", said, "mend the NVIDIA driver; without it models run on the CPU")
+    if nvidia_smi.exit_code != 0:
+        detail = f"nvidia-smi: {nvidia_smi.last_words}"
+        return _note("GPU", detail, "mend the NVIDIA driver; without it models run on the CPU")
     if not (gpus := _gpus(nvidia_smi)):
         return _note("GPU", "none: nvidia-smi lists no GPU; models run on the CPU")
     names = ", ".join(f"{name} ({memory})" for name, memory, _ in gpus)
     return _works("GPU", f"{names}, driver {gpus[0][2]}")
 
 
-def docker(answer: Answer | None) -> Finding:
-    """It tells the version of its client, then that of its daemon."""
-    if answer is None:
+def docker(output: ProgramOutput | None) -> Finding:
+    """Its output is the version of the client, then that of the daemon."""
+    if output is None:
         return _note("Docker", "none: the main job does without, its Triton comes from the wheel")
-    if answer.code == 0:
-        return _works("Docker", f"client and daemon, {' and '.join(answer.out.split())}")
-    said = f"a client, but no daemon for it: {answer.last_words}"
-    return _note("Docker", said, "start the daemon if you want it; the main job does without")
+    if output.exit_code == 0:
+        return _works("Docker", f"client and daemon, {' and '.join(output.stdout.split())}")
+    detail = f"a client, but no daemon for it: {output.last_words}"
+    return _note("Docker", detail, "start the daemon if you want it; the main job does without")
 
 
-def tf_serving(docker: Answer | None, *, is_on_path: bool) -> Finding:
+def tf_serving(docker: ProgramOutput | None, *, is_on_path: bool) -> Finding:
     if is_on_path:
         return _works("TF Serving", "tensorflow_model_server is on PATH")
-    if docker and docker.code == 0:
+    if docker and docker.exit_code == 0:
         return _works("TF Serving", "Docker's image, which is fetched at first use")
     remedy = "put tensorflow_model_server on PATH, start Docker, or name one by --url tfserving=HOST:PORT"
     return _note("TF Serving", "none: its rows are skipped; the main job does without", remedy)
 
 
 def cores(usable: float, of_host: int) -> Finding:
-    said = f"{usable:g} of this host's {of_host}"
+    detail = f"{usable:g} of this host's {of_host}"
     if usable >= _WORKERS:
-        return _works("cores", said)
+        return _works("cores", detail)
     remedy = f"use at most {_counted(max(1, int(usable)), 'worker')} with more lanes each (--concurrency)"
-    return _note("cores", f"{said}: {_WORKERS} workers and a server wait for each other on them", remedy)
+    return _note("cores", f"{detail}: {_WORKERS} workers and a server wait for each other on them", remedy)
 
 
 def memory(available_mib: float) -> Finding:
-    said = f"{available_mib / 1024:.1f} GiB available"
+    detail = f"{available_mib / 1024:.1f} GiB available"
     if available_mib < _MEMORY_MIB:
-        said += f", and a run with Ray, {_WORKERS} workers and a server with one model needs {_MEMORY_MIB // 1024}"
-        return _fails("memory", said, "end other programs, raise the container's limit, or use a larger host")
+        detail += f", and a run with Ray, {_WORKERS} workers and a server with one model needs {_MEMORY_MIB // 1024}"
+        return _fails("memory", detail, "end other programs, raise the container's limit, or use a larger host")
     if available_mib < _EXPORT_MIB:
-        said += f": a run fits, the export of a model before it needs {_EXPORT_MIB // 1024}"
-        return _note("memory", said, "export the model on another host and copy the folder models")
-    return _works("memory", said)
+        detail += f": a run fits, the export of a model before it needs {_EXPORT_MIB // 1024}"
+        return _note("memory", detail, "export the model on another host and copy the folder models")
+    return _works("memory", detail)
 
 
-def shared_memory(found: SharedMemory | None, available_mib: float) -> Finding:
+def shared_memory(found: ShmSpace | None, available_mib: float) -> Finding:
     if found is None:
         return _fails("/dev/shm", "missing or not writable", "mount a tmpfs there that everybody may write to")
     store_mib = min(_STORE_SHARE * available_mib, _STORE_MIB)
-    said = f"{found.free_mib:.0f} MiB free of {found.total_mib:.0f}"
+    detail = f"{found.free_mib:.0f} MiB free of {found.total_mib:.0f}"
     remedy = f"empty or enlarge it (docker run --shm-size={ceil((store_mib + _SHARED_MIB) / 1024)}g)"
     if found.free_mib < _SHARED_MIB:
-        return _fails("/dev/shm", f"{said}, and Triton's python backend takes {_SHARED_MIB}", remedy)
+        return _fails("/dev/shm", f"{detail}, and Triton's python backend takes {_SHARED_MIB}", remedy)
     if found.free_mib < store_mib:
-        return _note("/dev/shm", f"{said}: Ray keeps its objects in its temporary folder instead, and slower", remedy)
-    return _works("/dev/shm", said)
+        return _note("/dev/shm", f"{detail}: Ray keeps its objects in its temporary folder instead, and slower", remedy)
+    return _works("/dev/shm", detail)
 
 
-def ports(trouble: str | None) -> Finding:
-    if trouble is None:
+def ports(problem: str | None) -> Finding:
+    if problem is None:
         return _works("ports", "free ones can be had on 127.0.0.1")
-    return _fails("ports", f"none can be had on 127.0.0.1: {trouble}", "end what holds them, or bring the interface up")
+    return _fails("ports", f"none can be had on 127.0.0.1: {problem}", "end what holds them, or bring the interface up")
 
 
 def dashboard_port(number: int, *, is_free: bool) -> Finding:
@@ -211,23 +211,23 @@ def folder(path: str, *, is_writable: bool) -> Finding:
     return _fails("folder", f"{path} cannot be written to", "change to a folder of your own")
 
 
-def _unusable(what: str, package: Package, imported: Answer | None) -> Finding | None:
+def _unusable(topic: str, package: Package, imported: ProgramOutput | None) -> Finding | None:
     if package.unmet:
-        return _fails(what, package.unmet, f"pip install {package.for_pip}")
-    if imported is None or imported.code != 0:
-        said = f"{package.installed} does not import{f': {imported.last_words}' if imported else ''}"
-        return _fails(what, said, f"pip install --force-reinstall {package.for_pip}")
+        return _fails(topic, package.unmet, f"pip install {package.for_pip}")
+    if imported is None or imported.exit_code != 0:
+        detail = f"{package.installed} does not import{f': {imported.last_words}' if imported else ''}"
+        return _fails(topic, detail, f"pip install --force-reinstall {package.for_pip}")
     return None
 
 
-def _does_not_start(what: str, answer: Answer | None, package: Package) -> Finding:
-    said = f"does not start: {answer.last_words}" if answer else "missing"
-    return _fails(what, said, f"supply what it asks for, or pip install --force-reinstall {package.for_pip}")
+def _does_not_start(topic: str, output: ProgramOutput | None, package: Package) -> Finding:
+    detail = f"does not start: {output.last_words}" if output else "missing"
+    return _fails(topic, detail, f"supply what it asks for, or pip install --force-reinstall {package.for_pip}")
 
 
-def _gpus(nvidia_smi: Answer | None) -> list[list[str]]:
+def _gpus(nvidia_smi: ProgramOutput | None) -> list[list[str]]:
     """Name, memory and driver of each GPU."""
-    lines = nvidia_smi.out.splitlines() if nvidia_smi and nvidia_smi.code == 0 else []
+    lines = nvidia_smi.stdout.splitlines() if nvidia_smi and nvidia_smi.exit_code == 0 else []
     rows = [[part.strip() for part in line.split(",")] for line in lines]
     return [row for row in rows if len(row) == 3]
 
@@ -236,13 +236,13 @@ def _counted(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
 
 
-def _works(what: str, said: str) -> Finding:
-    return Finding(what, WORKS, said)
+def _works(topic: str, detail: str) -> Finding:
+    return Finding(topic, WORKS, detail)
 
 
-def _fails(what: str, said: str, remedy: str) -> Finding:
-    return Finding(what, FAILS, said, remedy)
+def _fails(topic: str, detail: str, remedy: str) -> Finding:
+    return Finding(topic, FAILS, detail, remedy)
 
 
-def _note(what: str, said: str, remedy: str | None = None) -> Finding:
-    return Finding(what, NOTE, said, remedy)
+def _note(topic: str, detail: str, remedy: str | None = None) -> Finding:
+    return Finding(topic, NOTE, detail, remedy)

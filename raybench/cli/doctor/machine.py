@@ -23,7 +23,7 @@ _MEMORY = (
 
 
 @dataclass(frozen=True)
-class SharedMemory:
+class ShmSpace:
     """/dev/shm: its size and what is free."""
 
     total_mib: float
@@ -41,15 +41,15 @@ def available_mib() -> float:
     return min(psutil.virtual_memory().available, left) / 2**20
 
 
-def shared_memory(folder: Path = Path("/dev/shm")) -> SharedMemory | None:
+def shared_memory(folder: Path = Path("/dev/shm")) -> ShmSpace | None:
     """The memory that processes can share; None where nobody can write there."""
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return None
     usage = shutil.disk_usage(folder)
-    return SharedMemory(usage.total / 2**20, usage.free / 2**20)
+    return ShmSpace(usage.total / 2**20, usage.free / 2**20)
 
 
-def ports_trouble(count: int) -> str | None:
+def ports_problem(count: int) -> str | None:
     """Why so many free ports cannot be had and reached on loopback; None where they can."""
     try:
         free_ports(count)
@@ -71,12 +71,12 @@ def is_free(port: int) -> bool:
         return True
 
 
-def cgroups(controller: str, told: str | None = None, root: Path = _CGROUPS) -> Iterator[Path]:
+def cgroups(controller: str, membership: str | None = None, root: Path = _CGROUPS) -> Iterator[Path]:
     """The folders whose limits hold for this process: its own and those above.
 
-    In a container the path that /proc tells may be the host's; then only the root of the mount is there to be read.
+    In a container the path in /proc may be the host's; then only the root of the mount is there to be read.
     """
-    for line in (Path("/proc/self/cgroup").read_text() if told is None else told).splitlines():
+    for line in (Path("/proc/self/cgroup").read_text() if membership is None else membership).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers or controller in controllers.split(","):
             base = root / controller if controllers else root

@@ -1,4 +1,4 @@
-"""Programs asked what they are: all at once, each with a deadline, and none left behind."""
+"""Programs that are run for what they print: all at once, each with a deadline, and none left behind."""
 
 import shutil
 import signal
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import IO
 
-from raybench.processes import guarded
-from raybench.servers.server_process import stop
+from raybench.processes import stop_supervised, supervised
 
 _GRACE_S = 3.0
 
 
 @dataclass(frozen=True)
-class Question:
+class Program:
     """A command to run, and how long it may take; without `environment` it gets ours."""
 
     command: tuple[str, ...]
@@ -26,63 +25,63 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProgramOutput:
     """What a program printed, and the exit code with which it ended; None where it had not by its deadline."""
 
-    code: int | None
-    out: str = ""
-    err: str = ""
+    exit_code: int | None
+    stdout: str = ""
+    stderr: str = ""
 
     @property
     def last_words(self) -> str:
         """Its last line; where it printed none, how it ended."""
-        lines = [line.strip() for line in (*self.out.splitlines(), *self.err.splitlines()) if line.strip()]
-        if self.code and self.code - 128 in set(signal.Signals):
-            return f"it was ended by {signal.Signals(self.code - 128).name}"
-        return lines[-1] if lines else f"it ended with exit code {self.code}"
+        lines = [line.strip() for line in (*self.stdout.splitlines(), *self.stderr.splitlines()) if line.strip()]
+        if self.exit_code and self.exit_code - 128 in set(signal.Signals):
+            return f"it was ended by {signal.Signals(self.exit_code - 128).name}"
+        return lines[-1] if lines else f"it ended with exit code {self.exit_code}"
 
 
-def answers(questions: Mapping[str, Question]) -> dict[str, Answer | None]:
-    """What each program answers; None for one that is not there.
+def run_all(programs: Mapping[str, Program]) -> dict[str, ProgramOutput | None]:
+    """The output of each program; None for one that is not installed.
 
     Call it from the main thread: the programs end with the thread that started them.
     """
-    with ExitStack() as asked:
+    with ExitStack() as running:
         waiting = {
-            name: asked.enter_context(_asked(question)) if shutil.which(question.command[0]) else None
-            for name, question in questions.items()
+            name: running.enter_context(_running(program)) if shutil.which(program.command[0]) else None
+            for name, program in programs.items()
         }
-        return {name: heard() if heard else None for name, heard in waiting.items()}
+        return {name: await_output() if await_output else None for name, await_output in waiting.items()}
 
 
 @contextmanager
-def _asked(question: Question) -> Iterator[Callable[[], Answer]]:
-    """A program that runs within the block; the value waits for its answer."""
-    with TemporaryFile() as out, TemporaryFile() as err:  # a pipe that nobody reads yet would hold the program up
+def _running(program: Program) -> Iterator[Callable[[], ProgramOutput]]:
+    """A program that runs within the block; the value waits for its output."""
+    with TemporaryFile() as stdout, TemporaryFile() as stderr:  # a full pipe that nobody reads would block the program
         child = subprocess.Popen(
-            guarded(list(question.command)),
-            env=question.environment,
+            supervised(list(program.command)),
+            env=program.environment,
             stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
+            stdout=stdout,
+            stderr=stderr,
             start_new_session=True,
         )
-        deadline = time.monotonic() + question.deadline_s
+        deadline = time.monotonic() + program.deadline_s
         try:
-            yield lambda: _answer(child, question, deadline, out, err)
+            yield lambda: _output(child, program, deadline, stdout, stderr)
         finally:
             if child.poll() is None:
-                stop(child, _GRACE_S)
+                stop_supervised(child, _GRACE_S)
 
 
-def _answer(
-    child: "subprocess.Popen[bytes]", question: Question, deadline: float, out: IO[bytes], err: IO[bytes]
-) -> Answer:
+def _output(
+    child: "subprocess.Popen[bytes]", program: Program, deadline: float, stdout: IO[bytes], stderr: IO[bytes]
+) -> ProgramOutput:
     try:
-        code = child.wait(timeout=max(0.0, deadline - time.monotonic()))
+        exit_code = child.wait(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        return Answer(None, err=f"it hangs: no answer in {question.deadline_s:g} s")
-    return Answer(code, _text(out), _text(err))
+        return ProgramOutput(None, stderr=f"it hangs: no answer in {program.deadline_s:g} s")
+    return ProgramOutput(exit_code, _text(stdout), _text(stderr))
 
 
 def _text(file: IO[bytes]) -> str:

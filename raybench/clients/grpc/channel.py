@@ -1,12 +1,12 @@
-"""The way to a server over gRPC: what is asked of it goes through grpcio, the load over connections of our own."""
+"""A gRPC channel to one server: metadata and control calls use grpcio, load requests our own HTTP/2 connections."""
 
 from typing import Any
 
 import grpc
 
-from raybench.clients.grpc.connection_credentials import PLAIN, Access
-from raybench.clients.grpc.probe import obstacle
-from raybench.clients.grpc.unary import Connections, Send
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
+from raybench.clients.grpc.probe import unreachable_reason
+from raybench.clients.grpc.unary import ConnectionPool, Send
 
 DESCRIBE_TIMEOUT_S = 10.0
 _OPTIONS = (
@@ -17,7 +17,7 @@ _OPTIONS = (
 
 
 class CallError(Exception):
-    """A call that failed: gRPC's status, and what was said of it, without our secrets."""
+    """A call that failed: gRPC's status, and the server's message without our secrets."""
 
     def __init__(self, status: str, said: str | None) -> None:
         super().__init__(status, said)
@@ -25,21 +25,21 @@ class CallError(Exception):
 
 
 class Channel:
-    """A way to one server; with every call go the headers that open it."""
+    """Calls to one server; each carries the headers of its credentials."""
 
-    def __init__(self, url: str, access: Access = PLAIN) -> None:
-        self._url, self._access = url, access
-        self._headers = access.headers or None
-        self._grpc, self._calls = _opened(url, access), Connections(url, access)
+    def __init__(self, url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+        self._url, self._credentials = url, credentials
+        self._headers = credentials.headers or None
+        self._grpc, self._pool = _open_channel(url, credentials), ConnectionPool(url, credentials)
 
     def method(self, path: str) -> Send:
         """A method that takes and gives bytes, with a deadline in seconds; it never raises for what the server or the
         network does."""
-        return self._calls.method(path)
+        return self._pool.method(path)
 
     def prepare(self, calls: int) -> None:
         """Be ready for so many calls of methods at once, so that none has to wait for a handshake."""
-        self._calls.prepare(calls, DESCRIBE_TIMEOUT_S)
+        self._pool.prepare(calls, DESCRIBE_TIMEOUT_S)
 
     def ask(self, path: str, request: Any, answer: Any, timeout_s: float | None = None) -> Any:
         """One call with messages, off the clock; raises CallError."""
@@ -49,12 +49,13 @@ class Channel:
         try:
             return call(request, timeout=timeout_s or DESCRIBE_TIMEOUT_S, metadata=self._headers)
         except grpc.RpcError as error:
-            raise CallError(error.code().name, self._access.redacted(error.details())) from None  # it has our secrets
+            said = self._credentials.redacted(error.details())
+            raise CallError(error.code().name, said) from None  # the cause holds our secrets
 
-    def stranger(self, error: CallError, name: str) -> str | None:
-        """Why a failed call met no server of this name that lets us in, and the remedy; None where it met one."""
+    def diagnose(self, error: CallError, name: str) -> str | None:
+        """Why a failed call reached no server of this name that lets us in, and the remedy; None where it did."""
         if error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-            return f"no {name} answers: {obstacle(self._url, self._access.tls)}"
+            return f"no {name} answers: {unreachable_reason(self._url, self._credentials.tls)}"
         if error.status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             return f"it lets nobody in without the right headers ({error.status}: {error.said}): give them by -H"
         if error.status == "UNIMPLEMENTED":
@@ -62,14 +63,14 @@ class Channel:
         return None
 
     def close(self) -> None:
-        self._calls.close()
+        self._pool.close()
         self._grpc.close()
 
 
-def _opened(url: str, access: Access) -> grpc.Channel:
-    if access.tls is None:
+def _open_channel(url: str, credentials: ConnectionCredentials) -> grpc.Channel:
+    if credentials.tls is None:
         return grpc.insecure_channel(url, options=_OPTIONS)
-    tls = access.tls
-    credentials = grpc.ssl_channel_credentials(tls.authorities(), tls.key, tls.certificate)
+    tls = credentials.tls
+    ssl_credentials = grpc.ssl_channel_credentials(tls.authorities(), tls.key, tls.certificate)
     named = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
-    return grpc.secure_channel(url, credentials, options=(*_OPTIONS, *named))
+    return grpc.secure_channel(url, ssl_credentials, options=(*_OPTIONS, *named))

@@ -1,4 +1,4 @@
-"""What opens a server that others run: TLS, and headers with every call. It is secret, and lives in memory alone."""
+"""Credentials for servers that somebody else runs: TLS, and headers with every call. They live in memory alone."""
 
 import os
 import ssl
@@ -49,7 +49,7 @@ class Tls:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Access:
+class ConnectionCredentials:
     """TLS or none, headers with their values, and the secrets in them, each with what may be shown in its place."""
 
     tls: Tls | None = None
@@ -57,16 +57,16 @@ class Access:
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def redacted(self, text: str | None) -> str | None:
-        """What a server said, without the secrets that it was told."""
+        """A server's message with the names of our secrets in place of their values."""
         for secret, name in self.secrets:
             text = text and text.replace(secret, name)
         return text
 
 
-PLAIN = Access()
+NO_CREDENTIALS = ConnectionCredentials()
 
 
-def read_access(benchmark: Benchmark, environment: Mapping[str, str] = os.environ) -> Access:
+def read_credentials(benchmark: Benchmark, environment: Mapping[str, str] = os.environ) -> ConnectionCredentials:
     """Read the files and variables that a benchmark names; raises ConfigError for the first that cannot be used."""
     used = {
         name: _value(key, name, environment)
@@ -74,7 +74,7 @@ def read_access(benchmark: Benchmark, environment: Mapping[str, str] = os.enviro
         for name in Template(template).get_identifiers()
     }
     longest_first = sorted(used.items(), key=lambda item: -len(item[1]))
-    return Access(
+    return ConnectionCredentials(
         tls=_tls(benchmark),
         headers=tuple((key, Template(template).substitute(used)) for key, template in benchmark.header.items()),
         secrets=tuple((value, f"${name}") for name, value in longest_first),

@@ -1,4 +1,4 @@
-"""What stands behind a port that did not answer as it should."""
+"""Diagnosis of a port that did not answer as expected: which protocol it speaks, and why TLS fails."""
 
 import socket
 import ssl
@@ -10,7 +10,7 @@ _TIMEOUT_S = 2.0
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 GRPC, TLS = "a gRPC server of another kind", "a server that wants TLS"
 _OTHER_HOST, _NOT_NOW = (62, 64), (9, 10)  # X509_V_ERR_...
-_ALERTS = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA")  # about a certificate of ours (RFC 8446, 6.2)
+_ALERTS = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA")  # about our certificate (RFC 8446, 6.2)
 _MISSING = "the server wants a certificate of ours: give --tls-cert and --tls-key"
 _REFUSED = (
     "the server does not take our certificate: give a --tls-cert that has not expired, of an authority that it trusts"
@@ -24,17 +24,17 @@ def what_answers(url: str) -> str:
     try:
         with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
             said = _first_words(connection)
-        return TLS if not said and _wants_tls(address) else _name(said)
+        return TLS if not said and _wants_tls(address) else _protocol_of(said)
     except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
         return f"nothing to connect to ({getattr(error, 'strerror', None) or error})"
 
 
-def obstacle(url: str, tls: Tls | None) -> str:
+def unreachable_reason(url: str, tls: Tls | None) -> str:
     """Why nobody was reached at HOST:PORT with this TLS, or without any, and the remedy."""
     there = what_answers(url)
     if there == TLS:
         wanted = f"there is {TLS}: give --tls-ca, a file of who signed its certificate, or system"
-        return wanted if tls is None else _tls_obstacle(url, tls) or f"there is {TLS}, and no gRPC: name another port"
+        return wanted if tls is None else _tls_failure(url, tls) or f"there is {TLS}, and no gRPC: name another port"
     if there == GRPC and tls:
         return "there is a gRPC server in plain text: leave out --tls-ca, or name the port where it speaks TLS"
     return f"there is {there}; name the gRPC port of one that runs"
@@ -57,13 +57,13 @@ def host_and_port(url: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _tls_obstacle(url: str, tls: Tls) -> str | None:
-    """Why no connection to a server that wants TLS comes about with ours, and the remedy; None where one does."""
+def _tls_failure(url: str, tls: Tls) -> str | None:
+    """Why the TLS handshake with a server fails, and the remedy; None where it succeeds."""
     ours = _REFUSED if tls.certificate else _MISSING
     try:
-        return None if _says_something(url, tls) else ours
+        return None if _answers_over_tls(url, tls) else ours
     except ssl.SSLCertVerificationError as error:
-        return _theirs(error, tls.server_name or host_and_port(url)[0])
+        return _certificate_error(error, tls.server_name or host_and_port(url)[0])
     except ssl.SSLError as error:
         is_ours = any(word in str(error.reason) for word in _ALERTS)
         return ours if is_ours else f"the server's TLS and ours do not agree ({error.reason}): set it to TLS 1.2 or 1.3"
@@ -71,7 +71,7 @@ def _tls_obstacle(url: str, tls: Tls) -> str | None:
         return None
 
 
-def _says_something(url: str, tls: Tls) -> bool:
+def _answers_over_tls(url: str, tls: Tls) -> bool:
     """Whether more succeeds than the handshake: by TLS 1.3 a client has done its part before its certificate is judged,
     and gRPC's own servers then hang up without a word."""
     address = host_and_port(url)
@@ -82,7 +82,7 @@ def _says_something(url: str, tls: Tls) -> bool:
         return bool(connection.recv(1))
 
 
-def _theirs(error: ssl.SSLCertVerificationError, host: str) -> str:
+def _certificate_error(error: ssl.SSLCertVerificationError, host: str) -> str:
     """What is wrong with the server's certificate; the codes are OpenSSL's: X509_STORE_CTX_get_error(3)."""
     said = error.verify_message
     if error.verify_code in _OTHER_HOST:
@@ -93,7 +93,7 @@ def _theirs(error: ssl.SSLCertVerificationError, host: str) -> str:
 
 
 def _first_words(connection: socket.socket) -> bytes:
-    """What it says by itself or to an HTTP request; nothing where it is silent or hangs up."""
+    """The first bytes that it sends unasked or to an HTTP request; none where it is silent or hangs up."""
     with suppress(OSError):
         connection.sendall(_REQUEST)
         return connection.recv(200)
@@ -113,8 +113,8 @@ def _wants_tls(address: tuple[str, int]) -> bool:
         return False
 
 
-def _name(said: bytes) -> str:
-    """TLS records of an alert start with 21 and 3 (RFC 8446, 5.1 and 6)."""
+def _protocol_of(said: bytes) -> str:
+    """Who sends such bytes, in words; a TLS alert starts with 21 and 3 (RFC 8446, 5.1 and 6)."""
     line = said.split(b"\n")[0].decode("ascii", "backslashreplace").strip()
     if said.startswith(b"HTTP/"):
         return f"an HTTP server, not a gRPC one ({line[:60]!r})"

@@ -1,4 +1,4 @@
-"""Triton python backend without a model: counts the images it is sent, or adds up their bytes where asked.
+"""Triton python backend without a model: counts the items it is sent, or adds up their bytes where asked.
 
 Output `checksum`, which the launcher's self-check compares, is for requests that name it alone: one that names no
 output asks, in Triton's words, for all of them, and the checksum costs more than all the rest.
@@ -22,14 +22,14 @@ def _answer(request: Any) -> Any:
     if tensor is None:
         code = pb_utils.TritonError.INVALID_ARG
         return pb_utils.InferenceResponse(error=pb_utils.TritonError("give images or jpeg_images", code))
-    images = tensor.as_numpy()[0]
+    items = tensor.as_numpy()[0]
     if list(request.requested_output_names()) == ["checksum"]:
-        answer = pb_utils.Tensor("checksum", np.array([_checksum(images)], np.int64))
+        answer = pb_utils.Tensor("checksum", np.array([_checksum(items)], np.int64))
     else:
-        answer = pb_utils.Tensor("count", np.array([len(images)], np.int64))
+        answer = pb_utils.Tensor("count", np.array([len(items)], np.int64))
     return pb_utils.InferenceResponse(output_tensors=[answer])
 
 
-def _checksum(images: np.ndarray) -> int:
-    """The sum of its bytes, each times its place, from 1 on."""
-    return int((images.reshape(-1) * np.arange(1, images.size + 1, dtype=np.int64)).sum())
+def _checksum(items: np.ndarray) -> int:
+    """The sum of their bytes, each times its position, from 1 on."""
+    return int((items.reshape(-1) * np.arange(1, items.size + 1, dtype=np.int64)).sum())

@@ -1,6 +1,6 @@
 """Where the time of one TensorFlow call goes, in one process: what a backend does one after the other, or at once.
 
-    python tests/benchmarks/stages.py [--models models] [-m resnet50-no-opt] [--batch-size 100] [--calls 30]
+    python tests/benchmarks/call_stages.py [--models models] [-m resnet50-no-opt] [--batch-size 100] [--calls 30]
 
 Prints the median of each step, ms: copying an input into a tensor, lending it instead, moving it to the GPU, handing
 the call over, waiting for its first output, and fetching the others; then whole calls, one after the other.
@@ -61,24 +61,24 @@ def main() -> None:
     import tensorflow as tf
 
     sys.path.insert(0, str(BACKEND))
-    from computing import Computer
-    from merging import Scratch
+    from scratch_memory import ScratchMemory
+    from tensorflow_executor import Executor
 
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (asked.batch_size, 224, 224, 3), np.uint8)
-    images = Scratch().concatenate("images", [images])  # aligned, so that a CPU can borrow it too
+    images = ScratchMemory().concatenate("images", [images])  # aligned, so that a CPU can borrow it too
     for model in asked.model or ["resnet50-no-opt", "resnet50-xla-amp"]:
         function = tf.saved_model.load(str(asked.models / model / "1")).signatures[SIGNATURE]
         steps(tf, function, images)
         seen = [steps(tf, function, images) for _ in range(asked.calls)]
         for name in seen[0]:
             print(f"{model:24} {name:28} {median(each[name] for each in seen):8.2f} ms")
-        computer, wanted = Computer(tf), frozenset(function.structured_outputs)
+        executor, wanted = Executor(tf), frozenset(function.structured_outputs)
         wholes = {
             "numpy in and out": lambda f=function: {k: t.numpy() for k, t in f(images=tf.constant(images)).items()},
-            "by the backend's Computer": lambda f=function, c=computer, w=wanted: c.call(f, {"images": [images]}, w),
+            "by the backend's Executor": lambda f=function, e=executor, w=wanted: e.call(f, {"images": [images]}, w),
         }
         for name, whole in wholes.items():
             whole()

@@ -1,9 +1,10 @@
-"""Does merging pay? 8 clients of 1 image each on EfficientNetB0, with and without it, interleaved in one run.
+"""Does dynamic batching pay? 8 clients of 1 image each on EfficientNetB0, with and without, interleaved in one run.
 
-    python tests/benchmarks/merging.py [--models models] [--rounds 5] [--seconds 8]
+    python tests/benchmarks/dynamic_batching.py [--models models] [--rounds 5] [--seconds 8]
 
-Two real Tritons stand side by side, alike but for the merge cap (64 images, and 1); in each round both are loaded, one
-after the other, in alternating order. Prints images/s and executions per request of each, and the ratio of the medians.
+Two real Tritons stand side by side, alike but for the cap of a batch (64 images, and 1); in each round both are
+loaded, one after the other, in alternating order. Prints images/s and executions per request of each, and the ratio of
+the medians.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import numpy as np
 from raybench.clients.triton_client import TritonClient
 from raybench.inputs.photos import decode, random_crop, sample_photos
 from raybench.servers.triton_server import TritonOptions, running_triton
-from raybench.telemetry.server_statistics import Count
+from raybench.telemetry.server_statistics import StatisticsCounter
 from raybench.telemetry.triton_statistics import StatisticsReader
 
 CLIENTS = 8
@@ -42,7 +43,7 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         connection.close()
         return done
 
-    count = Count(StatisticsReader(url, "saved_model"))
+    count = StatisticsCounter(StatisticsReader(url, "saved_model"))
     with ThreadPoolExecutor(CLIENTS) as pool:
         started = time.perf_counter()
         running = [pool.submit(client, number) for number in range(CLIENTS)]
@@ -50,9 +51,9 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
         stop.set()
         total = sum(each.result() for each in running)
         elapsed = time.perf_counter() - started
-    counted = count.total()
-    assert counted, "Triton gave no statistics"
-    return total / elapsed, counted["executions"] / counted["success"]
+    found = count.total()
+    assert found, "Triton gave no statistics"
+    return total / elapsed, found.counted.executions / found.counted.success
 
 
 def main() -> None:
@@ -62,11 +63,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     options = parser.parse_args()
     conf = options.models / "models.conf"
-    merging = TritonOptions(models_conf=conf, models=(MODEL,))
-    alone = TritonOptions(models_conf=conf, models=(MODEL,), merge_max_images=1)
-    rates: dict[str, list[float]] = {"merging": [], "cap of 1 image": []}
-    with running_triton(merging) as a, running_triton(alone) as b:
-        pairs = [("merging", a.grpc_url), ("cap of 1 image", b.grpc_url)]
+    batching = TritonOptions(models_conf=conf, models=(MODEL,))
+    alone = TritonOptions(models_conf=conf, models=(MODEL,), merge_max_items=1)
+    rates: dict[str, list[float]] = {"batching": [], "cap of 1 image": []}
+    with running_triton(batching) as a, running_triton(alone) as b:
+        pairs = [("batching", a.grpc_url), ("cap of 1 image", b.grpc_url)]
         for _, url in pairs:
             requests_per_s(url, 3)
         for number in range(options.rounds):
@@ -74,7 +75,7 @@ def main() -> None:
                 rate, executions = requests_per_s(url, options.seconds)
                 rates[name].append(rate)
                 print(f"round {number + 1}  {name:15}  {rate:6.1f} images/s  {executions:.2f} executions a request")
-    ratios = [m / s for m, s in zip(rates["merging"], rates["cap of 1 image"], strict=True)]
+    ratios = [b / s for b, s in zip(rates["batching"], rates["cap of 1 image"], strict=True)]
     print(f"ratio per round {' '.join(f'{ratio:.2f}' for ratio in ratios)}, median {median(ratios):.2f}")
 
 

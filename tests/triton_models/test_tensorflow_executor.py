@@ -12,11 +12,11 @@ ALL = frozenset({"y"})
 
 
 @pytest.fixture(params=[None, "CPU:0"])
-def computer(request: pytest.FixtureRequest) -> Any:
-    """One that computes where inputs lie, and one that moves them to a device first."""
+def executor(request: pytest.FixtureRequest) -> Any:
+    """One that executes where inputs lie, and one that moves them to a device first."""
     import tensorflow as tf
 
-    return backend_module("computing").Computer(tf, request.param)
+    return backend_module("tensorflow_executor").Executor(tf, request.param)
 
 
 def at(offset: int, *values: int) -> np.ndarray:
@@ -29,37 +29,37 @@ def at(offset: int, *values: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("offset", [0, 1, 16])
-def test_an_input_may_lie_anywhere(computer: Any, offset: int) -> None:
+def test_an_input_may_lie_anywhere(executor: Any, offset: int) -> None:
     """TensorFlow aborts the process on a borrowed buffer that is not aligned: such an input is copied."""
-    answer = computer.call(lambda x: {"y": x + np.uint8(1)}, {"x": [at(offset, 1, 2, 3)]}, ALL)
+    answer = executor.call(lambda x: {"y": x + np.uint8(1)}, {"x": [at(offset, 1, 2, 3)]}, ALL)
     assert answer["y"].tolist() == [2, 3, 4]
 
 
-def test_a_read_only_input_is_taken(computer: Any) -> None:
+def test_a_read_only_input_is_taken(executor: Any) -> None:
     """numpy lends no array that nobody may write to: it is copied."""
     array = at(0, 1, 2)
     array.flags.writeable = False
-    assert computer.call(lambda x: {"y": x + np.uint8(1)}, {"x": [array]}, ALL)["y"].tolist() == [2, 3]
+    assert executor.call(lambda x: {"y": x + np.uint8(1)}, {"x": [array]}, ALL)["y"].tolist() == [2, 3]
 
 
-def test_only_what_is_asked_for_is_fetched(computer: Any) -> None:
+def test_only_what_is_asked_for_is_fetched(executor: Any) -> None:
     """Outputs that no request of a call asked for stay where they are."""
-    assert set(computer.call(lambda x: {"y": x, "z": x}, {"x": [at(0, 1)]}, ALL)) == {"y"}
+    assert set(executor.call(lambda x: {"y": x, "z": x}, {"x": [at(0, 1)]}, ALL)) == {"y"}
 
 
-def test_threads_do_not_share_their_scratch_memory(computer: Any) -> None:
-    """Many threads get the answers to their own inputs, also where TensorFlow hands the input through."""
+def test_threads_do_not_share_their_scratch_memory(executor: Any) -> None:
+    """Many threads get the answers to their own inputs, also where TensorFlow returns the input itself."""
 
     def ask(number: int) -> bool:
         parts = [np.full(1000, number % 256, np.uint8), np.full(500, number // 256, np.uint8)]
-        return bool((computer.call(lambda x: {"y": x}, {"x": parts}, ALL)["y"] == np.concatenate(parts)).all())
+        return bool((executor.call(lambda x: {"y": x}, {"x": parts}, ALL)["y"] == np.concatenate(parts)).all())
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(400)))
 
 
-def test_one_call_computes_at_a_time(computer: Any) -> None:
-    """While TensorFlow computes for one thread another prepares its input and no more: memory is that of one call."""
+def test_one_call_executes_at_a_time(executor: Any) -> None:
+    """While TensorFlow executes for one thread another prepares its input and no more: memory is that of one call."""
     entered, end = [], threading.Event()
 
     def function(x: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_one_call_computes_at_a_time(computer: Any) -> None:
         return {"y": x}
 
     def ask(number: int) -> None:
-        computer.call(function, {"x": [at(0, number)]}, ALL)
+        executor.call(function, {"x": [at(0, number)]}, ALL)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in (1, 2)]
     threads[0].start()

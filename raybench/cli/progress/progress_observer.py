@@ -1,0 +1,74 @@
+"""What both kinds of progress keep of a run: its step, its trials, and the trial that goes on."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import pyarrow as pa
+from rich.console import Console
+from rich.markup import escape
+
+from raybench.cli.progress.progress_text import times, trial_facts
+from raybench.cli.progress.quiet import QuietProgress
+from raybench.cli.progress.run_progress import RunProgress
+from raybench.cli.progress.trial_progress import TrialProgress
+from raybench.config.plan import Trial
+from raybench.results.records import TrialRecord
+
+_MEASURED = ("ok", "degraded", "unstable")
+
+
+class ProgressObserver(QuietProgress):
+    """The state that plain lines and the live view share; each prints a line for a trial that has ended."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._stack = console, ExitStack()
+        self._started_s = self._step_started_s = time.monotonic()
+        self._step = "starting"
+        self._run = RunProgress((), self._started_s)
+        self._trial: Trial | None = None
+        self._progress: TrialProgress | None = None
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def note(self, line: str) -> None:
+        self._console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def step(self, what: str) -> None:
+        if self._progress:  # what a trial does once its last reply is in
+            self._progress.end()
+        self._step, self._step_started_s = what, time.monotonic()
+
+    def plan(self, trials: Sequence[Trial]) -> None:
+        self._run = RunProgress(trials, time.monotonic())
+
+    def start(self, trial: Trial) -> None:
+        self._run.start()
+        of = f"/{self._run.trials}" if self._run.trials else ""
+        name = f"{trial.cell.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
+        self.step(f"trial {self._run.number}{of}: {name}")
+        self._trial, self._progress = trial, TrialProgress(trial.cell.load)
+
+    def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
+        if self._progress:
+            self._progress.add(chunk, server_mib, time.monotonic())
+
+    def end(self, record: TrialRecord) -> None:
+        now_s, progress = time.monotonic(), self._progress
+        if progress:
+            progress.end()
+        if self._trial:
+            self._run.end(self._trial, is_measured=record.status in _MEASURED, now_s=now_s)
+        facts = f"; {', '.join(trial_facts(progress, now_s))}" if progress and progress.done else ""
+        self._trial = self._progress = None
+        self._step, self._step_started_s = "ending what the trial needed", now_s
+        self._print_ended(f"{record.id}: {record.status}{facts}")
+
+    def _print_ended(self, line: str) -> None:
+        self.note(line)
+
+    def _run_times(self, now_s: float) -> str:
+        trial_left_s = self._progress.left_s(now_s) if self._progress else None
+        left_s = self._run.left_s(trial_left_s, now_s)
+        return f"run {times(now_s - self._started_s, left_s)}"

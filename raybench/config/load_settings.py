@@ -1,0 +1,120 @@
+"""What a load has: how many workers send what, how fast and for how long."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from raybench.config.server_spec import GRPC, GRPC_TLS, IN_PROCESS, SHARED_MEMORY, ServerSpec
+from raybench.config.setting import DECLARED, AnyOf, Flag, Name, Remedy, Seconds, SomeOf, settings_of
+
+IMAGE_PX = 224
+IMAGE_BYTES = IMAGE_PX * IMAGE_PX * 3  # as pixels
+JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
+LANES = 64  # of a worker in an open loop, where nothing else is asked
+MOST_LANES = 1_000  # of a worker: each is a thread of it
+MOST_DUE = 10**7  # due times of a trial; each worker draws them all
+ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a load has one
+_REQUEST_COUNT, _CONCURRENCY = 100, 1  # where nothing of its pair is given
+_RATES = "give requests a second above 0, each rate once"
+
+
+def _each_once(rates: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(rates)) < len(rates):
+        raise ValueError(_RATES)
+    return rates
+
+
+ModelName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"),
+    Remedy("use letters, digits, '.', '_' and '-', at most 80"),
+]
+Rate = Annotated[float, Field(gt=0, le=MOST_DUE), Remedy(_RATES)]
+
+
+class LoadSettings(BaseModel):
+    """One load, resolved: it has a length, and one kind of loop. Counts and rates are totals over all workers."""
+
+    model_config = DECLARED
+
+    model: Annotated[SomeOf[ModelName], Flag(short="-m")] = Field(
+        ("efficientnetb0-no-opt",), description="ARCHITECTURE-VARIANT."
+    )
+    signature: Name = Field("predict_images", description=f"Signature to call; {JPEGS} takes JPEG files.")
+    workers: int = Field(4, ge=1, le=10_000, description="Ray actors that send.")
+    concurrency: Annotated[int | None, Flag(shown=str(_CONCURRENCY))] = Field(
+        None, ge=1, le=MOST_LANES, description="Lanes per worker: requests in flight in each."
+    )
+    request_rate: Annotated[AnyOf[Rate], AfterValidator(_each_once), Flag(shown="closed loop")] = Field(
+        (), description="Open loop: requests a second, such as 50,100: each a cell."
+    )
+    request_distribution: Literal["constant", "poisson"] = Field(
+        "poisson", description="poisson or constant gaps between due times."
+    )
+    max_in_flight: Annotated[int | None, Flag(shown=f"{LANES} per worker")] = Field(
+        None, ge=1, le=10**6, description="Most requests in flight in an open loop."
+    )
+    batch_size: Annotated[int, Flag(short="-b")] = Field(
+        8,
+        ge=1,
+        le=10_000,
+        description="Images a request.",  # a message of protobuf holds 2 GiB
+    )
+    request_count: Annotated[int | None, Flag(shown=str(_REQUEST_COUNT))] = Field(
+        None, ge=1, le=10**9, description="Requests of a trial, over all workers."
+    )
+    duration: Seconds | None = Field(None, description="Seconds of a trial, instead of a count.")
+    warmup_request_count: Annotated[int | None, Flag(shown="until steady")] = Field(
+        None, ge=0, le=10**9, description="Exactly so many requests before the window."
+    )
+    warmup_timeout: Seconds = Field(5.0, description="Seconds after which warm-up ends, steady or not.")
+    timeout: Seconds = Field(60.0, description="Deadline of one request, seconds.")
+    shared_memory: Literal["none", "system"] = Field(
+        "none", description="system: images reach a Triton on this host without the network."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, values: Mapping[str, object]) -> dict[str, object]:
+        """A trial is 100 requests long unless a count or a duration is given, in closed loop without a rate."""
+        resolved = dict(values)
+        if resolved.get("request_count") is None and resolved.get("duration") is None:
+            resolved["request_count"] = _REQUEST_COUNT
+        if resolved.get("concurrency") is None and not resolved.get("request_rate"):
+            resolved["concurrency"] = _CONCURRENCY
+        return resolved
+
+    @property
+    def in_flight(self) -> int:
+        """The most requests that are in flight at once, over all workers."""
+        if self.request_rate:
+            return self.max_in_flight or LANES * self.workers
+        return self.workers * (self.concurrency or 1)
+
+    def transport(self, server: ServerSpec, *, is_encrypted: bool) -> str:
+        """How requests travel to a server."""
+        if server.is_in_process:
+            return IN_PROCESS
+        if server.kind == "triton" and self.shared_memory == "system":
+            return SHARED_MEMORY
+        return GRPC_TLS if is_encrypted else GRPC
+
+    def changed(self, **changes: object) -> Self:
+        """The load with other values; a rate takes the place of lanes, a duration that of a count, and so on."""
+        put_aside = {name: type(self).model_fields[name].default for name in alternatives(changes)}
+        return self.model_copy(update={**put_aside, **changes})
+
+
+LOAD_SETTINGS = settings_of(LoadSettings)
+
+
+def alternatives(names: Iterable[str]) -> set[str]:
+    """The names, and those that they stand in place of: a trial has one length and one kind of loop."""
+    given = set(names)
+    return given.union(*(pair for pair in ALTERNATIVES if given & set(pair)))
+
+
+def input_name(signature: str) -> str:
+    """The one input of a signature that raybench calls."""
+    return "jpeg_images" if signature == JPEGS else "images"

@@ -1,0 +1,97 @@
+"""The servers under test: their kinds, urls, and names in the table."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, Field
+
+from raybench.config.refusal import is_text, require
+from raybench.config.setting import Form
+
+ServerKind = Literal["triton", "tfserving", "local", "fake"]
+SERVER_KINDS = get_args(ServerKind)
+_STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as processes of their own
+ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
+IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
+    "in process",
+    "grpc",
+    "grpc over TLS",
+    "shared memory",
+)  # how requests travel
+_ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
+_LONGEST_URL = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSpec:
+    """A server under test; with `url` it runs already, without we start it."""
+
+    kind: str
+    instances: int = 1
+    url: str | None = None
+    number: int | None = None  # of scripted servers, where there are several
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether raybench starts it, as a process of its own."""
+        return self.kind in _STARTED_KINDS and not self.url
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether the worker itself is the server: nothing travels."""
+        return self.kind in ("local", "fake")
+
+    @property
+    def label(self) -> str:
+        if self.number:
+            return f"{self.kind} {self.number}"
+        return f"triton x{self.instances}" if self.kind == "triton" and self.is_ours else self.kind
+
+
+def server_specs(kinds: tuple[str, ...], urls: dict[str, str], instances: tuple[int, ...]) -> tuple[ServerSpec, ...]:
+    """The servers under test; each number of Triton instances, and each script of the fake, is one of its own."""
+    specs = []
+    for kind in kinds:
+        if kind == "fake":
+            specs += _scripted(urls.get(kind))
+            continue
+        counts = instances if kind == "triton" and kind not in urls else (1,)
+        specs += [ServerSpec(kind=kind, instances=n, url=urls.get(kind)) for n in counts]
+    return tuple(specs)
+
+
+def _scripted(url: str | None) -> list[ServerSpec]:
+    """The scripted servers of a url such as `service_ms=20; service_ms=22`; they are numbered where there are many."""
+    scripts = [script.strip() for script in (url or "").split(";") if script.strip()]
+    if len(scripts) < 2:
+        return [ServerSpec(kind="fake", url=url)]
+    return [ServerSpec(kind="fake", url=script, number=number) for number, script in enumerate(scripts, 1)]
+
+
+def labelled(server: ServerSpec, transport: str) -> str:
+    """A server's name in the table, which names a transport that is not the network."""
+    return f"{server.label} ({transport})" if transport == SHARED_MEMORY else server.label
+
+
+def triton_model(model: str) -> str:
+    """Which model of Triton answers for a model of ours: all SavedModels live behind one."""
+    return ECHO if model == ECHO else "saved_model"
+
+
+def _check_urls(urls: dict[str, str]) -> dict[str, str]:
+    for kind, url in urls.items():
+        require(kind in SERVER_KINDS, "server", kind, f"there are {', '.join(SERVER_KINDS)}")
+        is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
+        is_url = is_text(url) and len(url) <= _LONGEST_URL and is_address
+        require(is_url, "url", f"{kind}={url}", "write KIND=HOST:PORT")
+    require("local" not in urls, "url", urls.get("local"), "local is TensorFlow in the worker, it has no url")
+    return urls
+
+
+Urls = Annotated[
+    dict[str, str],
+    AfterValidator(_check_urls),
+    Field(json_schema_extra={"propertyNames": {"enum": list(SERVER_KINDS)}}),
+    Form("write 'url: {triton: HOST:PORT}'"),
+]

@@ -1,0 +1,48 @@
+"""The seam for inputs: a source is what the user named; bound to a signature and a seed it makes batches."""
+
+from typing import Protocol
+
+import numpy as np
+
+from raybench.inputs.tensors import Batch
+from raybench.models.saved_models import Signature
+
+
+class BoundSource(Protocol):
+    """Makes the items that one signature takes: item i from the source, the seed and i alone. Frozen, so it travels."""
+
+    @property
+    def source(self) -> str:
+        """Where items come from, as the user named it."""
+
+    @property
+    def encoding(self) -> str:
+        """What represents an item in a request, such as uint8 NHWC."""
+
+    @property
+    def unit(self) -> str:
+        """What people call an item: images or inferences."""
+
+    @property
+    def signature(self) -> Signature: ...
+
+    @property
+    def item_bytes(self) -> int:
+        """The most bytes that an item takes in a request."""
+
+    @property
+    def distinct(self) -> int | None:
+        """How many items differ; None without a limit."""
+
+    def batch(self, numbers: np.ndarray) -> Batch:
+        """The items of these numbers, int64 [n]."""
+
+
+class InputSource(Protocol):
+    """What the user named. Frozen, so it travels."""
+
+    @property
+    def name(self) -> str: ...
+
+    def bind(self, signature: Signature, seed: int) -> BoundSource:
+        """The source for one signature; raises ConfigError, which says what does not fit, and the remedy."""

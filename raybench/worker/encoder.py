@@ -1,0 +1,98 @@
+"""A worker's connections to its models, and batches encoded into requests for them."""
+
+import resource
+import socket
+from typing import Any
+
+from raybench.clients import connect, shared_region
+from raybench.clients.base import ClientError, Description, Reply
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
+from raybench.config import IN_PROCESS
+from raybench.inputs.tensors import size_bytes
+from raybench.worker.feed import Request, RequestItems
+from raybench.worker.task import PayloadSummary, Task
+
+_OTHER_FILES = 500  # that a process of Ray's has open beside its connections, and some more
+
+
+class Encoder:
+    """The clients of a worker's models, round robin over the payloads; raises ClientError where one cannot be used."""
+
+    def __init__(self, task: Task, credentials: ConnectionCredentials) -> None:
+        _allow_connections(task)
+        cell = task.cell
+        self._task, self._hashes, self._request_bytes = task, list[str](), 0
+        self._region = shared_region(task.url, task.region, credentials) if task.region else None
+        self._clients = [
+            connect(
+                cell.server,
+                url=task.url,
+                model=model,
+                signature=cell.signature,
+                models=task.models,
+                region=self._region,
+                credentials=credentials,
+            )
+            for model in cell.models
+        ]
+
+    def describe(self) -> Description:
+        """What answers for the first model; all are asked."""
+        descriptions = [client.describe() for client in self._clients]
+        return descriptions[0]
+
+    def encode(self, items: RequestItems) -> Request:
+        """A request to the model whose turn it is; what it holds is noted when it comes for the first time."""
+        client = self._clients[items.payload % len(self._clients)]
+        before = self._region.size if self._region else 0
+        body = client.encode(items.batch)
+        placed = self._region.size - before if self._region else 0
+        request = Request(items.payload, client.send, body, _size(body) + placed)
+        if len(self._hashes) == items.payload * len(items.hashes):
+            self._hashes += items.hashes
+            self._request_bytes = self._request_bytes or request.size
+        return request
+
+    def register(self) -> None:
+        """Have Triton map the shared memory, once all is encoded."""
+        if self._region:
+            self._region.register()
+
+    def prepare(self, calls: int) -> None:
+        """Open the connections that so many calls at once to each model will need."""
+        for client in self._clients:
+            client.prepare(calls)
+
+    def decode(self, payload: int, reply: Reply) -> dict[str, Any]:
+        return self._clients[payload % len(self._clients)].decode(reply)
+
+    def summary(self, held_mib: float | None) -> PayloadSummary:
+        """What was encoded until now."""
+        requests = len(self._hashes) // self._task.cell.load.batch_size
+        return PayloadSummary(requests, tuple(self._hashes), self._request_bytes, held_mib)
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+        if self._region:
+            self._region.close()
+
+
+def _size(request: Any) -> int:
+    """The bytes of an encoded request."""
+    return size_bytes(request) if isinstance(request, dict) else len(request)
+
+
+def _allow_connections(task: Task) -> None:
+    """Each lane has one to each model: let this process hold so many, where its host does; raises ClientError."""
+    load = task.cell.load
+    needed = load.lanes[task.worker] * len(task.cell.models) + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if load.transport == IN_PROCESS or soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ClientError(
+            f"worker {task.worker} needs {needed} open files for its lanes, and {socket.gethostname()} allows a "
+            f"process {hard}: use fewer lanes a worker, or raise ulimit -n"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

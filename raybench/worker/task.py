@@ -1,0 +1,44 @@
+"""What one worker does in one trial, and what it says of its requests."""
+
+from dataclasses import dataclass
+
+from raybench.config.plan import Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What one worker does in one trial; the counts are this worker's shares."""
+
+    worker: int
+    cell: Cell
+    url: str
+    models: str
+    request_count: int | None
+    warmup_request_count: int | None  # None: until steady
+    seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
+    region: str | None = None  # name of the shared memory that holds its inputs; None: they are in the requests
+    stream_bytes: int = 0  # what it may hold of encoded requests, where they are streamed
+
+
+@dataclass(frozen=True)
+class PayloadSummary:
+    """What a worker sends: how many requests of different items, which items, and the size of the first request."""
+
+    requests: int
+    item_hashes: tuple[str, ...]
+    request_bytes: int
+    held_mib: float | None  # by which encoding made the worker's process grow; None: requests come and go
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerUsage:
+    """Where a worker is, and what its process has used so far."""
+
+    worker: int
+    node: str
+    cores: int
+    pid: int
+    nice: int
+    cpu_s: float
+    rss_mib: float
+    pss_mib: float | None

@@ -1,0 +1,63 @@
+"""Arrays -> a TensorFlow function -> arrays, from several threads: copies overlap, execution does not."""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scratch_memory import ALIGNMENT, ScratchMemory
+
+
+class Executor:
+    """TensorFlow, which executes one call at a time whatever the number of threads that ask.
+
+    While it executes for one, others prepare their inputs and fetch their outputs. Two calls at once would hold the
+    memory of two and share one processor. With `device`, such as GPU:0, inputs are moved there before their turn.
+    """
+
+    def __init__(self, tf: Any, device: str | None = None) -> None:
+        self._tf, self._device = tf, device
+        self._turn = threading.Lock()
+        self._per_thread = threading.local()
+
+    def call(
+        self, function: Any, parts: Mapping[str, list[np.ndarray]], wanted: frozenset[str]
+    ) -> dict[str, np.ndarray]:
+        """Call a function with the parts of each input concatenated along axis 0; returns its wanted outputs.
+
+        Raises what TensorFlow raises.
+        """
+        tensors = {name: self._tensor(name, arrays) for name, arrays in parts.items()}
+        with self._turn:
+            results = function(**tensors)
+        arrays = {name: results[name].numpy() for name in results if name in wanted}
+        return {name: self._owned(array) for name, array in arrays.items()}
+
+    def _tensor(self, name: str, parts: list[np.ndarray]) -> Any:
+        """One tensor of all parts with at most one copy in host memory, where the function will execute."""
+        if parts[0].dtype.kind in "OSUb" or parts[0].ndim == 0:
+            return self._tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        can_lend = len(parts) == 1 and self._can_lend(parts[0])
+        array = parts[0] if can_lend else self._scratch.concatenate(name, parts)
+        tensor = self._tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+        if self._device is None:
+            return tensor
+        with self._tf.device(self._device):
+            return self._tf.identity(tensor)
+
+    def _can_lend(self, array: np.ndarray) -> bool:
+        """Whether TensorFlow can read an array where it lies; no CPU kernel sees what is moved to a GPU."""
+        is_aligned = "GPU" in (self._device or "") or array.ctypes.data % ALIGNMENT == 0
+        return is_aligned and array.flags.c_contiguous and array.flags.writeable
+
+    @property
+    def _scratch(self) -> ScratchMemory:
+        """This thread's own."""
+        if not hasattr(self._per_thread, "scratch"):
+            self._per_thread.scratch = ScratchMemory()
+        return self._per_thread.scratch
+
+    def _owned(self, array: Any) -> np.ndarray:
+        """The array itself, or a copy where TensorFlow returned our own scratch memory as an output."""
+        is_scratch = isinstance(array, np.ndarray) and self._scratch.holds(array)
+        return array.copy() if is_scratch else np.asarray(array)

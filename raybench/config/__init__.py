@@ -16,13 +16,10 @@ from raybench.config.benchmark import (
     Benchmark,
 )
 from raybench.config.load_settings import (
-    IMAGE_BYTES,
-    IMAGE_PX,
     JPEGS,
     LOAD_SETTINGS,
     LoadSettings,
     alternatives,
-    input_name,
 )
 from raybench.config.refusal import ConfigError, is_text
 from raybench.config.server_spec import (
@@ -39,8 +36,6 @@ from raybench.config.threshold import Threshold, ratio, threshold
 __all__ = [
     "CONTINUE",
     "ECHO",
-    "IMAGE_BYTES",
-    "IMAGE_PX",
     "IN_PROCESS",
     "JPEGS",
     "LARGEST_SEED",
@@ -58,7 +53,6 @@ __all__ = [
     "LoadSettings",
     "ServerSpec",
     "Threshold",
-    "input_name",
     "is_text",
     "labelled",
     "load",

@@ -8,8 +8,6 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from raybench.config.server_spec import GRPC, GRPC_TLS, IN_PROCESS, SHARED_MEMORY, ServerSpec
 from raybench.config.setting import DECLARED, AnyOf, Flag, Name, Remedy, Seconds, SomeOf, settings_of
 
-IMAGE_PX = 224
-IMAGE_BYTES = IMAGE_PX * IMAGE_PX * 3  # as pixels
 JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
 LANES = 64  # of a worker in an open loop, where nothing else is asked
 MOST_LANES = 1_000  # of a worker: each is a thread of it
@@ -113,8 +111,3 @@ def alternatives(names: Iterable[str]) -> set[str]:
     """The names, and those that they stand in place of: a trial has one length and one kind of loop."""
     given = set(names)
     return given.union(*(pair for pair in ALTERNATIVES if given & set(pair)))
-
-
-def input_name(signature: str) -> str:
-    """The one input of a signature that raybench calls."""
-    return "jpeg_images" if signature == JPEGS else "images"

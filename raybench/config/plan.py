@@ -8,7 +8,7 @@ from itertools import groupby
 from urllib.parse import quote
 
 from raybench.config.benchmark import STREAM, Benchmark
-from raybench.config.load_settings import JPEGS, LoadSettings
+from raybench.config.load_settings import LoadSettings
 from raybench.config.refusal import ConfigError
 from raybench.config.server_spec import SHARED_MEMORY, ServerSpec, labelled
 
@@ -61,7 +61,6 @@ class Cell:
     server: ServerSpec
     models: tuple[str, ...]
     signature: str
-    jpeg_quality: int | None  # None: pixels
     load: Load
 
     @property
@@ -72,11 +71,6 @@ class Cell:
     def label(self) -> str:
         """The server's name in the table."""
         return labelled(self.server, self.load.transport)
-
-    @property
-    def encoding(self) -> str:
-        """What stands for an image in a request."""
-        return f"jpeg q{self.jpeg_quality}" if self.jpeg_quality else "uint8 NHWC"
 
     @property
     def id(self) -> str:
@@ -173,8 +167,7 @@ def _cell(
         transport=benchmark.transport(asked, server),
         feed=benchmark.feed,
     )
-    quality = benchmark.jpeg_quality if asked.signature == JPEGS else None
-    return Cell(server=server, models=models, signature=asked.signature, jpeg_quality=quality, load=load)
+    return Cell(server=server, models=models, signature=asked.signature, load=load)
 
 
 def estimate(trials: Sequence[Trial], seconds_per_request: Mapping[str, float]) -> tuple[float, set[str]]:

@@ -47,7 +47,7 @@ def size_bytes(batch: Batch) -> int:
 
 
 def described(name: str, spec: TensorSpec) -> str:
-    """An input in words, such as images UINT8 [-1, 224, 224, 3]."""
+    """An input in words, such as images UINT8 [-1, 32, 32, 3]."""
     return f"{name} {spec.datatype} {'of any rank' if spec.shape is None else list(spec.shape)}"
 
 

@@ -34,7 +34,8 @@ import numpy as np
 
 from raybench.clients.shared_memory import Region, names
 from raybench.clients.triton_client import TritonClient
-from raybench.config import ECHO, IMAGE_PX
+from raybench.config import ECHO
+from raybench.inputs.photo_source import IMAGE_PX
 from raybench.servers.triton_server import TritonOptions, running_triton
 
 RAYBENCH = Path(sys.executable).parent / "raybench"

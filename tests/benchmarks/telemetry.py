@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from raybench.clients.triton_client import TritonClient
-from raybench.config import ECHO, IMAGE_PX
+from raybench.config import ECHO
+from raybench.inputs.photo_source import IMAGE_PX
 from raybench.servers import repository
 from raybench.servers.triton_server import TritonOptions, running_triton
 from raybench.telemetry import gpu

@@ -85,13 +85,6 @@ def test_each_rate_is_a_cell() -> None:
     }
 
 
-def test_a_signature_says_what_an_image_is() -> None:
-    """predict_jpegs takes JPEG files of the asked quality, every other signature pixels."""
-    loads = ({"signature": "predict_images"}, {"signature": "predict_jpegs"})
-    planned = trials(Benchmark(server=("triton",), jpeg_quality=75, loads=loads))
-    assert {t.cell.encoding for t in planned} == {"uint8 NHWC", "jpeg q75"}
-
-
 def test_lanes_add_up_to_what_may_be_in_flight() -> None:
     """--max-in-flight is a total over the workers."""
     (trial,) = trials(Benchmark(server=("fake",), workers=3, request_rate=(9.0,), max_in_flight=10, request_count=9))

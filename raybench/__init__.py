@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def load(folder: "str | Path") -> "Frames":
-    """A results folder as pandas frames, finished or not; raises store.StoreError where it is none."""
+    """A results folder as pandas frames, finished or not; raises ResultsError where it is none."""
     from raybench.report import dataframes
 
     return dataframes.load(folder)

@@ -157,7 +157,7 @@ def test_run_over_shared_memory(triton: TritonUnderTest, ray_environment: dict[s
     for trial in trials.values():
         assert trial["verification"]["agrees"] is True
         assert trial["requests"]["succeeded"] == 12
-        assert trial["payload"]["image_bytes"] >= 224 * 224 * 3
+        assert trial["payload"]["item_bytes"] >= 224 * 224 * 3
         assert trial["headroom"] == trial["ceiling"]["requests_per_s"] / trial["throughput"]["requests_per_s"] > 0
     codes = {label: {doubt["code"] for doubt in trial["doubts"]} for label, trial in trials.items()}
     assert [label for label, found in codes.items() if "unequal_servers" in found] == ["triton (shared memory)"]

@@ -163,8 +163,8 @@ def test_no_secret_is_left(
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
     assert (trial["status"], trial["headroom"] is None, trial["server_time_ms"] is None) == ("ok", False, False)
-    assert trial["server"]["config"]["effective"]["merges"] is True
-    assert trial["server"]["config"]["effective"]["tensorflow"]
+    assert trial["server"]["effective"]["merges"] is True
+    assert trial["server"]["effective"]["tensorflow"]
     assert all(HEADERS.items() <= headers.items() for _, headers in guard.calls)
     assert guard.methods == {
         "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelStatistics", "ModelConfig",

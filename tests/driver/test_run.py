@@ -43,19 +43,19 @@ def test_main_job(exported: Path, tmp_path: Path) -> None:
     for trial in trials.values():
         requests = trial["requests"]
         assert requests["attempted"] == requests["succeeded"] == 40 == measured_rows(run.folder, trial["id"])  # type: ignore[arg-type]
-        assert trial["throughput"]["images_per_s"] > 0
-        assert trial["memory"]["peak_mib"] > 100
-        assert trial["memory"]["gpu_peak_mib"] is None
-        ledger = trial["memory"]["ledger"]
+        assert trial["throughput"]["inferences_per_s"] > 0
+        assert trial["memory"]["peak"]["rss_mib"] > 100
+        assert trial["memory"]["peak"]["gpu_mib"] is None
+        memory = trial["memory"]
         assert all(
-            100 < ledger[moment]["pss_mib"] <= ledger[moment]["rss_mib"] for moment in ("idle", "warm", "drained")
+            100 < memory[moment]["pss_mib"] <= memory[moment]["rss_mib"] for moment in ("idle", "warm", "drained")
         )
-        assert ledger["baseline"]["host_mib"] > 0
-        assert trial["cpu"]["images_per_cpu_s"] * trial["cpu"]["server_s"] == pytest.approx(160)
+        assert memory["baseline"]["host_mib"] > 0
+        assert trial["cpu"]["items_per_cpu_s"] * trial["cpu"]["server_s"] == pytest.approx(160)
         assert trial["telemetry"] == {**NO_GPU, "node": os.uname().nodename}
-    assert trials["local"]["memory"]["baseline_mib"] < trials["local"]["memory"]["idle_mib"]
-    assert trials["triton"]["memory"]["baseline_mib"] is None
-    time_ms, counted = trials["triton"]["server_time_ms"], trials["triton"]["server_statistics"]
+    assert trials["local"]["memory"]["baseline"]["rss_mib"] < trials["local"]["memory"]["idle"]["rss_mib"]
+    assert trials["triton"]["memory"]["baseline"]["rss_mib"] is None
+    time_ms, counted = trials["triton"]["server_time_ms"], trials["triton"]["server_statistics"]["counted"]
     assert 2 * time_ms["service"] == pytest.approx(sum(time_ms.values()))
     assert sum(counted["batches"].values()) == counted["executions"] <= counted["success"] == 40
     assert "memory of the servers" in run.out
@@ -80,9 +80,9 @@ def test_running_server(triton: TritonUnderTest, ray_environment: dict[str, str]
     (trial,) = run.summary["trials"]
     assert trial["requests"] == {"attempted": 40, "succeeded": 40, "failed": 0, "errors": {}}
     assert measured_rows(run.folder, trial["id"]) == 40  # type: ignore[arg-type]
-    assert trial["payload"]["images"] == 320
+    assert trial["payload"]["items"] == 320
     assert trial["payload"]["distinct"] >= 300
-    assert trial["server_statistics"]["success"] == 40
+    assert trial["server_statistics"]["counted"]["success"] == 40
     assert (
         triton.statistics().inference_stats.success.count - before == 44 + 6
     )  # 4 to warm up; 4 workers and the driver asked for the model, and the driver what computes there
@@ -97,7 +97,7 @@ def test_what_runs_is_read_back(triton: TritonUnderTest, ray_environment: dict[s
         "--models", triton.models, "--no-verify", cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
-    ran = {trial["label"]: trial["server"]["config"]["effective"] for trial in run.summary["trials"]}
+    ran = {trial["label"]: trial["server"]["effective"] for trial in run.summary["trials"]}
     for found in ran.values():
         assert found["executions_at_once"] == 1
         assert found["tensorflow"] == version("tensorflow")
@@ -124,8 +124,8 @@ def test_replies_from_a_cache_are_no_measurement(models: Path, ray_environment: 
     trials = {trial["label"]: trial for trial in run.summary["trials"]}
     assert trials["triton"]["status"] == "failed"
     assert "Triton's response cache" in trials["triton"]["reason"]
-    assert trials["triton"]["server_statistics"]["cache_hit"] > 0
-    assert trials["triton"]["server"]["config"]["effective"]["response_cache"] is True
+    assert trials["triton"]["server_statistics"]["counted"]["cache_hit"] > 0
+    assert trials["triton"]["server"]["effective"]["response_cache"] is True
     assert trials["local"]["status"] == "ok"
     assert run.summary["comparisons"] == []
 
@@ -204,7 +204,7 @@ def test_jpegs(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_pat
         assert trial["requests"]["succeeded"] == 8
         assert trial["verification"]["agrees"] is True
         assert trial["payload"]["encoding"] == "jpeg q80"
-        assert 1_000 < trial["payload"]["image_bytes"] < 224 * 224 * 3 / 3
+        assert 1_000 < trial["payload"]["item_bytes"] < 224 * 224 * 3 / 3
     assert "jpeg q80" in run.out
 
 

@@ -44,7 +44,7 @@ def test_where_the_time_goes(sleeper: OwnTriton, ray_environment: dict[str, str]
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
     found = trial["server_time_ms"]
-    assert trial["server_statistics"]["batches"] == {"1": 50}
+    assert trial["server_statistics"]["counted"]["batches"] == {"1": 50}
     assert SLEEPS_MS <= found["compute_infer"] < found["service"]
     assert found["overhead"] > 0
     assert 2 * found["service"] == pytest.approx(sum(found.values()))
@@ -72,7 +72,7 @@ def test_telemetry_that_breaks_does_not_break_the_run(
     (trial,) = run.summary["trials"]
     assert trial["status"] == "ok"
     assert trial["requests"]["failed"] == 0
-    assert trial["memory"]["gpu_peak_mib"] == 591
+    assert trial["memory"]["peak"]["gpu_mib"] == 591
     assert trial["telemetry"]["gpu_source"] == "nvidia-smi"
     (doubt,) = [doubt for doubt in trial["doubts"] if doubt["code"] == "telemetry_incomplete"]
     assert said in " ".join(problem["text"] for problem in trial["telemetry"]["problems"])

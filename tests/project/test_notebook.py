@@ -81,8 +81,8 @@ def test_the_notebook_runs(tmp_path: Path, ray_environment: dict[str, str], monk
     for signature in ("predict_images", "predict_jpeg", "predict_jpegs"):
         assert re.search(rf"triton x1 +mobilenet-no-opt +{signature} ", done.text)
     for cell in done.summary["cells"]:
-        if cell["images_per_s"]:
-            assert f"{cell['images_per_s']['mean']:.6f}" in done.text
+        if cell["inferences_per_s"]:
+            assert f"{cell['inferences_per_s']['mean']:.6f}" in done.text
     assert done.figures == 3
 
 

@@ -58,10 +58,10 @@ def test_a_run_measures_it(
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
     assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 20)
-    assert trial["throughput"]["images_per_s"] > 0
+    assert trial["throughput"]["inferences_per_s"] > 0
     assert trial["verification"]["agrees"] is True
-    assert trial["memory"]["peak_mib"] > 100
-    time_ms, counted = trial["server_time_ms"], trial["server_statistics"]
+    assert trial["memory"]["peak"]["rss_mib"] > 100
+    time_ms, counted = trial["server_time_ms"], trial["server_statistics"]["counted"]
     assert (counted["success"], counted["executions"], time_ms["queue"]) == (20, 20, None)
     assert 0 < time_ms["compute_infer"] < time_ms["service"]
     assert counted["compute_infer_ns"] < counted["request_ns"]

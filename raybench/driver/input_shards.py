@@ -1,6 +1,7 @@
 """The items of a run: made once, dealt to workers, and made again where a node that held some of them is lost."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from raybench.config import STREAM, Benchmark, ConfigError
@@ -22,7 +23,7 @@ class InputShards:
 
     def __init__(self, benchmark: Benchmark, source: PhotoSource, signatures: Signatures) -> None:
         self._benchmark = benchmark
-        files, self.unreadable = while_there_are_cpus(lambda: readable(source.files)) if source.files else ((), ())
+        files, self.unreadable = while_there_are_cpus(partial(readable, source.files)) if source.files else ((), ())
         if source.files and not files:
             raise ConfigError(
                 f"images is {source.name}; none of its {len(self.unreadable)} files can be read, such as "
@@ -58,7 +59,7 @@ class InputShards:
         self._datasets: dict[BoundSource, Any] = {}
         if self._benchmark.feed != STREAM:
             for source, count in self._counts().items():
-                self._datasets[source] = while_there_are_cpus(lambda s=source, n=count: materialized(s, n))  # type: ignore[misc]
+                self._datasets[source] = while_there_are_cpus(partial(materialized, source, count))
         self._nodes = alive_ids()
 
     def _counts(self) -> Mapping[BoundSource, int]:
@@ -73,4 +74,4 @@ class InputShards:
     def _dealt(self, source: BoundSource, workers: int) -> Shards:
         if source not in self._datasets:
             return streamed_shards(source, workers)
-        return while_there_are_cpus(lambda: preloaded_shards(self._datasets[source], workers))
+        return while_there_are_cpus(partial(preloaded_shards, self._datasets[source], workers))

@@ -42,7 +42,7 @@ def never(_: list[pa.Table]) -> bool:
 
 @dataclass(frozen=True)
 class SentLoad:
-    """What is known when the last reply is in, or when an interrupt cut the load short."""
+    """What is known when the last reply is in, or an `error` (an interrupt, a failure of Ray) cut the load short."""
 
     tables: tuple[pa.Table, ...] = ()
     lost: dict[int, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class SentLoad:
     item_hashes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     statistics: StatisticsRecord | None = None
     telemetry: Telemetry = NO_TELEMETRY
-    is_interrupted: bool = False
+    error: BaseException | None = None
 
 
 def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
@@ -64,8 +64,8 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             results_folder.write_running(context.folder, record)
             sent = _send_load(trial, context, server, group, is_enough)
             record = _with_load(record, sent)
-            if sent.is_interrupted:
-                raise KeyboardInterrupt
+            if sent.error:
+                raise sent.error
             replies = _sampled(trial, context, group, sent)
             sent = replace(sent, telemetry=group.recorder.snapshot())
             ceiling = _ceiling(trial, context, server, group, sent)
@@ -99,14 +99,14 @@ def _check_cpus(workers: int) -> None:
 def _send_load(
     trial: Trial, context: RunContext, server: RunningServer, group: WorkerGroup, is_enough: EarlyStop
 ) -> SentLoad:
-    """Start all workers together and gather what they send; an interrupt halts them, and keeps what they have."""
-    gathered, is_interrupted = Gathered(), False
+    """Start all workers together and gather what they send; what came before an error is kept."""
+    gathered, error = Gathered(), None
     with counting(trial, server) as counter:
         group.recorder.set_phase(LOAD)
         try:
             _gather(trial, context, group, gathered, is_enough)
-        except KeyboardInterrupt:
-            is_interrupted = True
+        except (KeyboardInterrupt, RayError) as raised:
+            error = raised
         group.recorder.set_phase(DRAINED)
         workers, payloads = worker_records(group, gathered.lost)
         total = counter.total()
@@ -117,7 +117,7 @@ def _send_load(
             item_hashes=item_hashes(payloads),
             statistics=StatisticsRecord(**vars(total)) if total else None,
             telemetry=group.recorder.snapshot(),
-            is_interrupted=is_interrupted,
+            error=error,
         )
 
 

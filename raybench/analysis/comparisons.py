@@ -76,7 +76,8 @@ def between(
 ) -> tuple[tuple[Pair, Comparison], ...]:
     """Every cell of a run against the same cell of an earlier one, by the same statistics.
 
-    Closed loops by their throughput, open ones by their p99, for the offered rate sets the other; and all by `metrics`.
+    Closed loops by their throughput, open ones by their p99, because the offered rate sets the throughput; and all by
+    `metrics`.
     """
     before, after = _by_cell(base), _by_cell(new)
     both = [Pair(before[cell], after[cell]) for cell in after if cell in before]

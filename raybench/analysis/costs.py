@@ -91,7 +91,7 @@ class ServerTime:
 
     `compute_infer` is the model's own; `compute_input` and `compute_output` are the server's way to it and back, and
     `queue` the wait for it, None where the server does not tell them or has none. `overhead` is what is left: the wire,
-    gRPC on both sides, and everything in the server that is none of these. A backend that hands requests over to a
+    gRPC on both sides, and everything else in the server. A backend that hands requests over to a
     pipeline computes on after what Triton calls compute: of such a one that and the rest are None.
     """
 
@@ -134,7 +134,7 @@ def server_time(
 ) -> ServerTime | None:
     """By the server's own statistics, and the service times of the measured successes.
 
-    None where either is missing, or the former are told too coarsely.
+    None where either is missing, or where the former come in steps that are too coarse.
     """
     if statistics is None or not statistics.counted.success or len(service_ns) == 0:
         return None

@@ -27,7 +27,7 @@ def window(rows: pa.Table, *, workers: int, lanes: int) -> Window | None:
     """From the last lane's first reply to the first lane's last reply, of measured samples.
 
     Until each lane has had a reply the server's queue still grows: those first requests wait for less than all others.
-    None where fewer requests than lanes begin in it, for they are mostly cut off by its edges, and no rate. In an open
+    None where fewer requests than lanes begin in it: they are mostly cut off by its edges, and give no rate. In an open
     loop from the last worker's first due time to the first worker's last one: lanes may have nothing to do. None, too,
     where that is empty, or where fewer than `lanes` lanes, or `workers` workers, sent anything.
     """

@@ -89,12 +89,12 @@ def _over(moment: str) -> Callable[[list[float]], float]:
 def _time(name: str, trials: list[TrialSummary]) -> tuple[str, ...]:
     times = [t.server_time_ms for t in trials if t.server_time_ms]
     service = _known(t.service_ms.mean if t.service_ms else None for t in trials)
-    told = [_known(getattr(each, field) for each in times) for field in _STAGES.values()]
+    stages = [_known(getattr(each, field) for each in times) for field in _STAGES.values()]
     merged = _known(_requests_per_call(t) for t in trials)
     return (
         name,
         _number(_known(each.service for each in times) or service, fmean, "{:.3g}"),
-        *(_number(values, fmean, "{:.3g}") for values in told),
+        *(_number(values, fmean, "{:.3g}") for values in stages),
         _number(merged, fmean, "{:.2f}"),
         _number(_known(t.cpu.server_s for t in trials), fmean, "{:.1f}"),
         _number(_known(t.cpu.items_per_cpu_s for t in trials), fmean, "{:.1f}"),

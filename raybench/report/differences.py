@@ -45,7 +45,7 @@ def differences(base: ComparedRun, new: ComparedRun) -> tuple[Difference, ...]:
 
 
 def _is_of_both(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> bool:
-    """What is told of a server or a model that only one run has is no difference: that it is there is one already."""
+    """A fact of a server or a model that only one run has is no difference: its presence is one already."""
     owner = name.partition(": ")[0]
     return ": " not in name or all(any(key.startswith(f"{owner}: ") for key in side) for side in (before, after))
 

@@ -55,9 +55,9 @@ def xml(suite: str, cases: Iterable[Case]) -> str:
     """A suite of cases."""
     all_cases = list(cases)
     counts = {name: sum(case.outcome == kind for case in all_cases) for name, kind in _COUNTED.items()}
-    told = {"name": _legal(suite), "tests": str(len(all_cases)), **{name: str(n) for name, n in counts.items()}}
-    root = ElementTree.Element("testsuites", told)
-    parent = ElementTree.SubElement(root, "testsuite", told)
+    totals = {"name": _legal(suite), "tests": str(len(all_cases)), **{name: str(n) for name, n in counts.items()}}
+    root = ElementTree.Element("testsuites", totals)
+    parent = ElementTree.SubElement(root, "testsuite", totals)
     for case in all_cases:
         time = {} if case.seconds is None else {"time": f"{case.seconds:.3f}"}
         element = ElementTree.SubElement(

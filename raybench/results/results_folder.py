@@ -67,7 +67,7 @@ class Results:
 
 
 def check_out(benchmark: Benchmark) -> None:
-    """Raise ConfigError where no results folder could be written: told before the servers start."""
+    """Raise ConfigError where no results folder could be written, before any server starts."""
     out = Path(benchmark.out)
     try:
         above = (folder for folder in (out, *out.parents) if folder.exists() or folder.is_symlink())

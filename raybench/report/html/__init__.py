@@ -119,7 +119,7 @@ def _answers(summary: Summary) -> list[tuple[str, ModelVerification]]:
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     """On what it was measured."""
     there = summary.environment
-    told = {
+    facts = {
         "host": there.host,
         "system": there.os,
         "processor": there.cpu,
@@ -130,7 +130,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
         "started": _when(summary.run.started),
         "ended": _when(summary.run.ended) if summary.run.ended else "it has not ended",
     }
-    return [(name, str(value)) for name, value in told.items() if value is not None]
+    return [(name, str(value)) for name, value in facts.items() if value is not None]
 
 
 def _servers(summary: Summary) -> list[tuple[str, str, str]]:

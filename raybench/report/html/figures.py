@@ -169,7 +169,9 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
     rows = []
     for cell in summary.cells:
         times = [t.server_time_ms for t in summary.trials if t.id in cell.trials]
-        if parts := [(*_parts(told), max(0.0, told.overhead)) for told in times if told and told.overhead is not None]:
+        if parts := [
+            (*_parts(spent), max(0.0, spent.overhead)) for spent in times if spent and spent.overhead is not None
+        ]:
             means = tuple(sum(each) / len(parts) for each in zip(*parts, strict=True))
             rows.append(Stacked(f"{names[cell.cell]}, {cell.model}", f"{result_table.ms(sum(means))} ms", means))
     if not rows:
@@ -179,9 +181,9 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
     return Figure("mean of a request", _svg(charts.stacks, rows, label="where the time of a request went"), legend)
 
 
-def _parts(told: ServerTime) -> tuple[float, ...]:
+def _parts(spent: ServerTime) -> tuple[float, ...]:
     """Milliseconds in each stage; what the server does not tell counts as rest."""
-    return tuple(getattr(told, stage) or 0.0 for stage in _STAGES)
+    return tuple(getattr(spent, stage) or 0.0 for stage in _STAGES)
 
 
 def searched(found: SearchResult, goal: Goal | None) -> tuple[SearchResult, str, Figure, Any]:

@@ -73,7 +73,7 @@ def _initialized(address: str | None, benchmark: Benchmark, say: Say) -> Iterato
                 address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"address is {address}; {_obstacle(str(error))}") from error
+        raise ConfigError(f"address is {address}; {_why_not_joined(str(error))}") from error
     signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in place, which drops what was measured
     try:
         _check_hosts(benchmark)
@@ -93,7 +93,7 @@ def _initialized(address: str | None, benchmark: Benchmark, say: Say) -> Iterato
         ray.shutdown()
 
 
-def _obstacle(said: str) -> str:
+def _why_not_joined(said: str) -> str:
     """Why Ray could not be joined, in place of what it said in many lines."""
     versions = _VERSIONS.findall(said) if "ersion mismatch" in said else []
     if len(versions) == 2:

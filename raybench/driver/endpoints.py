@@ -9,8 +9,8 @@ from raybench.clients import connect
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import ECHO, Benchmark, ConfigError, LoadSettings, ServerSpec
-from raybench.inputs.photo_source import PhotoSource, demo_signature
-from raybench.inputs.source import BoundSource
+from raybench.inputs.photo_source import demo_signature
+from raybench.inputs.source import BoundSource, InputSource
 from raybench.models.saved_models import ModelConfig, Signature, read_signatures
 
 
@@ -44,7 +44,7 @@ def loads_of(benchmark: Benchmark, endpoint: Endpoint) -> Iterator[LoadSettings]
 
 
 def signature_by_url(
-    endpoint: Endpoint, benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials
+    endpoint: Endpoint, benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials
 ) -> Signature:
     """Ask a server that somebody else runs for the endpoint; raises ConfigError where it cannot be loaded."""
     url = endpoint.server.url or ""
@@ -70,7 +70,7 @@ def starts_here(endpoint: Endpoint) -> bool:
 
 
 def signature_here(
-    endpoint: Endpoint, models_conf: Path, there: Mapping[str, ModelConfig], source: PhotoSource
+    endpoint: Endpoint, models_conf: Path, there: Mapping[str, ModelConfig], source: InputSource
 ) -> Signature:
     """Read what a SavedModel's signature takes; raises ConfigError where every request would be refused.
 
@@ -102,12 +102,12 @@ def check_mixes(benchmark: Benchmark, sources: Mapping[Endpoint, BoundSource]) -
                 )
 
 
-def bound(source: PhotoSource, signatures: Signatures, seed: int) -> dict[Endpoint, BoundSource]:
+def bound(source: InputSource, signatures: Signatures, seed: int) -> dict[Endpoint, BoundSource]:
     """The source for each endpoint; raises ConfigError where it does not fit one."""
     return {endpoint: source.bind(signature, seed) for endpoint, signature in signatures.items()}
 
 
-def _bindable(endpoint: Endpoint, there: Mapping[str, Signature], source: PhotoSource) -> Signature:
+def _bindable(endpoint: Endpoint, there: Mapping[str, Signature], source: InputSource) -> Signature:
     name, model = endpoint.signature, endpoint.model
     fitting = [other for other, signature in there.items() if _fits(source, signature)]
     if name not in there:
@@ -121,7 +121,7 @@ def _bindable(endpoint: Endpoint, there: Mapping[str, Signature], source: PhotoS
     return there[name]
 
 
-def _fits(source: PhotoSource, signature: Signature) -> bool:
+def _fits(source: InputSource, signature: Signature) -> bool:
     try:
         source.bind(signature, seed=0)
     except ConfigError:

@@ -11,8 +11,7 @@ from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_nodes import alive_ids, while_there_are_cpus
 from raybench.inputs.dataset import Shards, materialized, preloaded_shards, readable, streamed_shards
 from raybench.inputs.memory_budget import items_of_load
-from raybench.inputs.photo_source import PhotoSource
-from raybench.inputs.source import BoundSource
+from raybench.inputs.source import BoundSource, InputSource
 
 
 class InputShards:
@@ -21,7 +20,7 @@ class InputShards:
     Raises ConfigError where no file can be read, and LostError where no node is left that could make items.
     """
 
-    def __init__(self, benchmark: Benchmark, source: PhotoSource, signatures: Signatures) -> None:
+    def __init__(self, benchmark: Benchmark, source: InputSource, signatures: Signatures) -> None:
         self._benchmark = benchmark
         files, self.unreadable = while_there_are_cpus(partial(readable, source.files)) if source.files else ((), ())
         if source.files and not files:

@@ -15,8 +15,8 @@ def recover(inputs: InputShards, observer: RunObserver, lost: str) -> None:
         observer.note(f"{len(found)} nodes neither answer nor are given up by Ray: workers placed there will not start")
     if inputs.are_whole():
         return
-    observer.step("a node is gone: making the images again that it may have held")
+    observer.step("a node is gone: making the inputs again that it may have held")
     try:
         inputs.remake()
     except ConfigError as error:
-        raise LostError(f"{lost}; the images cannot be made again: {error}") from error
+        raise LostError(f"{lost}; the inputs cannot be made again: {error}") from error

@@ -17,7 +17,7 @@ from raybench.driver.cluster import RAY_REMEDY, address_of
 from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs import memory_budget
-from raybench.inputs.photo_source import PhotoSource
+from raybench.inputs.source import InputSource
 from raybench.models.saved_models import ModelConfig, Signature, read_models_conf
 from raybench.processes import supervised
 from raybench.results import results_folder
@@ -30,7 +30,7 @@ _MIB = 2**20
 
 
 def check(
-    benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials, observer: RunObserver
+    benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials, observer: RunObserver
 ) -> Signatures:
     """Raise ConfigError for what cannot work, export the asked models that models.conf lacks, and return what every
     endpoint takes.
@@ -97,7 +97,7 @@ def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
 
 
 def _signatures_by_url(
-    benchmark: Benchmark, source: PhotoSource, credentials: ConnectionCredentials
+    benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials
 ) -> dict[Endpoint, Signature]:
     """Ask each server that starts elsewhere for its endpoints, and where a ceiling is asked for, for `echo`."""
     asked = [each for each in endpoints.endpoints(benchmark) if not endpoints.starts_here(each)]
@@ -107,7 +107,7 @@ def _signatures_by_url(
     return found
 
 
-def _signatures_here(benchmark: Benchmark, source: PhotoSource, observer: RunObserver) -> dict[Endpoint, Signature]:
+def _signatures_here(benchmark: Benchmark, source: InputSource, observer: RunObserver) -> dict[Endpoint, Signature]:
     """Read the models of the servers that start here, after the export of those that are missing."""
     mine = [each for each in endpoints.endpoints(benchmark) if endpoints.starts_here(each)]
     if mine:

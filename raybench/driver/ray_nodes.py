@@ -102,7 +102,7 @@ def while_there_are_cpus(work: Callable[[], _Made]) -> _Made:
             made.exception(timeout=_LOOK_S)
         except TimeoutError:
             if cpus() == 0:
-                raise LostError("the Ray cluster has no CPU left, and images are made by tasks: add nodes") from None
+                raise LostError("the Ray cluster has no CPU left, and inputs are made by tasks: add nodes") from None
     return made.result()
 
 

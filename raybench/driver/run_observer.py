@@ -36,8 +36,8 @@ class RunObserver:
     def plan(self, trials: Sequence[Trial]) -> None:
         """These trials follow; a search does not know them and does not call this."""
 
-    def start(self, trial: Trial) -> None:
-        """A trial begins."""
+    def start(self, trial: Trial, unit: str) -> None:
+        """A trial begins; `unit` is what people call the items that it sends."""
 
     def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
         """Samples of measured requests have come, or none; the server holds so many MiB, where that is known."""

@@ -55,7 +55,7 @@ class SentLoad:
 
 def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
-    context.observer.start(trial)
+    context.observer.start(trial, context.session.inputs.source_of(trial.cell).unit)
     record, sent, ceiling = new_record(trial, context, server), SentLoad(), list[pa.Table]()
     try:
         _check_cpus(trial.cell.load.workers)
@@ -82,7 +82,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
 
 def not_measured(trial: Trial, context: RunContext, error: ServerError) -> ObservedTrial:
     """The row of a trial whose server could not be had (skipped) or did not start (failed)."""
-    context.observer.start(trial)
+    context.observer.start(trial, context.session.inputs.source_of(trial.cell).unit)
     status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
     record = replace(new_record(trial, context, None), ended=now(), status=status, reason=str(error))
     return ObservedTrial(record, samples.merge([]), SCHEMA.empty_table())

@@ -44,5 +44,16 @@ class InputSource(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that items are read from; none where they are made."""
+
+    @property
+    def item_bytes(self) -> int:
+        """The most bytes of an item in a request, as far as that is known before a signature is."""
+
+    def only(self, files: tuple[str, ...]) -> "InputSource":
+        """The source without the files that cannot be read."""
+
     def bind(self, signature: Signature, seed: int) -> BoundSource:
         """The source for one signature; raises ConfigError, which says what does not fit, and the remedy."""

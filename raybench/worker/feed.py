@@ -135,10 +135,10 @@ class StreamedFeed:
 
     def _check(self, began_s: float) -> None:
         if self._failure:
-            raise ClientError(f"images cannot be read: {self._failure}") from self._failure
+            raise ClientError(f"inputs cannot be read: {self._failure}") from self._failure
         if time.monotonic() - began_s > LONGEST_WAIT_S:
             raise ClientError(
-                f"no images were read within {LONGEST_WAIT_S:.0f} s: mend what holds them, or --feed preload"
+                f"no inputs were read within {LONGEST_WAIT_S:.0f} s: mend what holds them, or --feed preload"
             )
 
 

@@ -60,7 +60,7 @@ class Worker:
         cell, there = self._task.cell, sum(map(item_count, blocks))
         if there < cell.load.batch_size * len(cell.models):
             raise ClientError(
-                f"worker {self._task.worker} got {there} images, fewer than a batch of {cell.load.batch_size} "
+                f"worker {self._task.worker} got {there} items, fewer than a batch of {cell.load.batch_size} "
                 f"for each model"
             )
         before_bytes = psutil.Process().memory_info().rss

@@ -93,7 +93,7 @@ def test_percentiles_need_what_they_need_in_the_report() -> None:
 
 def test_a_trial_is_told_by_its_own_stamps() -> None:
     """Rates are by first send and last reply, whenever the driver heard of them; failed requests have no latency."""
-    progress = TrialProgress(load())
+    progress = TrialProgress(load(), "images")
     assert (progress.elapsed_s(50), progress.achieved_rps(50), progress.left_s(50), progress.share(50)) == (
         0,
         None,
@@ -111,7 +111,7 @@ def test_a_trial_is_told_by_its_own_stamps() -> None:
 
 def test_a_server_that_stands_still_is_seen() -> None:
     """Where no reply comes any more, that is told, and the rate falls."""
-    progress = TrialProgress(load())
+    progress = TrialProgress(load(), "images")
     progress.add(chunk(10), None, now_s=100)
     progress.add(samples.table([]), None, now_s=105)
     assert progress.silent_s(106) == pytest.approx(5)
@@ -120,7 +120,7 @@ def test_a_server_that_stands_still_is_seen() -> None:
 
 def test_what_follows_the_last_reply_is_no_silence() -> None:
     """Calibrating and comparing answers, however long, take nothing off the rate that a trial had."""
-    progress = TrialProgress(load())
+    progress = TrialProgress(load(), "images")
     progress.add(chunk(10), None, now_s=100)
     rate = progress.achieved_rps(100)
     progress.end()
@@ -142,7 +142,7 @@ def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.Monkey
 
 def test_an_open_loop_shows_what_users_wait() -> None:
     """Percentiles are of response where requests are due, as in the table; what is left follows the duration."""
-    progress = TrialProgress(load(request_count=None, duration=10, request_rate=(50.0,)))
+    progress = TrialProgress(load(request_count=None, duration=10, request_rate=(50.0,)), "images")
     progress.add(samples.table([sample(30, 40, due_ms=0)] * 6), None, now_s=0)
     assert progress.histogram.percentile_ms("p50") == pytest.approx(40, rel=0.01)
     assert progress.left_s(0) == pytest.approx(9.99)

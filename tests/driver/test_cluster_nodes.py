@@ -24,7 +24,7 @@ This process on 10.0.0.1 was started with:
 
 def test_versions_that_differ_are_all_named() -> None:
     """Ray's many lines on versions become one sentence with each of them."""
-    said = cluster._obstacle(MISMATCH)
+    said = cluster._why_not_joined(MISMATCH)
     assert said.startswith("that cluster has Ray 2.9.3 on Python 3.9.18, and here is Ray 2.60.0 on Python 3.11.7: ")
 
 

@@ -122,7 +122,7 @@ def test_a_node_that_is_cut_off(hosts: Hosts, tmp_path: Path) -> None:
     assert [worker["clock_drift_ns"] is None for worker in first["workers"]] == [
         bool(worker["lost"]) for worker in first["workers"]
     ]
-    assert "a node is gone: making the images again" in out
+    assert "a node is gone: making the inputs again" in out
     assert second["status"] in ("ok", "unstable"), second["reason"]
     assert far_workers(second, hosts) == []
     assert violations(summary) == []

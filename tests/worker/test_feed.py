@@ -169,13 +169,13 @@ def test_a_source_that_fails_is_a_sentence() -> None:
 
     worker = streaming(fake_task(requests=10), source())
     chunks: list[pa.Table] = []
-    with pytest.raises(ClientError, match=r"^images cannot be read: No such file .*'cat\.jpg'$"):
+    with pytest.raises(ClientError, match=r"^inputs cannot be read: No such file .*'cat\.jpg'$"):
         chunks.extend(worker.run(time.time()))
 
 
 def test_a_source_without_an_image_is_known_before_the_start() -> None:
     """A source that gives nothing at all is told while workers get ready, not as a trial without requests."""
-    with pytest.raises(ClientError, match="images cannot be read: gone"):
+    with pytest.raises(ClientError, match="inputs cannot be read: gone"):
         streaming(fake_task(), (_ for _ in [1] if _failing()))
 
 

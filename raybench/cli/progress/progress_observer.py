@@ -43,12 +43,12 @@ class ProgressObserver(QuietProgress):
     def plan(self, trials: Sequence[Trial]) -> None:
         self._run = RunProgress(trials, time.monotonic())
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: Trial, unit: str) -> None:
         self._run.start()
         of = f"/{self._run.trials}" if self._run.trials else ""
         name = f"{trial.cell.label} {trial.cell.model} {trial.cell.load.name}, round {trial.round}"
         self.step(f"trial {self._run.number}{of}: {name}")
-        self._trial, self._progress = trial, TrialProgress(trial.cell.load)
+        self._trial, self._progress = trial, TrialProgress(trial.cell.load, unit)
 
     def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
         if self._progress:

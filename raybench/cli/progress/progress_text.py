@@ -13,7 +13,7 @@ def trial_facts(progress: TrialProgress, now_s: float) -> tuple[str, ...]:
     silent_s = progress.silent_s(now_s)
     return (
         f"{_number(progress.achieved_rps(now_s))}{offered} requests/s",
-        f"{_number(progress.images_per_s(now_s))} images/s",
+        f"{_number(progress.items_per_s(now_s))} {progress.unit}/s",
         *latency,
         f"{progress.failed} failed",
         f"server {_DASH if progress.server_mib is None else f'{progress.server_mib:.0f}'} MiB",

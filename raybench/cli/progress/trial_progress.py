@@ -13,9 +13,9 @@ _CHUNK_S = 1.0  # how late a chunk of samples reports a reply
 class TrialProgress:
     """The measured requests of one trial so far; times `now_s` are of one monotonic clock of the caller's."""
 
-    def __init__(self, load: Load) -> None:
-        self.load, self.histogram = load, Histogram()
-        self.done = self.failed = self._images = 0
+    def __init__(self, load: Load, unit: str) -> None:
+        self.load, self.unit, self.histogram = load, unit, Histogram()
+        self.done = self.failed = self._items = 0
         self.server_mib: float | None = None
         self._first_ns, self._last_ns, self._last_reply_s = np.inf, -np.inf, np.inf
         self._is_over = False
@@ -29,7 +29,7 @@ class TrialProgress:
         times_ns = samples.response_ns(good)
         self.histogram.add(samples.service_ns(good) if times_ns is None else times_ns)
         self.done, self.failed = self.done + len(chunk), self.failed + len(chunk) - len(good)
-        self._images += int(good["items"].to_numpy().sum())
+        self._items += int(good["items"].to_numpy().sum())
         self._first_ns = min(self._first_ns, samples.ns(chunk, "sent_ns").min())
         self._last_ns = max(self._last_ns, samples.ns(chunk, "done_ns").max())
         self._last_reply_s = now_s
@@ -50,8 +50,8 @@ class TrialProgress:
         """Replies per second, good or bad."""
         return self.done / elapsed_s if (elapsed_s := self.elapsed_s(now_s)) else None
 
-    def images_per_s(self, now_s: float) -> float | None:
-        return self._images / elapsed_s if (elapsed_s := self.elapsed_s(now_s)) else None
+    def items_per_s(self, now_s: float) -> float | None:
+        return self._items / elapsed_s if (elapsed_s := self.elapsed_s(now_s)) else None
 
     def share(self, now_s: float) -> float:
         """How much of the trial is over, 0..1."""

@@ -104,7 +104,7 @@ def test_a_trial_is_told_by_its_own_stamps() -> None:
     progress.add(chunk(10, first=10, status="UNAVAILABLE"), 300.0, now_s=100.3)
     assert (progress.done, progress.failed, progress.server_mib) == (20, 10, 300)
     assert progress.achieved_rps(100.4) == pytest.approx(100)
-    assert progress.images_per_s(100.4) == pytest.approx(100)
+    assert progress.items_per_s(100.4) == pytest.approx(100)
     assert progress.left_s(100.4) == pytest.approx(0.8)
     assert progress.histogram._counts.sum() == 10
 
@@ -130,7 +130,7 @@ def test_what_follows_the_last_reply_is_no_silence() -> None:
 def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The line that stays of a trial has the rate of its requests, whatever was done after the last one."""
     shown = Shown(PlainProgress, monkeypatch)
-    shown.progress.start(fake_trial())
+    shown.progress.start(fake_trial(), "images")
     shown.progress.advance(chunk(100), None)
     shown.at_s = 30
     shown.progress.step("calibrating")
@@ -178,7 +178,7 @@ def test_both_views_tell_the_same(kind: Any, monkeypatch: pytest.MonkeyPatch) ->
     shown = Shown(kind, monkeypatch)
     shown.progress.plan([fake_trial(), fake_trial(round=2)])
     shown.at_s = 60
-    shown.progress.start(fake_trial())
+    shown.progress.start(fake_trial(), "images")
     shown.progress.advance(chunk(40), 812.4)
     shown.progress.advance(chunk(10, first=40, status="UNAVAILABLE"), 812.4)
     shown.progress._report() if kind is PlainProgress else None
@@ -203,7 +203,7 @@ def test_the_view_fits_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for width in (20, 60, 200):
         shown = Shown(LiveProgress, monkeypatch, width=width)
         shown.progress.plan([fake_trial()])
-        shown.progress.start(fake_trial())
+        shown.progress.start(fake_trial(), "images")
         assert len(shown.view()) == 2
         shown.progress.advance(chunk(40), 812.4)
         assert len(shown.view()) == 3
@@ -213,7 +213,7 @@ def test_the_view_fits_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_trial_that_is_over_stays_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a trial ends, a line with its status and facts stays, and the view goes on to what comes next."""
     shown = Shown(LiveProgress, monkeypatch)
-    shown.progress.start(fake_trial())
+    shown.progress.start(fake_trial(), "images")
     shown.progress.advance(chunk(40), None)
     shown.progress.end(SimpleNamespace(id="r1-x", status="degraded"))
     assert re.match(r"r1-x: degraded; 100 requests/s, .*, 0 failed, server – MiB$", shown.text().strip())

@@ -38,7 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
-    used = set(getattr(item, "fixturenames", ()))
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    used = set(getattr(item, "fixturenames", ())) - set(given)
     return next((name for name, fixtures in GROUPS.items() if used & fixtures), item.path.stem)
 
 

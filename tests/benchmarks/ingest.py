@@ -33,7 +33,8 @@ from raybench.analysis.window import gate_skew_ms
 from raybench.driver.gather import Gathered, Patience, gather
 from raybench.driver.start_barrier import measure_clock, start_times
 from raybench.results import samples
-from raybench.worker.load_worker import CHUNK_ROWS, chunk_s
+from raybench.worker.lanes import CHUNK_ROWS
+from raybench.worker.load_worker import chunk_s
 
 RAYBENCH = Path(sys.executable).parent / "raybench"
 STREAMS_A_PROCESS = 64

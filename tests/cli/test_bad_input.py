@@ -72,7 +72,7 @@ def tiny(policy: str = "", base_path: str = "tiny") -> str:
 TWO = ("two", [IMAGES, ("boxes", 1, (-1, 4))], [LOGITS])
 BY_URL = "-s triton --url triton=127.0.0.1:1"
 NO_TRITON = ("url triton=127.0.0.1:", "no Triton answers", "name the gRPC port")
-SERVE = "serve triton --models given"
+SERVE = "serve triton --port 0 --models given"
 TINY = "run -s local --models given -m tiny"
 
 YAML = {
@@ -310,7 +310,7 @@ MODELS = {
 }  # fmt: skip
 
 OTHERS = {
-    "serve without models.conf": Row("serve triton --models absent", ["absent/models.conf", "No such file"]),
+    "serve without models.conf": Row("serve triton --port 0 --models absent", ["absent/models.conf", "No such file"]),
     "serve with a broken models.conf": models_conf("{", "given/models.conf", "cannot be read", flags=SERVE),
     "serve with an empty models.conf": models_conf("", "models is given", "no models", "export some", flags=SERVE),
     "serve a model that is not there": models_conf(tiny(), "model is b", "given/models.conf has tiny", "name those",
@@ -470,7 +470,7 @@ def test_a_secret_in_a_yaml_is_refused_unseen(text: str) -> None:
     assert "57351" not in line
 
 
-@pytest.mark.parametrize("command", ["run -s fake -s triton", "serve triton --models given"])
+@pytest.mark.parametrize("command", ["run -s fake -s triton", "serve triton --port 0 --models given"])
 @pytest.mark.parametrize(
     ("part", "found", "said"),
     [

@@ -1,17 +1,14 @@
-"""TLS and headers for servers that run already: how they may be given. No value of a header is ever shown."""
+"""Headers for servers that run already: how they may be given. No value of a header is ever shown."""
 
 import re
 from collections.abc import Iterable
 from string import Template
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import AfterValidator
 
 from raybench.config.refusal import ConfigError, is_text
 from raybench.config.setting import Form
-
-if TYPE_CHECKING:
-    from raybench.config.benchmark import Benchmark
 
 SYSTEM = "system"  # in place of a file: the authorities that a worker's host trusts
 _EXAMPLE = "-H 'authorization=Bearer $TOKEN', in single quotes"
@@ -20,7 +17,6 @@ _DROPPED = ("content-length", "content-type", "te", "user-agent")  # gRPC sends 
 _SECRET_KEY = re.compile(r"auth|cookie|credential|jwt|key|pass|secret|session|token")
 _SECRET_VALUE = re.compile(r"(apikey|basic|bearer|digest|token)\s", re.IGNORECASE)
 _SCHEME_AND_VARIABLE = re.compile(r"([A-Za-z]+ )?\$([A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
-_HOST = re.compile(r"[\w.-]+", re.ASCII)
 
 
 def headers(texts: Iterable[str]) -> dict[str, str]:
@@ -53,25 +49,6 @@ Headers = Annotated[
 ]
 
 
-def check(b: "Benchmark") -> None:
-    """Raise ConfigError where a part is missing, or where a server of this run could not use it."""
-    parts = {"tls-ca": b.tls_ca, "tls-cert": b.tls_cert, "tls-key": b.tls_key, "tls-server-name": b.tls_server_name}
-    given = {name: value for name, value in parts.items() if value is not None}
-    for one, other in (("tls-cert", "tls-key"), ("tls-key", "tls-cert")):
-        if one in given and other not in given:
-            raise ConfigError(f"{one} is {given[one]}; give {other} too: a certificate goes with its key")
-    if given and "tls-ca" not in given:
-        name, value = next(iter(given.items()))
-        raise ConfigError(f"{name} is {value}; tls-ca turns TLS on: give its file too, or {SYSTEM}")
-    if not _HOST.fullmatch(b.tls_server_name or "none"):
-        raise ConfigError(f"tls-server-name is {b.tls_server_name}; give a host as the server's certificate has it")
-    for said in [
-        *(f"{name} is {value}" for name, value in given.items()),
-        *(f"header {key} is given" for key in b.header),
-    ]:
-        _check_servers(b, said)
-
-
 def _wrong_key(key: str) -> str | None:
     if key != key.lower():
         return f"has capitals, which gRPC does not take; write {key.lower()}"
@@ -92,11 +69,3 @@ def _wrong_value(key: str, value: str) -> str | None:
     if not (is_text(value) and value.isascii()):
         return "has a value that gRPC does not take; give printable ASCII"
     return None
-
-
-def _check_servers(b: "Benchmark", said: str) -> None:
-    """Those that raybench starts speak plain text, on this host."""
-    if ours := [server.kind for server in b.servers if server.is_ours]:
-        raise ConfigError(f"{said}; raybench starts {ours[0]} itself, in plain text: give its --url, or leave out one")
-    if all(server.is_in_process for server in b.servers):
-        raise ConfigError(f"{said}; it is of a server that runs already: give one by --url, or leave it out")

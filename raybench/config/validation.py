@@ -1,5 +1,6 @@
 """Checks over several settings of a benchmark, and of folders it names; none needs a server."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -7,11 +8,13 @@ from typing import cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from raybench.config import credentials
 from raybench.config.benchmark import RUN_SETTINGS, SETTINGS, STREAM, Benchmark, resolved
+from raybench.config.credentials import SYSTEM
 from raybench.config.load_settings import JPEGS, LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
 from raybench.config.refusal import ConfigError, require
 from raybench.config.server_spec import ECHO
+
+_HOST = re.compile(r"[\w.-]+", re.ASCII)
 
 
 def validated(values: Mapping[str, object]) -> Benchmark:
@@ -41,7 +44,7 @@ def checked(b: Benchmark) -> Benchmark:
         _check_loop(load)
         if load.request_rate:
             _check_open_loop(load)
-    credentials.check(b)
+    _check_credentials(b)
     _check_baseline(b)
     _check_open_loop_alone(b)
     sends_jpegs = any(load.signature == JPEGS for load in b.loads)
@@ -128,3 +131,30 @@ def _is_free(path: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def _check_credentials(b: Benchmark) -> None:
+    """Raise ConfigError where a part is missing, or where a server of this run could not use it."""
+    parts = {"tls-ca": b.tls_ca, "tls-cert": b.tls_cert, "tls-key": b.tls_key, "tls-server-name": b.tls_server_name}
+    given = {name: value for name, value in parts.items() if value is not None}
+    for one, other in (("tls-cert", "tls-key"), ("tls-key", "tls-cert")):
+        if one in given and other not in given:
+            raise ConfigError(f"{one} is {given[one]}; give {other} too: a certificate goes with its key")
+    if given and "tls-ca" not in given:
+        name, value = next(iter(given.items()))
+        raise ConfigError(f"{name} is {value}; tls-ca turns TLS on: give its file too, or {SYSTEM}")
+    if not _HOST.fullmatch(b.tls_server_name or "none"):
+        raise ConfigError(f"tls-server-name is {b.tls_server_name}; give a host as the server's certificate has it")
+    for said in [
+        *(f"{name} is {value}" for name, value in given.items()),
+        *(f"header {key} is given" for key in b.header),
+    ]:
+        _check_credential_servers(b, said)
+
+
+def _check_credential_servers(b: Benchmark, said: str) -> None:
+    """Those that raybench starts speak plain text, on this host."""
+    if ours := [server.kind for server in b.servers if server.is_ours]:
+        raise ConfigError(f"{said}; raybench starts {ours[0]} itself, in plain text: give its --url, or leave out one")
+    if all(server.is_in_process for server in b.servers):
+        raise ConfigError(f"{said}; it is of a server that runs already: give one by --url, or leave it out")

@@ -4,8 +4,9 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +118,19 @@ def test_packages_import_downward_and_foreign_libraries_have_one_home() -> None:
     assert [offence for path, tree in found.items() for offence in offences(path, tree)] == []
     used = {name.split(".")[0] for tree in found.values() for name in imported(tree)}
     assert {rule.library for rule in HOMES} - used == set()
+
+
+def modules_imported(tree: ast.Module, modules: Container[str]) -> set[str]:
+    """The modules that a file takes something from: of `from a import b` a.b where that is a module, else a."""
+    names = [(str(n.module), a.name) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names]
+    found = {f"{module}.{name}" if f"{module}.{name}" in modules else module for module, name in names}
+    return {name for name in found if name in modules}
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    """Modules that import each other can only be understood together: there are none, for type checkers neither."""
+    trees = {f"raybench.{path[:-3]}".replace("/", ".").removesuffix(".__init__"): tree for path, tree in sources()}
+    TopologicalSorter({name: modules_imported(tree, trees) for name, tree in trees.items()}).prepare()
 
 
 def test_modules_and_public_classes_have_names_of_their_own() -> None:

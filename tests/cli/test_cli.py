@@ -12,6 +12,7 @@ from helpers import observed, results, sample, summary
 from raybench.cli import main
 from raybench.cli.run_command import exit_code
 from raybench.config import Benchmark
+from raybench.driver.run_observer import RunObserver
 from raybench.results import ResultsError, samples
 from raybench.results.results_folder import ObservedTrial
 
@@ -42,9 +43,9 @@ def typed(*words: object) -> Result:
 def runs(monkeypatch: pytest.MonkeyPatch, out: Path, *trials: ObservedTrial, end: type[BaseException] | None) -> None:
     """Let a run leave these trials, and end with an exception or well."""
 
-    def run(_benchmark: Benchmark, _progress: object, _command: list[str], on_folder: Any, resume: None) -> None:  # noqa: ARG001
+    def run(_benchmark: Benchmark, observer: RunObserver, _command: list[str], resume: None = None) -> None:  # noqa: ARG001
         if trials:
-            on_folder(results(out, *trials))
+            observer.opened(results(out, *trials))
         if end:
             raise end
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
+from helpers import RAY_CLUSTER
 
 from raybench import config
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, Tls, read_credentials
@@ -45,7 +46,7 @@ def test_headers_of_a_yaml(tmp_path: Path) -> None:
 def test_results_keep_names(tmp_path: Path) -> None:
     """The benchmark.yaml of a run has names of variables and files, by which --resume opens the server again."""
     asks = asked(header={"x-token": "$TOKEN"}, tls_ca="ca.pem", tls_server_name="far.example", out=str(tmp_path))
-    folder = results_folder.create(asks, ["raybench", "run"], facts={})
+    folder = results_folder.create(asks, ["raybench", "run"], ray_cluster=RAY_CLUSTER)
     assert config.load(folder / "benchmark.yaml", {}) == asks
 
 

@@ -72,11 +72,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Told]:
 def test_counts_are_whole_at_the_end(told: dict[str, Told]) -> None:
     """What came after the last full second is told too: counters come to every request, by status, and its images."""
     chunks = [
-        samples.table([sample(0, 4), sample(0, 40, images=3)]),
+        samples.table([sample(0, 4), sample(0, 40, items=3)]),
         samples.table([]),
         samples.table([sample(5, 90_000), sample(5, 6, status="UNAVAILABLE")]),
     ]
-    assert list(Metrics(TAGS, fake_cell().load).told(chunks, time.time())) == chunks
+    assert list(Metrics(TAGS, fake_cell().load).publish(chunks, time.time())) == chunks
     assert told["requests"].values == {"OK": 3, "UNAVAILABLE": 1}
     assert told["images"].values == {"": 5}
     buckets = told["latency_ms_bucket"].values
@@ -90,7 +90,7 @@ def test_ray_is_told_once_a_second(told: dict[str, Told], monkeypatch: pytest.Mo
     now = iter(range(10_000))
     monkeypatch.setattr(ray_metrics.time, "time", lambda: 1000 + next(now) / 4)
     chunk = samples.table([sample(i, i + 1) for i in range(500)])
-    list(Metrics(TAGS, fake_cell().load).told([chunk] * 40, 1000))
+    list(Metrics(TAGS, fake_cell().load).publish([chunk] * 40, 1000))
     assert told["requests"].values == {"OK": 20_000}
     assert told["requests"].calls == told["achieved_rps"].calls + 1 == 10
     assert told["achieved_rps"].values == {"": 2000}
@@ -101,10 +101,10 @@ def test_an_open_loop_is_told_by_what_was_due(told: dict[str, Told]) -> None:
     """Latency is response, lag and the worker's share of the offered rate are there; a closed loop has neither."""
     rows = samples.table([sample(30, 50, due_ms=10), sample(30, 50, due_ms=25)])
     load = fake_cell(workers=2, request_rate=(40.0,)).load
-    list(Metrics(TAGS, load).told([rows], time.time() - 1))
+    list(Metrics(TAGS, load).publish([rows], time.time() - 1))
     assert told["latency_ms_sum"].values == {"": 40 + 25}
     assert (told["lag_ms"].values, told["offered_rps"].values) == ({"": 20}, {"": 20})
-    list(Metrics(TAGS, fake_cell().load).told([samples.table([sample(0, 1)])], time.time() - 1))
+    list(Metrics(TAGS, fake_cell().load).publish([samples.table([sample(0, 1)])], time.time() - 1))
     assert (told["lag_ms"].values, told["offered_rps"].values) == ({}, {})
 
 

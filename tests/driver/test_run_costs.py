@@ -16,9 +16,9 @@ from raybench.servers.repository import TritonOptions
 
 SLEEPS_MS = 20
 NODES = [
-    {"NodeID": "head", "NodeManagerAddress": "10.0.0.1", "NodeManagerHostname": "h1", "Alive": True},
-    {"NodeID": "other", "NodeManagerAddress": "10.0.0.2", "NodeManagerHostname": "h2", "Alive": True},
-    {"NodeID": "dead", "NodeManagerAddress": "10.0.0.3", "NodeManagerHostname": "h3", "Alive": False},
+    {"NodeID": "head", "NodeManagerAddress": "10.0.0.1", "NodeManagerHostname": "h1", "Alive": True, "Resources": {}},
+    {"NodeID": "other", "NodeManagerAddress": "10.0.0.2", "NodeManagerHostname": "h2", "Alive": True, "Resources": {}},
+    {"NodeID": "dead", "NodeManagerAddress": "10.0.0.3", "NodeManagerHostname": "h3", "Alive": False, "Resources": {}},
 ]
 
 

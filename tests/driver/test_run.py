@@ -174,14 +174,14 @@ def test_hanging_server_ends(faulty: Run) -> None:
 def test_an_open_loop(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Two rates are two cells, each at its offered rate; a server that stands still is slow in response alone."""
     run = raybench(
-        "run", "--workers", 2, "-s", "fake", "--url", "fake=service_ms=1,stall_at=150,stall_ms=500", "-b", 1,
-        "--request-rate", "200,400", "--max-in-flight", 4, "--request-count", 400, "--images", "noise",
+        "run", "--workers", 2, "-s", "fake", "--url", "fake=service_ms=1,stall_at=300,stall_ms=500", "-b", 1,
+        "--request-rate", "200,400", "--max-in-flight", 4, "--request-count", 800, "--images", "noise",
         "--request-distribution", "constant", "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     assert "open loop (constant arrivals: response times)" in run.out
     trials = {trial["load"]["offered_rps"]: trial for trial in run.summary["trials"]}
-    assert {rate: trial["requests"]["succeeded"] for rate, trial in trials.items()} == {200: 400, 400: 400}
+    assert {rate: trial["requests"]["succeeded"] for rate, trial in trials.items()} == {200: 800, 400: 800}
     for rate, trial in trials.items():
         assert trial["scheduled_rps"] == pytest.approx(rate, rel=0.01)
         assert trial["response_ms"]["p99"] > 350

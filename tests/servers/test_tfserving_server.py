@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from real_parts import BIN, Family, add_stand_in, raybench, raybench_family, wait_for_line
+from real_parts import BIN, Family, add_stand_in, crops, raybench, raybench_family, wait_for_line
 from tfs_double.flags import KNOWN
 
 from raybench.clients.base import ClientError
@@ -153,8 +153,8 @@ def test_a_flag_that_it_lacks_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.usefixtures("on_path")
 def test_it_is_warm_before_it_is_ready(models: Path) -> None:
     """Every asked model, signature and batch size has had one request before the first trial; XLA compiles in it."""
-    shapes = ((MODEL, "predict_images", 1), (MODEL, "predict_images", 3))
-    options = TfServingOptions(models_conf=models / "models.conf", models=(MODEL,), warm_up=shapes)
+    requests = tuple((MODEL, "predict_images", {"images": crops(count)}) for count in (1, 3))
+    options = TfServingOptions(models_conf=models / "models.conf", models=(MODEL,), warm_up=requests)
     with running_tfserving(options) as server:
         with urlopen(server.urls["metrics"], timeout=20) as page:
             metrics = page.read().decode()

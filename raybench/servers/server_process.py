@@ -17,6 +17,8 @@ from raybench.processes import process_tree, stop_supervised, supervised
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
 _TAIL_LINES = 12
+_IDLE_CPU_S = 0.3  # a Triton that waits for nothing used 0.1 s in 20 s; one that loads a model, some seconds
+_LOOK_S = 1.0  # a look at the CPU time of a process tree goes through every process of the host
 
 
 class ServerError(Exception):
@@ -25,6 +27,10 @@ class ServerError(Exception):
 
 class ServerUnavailable(ServerError):
     """A server that cannot be had on this machine: one sentence with the remedies."""
+
+
+class ServerStalled(ServerError):
+    """A server that does nothing any more, and is not ready."""
 
 
 class ServerProcess:
@@ -63,6 +69,14 @@ class ServerProcess:
                 if process.status() != psutil.STATUS_ZOMBIE:
                     found[process.pid] = process.name()
         return found
+
+    def cpu_s(self) -> float:
+        """CPU time of the command and what it started, as far as that still runs."""
+        total_s = 0.0
+        for process in process_tree(self._child.pid)[1:]:
+            with suppress(psutil.NoSuchProcess):
+                total_s += sum(process.cpu_times()[:2])
+        return total_s
 
     @property
     def exit_code(self) -> int | None:
@@ -134,12 +148,37 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def wait_until(is_ready: Callable[[], bool], process: ServerProcess, *, what: str, timeout_s: float) -> None:
-    """Poll `is_ready()` until it is true; raises ServerError when the process ends first or the time is up."""
+def wait_until(
+    is_ready: Callable[[], bool], process: ServerProcess, *, what: str, timeout_s: float, stall_s: float | None = None
+) -> None:
+    """Poll `is_ready()` until it is true.
+
+    Raises ServerError when the process ends first or the time is up, and ServerStalled when it has used hardly any CPU
+    for `stall_s`.
+    """
     deadline = time.monotonic() + timeout_s
+    activity = _Activity(process)
     while not is_ready():
         if process.exit_code is not None:
             raise ServerError(f"{what} ended with exit code {process.exit_code} before it was ready: {process.tail()}")
         if time.monotonic() > deadline:
             raise ServerError(f"{what} was not ready after {timeout_s:.0f} s: {process.tail()}")
+        if stall_s and activity.idle_s() > stall_s:
+            raise ServerStalled(f"{what} did nothing for {stall_s:.0f} s, and was not ready: {process.tail()}")
         time.sleep(0.1)
+
+
+class _Activity:
+    """When a process tree last used CPU."""
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._process, self._cpu_s = process, 0.0
+        self._active_s = self._looked_s = time.monotonic()
+
+    def idle_s(self) -> float:
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= _LOOK_S:
+            self._looked_s, cpu_s = now_s, self._process.cpu_s()
+            if abs(cpu_s - self._cpu_s) > _IDLE_CPU_S:  # less where a process has ended
+                self._active_s, self._cpu_s = now_s, cpu_s
+        return now_s - self._active_s

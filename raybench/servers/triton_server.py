@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tritonclient.grpc as triton_grpc
@@ -21,6 +22,7 @@ from raybench.servers.repository import TritonOptions
 from raybench.servers.server_process import (
     ServerError,
     ServerProcess,
+    ServerStalled,
     bracketed,
     endpoint,
     free_ports,
@@ -33,6 +35,9 @@ __all__ = ["RunningTriton", "TritonOptions", "check", "running_triton", "self_ch
 
 START_TIMEOUT_S = 900.0  # XLA compiles in here: on an H200 two models at a batch of 100 took two minutes
 RELOAD_S = START_TIMEOUT_S
+STALL_S = 20.0
+_MOST_STARTS = 3
+_Started = TypeVar("_Started")
 _STOP_TIMEOUT_S = 20.0
 _SHM_PREFIX = "raybench"
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
@@ -71,7 +76,30 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
 
     Raises ServerError with Triton's last lines where it cannot be had or does not become ready.
     """
-    tritonserver = wheel.find()
+    with restarted_if_stalled(partial(_started, wheel.find(), options)) as running:
+        yield running
+
+
+@contextmanager
+def restarted_if_stalled(start: Callable[[], AbstractContextManager[_Started]]) -> Iterator[_Started]:
+    """What `start` yields, started again where it raised ServerStalled.
+
+    Where the process of a model stands still for over a second while it loads, as on a busy machine, the python backend
+    takes it for dead, and then waits forever for its end (stub_launcher.cc, Launch and ReceiveMessageFromStub).
+    """
+    with ExitStack() as stack:
+        for number in range(1, _MOST_STARTS + 1):
+            try:
+                started = stack.enter_context(start())
+                break
+            except ServerStalled:
+                if number == _MOST_STARTS:
+                    raise
+        yield started
+
+
+@contextmanager
+def _started(tritonserver: Path, options: TritonOptions) -> Iterator[RunningTriton]:
     with scratch_folder("raybench-triton-") as folder:
         ports = free_ports(3)
         if options.grpc_port:
@@ -95,7 +123,7 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
     grpc_url, http_url, metrics_url = (endpoint(options.bind, port) for port in ports)
     client = triton_grpc.InferenceServerClient(grpc_url)
     is_ready = partial(_is_ready, client)
-    wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S)
+    wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S, stall_s=STALL_S)
     return RunningTriton(
         grpc_url=grpc_url,
         http_url=f"http://{http_url}",

@@ -1,0 +1,33 @@
+"""A server as a child process."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from raybench.servers.server_process import ServerProcess, ServerStalled, wait_until
+
+
+def test_a_server_that_does_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    """Where a server that is not ready uses no CPU any more, the wait ends long before its deadline, and says why."""
+    command = ["sh", "-c", "echo loading; exec sleep 60"]
+    process = ServerProcess(command, env=dict(os.environ), folder=tmp_path, reason=re.compile("never"), sweep="")
+    try:
+        with pytest.raises(
+            ServerStalled, match="did nothing for 2 s, and was not ready: it said last:\nloading"
+        ):
+            wait_until(lambda: False, process, what="Triton", timeout_s=40, stall_s=2)
+    finally:
+        process.stop(5)
+
+
+def test_a_server_that_is_busy_is_waited_for(tmp_path: Path) -> None:
+    """A server that computes, however long, has not stalled."""
+    command = ["sh", "-c", "while true; do :; done"]
+    process = ServerProcess(command, env=dict(os.environ), folder=tmp_path, reason=re.compile("never"), sweep="")
+    looks = iter([False] * 40)
+    try:
+        wait_until(lambda: next(looks, True), process, what="Triton", timeout_s=60, stall_s=2.5)
+    finally:
+        process.stop(5)

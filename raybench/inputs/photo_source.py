@@ -107,7 +107,7 @@ def photo_source(name: str, *, jpeg_quality: int) -> PhotoSource:
         if name == NOISE:
             files: tuple[Path, ...] = ()
         else:
-            files = sample_photos() if name == PHOTOS else photos_in(Path(name).resolve())
+            files = sample_photos() if name == PHOTOS else photos_in(Path(name))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return PhotoSource(name, tuple(map(str, files)), jpeg_quality)

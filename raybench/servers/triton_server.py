@@ -65,9 +65,9 @@ class RunningTriton(StartedServer):
 
 def check(options: TritonOptions) -> None:
     """Raise ConfigError for what no Triton here could serve, before one is started."""
-    check_options(options)
     if wheel.installed() and (reason := wheel.unsupported_reason()):
         raise ConfigError(f"server is triton; {reason}")
+    check_options(options)
 
 
 @contextmanager

@@ -245,7 +245,7 @@ def test_a_worker_without_a_batch_says_so(counts: list[int]) -> None:
     """A worker whose share does not fill one request fails with both numbers, before any load is sent."""
     worker = Worker(fake_task(batch_size=2))
     worker.open()
-    with pytest.raises(ClientError, match=f"worker 0 got {sum(counts)} images.*batch of 2"):
+    with pytest.raises(ClientError, match=f"worker 0 got {sum(counts)} items.*batch of 2"):
         worker.encode([batch(count) for count in counts])
 
 

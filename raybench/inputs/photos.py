@@ -35,7 +35,8 @@ def sample_photos() -> tuple[Path, ...]:
 
 def photos_in(folder: Path) -> tuple[Path, ...]:
     """The image files below a folder, sorted, by their whole paths; raises ValueError where there is none."""
-    found = tuple(sorted(path for path in folder.resolve().rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()))
+    paths = sorted(folder.resolve().rglob("*"))
+    found = tuple(path for path in paths if path.suffix.lower() in _SUFFIXES and path.is_file())
     if not found:
         kinds = ", ".join(sorted(_SUFFIXES))
         raise ValueError(f"images is {folder}; it holds no {kinds} file: name a folder with photos")

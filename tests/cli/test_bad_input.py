@@ -303,8 +303,8 @@ MODELS = {
                                         flags="run -s local --models given -m resnet51-no-opt"),
     "unknown signature": models_conf(tiny(), "signature is predict_jpegs", "model tiny has predict_images",
                                      flags=f"{TINY} --signature predict_jpegs"),
-    "a signature with other inputs": models_conf(tiny(), "signature is two", "of model tiny it takes boxes FP32 [-1, 4]", "predict_images",
-                                                 flags=f"{TINY} --signature two"),
+    "a signature with other inputs": models_conf(tiny(), "signature is two", "it takes boxes FP32 [-1, 4]",
+                                                 "predict_images", flags=f"{TINY} --signature two"),
     "a folder in the way of an export": run("-s local --models given", "model is efficientnetb0-no-opt", "enter or",
                                             files={"given/efficientnetb0-no-opt": Path.mkdir}),
 }  # fmt: skip

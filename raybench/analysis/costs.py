@@ -60,14 +60,6 @@ class Memory:
     drained: MemoryMoment
 
     @property
-    def baseline_mib(self) -> float | None:
-        return self.baseline.rss_mib
-
-    @property
-    def idle_mib(self) -> float | None:
-        return self.idle.rss_mib
-
-    @property
     def peak_mib(self) -> float | None:
         return self.peak.rss_mib
 

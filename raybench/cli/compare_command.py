@@ -20,7 +20,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--fail-on",
     multiple=True,
     metavar="EXPR",
-    help="Exit 99 where NEW over BASE is so, and rounds do not leave it to chance; repeatable.",
+    help="Exit 99 if the ratio NEW/BASE meets this and its rounds rule out chance; repeatable.",
 )
 @click.option(
     "--format",

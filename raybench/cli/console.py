@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import click
 from rich.console import Console
 
-from raybench.config import Benchmark, ServerSpec
+from raybench.config import ServerSpec
 
 _PIPE_WIDTH = 110
 
@@ -20,16 +20,5 @@ def print_bind_warnings(servers: Iterable[ServerSpec], bind: str) -> None:
     """A line on stderr for each kind of server that we start where other hosts could reach it."""
     from raybench.servers import bind_warning
 
-    _print_warnings(bind_warning(server, bind) for server in servers)
-
-
-def print_header_leak_warnings(benchmark: Benchmark) -> None:
-    """A line on stderr for each server by url whose headers others could read on the way."""
-    from raybench.servers import header_leak_warning
-
-    _print_warnings(header_leak_warning(server, benchmark) for server in benchmark.servers)
-
-
-def _print_warnings(sentences: Iterable[str | None]) -> None:
-    for sentence in filter(None, dict.fromkeys(sentences)):
+    for sentence in filter(None, dict.fromkeys(bind_warning(server, bind) for server in servers)):
         click.echo(f"warning: {sentence}", err=True)

@@ -9,7 +9,7 @@ from raybench.cli.console import terminal
 
 @click.command()
 def doctor() -> None:
-    """Say what works on this machine, what does not, and the remedy; exit 1 where the main job cannot run.
+    """Check this machine, with a remedy for each problem; exit 1 if `raybench run --workers 4` would fail.
 
     \b
     raybench doctor

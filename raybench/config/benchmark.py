@@ -73,9 +73,9 @@ class Benchmark(BaseModel):
     mix: bool = Field(False, description="Send round robin over the models in one trial.")
     models: Text = Field("models", description="Folder with models.conf.")
     stability_percentage: Annotated[float, Remedy("give a percentage above 0, such as 10"), Unit("percent")] = Field(
-        10.0, gt=0, le=1e6, description="How far apart steady windows lie, percent."
+        10.0, gt=0, le=1e6, description="Largest spread between windows that counts as steady, percent."
     )
-    rounds: int = Field(1, ge=1, le=1_000, description="How often every cell is measured.")
+    rounds: int = Field(1, ge=1, le=1_000, description="How many times each cell is measured.")
     baseline: Annotated[str | None, Flag(shown="local, else the first")] = Field(
         None, description="Server that the others are compared with."
     )
@@ -85,22 +85,23 @@ class Benchmark(BaseModel):
         PRELOAD, description="stream: images are read while they are sent, for more than memory holds."
     )
     memory_budget: Annotated[
-        str | None, Flag(shown="1GiB, of more only a part"), Remedy("write a size such as 512MiB"), Unit("size")
+        str | None,
+        Flag(shown="1GiB; beyond it a part is used again"),
+        Remedy("write a size such as 512MiB"),
+        Unit("size"),
     ] = Field(
         None,
         pattern=r"^[1-9][0-9]{0,8}(MiB|GiB)$",
-        description="Most of images that all workers hold, such as 512MiB.",
+        description="Memory for images over all workers, such as 512MiB.",
     )
     jpeg_quality: int = Field(90, ge=1, le=100, description="Of the files that predict_jpegs takes, up to 100.")
     heartbeat_timeout: Annotated[float, Remedy("give a time in seconds of 1 or more"), Unit("seconds")] = Field(
         10.0, ge=1, le=LONGEST_S, description="Seconds without a sign of a worker after which it is lost."
     )
-    on_loss: Literal["continue", "stop"] = Field(
-        CONTINUE, description="continue or stop where a worker or a node is lost."
-    )
+    on_loss: Literal["continue", "stop"] = Field(CONTINUE, description="What a run does if a worker or a node is lost.")
     address: Annotated[Text | None, Flag(shown="one of our own")] = Field(None, description="Ray cluster to join.")
     wait_for_workers: Annotated[float, Remedy(f"give a time in seconds, at most {LONGEST_S}"), Unit("seconds")] = Field(
-        0.0, ge=0, le=LONGEST_S, description="Seconds that a Ray cluster has to find their CPUs."
+        0.0, ge=0, le=LONGEST_S, description="Seconds to wait until the Ray cluster has enough CPUs for them."
     )
     server_node: Annotated[Text | None, Flag(shown="this host")] = Field(
         None, description="Node of the cluster where servers start: a resource that it has."

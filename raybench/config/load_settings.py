@@ -56,8 +56,8 @@ class LoadSettings(BaseModel):
     batch_size: Annotated[int, Flag(short="-b")] = Field(
         8,
         ge=1,
-        le=10_000,
-        description="Images a request.",  # a message of protobuf holds 2 GiB
+        le=10_000,  # a message of protobuf holds 2 GiB
+        description="Images a request.",
     )
     request_count: Annotated[int | None, Flag(shown=str(_REQUEST_COUNT))] = Field(
         None, ge=1, le=10**9, description="Requests of a trial, over all workers."

@@ -25,7 +25,7 @@ _LONGEST_URL = 200
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
-    """A server under test; with `url` it runs already, without we start it."""
+    """A server under test; one with a `url` runs already, the others are started for the run."""
 
     kind: str
     instances: int = 1

@@ -18,7 +18,7 @@ _WRITTEN = re.compile(r"(p\([\d.]+\)|[a-z_]+[\d.]*)(<=|>=|<|>)(\d+(?:\.\d+)?)([A
 
 @dataclass(frozen=True)
 class Threshold:
-    """A metric and what it is held against: ms, images/s, a share of the requests, MiB; or a ratio of any of them."""
+    """A metric and its limit in ms, inferences/s, a share of the requests or MiB; or a ratio of any of them."""
 
     text: str
     metric: str

@@ -35,8 +35,7 @@ def run(benchmark: Benchmark, observer: RunObserver, command: list[str], resume:
 
 
 def measure_on_one_server(trials: Sequence[Trial], context: RunContext) -> None:
-    """The trials of one server in one round, with the server running around them; after one that it did not survive it
-    is started again."""
+    """Run the trials of one server in one round; if one of them kills the server, start it again for the next."""
     left, server_spec = deque(trials), trials[0].cell.server
     cells = plan.cells(context.benchmark, server_spec)
     try:

@@ -15,7 +15,7 @@ from raybench.driver.worker_group import call_all
 from raybench.inputs.dataset import Shards
 from raybench.inputs.tensors import Batch, items_of
 from raybench.models.model_facts import describe_model
-from raybench.models.reference import ReferenceError
+from raybench.models.reference import NoReferenceError
 from raybench.results.records import VerificationRecord
 
 _TIMEOUT_S = 30.0
@@ -59,7 +59,7 @@ def verified(trial: Trial, context: RunContext, sampled: Sequence[SampledReply])
             expected = context.session.reference.answers(model, cell.signature, batches)
             tolerance = benchmark.tolerance or _tolerance(benchmark, model)
             found.append(verification.compare(model, [each.outputs for each in mine], expected, tolerance))
-    except ReferenceError as error:
+    except NoReferenceError as error:
         return VerificationRecord(agrees=None, reason=str(error))
     except ValueError as error:
         return VerificationRecord(agrees=False, reason=str(error))

@@ -42,7 +42,7 @@ def never(_: list[pa.Table]) -> bool:
 
 @dataclass(frozen=True)
 class SentLoad:
-    """What is known when the last reply is in, or an `error` (an interrupt, a failure of Ray) cut the load short."""
+    """What was observed until the last reply came in, or an `error` (an interrupt, a failure of Ray) came."""
 
     tables: tuple[pa.Table, ...] = ()
     lost: dict[int, str] = field(default_factory=dict)
@@ -66,7 +66,8 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             record = _with_load(record, sent)
             if sent.error:
                 raise sent.error
-            replies = _sampled(trial, context, group, sent)
+            replies = sample_replies(trial, context.session.inputs.shards_of(trial.cell), group.left(sent.lost))
+            group.recorder.set_phase(None)
             sent = replace(sent, telemetry=group.recorder.snapshot())
             ceiling = _ceiling(trial, context, server, group, sent)
         record = _ended(record, trial, context, server, sent, replies)
@@ -164,13 +165,6 @@ def _with_load(record: TrialRecord, sent: SentLoad) -> TrialRecord:
         server_statistics=sent.statistics,
         lost=_named(sent.lost) if sent.lost else None,
     )
-
-
-def _sampled(trial: Trial, context: RunContext, group: WorkerGroup, sent: SentLoad) -> list[SampledReply]:
-    """Some replies of the workers that are left, and the end of the last phase of telemetry."""
-    replies = sample_replies(trial, context.session.inputs.shards_of(trial.cell), group.left(sent.lost))
-    group.recorder.set_phase(None)
-    return replies
 
 
 def _ceiling(

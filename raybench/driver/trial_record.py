@@ -56,7 +56,7 @@ def new_record(trial: Trial, context: RunContext, server: RunningServer | None) 
         label=cell.label,
         started=now(),
         ended=None,
-        status="interrupted",
+        status="interrupted",  # what a run that is killed leaves behind; the end of a trial replaces it
         reason=None,
         server=_server_record(server.facts if server else facts_of(cell.server)),
         model=ModelRecord(**vars(known)),

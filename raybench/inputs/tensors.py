@@ -32,10 +32,6 @@ def item_hashes(batch: Batch) -> tuple[str, ...]:
     return tuple(_hash(items_of(batch, number, 1)) for number in range(item_count(batch)))
 
 
-def batch_hash(batch: Batch) -> str:
-    return _hash(batch)
-
-
 def bytes_of(array: np.ndarray) -> list[bytes]:
     """The values of an array of bytes, in row-major order."""
     return [bytes(value) for value in array.ravel().tolist()]

@@ -18,7 +18,7 @@ _INPUTS_FILE, _OUTPUTS_FILE = "inputs.npz", "outputs.npz"
 _LENGTHS = ".lengths"
 
 
-class ReferenceError(Exception):
+class NoReferenceError(Exception):
     """A reference that cannot be computed: one sentence."""
 
 
@@ -30,7 +30,7 @@ class Reference:
         self._known: dict[tuple[str, str, str], Outputs] = {}
 
     def answers(self, model: str, signature: str, batches: Sequence[Mapping[str, np.ndarray]]) -> list[Outputs]:
-        """The outputs for each batch of inputs; raises ReferenceError."""
+        """The outputs for each batch of inputs; raises NoReferenceError."""
         keys = [(model, signature, _hash(batch)) for batch in batches]
         missing = {key: batch for key, batch in zip(keys, batches, strict=True) if key not in self._known}
         if missing:
@@ -46,10 +46,10 @@ class Reference:
                     supervised(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
                 )
             except subprocess.TimeoutExpired as error:
-                raise ReferenceError(f"TensorFlow gave no reference within {_TIMEOUT_S} s") from error
+                raise NoReferenceError(f"TensorFlow gave no reference within {_TIMEOUT_S} s") from error
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-                raise ReferenceError(f"TensorFlow gave no reference: {last}")
+                raise NoReferenceError(f"TensorFlow gave no reference: {last}")
             return _read(Path(folder) / _OUTPUTS_FILE, len(batches))
 
 

@@ -7,7 +7,7 @@ from raybench.config.plan import Load
 from raybench.telemetry.effective_config import EffectiveConfig
 from raybench.telemetry.server_statistics import ServerStatistics
 
-Setting = str | int | float | bool | None
+ConfigValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class ServerRecord:
     version: str | None = None
     instances: int | None = None
     url: str | None = None
-    config: Mapping[str, Setting] | None = None
+    config: Mapping[str, ConfigValue] | None = None
     effective: EffectiveConfig | None = None
 
 

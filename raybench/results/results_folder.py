@@ -52,7 +52,7 @@ class StoredTrial:
 
     @property
     def telemetry(self) -> pa.Table:
-        return telemetry_schema.completed(read_parquet(self.telemetry_path))
+        return read_parquet(self.telemetry_path)
 
 
 @dataclass(frozen=True)

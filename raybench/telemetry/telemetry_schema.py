@@ -18,7 +18,7 @@ IDLE = "idle"  # it starts and loads, until it answers and nothing has been sent
 WARM = "warm"  # the warm-up, until the gate opens
 LOAD = "load"  # from the gate to the last reply
 DRAINED = "drained"  # after it
-OF_SERVER, OF_TRIAL = (BASELINE, IDLE), (WARM, LOAD, DRAINED)
+OF_SERVER = (BASELINE, IDLE)
 
 SERVER, OTHER, UNKNOWN = "server", "other", "unknown"  # whose process on a GPU it is
 
@@ -49,18 +49,9 @@ SCHEMA = pa.schema(
 )
 
 
-def completed(table: pa.Table) -> pa.Table:
-    """A table of SCHEMA from one of an earlier version: columns that it lacks are null."""
-    for field in SCHEMA:
-        if field.name not in table.schema.names:
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    return table.select(SCHEMA.names)
-
-
 def of(rows: pa.Table, kind: str, phase: str) -> pa.Table:
-    """The readings of a kind in a phase; those of before there were phases are of LOAD."""
-    is_phase = pc.equal(pc.fill_null(rows["phase"], LOAD), phase)
-    return rows.filter(pc.and_(pc.equal(rows["kind"], kind), is_phase))
+    """The readings of a kind in a phase."""
+    return rows.filter(pc.and_(pc.equal(rows["kind"], kind), pc.equal(rows["phase"], phase)))
 
 
 def by_id(rows: pa.Table) -> list[pa.Table]:

@@ -32,7 +32,7 @@ def test_the_ledger_has_the_last_of_each_phase_and_the_load() -> None:
     rows += [process("load", 160.0), process("load", 200.0), process("drained", 170.0)]
     rows += [{"kind": "host", "id": "h", "phase": phase, "host_used_mib": 1000.0} for phase in PHASES]
     found = trial(None, telemetry(*rows)).memory
-    assert (found.baseline_mib, found.idle_mib, found.peak_mib, found.gpu_peak_mib) == (None, 100, 200, None)
+    assert (found.baseline.rss_mib, found.idle.rss_mib, found.peak_mib, found.gpu_peak_mib) == (None, 100, 200, None)
     before = (found.baseline, found.idle, found.warm)
     assert [held.rss_mib for held in before] == [None, 100, 150]
     assert [held.rss_mib for held in (found.mean, found.peak, found.drained)] == [180, 200, 170]
@@ -62,7 +62,7 @@ def test_gpus_are_added_up() -> None:
 def test_memory_that_is_not_known_is_null(rows: list[dict[str, Any]]) -> None:
     """Without a process or a GPU that says its memory, memory is null, not 0; nor is it that of the other GPUs."""
     found = trial(None, telemetry(*rows)).memory
-    assert (found.idle_mib, found.peak_mib, found.gpu_peak_mib) == (None, None, None)
+    assert (found.idle.rss_mib, found.peak_mib, found.gpu_peak_mib) == (None, None, None)
     assert found.peak == NOTHING
 
 
@@ -70,9 +70,9 @@ def test_the_images_to_send_are_not_the_servers_memory() -> None:
     """TensorFlow in the worker is charged without the images that the worker holds; a server of its own in full."""
     rows = [process(phase, 512.0, pss_mib=500.0) for phase in PHASES]
     local, server = (trial(None, telemetry(*rows), label=label).memory for label in ("local", "triton x1"))
-    assert (local.baseline_mib, local.idle_mib, local.peak_mib) == (512, 512, 502)
+    assert (local.baseline.rss_mib, local.idle.rss_mib, local.peak_mib) == (512, 512, 502)
     assert (local.drained.rss_mib, local.drained.pss_mib) == (502, 490)
-    assert (server.idle_mib, server.peak_mib) == (512, 512)
+    assert (server.idle.rss_mib, server.peak_mib) == (512, 512)
 
 
 def test_rows_without_a_phase_are_of_the_load() -> None:

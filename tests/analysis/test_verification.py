@@ -9,7 +9,7 @@ import pytest
 from real_parts import crops
 
 from raybench.analysis.verification import compare
-from raybench.models.reference import Outputs, Reference, ReferenceError
+from raybench.models.reference import NoReferenceError, Outputs, Reference
 from raybench.results.records import ModelVerification, OutputDifference
 
 RNG = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def test_the_reference_is_tensorflows(models: Path, tmp_path: Path) -> None:
     first = reference.answers("mobilenet-no-opt", "predict_images", [two, three])
     assert [answer["scores"].shape for answer in first] == [(2, 1000), (3, 1000)]
     assert compared(first, first, 1e-4).has_power
-    with pytest.raises(ReferenceError, match="nosuch"):
+    with pytest.raises(NoReferenceError, match="nosuch"):
         reference.answers("nosuch", "predict_images", [two])
     shutil.rmtree(folder)
     assert reference.answers("mobilenet-no-opt", "predict_images", [three])[0]["scores"] is first[1]["scores"]

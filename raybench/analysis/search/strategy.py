@@ -15,7 +15,6 @@ from raybench.config.search_goal import LATENCY, OOM, Goal
 
 HELD, BROKE, UNKNOWN = "held", "broke", "unknown"
 RATE = "request_rate"
-VARIABLES = ("workers", "concurrency", "batch_size", RATE)
 _REPEATS = {OOM: 2, LATENCY: 3}  # of a value at the boundary
 _GAP = 1.05  # a boundary is known well enough at 5 %
 _MOST_STEPS = 100

@@ -105,9 +105,12 @@ class TritonPythonModel:
         """
         batchable: list[ParsedRequest] = []
         alone: list[Batch] = []
-        for request in requests:  # each is looked up once: other threads take keys out of `batchable`
-            is_batchable = request.key in self._models.batchable and request.is_splittable
-            batchable.append(request) if is_batchable else alone.append((request,))
+        for request in requests:
+            # Each is looked up once: other threads take keys out of `batchable`.
+            if request.key in self._models.batchable and request.is_splittable:
+                batchable.append(request)
+            else:
+                alone.append((request,))
         shared = list(batches(batchable, max_items=self._max_items))
         if self._pipeline is None:
             return [], [*shared, *alone]

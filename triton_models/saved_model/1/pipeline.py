@@ -36,4 +36,6 @@ class Pipeline:
 
 def pipeline_depth(asked: str, *, has_gpu: bool) -> int:
     """The depth of a parameter's number, or of `auto`: a pipeline where copies would keep a GPU waiting, else none."""
-    return int(asked) if asked != "auto" else _ON_A_GPU if has_gpu else 1
+    if asked != "auto":
+        return int(asked)
+    return _ON_A_GPU if has_gpu else 1

@@ -143,6 +143,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("gateway"))
 
 
+@pytest.mark.slow
 def test_no_secret_is_left(
     triton: TritonUnderTest, ray_environment: dict[str, str], certificates: Authority, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def sleeper(tmp_path: Path) -> Iterator[OwnTriton]:
         yield running
 
 
+@pytest.mark.slow
 def test_where_the_time_goes(sleeper: OwnTriton, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A python model that sleeps is compute, and what the client saw besides is queue and overhead."""
     run = raybench(
@@ -52,7 +53,11 @@ def test_where_the_time_goes(sleeper: OwnTriton, ray_environment: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    ("end", "said"), [("kill -9 $$", "it ended with exit code 137"), ("exec sleep 600", "it has said nothing for 3 s")]
+    ("end", "said"),
+    [
+        pytest.param("kill -9 $$", "it ended with exit code 137", marks=pytest.mark.slow),
+        ("exec sleep 600", "it has said nothing for 3 s"),
+    ],
 )
 def test_telemetry_that_breaks_does_not_break_the_run(
     end: str, said: str, ray_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -77,7 +77,8 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         photos_in(tmp_path)
 
 
-@pytest.mark.parametrize("source", [pytest.param("noise", marks=pytest.mark.slow), "folder"])
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["noise", "folder"])
 def test_images_of_a_run_differ(source: str, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Two pictures in a folder, or seeded noise, become as many different images as are sent."""
     folder = tmp_path / "pictures"

@@ -77,6 +77,7 @@ def test_a_reload_serves_what_changed(triton: RunningTriton, folder: Path) -> No
     assert factors(triton.grpc_url) == {"other": 5.0}
 
 
+@pytest.mark.slow
 def test_statistics_survive_a_reload(triton: RunningTriton, folder: Path) -> None:
     """A reload starts Triton's counters at 0: what was counted before it and after it is added up.
 

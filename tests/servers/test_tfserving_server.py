@@ -76,6 +76,7 @@ def test_a_run_measures_it(
     assert family.is_gone()
 
 
+@pytest.mark.slow
 def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Where there is none, the row says so with the three remedies, the others are measured, and the exit code is 0."""
     path = write_docker(tmp_path, "exit 1")
@@ -150,6 +151,7 @@ def test_a_flag_that_it_lacks_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> 
     assert model_server.find().supports("xla_cpu_compilation_enabled")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_path")
 def test_it_is_warm_before_it_is_ready(models: Path) -> None:
     """Every asked model, signature and batch size has had one request before the first trial; XLA compiles in it."""

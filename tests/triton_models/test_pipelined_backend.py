@@ -60,6 +60,7 @@ def test_a_fault_in_tensorflow_stays_with_its_request(triton: TritonUnderTest) -
         assert answer[0] == "INVALID_ARGUMENT" if each is bad else answer["scores"].shape == (2, 1000)
 
 
+@pytest.mark.slow
 def test_a_reload_under_load_leaves_nobody_without_answer(triton: TritonUnderTest, running: RunningTriton) -> None:
     """While the models are loaded anew the old pipeline drains: every request of those who go on asking is answered."""
     x, stop = np.ones((8, 2), np.float32), threading.Event()
@@ -81,6 +82,7 @@ def test_a_reload_under_load_leaves_nobody_without_answer(triton: TritonUnderTes
     assert all(answered)
 
 
+@pytest.mark.slow
 def test_unloading_answers_what_is_under_way(triton: TritonUnderTest) -> None:
     """Requests that Triton has given to the pipeline are answered though their model is unloaded meanwhile."""
     pictures = crops(24)

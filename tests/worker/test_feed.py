@@ -212,6 +212,7 @@ def folder_of(photos: np.ndarray, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_larger_than_the_budget(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Of a folder that is several times the budget all images are sent, and the worker's memory stays where it was."""
     folder_of(crops(200, size_px=232), tmp_path / "pictures")  # 29 MiB of pixels when cropped
@@ -231,6 +232,7 @@ def test_a_folder_larger_than_the_budget(ray_environment: dict[str, str], tmp_pa
     assert trial["feed_wait_ms"]["n"] == trial["service_ms"]["n"]
 
 
+@pytest.mark.slow
 def test_slow_files_starve_the_lanes(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """Files that take longer to decode than the server takes: the report says so, and service is what was scripted."""
     folder_of(crops(2, size_px=2500), tmp_path / "pictures")

@@ -86,7 +86,7 @@ class Benchmark(BaseModel):
     )
     memory_budget: Annotated[
         str | None,
-        Flag(shown="1GiB; beyond it a part is used again"),
+        Flag(shown="1GiB, beyond it a part is used again"),
         Remedy("write a size such as 512MiB"),
         Unit("size"),
     ] = Field(

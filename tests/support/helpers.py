@@ -94,7 +94,9 @@ def no_telemetry() -> pa.Table:
 
 
 def telemetry(*rows: dict[str, Any]) -> pa.Table:
-    return pa.Table.from_pylist([{"time_ns": i, **row} for i, row in enumerate(rows)], schema=telemetry_schema.SCHEMA)
+    """Readings a nanosecond apart; those that name no phase are of the load."""
+    made = [{"time_ns": i, "phase": telemetry_schema.LOAD, **row} for i, row in enumerate(rows)]
+    return pa.Table.from_pylist(made, schema=telemetry_schema.SCHEMA)
 
 
 def observed(rows: pa.Table | None = None, memory: pa.Table | None = None, **changes: Any) -> ObservedTrial:

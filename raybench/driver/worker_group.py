@@ -18,6 +18,7 @@ from raybench.driver.recorders import Recording
 from raybench.driver.run_context import RunContext
 from raybench.driver.start_barrier import ClockOffset, measure_clock
 from raybench.driver.worker_actor import WorkerActor, WorkerLocation, end
+from raybench.inputs.dataset import Shards
 from raybench.inputs.memory_budget import encoded_bytes
 from raybench.results import samples
 from raybench.servers import RunningServer
@@ -61,12 +62,14 @@ def worker_group(trial: Trial, context: RunContext, server: RunningServer) -> It
 
     Raises ClientError where there is no CPU for them, or one of them does not take a step in time.
     """
+    # Dealt before workers hold the CPUs: the tasks of Ray that do so may need one, and would wait forever.
+    shards = context.session.inputs.shards_of(trial.cell)
     regions = _regions(trial.cell.load, server)
     tasks, tags = _tasks(trial, context, server, regions), Tags.of(trial, context.folder.name)
     with context.session.placement.workers(trial.cell) as seats:
         actors = [WorkerActor.options(**seat).remote(task, tags) for seat, task in zip(seats, tasks, strict=True)]
         try:
-            yield _at_the_barrier(actors, trial, context, server)
+            yield _at_the_barrier(actors, shards, trial, context, server)
         finally:
             end(actors)
             if trial.cell.load.transport == SHARED_MEMORY:
@@ -92,7 +95,9 @@ def call_all(actors: Mapping[int, Any], method: str, timeout_s: float) -> dict[i
     return answers
 
 
-def _at_the_barrier(actors: list[Any], trial: Trial, context: RunContext, server: RunningServer) -> WorkerGroup:
+def _at_the_barrier(
+    actors: list[Any], shards: Shards, trial: Trial, context: RunContext, server: RunningServer
+) -> WorkerGroup:
     """Take the workers through open, encode and warm up, all at once in each step."""
     cell, session = trial.cell, context.session
     if cell.load.transport == SHARED_MEMORY:
@@ -102,7 +107,6 @@ def _at_the_barrier(actors: list[Any], trial: Trial, context: RunContext, server
     opening = [each.open.remote(server.credentials) for each in actors]
     descriptions = all_answers(opening, "open", _OPEN_TIMEOUT_S)
     recorder.set_phase(None)
-    shards = session.inputs.shards_of(cell)
     encoding = [each.encode.remote(shard) for each, shard in zip(actors, shards, strict=True)]
     payloads = all_answers(encoding, "encode", _ENCODE_TIMEOUT_S)
     recorder.set_phase(WARM)

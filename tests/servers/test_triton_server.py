@@ -16,9 +16,10 @@ STALL_S = 5.0  # of Triton; a stub that stands still for over a second is dead t
 
 
 def stall(stopped: list[int]) -> None:
-    """Let the first process that loads the SavedModels stand still for 3 s."""
+    """Let the first new process that loads the SavedModels stand still for 3 s."""
+    there = set(psutil.Process().children(recursive=True))
     while not stopped:
-        for process in psutil.Process().children(recursive=True):
+        for process in set(psutil.Process().children(recursive=True)) - there:
             try:
                 words, has_tensorflow = process.cmdline(), process.memory_info().rss > HAS_TENSORFLOW_BYTES
             except psutil.Error:

@@ -5,20 +5,15 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from midway import announced, ended, started
+from midway import announced, ended, pids, started
 from real_parts import eventually, newest_results, raybench, small_disk
 
 MODEL = "mobilenet-no-opt"
-
-
-def pids(record: Any, name: str) -> list[int]:
-    return [int(pid) for pid, there in record["processes"]["server"].items() if there.startswith(name)]
 
 
 def gone(processes: list[psutil.Process]) -> bool:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import tritonclient.grpc as triton_grpc
+from midway import announced, pids
 from own_triton import own_triton
 from real_parts import BIN, Family, Run, TritonUnderTest, newest_results, raybench, raybench_family, wait_for_line
 
@@ -384,8 +385,8 @@ def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
     wait_for_line(process, " requests, ")
     family = Family(process.pid)
-    (server,) = family.named("tritonserver")
-    server.kill()
+    (server,) = pids(announced(tmp_path), "tritonserver")
+    os.kill(server, signal.SIGKILL)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1, out
     folder = newest_results(tmp_path)

@@ -40,6 +40,11 @@ def announced(cwd: Path) -> Any:
     return json.loads(file.read_text()) if file and file.exists() else None
 
 
+def pids(record: Any, name: str) -> list[int]:
+    """Those of the server's processes of a record whose names begin so."""
+    return [int(pid) for pid, there in record["processes"]["server"].items() if there.startswith(name)]
+
+
 def ended(process: "subprocess.Popen[str]", cwd: Path, env: dict[str, str]) -> tuple[int, str, Any]:
     """Exit code, output and summary of a run that ends by itself."""
     out, err = process.communicate(timeout=_END_S)

@@ -97,7 +97,7 @@ def test_a_job_that_is_stopped(
     """Stopping a job ends its server and its workers and leaves no shared memory, though Ray kills it, supervisors too,
     after 3 s or at once; what was measured until then is in the report, and the Ray of others lives on."""
     entrypoint = ["raybench", "run", "-s", "triton", "--models", str(models), "-m", MODEL, "-b", "1", "--workers", "2"]
-    entrypoint += ["--duration", "4", "--rounds", "9", "--out", str(tmp_path / "results")]
+    entrypoint += ["--duration", "15", "--rounds", "2", "--out", str(tmp_path / "results")]
     brought = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": wait_s}})
     job = f"stopped-after-{wait_s}"
     flags = ("--runtime-env-json", brought, "--no-wait", "--submission-id", job)
@@ -115,9 +115,9 @@ def test_a_job_that_is_stopped(
     folder = newest_results(tmp_path)
     assert folder
     again = raybench("report", folder, cwd=tmp_path, env=jobs)
-    *whole, last = [trial["status"] for trial in again.summary["trials"]]
-    assert set(whole) == {"ok"}
-    assert last == "interrupted"
+    first, second = [trial["status"] for trial in again.summary["trials"]]
+    assert first in ("ok", "unstable")  # as steady as this machine is
+    assert second == "interrupted"
     still = ray_job("status", job, dashboard=dashboard, cwd=work, env=jobs)
     assert "was stopped" in still.stdout
 

@@ -5,6 +5,8 @@ BIN := .venv/bin
 CHOOSE := for p in python3 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done
 PYTHON ?= $(shell $(CHOOSE))
+# Many images set it; then each of the many processes of a run compiles all of TensorFlow and Ray once more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check lint types browser prometheus network lock proto schema clean
 

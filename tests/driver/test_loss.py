@@ -214,7 +214,9 @@ def test_hosts_are_removed() -> None:
     def fails() -> None:
         with linked() as hosts:
             made.extend(host.name for host in hosts)
-            left.append(subprocess.Popen([*hosts[1].words, "sleep", "60"]))
+            there = [*hosts[1].words, "sh", "-c", "echo there; exec sleep 60"]
+            left.append(subprocess.Popen(there, stdout=subprocess.PIPE, text=True))
+            wait_for_line(left[0], "there")  # before that it is on no host yet
             raise RuntimeError("the test failed")
 
     with pytest.raises(RuntimeError, match="the test failed"):

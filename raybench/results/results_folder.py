@@ -277,5 +277,7 @@ def _unversioned(path: Path) -> dict[str, Any]:
     version = there.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         written = "an older schema" if version is None else f"schema {version}"  # up to 4 environment.json had none
-        raise ResultsError(f"{path}: was written with {written}, this is {SCHEMA_VERSION}")
+        raise ResultsError(
+            f"{path}: was written with {written}, this is {SCHEMA_VERSION}; read it with the raybench that wrote it"
+        )
     return there

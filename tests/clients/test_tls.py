@@ -154,7 +154,7 @@ def test_no_secret_is_left(
     with gateway(triton.url, HEADERS, refuse_every=9, credentials=credentials) as (guard, port):
         run = raybench(
             "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton.models,
-            "--workers", 2, "-b", 1, "--request-count", 20, "--warmup-request-count", 2, "--no-verify",
+            "--workers", 2, "-b", 1, "--request-count", 200, "--warmup-request-count", 2, "--no-verify",
             "--shared-memory", "system", "--calibrate",
             "--max-error-rate", 1,
             "-H", "authorization=Bearer $RAYBENCH_TEST_TOKEN", "-H", f"x-tenant={TENANT}",

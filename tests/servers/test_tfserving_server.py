@@ -52,17 +52,17 @@ def test_a_run_measures_it(
 ) -> None:
     """`raybench run -s tfserving` starts it, measures it with answers that agree, says what it ran, and ends it."""
     run, family = raybench_family(
-        "run", "--workers", 2, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2, "--request-count", 20,
+        "run", "--workers", 2, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2, "--request-count", 200,
         cwd=tmp_path, env={**ray_environment, **stand_in},
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
-    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 20)
+    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 200)
     assert trial["throughput"]["inferences_per_s"] > 0
     assert trial["verification"]["agrees"] is True
     assert trial["memory"]["peak"]["rss_mib"] > 100
     time_ms, counted = trial["server_time_ms"], trial["server_statistics"]["counted"]
-    assert (counted["success"], counted["executions"], time_ms["queue"]) == (20, 20, None)
+    assert (counted["success"], counted["executions"], time_ms["queue"]) == (200, 200, None)
     assert 0 < time_ms["compute_infer"] < time_ms["service"]
     assert counted["compute_infer_ns"] < counted["request_ns"]
     assert trial["model"]["version"] == 1

@@ -256,7 +256,7 @@ def test_streamed_answers_are_verified(
     """Triton and TensorFlow in process answer a stream as TensorFlow answers the same images, also where models mix."""
     run = raybench(
         "run", "--workers", 2, "--url", f"triton={triton.url}", "-s", "local", "--mix", "-m", "mobilenet-no-opt",
-        "-m", "efficientnetb0-no-opt", "-b", 2, "--request-count", 24, "--signature", signature, "--feed", "stream",
+        "-m", "efficientnetb0-no-opt", "-b", 2, "--request-count", 80, "--signature", signature, "--feed", "stream",
         "--calibrate", "--models", triton.models, cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out

@@ -1,5 +1,7 @@
 """The command line: what it says of itself, and how it ends."""
 
+import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from helpers import observed, results, sample, summary
+from real_parts import raybench
 
 from raybench.cli import main
 from raybench.cli.run_command import exit_code
@@ -158,3 +161,14 @@ def test_what_is_typed_wrong_is_2(words: list[str]) -> None:
     assert ended.exit_code == 2
     assert "Error: " in ended.output
     assert not {"Traceback", "Usage:"} & set(ended.output.split())
+
+
+def test_dry_run_touches_nothing(tmp_path: Path) -> None:
+    """--dry-run prints the trials in the order in which they would run, and leaves no file."""
+    run = raybench("run", "--dry-run", "--instances", "1,2", "--rounds", 2, cwd=tmp_path, env=dict(os.environ))
+    assert run.code == 0
+    *lines, estimate = run.out.splitlines()
+    assert len(lines) == len(set(lines)) == 6
+    assert re.match(r"6 trials; about \d+ min .*3 cells of them have no earlier results in results", estimate)
+    assert {line[:2] for line in lines[:3]} == {"r1"}
+    assert not list(tmp_path.iterdir())

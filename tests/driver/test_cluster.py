@@ -11,6 +11,7 @@ from ray_clusters import head, joined
 from real_parts import BIN, raybench, wait_for_line
 
 pytestmark = pytest.mark.slow
+MANY = 400  # a tiny model answers in a millisecond: of fewer requests there may be no moment with all workers active
 FAKE = ("-s", "fake", "--url", "fake=service_ms=5", "-b", 1, "--request-count", 40)
 MODEL = "mobilenet-no-opt"
 
@@ -28,7 +29,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 def test_workers_keep_off_the_servers_node(nodes: dict[str, str], models: Path, tmp_path: Path) -> None:
     """Workers are spread over the nodes, and not on that of the servers, where the others have room for them."""
-    flags = ("-s", "triton", "-s", "local", "--models", models, "-m", MODEL, "-b", 1, "--request-count", 400)
+    flags = ("-s", "triton", "-s", "local", "--models", models, "-m", MODEL, "-b", 1, "--request-count", MANY)
     run = raybench("run", *flags, "--workers", 4, cwd=tmp_path, env=nodes)
     assert run.code == 0, run.err + run.out
     found = {trial["label"]: trial["placement"] for trial in run.summary["trials"]}
@@ -44,7 +45,7 @@ def test_workers_keep_off_the_servers_node(nodes: dict[str, str], models: Path, 
 def test_a_server_starts_on_the_node_that_is_named(nodes: dict[str, str], models: Path, tmp_path: Path) -> None:
     """`--server-node` names a node by what it has: the server runs there and is measured there, the workers elsewhere;
     afterwards nothing of it is left."""
-    flags = ("-s", "triton", "--models", models, "-m", MODEL, "-b", 1, "--request-count", 400, "--server-node", "big")
+    flags = ("-s", "triton", "--models", models, "-m", MODEL, "-b", 1, "--request-count", MANY, "--server-node", "big")
     run = raybench("run", *flags, "--workers", 4, "--server-bind", "0.0.0.0", cwd=tmp_path, env=nodes)
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]

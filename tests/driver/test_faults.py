@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from midway import announced, ended, pids, started
-from real_parts import eventually, newest_results, raybench, small_disk
+from real_parts import eventually, measured_rows, newest_results, raybench, small_disk
 
 MODEL = "mobilenet-no-opt"
 
@@ -85,6 +85,45 @@ def test_stopped_server_ends_at_the_deadline(models: Path, ray_environment: dict
     assert first["requests"]["succeeded"] > 0
     assert second["status"] in ("ok", "unstable")  # as steady as this machine is
     assert gone(took_part)
+
+
+@pytest.mark.slow
+def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
+    """A Triton that is killed in the middle fails its trial, which keeps its rows; the next trial has a fresh one."""
+    arguments = ("--workers", 1, "-s", "triton", "--models", models, "-m", MODEL, "-b", 1, "--duration", 9)
+    with started(*arguments, "--rounds", 2, cwd=tmp_path, env=ray_environment) as process:
+        (triton,) = pids(announced(tmp_path), "tritonserver")
+        took_part = psutil.Process(process.pid).children(recursive=True)
+        os.kill(triton, signal.SIGKILL)
+        code, out, summary = ended(process, tmp_path, ray_environment)
+    assert code == 1, out
+    first, second = summary["trials"]
+    assert first["status"] == "failed"
+    assert "the server ended with exit code 137" in first["reason"]
+    assert first["requests"]["succeeded"] > 0
+    assert first["requests"]["errors"]["UNAVAILABLE"] < 1000  # no storm against a server that is gone
+    assert second["status"] in ("ok", "unstable")  # as steady as this machine is
+    assert second["requests"]["failed"] == 0
+    assert gone(took_part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_keeps_what_was_measured(
+    how: signal.Signals, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Ctrl-C and SIGTERM end a run in order: exit 130, the samples until then on disk, and a report of them."""
+    arguments = ("--workers", 2, "-s", "fake", "--url", "fake=service_ms=20", "--duration", 60)
+    with started(*arguments, cwd=tmp_path, env=ray_environment) as process:
+        process.send_signal(how)
+        code, out, summary = ended(process, tmp_path, ray_environment)
+    assert code == 130, out
+    assert "interrupted" in out
+    (trial,) = summary["trials"]
+    assert trial["status"] == "interrupted"
+    folder = newest_results(tmp_path)
+    assert folder
+    assert measured_rows(folder, trial["id"]) > 20
 
 
 @pytest.mark.slow

@@ -1,19 +1,12 @@
 """`raybench run` end to end, as a user types it: real Ray, Triton and TensorFlow; `fake` where times are scripted."""
 
 import os
-import re
-import signal
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
-import tritonclient.grpc as triton_grpc
-from midway import announced, pids
 from own_triton import own_triton
-from real_parts import BIN, Family, Run, TritonUnderTest, newest_results, raybench, raybench_family, wait_for_line
+from real_parts import Run, TritonUnderTest, measured_rows, raybench, raybench_family
 
 from raybench.models.saved_models import ModelConfig, format_models_conf
 from raybench.servers import repository, wheel
@@ -22,11 +15,6 @@ from raybench.servers.repository import TritonOptions
 MODEL = "mobilenet-no-opt"
 NO_GPU = {"gpu_source": None, "gpu_utilization_pct": None, "sm_clock_drop": None, "gpu_shared_with": None}
 NO_GPU |= {"swapped_mib": 0.0, "problems": []}
-
-
-def measured_rows(folder: Path, trial: str) -> int:
-    rows = pq.read_table(folder / "samples" / f"{trial}.parquet")
-    return int(pc.sum(pc.equal(rows["phase"].cast("string"), "measured")).as_py())
 
 
 def test_main_job(exported: Path, tmp_path: Path) -> None:
@@ -229,86 +217,6 @@ def test_failed_server_is_a_row(ray_environment: dict[str, str], tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_keeps_what_was_measured(
-    how: signal.Signals, ray_environment: dict[str, str], tmp_path: Path
-) -> None:
-    """Ctrl-C and SIGTERM end a run in order: exit 130, the samples until then on disk, and a report of them."""
-    command = [
-        BIN / "raybench",
-        "run",
-        "--workers",
-        "2",
-        "-s",
-        "fake",
-        "--url",
-        "fake=service_ms=20",
-        "--duration",
-        "60",
-    ]
-    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    wait_for_line(process, " requests, ")
-    process.send_signal(how)
-    out, _ = process.communicate(timeout=60)
-    folder = newest_results(tmp_path)
-    assert process.returncode == 130, out
-    assert folder
-    assert "interrupted" in out
-    (record,) = (folder / "trials").glob("*.json")
-    assert measured_rows(folder, record.stem) > 20
-    again = raybench("report", folder, cwd=tmp_path, env=ray_environment)
-    assert again.code == 0
-    assert "interrupted" in again.out
-    assert [trial["status"] for trial in again.summary["trials"]] == ["interrupted"]
-
-
-def test_dry_run_touches_nothing(tmp_path: Path) -> None:
-    """--dry-run prints the trials in the order in which they would run, and leaves no file."""
-    run = raybench("run", "--dry-run", "--instances", "1,2", "--rounds", 2, cwd=tmp_path, env=dict(os.environ))
-    assert run.code == 0
-    *lines, estimate = run.out.splitlines()
-    assert len(lines) == len(set(lines)) == 6
-    assert re.match(r"6 trials; about \d+ min .*3 cells of them have no earlier results in results", estimate)
-    assert {line[:2] for line in lines[:3]} == {"r1"}
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """--resume measures what is left of a run that was killed: no finished trial again, and the table is whole."""
-    (tmp_path / "many.yaml").write_text(
-        "server: fake\nurl: {fake: service_ms=10}\nduration: 3\nrounds: 2\n"
-        "loads: [{workers: 1}, {workers: 2, batch-size: 4}]\n"
-    )
-    command = [BIN / "raybench", "run", "many.yaml"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    wait_for_line(process, "trial 3/4")
-    process.kill()
-    process.wait(timeout=10)
-    folder = newest_results(tmp_path)
-    assert folder
-    before = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
-    assert len(before) == 2
-    run = raybench("run", "--resume", folder, cwd=tmp_path, env=ray_environment)
-    assert run.code == 0, run.err + run.out
-    assert run.folder == folder
-    assert [trial["status"] for trial in run.summary["trials"]] == ["ok"] * 4
-    assert len({trial["id"] for trial in run.summary["trials"]}) == 4
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert not (folder / "running.json").exists()
-
-
-@pytest.mark.parametrize("flags", [("--workers", 2), ("more.yaml",)])
-def test_a_run_goes_on_as_it_was_configured(flags: tuple[object, ...], tmp_path: Path) -> None:
-    """--resume takes no other flag and no other benchmark: a table has one configuration."""
-    (tmp_path / "more.yaml").write_text("workers: 2")
-    run = raybench("run", "--resume", tmp_path, *flags, cwd=tmp_path, env=dict(os.environ))
-    assert run.code == 2
-    assert "resume is" in run.err
-    assert f"leave out {flags[0]}" in run.err
-
-
-@pytest.mark.slow
 def test_answers_are_held_against_tensorflows(
     triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -347,64 +255,3 @@ def test_mixed_models_take_turns(triton: TritonUnderTest, ray_environment: dict[
     (trial,) = run.summary["trials"]
     assert trial["model"]["name"] == f"efficientnetb0-no-opt+{MODEL}"
     assert trial["requests"]["succeeded"] == 24
-
-
-def test_serve_triton(models: Path, tmp_path: Path) -> None:
-    """`raybench serve triton` prints its urls and `ready`, answers there, and takes its stubs along on SIGTERM."""
-    command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    lines = wait_for_line(process, "ready")
-    url = next(line.split()[1] for line in lines if line.startswith("grpc"))
-    with triton_grpc.InferenceServerClient(url) as client:
-        assert client.is_model_ready("saved_model")
-    family = Family(process.pid)
-    assert family.named("triton_python")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
-    assert family.is_gone()
-
-
-@pytest.mark.slow
-def test_killed_serve_leaves_nothing(models: Path, tmp_path: Path) -> None:
-    """Triton and its stubs end by themselves when the raybench that started them is killed."""
-    command = [BIN / "raybench", "serve", "triton", "--models", models, "-m", "scale", "--port", "0"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    wait_for_line(process, "ready")
-    family = Family(process.pid)
-    assert family.named("triton_python")
-    process.kill()
-    process.wait(timeout=10)
-    assert family.is_gone()
-
-
-@pytest.mark.slow
-def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """A Triton that is killed in the middle fails its trial, which keeps its rows; the next trial has a fresh one."""
-    command = [BIN / "raybench", "run", "--workers", "1", "-s", "triton", "--models", models, "-m", MODEL, "-b", "1"]
-    command += ["--duration", "20", "--rounds", "2"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    wait_for_line(process, " requests, ")
-    family = Family(process.pid)
-    (server,) = pids(announced(tmp_path), "tritonserver")
-    os.kill(server, signal.SIGKILL)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 1, out
-    folder = newest_results(tmp_path)
-    assert folder
-    summary = raybench("report", folder, cwd=tmp_path, env=ray_environment).summary
-    first, second = summary["trials"]
-    assert first["status"] == "failed"
-    assert "the server ended with exit code 137" in first["reason"]
-    assert first["requests"]["errors"]["UNAVAILABLE"] < 1000  # no storm against a server that is gone
-    assert second["status"] in ("ok", "unstable")  # as steady as this machine is
-    assert second["requests"]["failed"] == 0
-    assert family.is_gone()
-
-
-def test_port_of_another_is_refused(triton: TritonUnderTest, models: Path, tmp_path: Path) -> None:
-    """`serve` never says ready for a server that somebody else runs on its port."""
-    port = triton.url.rpartition(":")[2]
-    served = raybench("serve", "triton", "--models", models, "--port", port, cwd=tmp_path, env=dict(os.environ))
-    assert served.code == 2
-    assert "ready" not in served.out
-    assert f"port is {port}" in served.err

@@ -47,7 +47,7 @@ NOT_TRIED = {
         ["export RAY_AUTH_MODE", "ray up", "ray dashboard", "ray job submit", "ray rsync-down", "ray down"],
         "they need machines of a cloud; test_cluster_files checks cluster.yaml and these commands' words without them",
     ),
-    "raybench run --resume": "test_run: test_a_killed_run_goes_on, which has a run that was cut off",
+    "raybench run --resume": "test_session: test_a_killed_run_goes_on, which has a run that was cut off",
     "raybench export": "test_export exports; the words are checked below",
 }
 TRIED = [line for line in lines() if not str(line).startswith(tuple(NOT_TRIED))]

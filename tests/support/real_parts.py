@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import tritonclient.grpc as triton_grpc
 from contract import violations
@@ -155,6 +157,12 @@ def raybench_family(*arguments: object, cwd: Path, env: dict[str, str]) -> "tupl
 
 def newest_results(cwd: Path) -> Path | None:
     return max((cwd / "results").glob("*"), default=None, key=lambda path: path.stat().st_mtime_ns)
+
+
+def measured_rows(folder: Path, trial: str) -> int:
+    """How many requests of a trial are measured ones."""
+    rows = pq.read_table(folder / "samples" / f"{trial}.parquet")
+    return int(pc.sum(pc.equal(rows["phase"].cast("string"), "measured")).as_py())
 
 
 def wait_for_line(process: "subprocess.Popen[str]", word: str) -> list[str]:

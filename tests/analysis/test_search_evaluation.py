@@ -114,3 +114,38 @@ def test_a_breach_is_known_before_the_end(slow: int, of: int, hopeless: bool) ->
     rows = lanes([(i * 100, i * 100 + (60 if i < slow else 10)) for i in range(of)])
     assert evaluation.is_futile(P90, [rows]) is hopeless
     assert not evaluation.is_futile(UP_TO_8, [rows])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "",  # what TensorFlow Serving says without a free thread
+        "Server Threadpool Exhausted",
+        "Received message larger than max (9437184 vs. 4194304)",
+        "Quota exceeded for requests per minute",
+    ],
+)
+def test_only_memory_is_memory(error: str) -> None:
+    """A refusal for want of threads, of a quota or of room in a message is no end of memory, nor does it show that
+    memory held: the load did not get there."""
+    refused = sample(9, 10, seq=9, status="RESOURCE_EXHAUSTED", error=error)
+    rows = samples.table([*(sample(i, i + 1, seq=i) for i in range(9)), refused])
+    point = judged(UP_TO_8, rows)
+    assert point.verdict == UNKNOWN
+    assert "did not reach memory" in point.reason
+    late = samples.table([*(sample(i, i + 1, seq=i) for i in range(9)), refused._replace(status="DEADLINE_EXCEEDED")])
+    assert judged(UP_TO_8, late).verdict == HELD
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "Allocator (GPU_0_bfc) ran out of memory trying to allocate 2.1GiB",
+        "failed to alloc 8589934592 bytes on host: CUBLAS_STATUS_ALLOC_FAILED",
+        "Failed to increase the shared memory pool size for key 'x' to 67108864 bytes",
+    ],
+)
+def test_memory_of_devices_and_shared_memory_is_memory(error: str) -> None:
+    """Allocators of GPUs, and the pool that Triton shares with its stubs, say memory in words of their own."""
+    rows = samples.table([sample(0, 1, status="RESOURCE_EXHAUSTED", error=error)])
+    assert judged(UP_TO_8, rows, status="failed", reason="no request succeeded").verdict == BROKE

@@ -13,7 +13,7 @@ from raybench.analysis.latency import CONFIDENCE, PERCENTILES, samples_needed
 from raybench.analysis.search.strategy import BROKE, HELD, RATE, UNKNOWN, SearchPoint
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.clients.base import OK
-from raybench.config.search_goal import Goal
+from raybench.config.search_goal import OOM, Goal
 from raybench.results import samples
 from raybench.results.records import TrialRecord
 
@@ -22,10 +22,11 @@ _LONGEST_REASON = 300
 # What TensorFlow, Triton, C++, CUDA and Python say when memory has run out; TensorFlow's oneDNN says its
 # dnnl_out_of_memory by number: "Operation received an exception:Status: 1, message: could not create a primitive".
 _MEMORY = (
-    *("resource_exhausted", "resource exhausted", "resourceexhausted", "out of memory", "out-of-memory", "oom when"),
-    *("bad_alloc", "memoryerror", "cannot allocate memory", "unable to allocate", "failed to allocate"),
-    "exception:status: 1,",
+    *("out of memory", "out-of-memory", "out_of_memory", "oom when", "ran out of memory", "shared memory pool"),
+    *("bad_alloc", "memoryerror", "cannot allocate memory", "unable to allocate"),
+    *("could not allocate", "failed to alloc", "alloc_failed", "memoryallocation", "exception:status: 1,"),
 )
+_REFUSED = "RESOURCE_EXHAUSTED"  # of memory, a queue, threads, a quota, the size of a message: the sentence says which
 
 
 def point(goal: Goal, trial: TrialSummary, record: TrialRecord, rows: pa.Table) -> SearchPoint:
@@ -86,6 +87,8 @@ def _evaluated(goal: Goal, trial: TrialSummary, record: TrialRecord, measured: p
     if record.server_ended:
         first = next(_refused(measured), None)
         return BROKE, _first_line(trial.reason) + (f"; {_short(first)}" if first else "")
+    if goal.kind == OOM and (found := _refusal(measured)):
+        return UNKNOWN, f"the load did not reach memory: {found}"
     if is_starved(trial):
         return (
             UNKNOWN,
@@ -102,6 +105,11 @@ def _memory(trial: TrialSummary, measured: pa.Table) -> str | None:
     if said is None and trial.status == "failed" and _is_memory(trial.reason or ""):
         said = trial.reason
     return _short(said) if said else None
+
+
+def _refusal(measured: pa.Table) -> str | None:
+    """The first refusal for want of something that is not memory: what was refused has taken none."""
+    return next((_short(said) for said in _refused(measured) if said.startswith(_REFUSED)), None)
 
 
 def _refused(measured: pa.Table) -> Iterator[str]:

@@ -12,7 +12,7 @@ def trial_facts(progress: TrialProgress, now_s: float) -> tuple[str, ...]:
     latency = tuple(f"{name} {_number(progress.histogram.percentile_ms(name))} ms" for name in ("p50", "p99"))
     silent_s = progress.silent_s(now_s)
     return (
-        f"{_number(progress.achieved_rps(now_s))}{offered} requests/s",
+        f"{_number(progress.requests_per_s(now_s))}{offered} requests/s",
         f"{_number(progress.items_per_s(now_s))} {progress.unit}/s",
         *latency,
         f"{progress.failed} failed",

@@ -46,9 +46,9 @@ class TrialProgress:
         """From the first send to the last reply, and on where no more come; 0 before the first."""
         return float(self._last_ns - self._first_ns) / 1e9 + self.silent_s(now_s) if self.done else 0.0
 
-    def achieved_rps(self, now_s: float) -> float | None:
-        """Replies per second, good or bad."""
-        return self.done / elapsed_s if (elapsed_s := self.elapsed_s(now_s)) else None
+    def requests_per_s(self, now_s: float) -> float | None:
+        """Successes per second, as the items are those of successes."""
+        return (self.done - self.failed) / elapsed_s if (elapsed_s := self.elapsed_s(now_s)) else None
 
     def items_per_s(self, now_s: float) -> float | None:
         return self._items / elapsed_s if (elapsed_s := self.elapsed_s(now_s)) else None

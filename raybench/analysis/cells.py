@@ -23,7 +23,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class CellSummary:
-    """A row of the table: one endpoint under one load, over its rounds; `unit` is images or inferences."""
+    """A row of the table: one endpoint under one load, over its rounds; `unit` is images or inferences.
+
+    Each interval says over how many of them; a percentile is of all that count, or None.
+    """
 
     cell: str
     label: str
@@ -65,9 +68,9 @@ def summarize_cells(trials: Iterable[TrialSummary]) -> tuple[CellSummary, ...]:
 
 
 def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
-    good = counted(rounds)
+    good, sent = counted(rounds), whole(rounds)
     bad = next((trial for trial in rounds if trial.status != "ok"), None)
-    latencies = [each for trial in good if (each := trial.latency_ms)]
+    latencies = [trial.latency_ms for trial in sent]
     return CellSummary(
         cell=name,
         label=rounds[0].label,
@@ -78,10 +81,10 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
         offered_rps=rounds[0].load.offered_rps,
         achieved_rps=interval(trial.achieved_rps for trial in good if trial.achieved_rps is not None),
         inferences_per_s=interval(trial.throughput.inferences_per_s for trial in good if trial.throughput),
-        job_s=interval(trial.job_s for trial in good if trial.job_s is not None),
-        p50_ms=mean(each.p50 for each in latencies),
-        p90_ms=mean(each.p90 for each in latencies),
-        p99_ms=mean(each.p99 for each in latencies),
+        job_s=interval(trial.job_s for trial in sent if trial.job_s is not None),
+        p50_ms=mean(each.p50 if each else None for each in latencies),
+        p90_ms=mean(each.p90 if each else None for each in latencies),
+        p99_ms=mean(each.p99 if each else None for each in latencies),
         memory_peak_mib=_most(trial.memory.peak_mib for trial in rounds),
         gpu_peak_mib=_most(trial.memory.gpu_peak_mib for trial in rounds),
         headroom=min((trial.headroom for trial in good if trial.headroom is not None), default=None),
@@ -90,9 +93,13 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
 
 
 def counted(rounds: list[TrialSummary]) -> list[TrialSummary]:
-    """The trials of a cell that its numbers are the means of: what was cut short never moves one."""
-    whole = [trial for trial in rounds if trial.status == "ok"]
-    return [trial for trial in whole or rounds if trial.throughput]
+    """The trials of a cell that its rates are the means of: those that count and had a window."""
+    return [trial for trial in whole(rounds) if trial.throughput]
+
+
+def whole(rounds: list[TrialSummary]) -> list[TrialSummary]:
+    """The trials that count: what was cut short never moves a number of those that were not."""
+    return [trial for trial in rounds if trial.status == "ok"] or [each for each in rounds if each.requests.attempted]
 
 
 def mean(values: Iterable[float | None]) -> float | None:

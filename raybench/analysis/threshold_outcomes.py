@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from raybench import config
-from raybench.analysis.cells import CellSummary, counted, mean
+from raybench.analysis.cells import CellSummary, mean, whole
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config.threshold import ERROR_RATE, MEMORY, THROUGHPUT, Threshold
 
@@ -55,5 +55,5 @@ def _value(metric: str, cell: CellSummary, rounds: list[TrialSummary]) -> float 
         return sum(trial.requests.failed for trial in rounds) / attempted if attempted else None
     if metric == MEMORY:
         return cell.memory_peak_mib
-    latencies = [each for trial in counted(rounds) if (each := trial.latency_ms)]
-    return mean(getattr(each, metric) for each in latencies)
+    latencies = [trial.latency_ms for trial in whole(rounds)]
+    return mean(getattr(each, metric) if each else None for each in latencies)

@@ -1,11 +1,13 @@
 """A Summary as the rows and columns of its main table, in words and digits."""
 
 from collections import Counter
+from collections.abc import Sequence
 from string import ascii_lowercase
 
 from raybench.analysis import units
 from raybench.analysis.cells import CellSummary, Interval
 from raybench.analysis.summary import Summary
+from raybench.analysis.trial_summary import TrialSummary
 from raybench.config.plan import Load
 
 _SERVER, _REST = ("server", "in flight"), ("p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
@@ -75,19 +77,26 @@ def row(cell: CellSummary, summary: Summary) -> tuple[str, ...]:
     return (
         cell.label if cell.status == "ok" else f"{cell.label}: {cell.status}",
         *([str(load.batch_size)] if len(_batches(summary)) > 1 else []),
-        f"≤ {load.in_flight}" if cell.offered_rps else str(load.in_flight),
-        *([_rate(cell.offered_rps), interval(cell.achieved_rps, digits=1)] if _is_open(summary) else []),
-        interval(cell.inferences_per_s, digits=1),
+        _in_flight(load, summary),
+        *([_rate(cell.offered_rps), _over(cell.achieved_rps, trials)] if _is_open(summary) else []),
+        _over(cell.inferences_per_s, trials),
         *([_headroom(cell)] if _has_headroom(summary) else []),
         ms(cell.p50_ms),
         ms(cell.p90_ms),
         ms(cell.p99_ms),
         str(sum(trial.requests.succeeded for trial in trials)),
         str(sum(trial.requests.failed for trial in trials)),
-        interval(cell.job_s, digits=1),
+        _over(cell.job_s, trials),
         _memory(cell),
         " ".join(sorted({letter_of[doubt.code] for trial in trials for doubt in trial.doubts})),
     )
+
+
+def _in_flight(load: Load, summary: Summary) -> str:
+    """Workers and lanes too, where they make up the same number in several ways."""
+    alike = {each.load.workers for each in summary.trials if each.load.in_flight == load.in_flight}
+    each = f" ({load.workers} x {load.concurrency})" if load.concurrency and len(alike) > 1 else ""
+    return f"≤ {load.in_flight}" if load.offered_rps else f"{load.in_flight}{each}"
 
 
 def _memory(cell: CellSummary) -> str:
@@ -103,17 +112,28 @@ def letters(summary: Summary) -> dict[str, str]:
 
 
 def row_names(summary: Summary) -> dict[str, str]:
-    """What to call each cell: server and model, and its load where they are there under several."""
-    plain = {trial.cell: f"{trial.label} {trial.model.name}" for trial in summary.trials}
-    counts = Counter(plain.values())
-    loads = {trial.cell: trial.load for trial in summary.trials}
-    return {
-        cell: name if counts[name] == 1 else f"{name} ({_load(loads[cell])} x {loads[cell].batch_size})"
-        for cell, name in plain.items()
-    }
+    """What to call each cell: server and model, and as much of its load as tells it from the others."""
+    trials = {trial.cell: trial for trial in summary.trials}
+    names = {cell: f"{trial.label} {trial.model.name}" for cell, trial in trials.items()}
+    plain = dict(names)
+    for more in (_load, _lanes, lambda trial: trial.signature, lambda trial: trial.cell):
+        counts = Counter(names.values())
+        names |= {cell: f"{plain[cell]} ({more(trials[cell])})" for cell, name in names.items() if counts[name] > 1}
+    return names
 
 
-def _load(load: Load) -> str:
+def _load(trial: TrialSummary) -> str:
+    load = trial.load
+    return f"{_sent(load)} x {load.batch_size}"
+
+
+def _lanes(trial: TrialSummary) -> str:
+    load = trial.load
+    each = f"{load.workers} workers, {_sent(load)}" if load.offered_rps else f"{load.workers} x {load.concurrency}"
+    return f"{each} x {load.batch_size}"
+
+
+def _sent(load: Load) -> str:
     return f"{load.offered_rps:.6g}/s" if load.offered_rps else str(load.in_flight)
 
 
@@ -123,6 +143,12 @@ def interval(value: Interval | None, *, digits: int) -> str:
     if value.low is None or value.high is None:
         return f"{value.mean:.{digits}f}"
     return f"{value.mean:.{digits}f} ± {(value.high - value.low) / 2:.{digits}f}"
+
+
+def _over(value: Interval | None, trials: Sequence[TrialSummary]) -> str:
+    """A mean, and over how many rounds where it leaves some out."""
+    shown = interval(value, digits=1)
+    return f"{shown} ({value.rounds} of {len(trials)} rounds)" if value and value.rounds < len(trials) else shown
 
 
 def _rate(value: float | None) -> str:

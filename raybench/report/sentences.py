@@ -66,12 +66,12 @@ def doubt_notes(summary: Summary) -> list[DoubtNote]:
     found: dict[tuple[str, str], list[Doubt]] = {}
     for trial in summary.trials:
         for doubt in trial.doubts:
-            found.setdefault((doubt.code, names[trial.cell]), []).append(doubt)
+            found.setdefault((doubt.code, trial.cell), []).append(doubt)
     about: dict[tuple[str, str, str], list[str]] = {}
-    for (code, row), each in found.items():
+    for (code, cell), each in found.items():
         worst = max(each, key=_excess)
         times = f" (the worst of {len(each)} rounds)" if len({doubt.sentence for doubt in each}) > 1 else ""
-        about.setdefault((code, worst.sentence + times, worst.remedy), []).append(row)
+        about.setdefault((code, worst.sentence + times, worst.remedy), []).append(names[cell])
     rows, letter_of = set(names.values()), letters(summary)
     kinds = [
         DoubtNote(letter_of[code], () if set(where) == rows else tuple(sorted(where)), sentence, remedy, code)

@@ -57,3 +57,20 @@ def test_only_whole_trials_make_a_row(changes: dict) -> None:
     """A trial that was cut short moves no mean of a row that has whole ones."""
     (cell,) = cells.summarize_cells([rated("triton x1", 1, 100.0), rated("triton x1", 2, 10.0, **changes)])
     assert cell.inferences_per_s == cells.Interval(mean=100.0, low=None, high=None, rounds=1)
+
+
+def test_a_round_without_a_window_is_counted() -> None:
+    """Rounds that were too slow to have a window do not leave the row: the mean says over how many it is, percentiles
+    that one round cannot give are none, and the job time is that of all."""
+    steady = [trial(lanes([(i * 10, i * 10 + 10) for i in range(40)]), round=n) for n in (1, 2)]
+    slow = [trial(lanes([(0, 500)]), round=n) for n in (3, 4, 5)]
+    row = cells.summarize_cells([*steady, *slow])[0]
+    assert (row.inferences_per_s.rounds, row.job_s.rounds, len(row.trials)) == (2, 5, 5)
+    assert row.job_s.mean == pytest.approx((2 * 0.4 + 3 * 0.5) / 5)
+    assert row.p50_ms is None
+
+
+def test_a_row_without_any_window_has_its_job_time() -> None:
+    """Where no round has a window the job time is still known."""
+    (row,) = cells.summarize_cells([trial(lanes([(0, 500)]), round=n) for n in (1, 2)])
+    assert (row.inferences_per_s, row.job_s.mean) == (None, pytest.approx(0.5))

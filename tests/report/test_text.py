@@ -260,3 +260,29 @@ def test_a_narrow_terminal_has_every_column_whole() -> None:
     shown = summary(observed(label="local"), calibrated(0.1, label="triton x1 (shared memory)"))
     assert "…" not in printed(shown, width=60)
     assert re.search(r"triton x1 \(shared memory\) .* 100x ", printed(shown, width=60))
+
+
+def test_a_mean_says_how_many_rounds_it_is_of() -> None:
+    """A row whose rounds had no window, or failed, says over how many its means are, and shows the job time of all."""
+    slow = [observed(lanes([(0, 500)]), round=n) for n in (3, 4, 5)]
+    cells = row(markdown(summary(*(observed(lanes(STEADY), round=n) for n in (1, 2)), *slow)), "triton x1")
+    assert cells[3:7] == ["100.0 ± 0.0 (2 of 5 rounds)", DASH, DASH, DASH]
+    assert cells[9].startswith("0.5 ± ")
+    bad = observed(samples.merge([]), round=2, status="failed", reason="it ended", workers=())
+    assert row(markdown(summary(observed(lanes(STEADY)), bad)), "triton x1: failed")[3] == "100.0 (1 of 2 rounds)"
+
+
+def test_loads_of_as_many_lanes_are_told_apart() -> None:
+    """Two workers of four lanes and one of eight are two rows: neither takes the other's doubts for a round of its
+    own."""
+    one, two = load(in_flight=8, concurrency=8), load(in_flight=8, concurrency=4, workers=2)
+    halves = [sample(*span, worker=n // 4, lane=n % 4) for n in range(8) for span in STEADY[: 30 + n]]
+    seen = [
+        observed(lanes(*[STEADY] * 8), load=one, cell="a", id="a"),
+        observed(samples.table(halves), load=two, cell="b", id="b"),
+    ]
+    text = markdown(summary(*seen))
+    rows = [line.split("|") for line in text.splitlines() if "| triton x1 |" in line]
+    assert [cells[3].strip() for cells in rows] == ["8 (1 x 8)", "8 (2 x 4)"]
+    assert "resnet50-no-opt (1 x 8 x 1): 312 requests" in text
+    assert "rounds)" not in text

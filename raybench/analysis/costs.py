@@ -121,24 +121,33 @@ def cpu(rows: pa.Table, workers: tuple[WorkerRecord, ...], items: int) -> Cpu:
     )
 
 
+def counts_agree(statistics: StatisticsRecord, succeeded: int) -> bool:
+    """Whether a server counted the successes of this client and nothing else: then its sums are about them."""
+    return statistics.counted.success == succeeded
+
+
 def server_time(
     statistics: StatisticsRecord | None, service_ns: np.ndarray, *, hands_over: bool = False
 ) -> ServerTime | None:
     """By the server's own statistics, and the service times of the measured successes.
 
-    None where either is missing, or where the former come in steps that are too coarse.
+    None where either is missing, where they are not about the same requests, or where the former come in steps that are
+    too coarse or add up to more than the whole.
     """
-    if statistics is None or not statistics.counted.success or len(service_ns) == 0:
+    if statistics is None or len(service_ns) == 0 or not counts_agree(statistics, len(service_ns)):
         return None
     counted, service = statistics.counted, float(service_ns.mean()) / 1e6
     if counted.step_ns / counted.success / 1e6 > _COARSEST * service:
         return None
     sums_ns = {stage: getattr(counted, f"{stage}_ns") for stage in _STAGES}
     stages = {stage: None if ns is None else ns / counted.success / 1e6 for stage, ns in sums_ns.items()}
+    known = [ms for ms in stages.values() if ms is not None]
+    if any(ms < 0 for ms in known):
+        return None
     if hands_over:
         return ServerTime(service=service, overhead=None, **{**stages, "compute_infer": None, "compute_output": None})
-    overhead = service - sum(ms for ms in stages.values() if ms is not None)
-    return ServerTime(service=service, overhead=overhead, **stages)
+    overhead = service - sum(known)
+    return ServerTime(service=service, overhead=overhead, **stages) if overhead >= 0 else None
 
 
 def _held(

@@ -1,6 +1,7 @@
 """What the requests of a trial carried; pure."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,14 +11,15 @@ from raybench.results.records import TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """What was sent: `distinct` items by hash among the `items` sent; mean `bytes` of a request, and by item."""
+    """What was sent: `distinct` items by hash among the `items` sent, None where a worker that was lost took its hashes
+    along; mean `bytes` of a request, and by item."""
 
     source: str
     encoding: str
     bytes: float
     item_bytes: float
     items: int
-    distinct: int
+    distinct: int | None
 
 
 def payload_of(record: TrialRecord, measured: pa.Table) -> Payload | None:
@@ -26,7 +28,8 @@ def payload_of(record: TrialRecord, measured: pa.Table) -> Payload | None:
         return None
     size, hashes = record.load.batch_size, record.item_hashes
     pairs = measured.group_by(["worker", "payload"]).aggregate([]).to_pylist()
-    sent = {h for p in pairs for h in hashes[p["worker"]][p["payload"] * size : (p["payload"] + 1) * size]}
+    sent = [hashes.get(p["worker"], ())[p["payload"] * size : (p["payload"] + 1) * size] for p in pairs]
+    are_known = all(len(each) == size for each in sent)
     sent_bytes, items = pc.sum(measured["sent_bytes"]).as_py(), pc.sum(measured["items"]).as_py()
     return Payload(
         source=record.input.source,
@@ -34,5 +37,5 @@ def payload_of(record: TrialRecord, measured: pa.Table) -> Payload | None:
         bytes=sent_bytes / len(measured),
         item_bytes=sent_bytes / items,
         items=items,
-        distinct=len(sent),
+        distinct=len(set(chain.from_iterable(sent))) if are_known else None,
     )

@@ -110,6 +110,7 @@ def _send_load(
             error = raised
         group.recorder.set_phase(DRAINED)
         workers, payloads = worker_records(group, gathered.lost)
+        counter.settle()
         total = counter.total()
         return SentLoad(
             tables=(group.warmup, *gathered.tables),

@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from raybench.analysis import units
+from raybench.analysis.costs import counts_agree
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 
@@ -102,8 +103,11 @@ def _time(name: str, trials: list[TrialSummary]) -> tuple[str, ...]:
 
 
 def _requests_per_call(trial: TrialSummary) -> float | None:
-    counted = trial.server_statistics.counted if trial.server_statistics else None
-    return counted.success / counted.executions if counted and counted.executions else None
+    """None where some of the requests were not this client's."""
+    found = trial.server_statistics
+    if found is None or not counts_agree(found, trial.requests.succeeded) or not found.counted.executions:
+        return None
+    return found.counted.success / found.counted.executions
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

@@ -5,7 +5,6 @@ import io
 from collections.abc import Sequence
 from itertools import groupby
 
-from raybench.analysis.latency import Latency
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 
@@ -57,7 +56,7 @@ def _line(trial: TrialSummary) -> Sequence[object]:
         f"{load.offered_rps or load.in_flight:g}",
         "" if trial.throughput is None else f"{trial.throughput.inferences_per_s:.6g}",
         "",
-        _us(_rest_ms(trial, stages)),
+        _us(trial.server_time_ms.overhead if trial.server_time_ms else None),
         *map(_us, stages),
         "",
         *(_us(getattr(latency, name, None)) for name in ("p50", "p90", "p95", "p99", "p99_9", "mean")),
@@ -69,14 +68,6 @@ def _line(trial: TrialSummary) -> Sequence[object]:
         trial.requests.failed,
         trial.id,
     )
-
-
-def _rest_ms(trial: TrialSummary, stages: Sequence[float | None]) -> float | None:
-    """Mean service less what the server accounts for, at least 0; None where the server gives no account."""
-    service: Latency | None = trial.service_ms
-    if service is None or all(stage is None for stage in stages):
-        return None
-    return max(0.0, service.mean - sum(stage or 0.0 for stage in stages))
 
 
 def _us(milliseconds: float | None) -> str:

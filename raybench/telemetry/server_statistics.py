@@ -1,6 +1,7 @@
 """What a server counts of itself, over a trial: read before, now and then, and after it, outside the timed path."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from raybench.telemetry.periodic import periodic
 
 _INTERVAL_S = 2.0  # a reload between two readings costs what was counted since the first
+_SETTLE_S, _LOOK_S = 1.0, 0.05  # a server counts a request some time after it has sent the answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,10 @@ class StatisticsCounter:
             self._sum, self._last = self._sum + since, now
             return True
 
+    def settle(self) -> None:
+        """Return when the server has counted all that it has answered; it stands still, or has had a second."""
+        _settle(self._read)
+
     def total(self) -> StatisticsTotal | None:
         """The sums until now; None where the server gives no statistics, or gave none at first."""
         if not self.take() or self._sum is None:
@@ -88,9 +94,20 @@ class StatisticsCounter:
 @contextmanager
 def counting(read: Read, interval_s: float = _INTERVAL_S) -> Iterator[StatisticsCounter]:
     """A counter that is kept up to date until the block ends."""
+    _settle(read)  # the warm-up was answered a moment ago
     counter = StatisticsCounter(read)
     with periodic(interval_s, counter.take):
         yield counter
+
+
+def _settle(read: Read) -> None:
+    """Wait until two readings are the same, or for a second where others keep the server busy."""
+    until_s, found = time.monotonic() + _SETTLE_S, read()
+    while found is not None and time.monotonic() < until_s:
+        time.sleep(_LOOK_S)
+        before, found = found, read()
+        if found == before:
+            return
 
 
 def _combined(a: ServerStatistics, b: ServerStatistics, sign: int) -> ServerStatistics:

@@ -7,6 +7,7 @@ from helpers import MS, lanes, sample, telemetry, trial
 from record_builders import effective, server_facts, statistics, worker_facts
 
 from raybench.analysis.costs import MemoryMoment
+from raybench.analysis.doubts import doubts_about
 from raybench.results import samples
 from raybench.results.records import StatisticsRecord
 
@@ -101,7 +102,7 @@ def test_cpu_time_of_a_lost_worker_is_not_known() -> None:
     assert trial(workers=[worker_facts(0), worker_facts(1, cpu_s=None)]).cpu.workers_s is None
 
 
-COUNTED = {"success": 4, "queue_ns": 8 * MS, "compute_input_ns": 4 * MS, "compute_infer_ns": 20 * MS}
+COUNTED = {"success": 2, "queue_ns": 4 * MS, "compute_input_ns": 2 * MS, "compute_infer_ns": 10 * MS}
 
 
 def test_the_time_of_a_request_is_told_apart() -> None:
@@ -115,7 +116,7 @@ def test_the_time_of_a_request_is_told_apart() -> None:
 
 def test_parts_that_a_server_does_not_tell_are_null() -> None:
     """TensorFlow Serving without batching has no queue, and one time for all of its computing."""
-    only = {"success": 4, "queue_ns": None, "compute_input_ns": None, "compute_infer_ns": 20 * MS}
+    only = {"success": 2, "queue_ns": None, "compute_input_ns": None, "compute_infer_ns": 10 * MS}
     found = trial(lanes([(0, 10), (10, 22)]), server_statistics=statistics(**only)).server_time_ms
     assert found
     assert (found.overhead, found.queue, found.compute_input, found.compute_infer) == (6.0, None, None, 5.0)
@@ -130,7 +131,7 @@ def test_what_a_pipeline_computes_is_not_overhead(
     found = trial(
         lanes([(0, 10), (10, 22)]),
         server=server,
-        server_statistics=statistics(**COUNTED, compute_output_ns=4 * MS),
+        server_statistics=statistics(**COUNTED, compute_output_ns=2 * MS),
     ).server_time_ms
     assert found
     assert (found.service, found.queue, found.compute_input) == (11.0, 2.0, 1.0)
@@ -143,11 +144,42 @@ def test_without_statistics_no_time_is_told_apart(counted: StatisticsRecord | No
     assert trial(server_statistics=counted).server_time_ms is None
 
 
-@pytest.mark.parametrize(("step_ns", "is_told"), [(MS // 2, True), (MS, False)])
+@pytest.mark.parametrize(("step_ns", "is_told"), [(MS // 4, True), (MS // 2, False)])
 def test_times_that_are_told_too_coarsely_are_none(step_ns: int, is_told: bool) -> None:
     """A server that rounds its sums to more than 2 % of the requests' time says nothing of where that went."""
     found = trial(lanes([(0, 10), (10, 22)]), server_statistics=statistics(**COUNTED, step_ns=step_ns)).server_time_ms
     assert (found is not None) == is_told
+
+
+@pytest.mark.parametrize(
+    ("counted", "words"),
+    [
+        (
+            {**COUNTED, "success": 3},
+            "it counted 3 successes, and this client 2",
+        ),
+        ({**COUNTED, "success": 1}, "it counted 1 successes"),
+        ({**COUNTED, "success": 0}, "it counted 0 successes"),
+        ({**COUNTED, "compute_infer_ns": 30 * MS}, "more than the service times"),
+        ({**COUNTED, "compute_infer_ns": -MS}, "more than the service times"),
+        ({**COUNTED, "step_ns": MS}, "too coarse"),
+    ],
+)
+def test_no_time_is_told_apart_by_the_counts_of_others(counted: dict[str, Any], words: str) -> None:
+    """Statistics that are not about this client's successes, or cannot be, give no breakdown and no merging, but a
+    doubt with both counts."""
+    seen = trial(lanes([(0, 10), (10, 22)]), server_statistics=statistics(**{"executions": 1, **counted}))
+    (doubt,) = [each for each in doubts_about(seen, rounds=2) if each.code == "breakdown_unknown"]
+    assert seen.server_time_ms is None
+    assert words in doubt.sentence
+    assert (doubt.value, doubt.limit) == (counted["success"], 2)
+
+
+def test_a_breakdown_of_the_same_requests_is_not_doubted() -> None:
+    """Where the server counted what the client sent, its parts are shown without a doubt."""
+    seen = trial(lanes([(0, 10), (10, 22)]), server_statistics=statistics(**COUNTED))
+    assert "breakdown_unknown" not in {each.code for each in doubts_about(seen, rounds=2)}
+    assert "breakdown_unknown" not in {each.code for each in doubts_about(trial(), rounds=2)}
 
 
 def test_without_a_success_no_time_is_told_apart() -> None:

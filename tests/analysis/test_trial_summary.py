@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import MS, OPEN, lanes, sample, telemetry, trial
+from helpers import MS, OPEN, doubt_codes, lanes, sample, telemetry, trial
 from record_builders import load, record, worker_facts
 
 from raybench.analysis import trial_summary
@@ -180,3 +180,11 @@ def test_a_ceiling_without_an_answer_is_none() -> None:
 
 
 TWO_LANES = load(in_flight=2, concurrency=2, batch_size=8)
+
+
+def test_what_a_lost_worker_sent_is_not_known() -> None:
+    """A lost worker takes its hashes along: how many items differ is then unknown, not 0, and a doubt says so."""
+    found = trial(item_hashes={0: ()})
+    assert (found.payload.items, found.payload.distinct) == (2, None)
+    assert "payloads_unknown" in doubt_codes(found)
+    assert trial().payload.distinct == 1

@@ -61,6 +61,7 @@ from raybench.telemetry.server_statistics import ServerStatistics
 ROOT = Path(__file__).parents[2]
 NOTHING = samples.merge([])
 FAILED = {"status": "UNAVAILABLE", "error": "x"}
+ALL_COUNTED = statistics(success=40, executions=1, queue_ns=MS, compute_infer_ns=3 * MS, batches={2: 1})
 STATISTICS = statistics(executions=1, queue_ns=MS, compute_infer_ns=3 * MS, batches={2: 1})
 MEMORY = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 0.0})
 ENDED = ProblemRecord(time_ns=10 * MS, source="nvidia-smi", text="it ended with exit code 9")
@@ -170,7 +171,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     odd = samples.table([*(sample(i, i + 1, seq=i) for i in range(40)), sample(40, 41, seq=40, **FAILED)])
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
-        observed(odd, round=4, label="triton x1", server_statistics=STATISTICS, telemetry=SAW),
+        observed(odd, round=4, label="triton x1", server_statistics=ALL_COUNTED, telemetry=SAW),
         observed(due, round=5, label="triton x1", verification=VERIFIED, load=replace(AT_RATE, feed="stream")),
     ]
     trials = [*CASES["rounds"], *rest]
@@ -307,6 +308,8 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "inputs", 0, "shape"), [-2]),
         (("trials", ROUNDS, "cpu", "items_per_cpu_s"), 0.0),
         (("trials", ODD, "server_statistics", "counted", "batches"), {"0": 1}),
+        (("trials", ODD, "server_time_ms", "overhead"), -0.1),
+        (("trials", ODD, "server_time_ms", "compute_infer"), -0.1),
         (("trials", ODD, "telemetry", "problems", 0, "text"), ""),
         (("trials", ROUNDS, "service_ms", "bounds"), {"p42": [1, 2]}),
         (("trials", ROUNDS, "service_ms", "bounds"), {"p50": [1]}),

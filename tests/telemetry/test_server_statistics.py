@@ -1,6 +1,8 @@
 """What servers count of themselves: Triton's statistics and TensorFlow Serving's histograms, through reloads."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
 
 import pytest
 from gpu_parts import DATA, UUID
@@ -50,6 +52,16 @@ def test_statistics_that_do_not_fit_are_null(readings: tuple[ServerStatistics | 
     assert StatisticsCounter(told(*readings)).total() is None
 
 
+def test_a_count_waits_until_the_server_stands_still() -> None:
+    """A server counts a request after it has answered: what is still uncounted is waited for, but not for ever."""
+    readings = iter([COUNTED, COUNTED, LATER, LATER, RELOADED])
+    StatisticsCounter(lambda: next(readings)).settle()
+    assert list(readings) == [RELOADED]
+    busy = count()
+    StatisticsCounter(lambda: replace(COUNTED, success=next(busy))).settle()
+    assert next(busy) > 2
+
+
 def test_a_reading_that_fails_in_between_costs_nothing() -> None:
     """A server that does not answer once is asked again."""
     count = StatisticsCounter(told(COUNTED, None, LATER))
@@ -61,7 +73,7 @@ def test_a_reading_that_fails_in_between_costs_nothing() -> None:
 
 def test_it_is_read_again_and_again() -> None:
     """A reload in the middle of a trial is noticed because the server is asked beside it."""
-    readings = iter([COUNTED, LATER, *[RELOADED] * 1000])
+    readings = iter([*[COUNTED] * 3, LATER, *[RELOADED] * 1000])
     asked: list[int] = []
 
     def read() -> ServerStatistics:
@@ -69,7 +81,7 @@ def test_it_is_read_again_and_again() -> None:
         return next(readings)
 
     with counting(read, interval_s=0.01) as count:
-        wait_until(lambda: len(asked) >= 3)
+        wait_until(lambda: len(asked) >= 5)
         found = count.total()
     assert found
     assert (found.counted.success, found.resets) == (24, 1)

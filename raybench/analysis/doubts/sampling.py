@@ -60,7 +60,7 @@ def uneven_workers(trial: TrialSummary) -> Doubt | None:
 
 def few_payloads(trial: TrialSummary) -> Doubt | None:
     payload = trial.payload
-    if payload is None or payload.distinct >= _DISTINCT_SHARE * payload.items:
+    if payload is None or payload.distinct is None or payload.distinct >= _DISTINCT_SHARE * payload.items:
         return None
     folder = "image folder" if trial.unit == units.IMAGES else "input"
     return Doubt(
@@ -69,6 +69,17 @@ def few_payloads(trial: TrialSummary) -> Doubt | None:
         remedy=f"use a larger {folder}, fewer requests or --feed stream, if anything on the way may cache",
         value=payload.distinct / payload.items,
         limit=_DISTINCT_SHARE,
+    )
+
+
+def payloads_unknown(trial: TrialSummary) -> Doubt | None:
+    if trial.payload is None or trial.payload.distinct is not None:
+        return None
+    return Doubt(
+        code="payloads_unknown",
+        sentence=f"how many of the {trial.payload.items} {units.items(trial.unit)} were distinct is not known: "
+        "a worker did not say which it sent",
+        remedy="run again without losing a worker, if anything on the way may cache",
     )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from raybench.analysis import units
+from raybench.analysis.costs import counts_agree
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import STREAM
@@ -53,6 +54,26 @@ def niced_workers(trial: TrialSummary) -> Doubt | None:
         remedy="start that Ray with RAY_worker_niceness=0, as raybench does with its own",
         value=nice,
         limit=0,
+    )
+
+
+def breakdown_unknown(trial: TrialSummary) -> Doubt | None:
+    """The server's own statistics do not account for this client's requests."""
+    found, succeeded = trial.server_statistics, trial.requests.succeeded
+    if found is None or not succeeded or trial.server_time_ms is not None:
+        return None
+    counted = found.counted.success
+    if counts_agree(found, succeeded):
+        why, remedy = "its sums are too coarse, or more than the service times", "send more requests"
+    else:
+        why = f"it counted {counted} successes, and this client {succeeded}"
+        remedy = "let nobody else use the server, and mend what fails or is cancelled at its deadline"
+    return Doubt(
+        code="breakdown_unknown",
+        sentence=f"where the time went is not known from the server's statistics: {why}",
+        remedy=remedy,
+        value=counted,
+        limit=succeeded,
     )
 
 

@@ -169,9 +169,7 @@ def stages(summary: Summary, names: Mapping[str, str]) -> Figure | None:
     rows = []
     for cell in summary.cells:
         times = [t.server_time_ms for t in summary.trials if t.id in cell.trials]
-        if parts := [
-            (*_parts(spent), max(0.0, spent.overhead)) for spent in times if spent and spent.overhead is not None
-        ]:
+        if parts := [(*_parts(spent), spent.overhead) for spent in times if spent and spent.overhead is not None]:
             means = tuple(sum(each) / len(parts) for each in zip(*parts, strict=True))
             rows.append(Stacked(f"{names[cell.cell]}, {cell.model}", f"{result_table.ms(sum(means))} ms", means))
     if not rows:

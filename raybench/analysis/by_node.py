@@ -7,8 +7,8 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from raybench.analysis.window import Window, share_in
-from raybench.results import samples
+from raybench.analysis.throughput import throughput_in
+from raybench.analysis.window import Window
 from raybench.results.records import TrialRecord
 
 
@@ -50,12 +50,11 @@ def node_breakdown(record: TrialRecord, measured: pa.Table, window: Window | Non
 
 def _load(node_id: str, node: str, workers: Iterable[int], measured: pa.Table, window: Window | None) -> NodeLoad:
     numbers = tuple(workers)
-    requests_per_s = inferences_per_s = None
-    if window:
-        is_theirs = samples.is_ok(measured) & np.isin(measured["worker"].to_numpy(), numbers)
-        share = np.where(is_theirs, share_in(measured, window), 0.0)
-        requests_per_s = float(share.sum() / window.seconds)
-        inferences_per_s = float(share @ measured["items"].to_numpy()) / window.seconds
+    found = throughput_in(measured, window, of=np.isin(measured["worker"].to_numpy(), numbers))
     return NodeLoad(
-        node_id=node_id, node=node, workers=numbers, requests_per_s=requests_per_s, inferences_per_s=inferences_per_s
+        node_id=node_id,
+        node=node,
+        workers=numbers,
+        requests_per_s=found.requests_per_s if found else None,
+        inferences_per_s=found.inferences_per_s if found else None,
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from raybench.analysis.window import Window, share_in, window
+from raybench.analysis.window import Window, counted_in, window
 from raybench.clients.base import OK
 from raybench.results import samples
 
@@ -41,13 +41,16 @@ def count_requests(measured: pa.Table) -> Requests:
     return Requests(attempted=n, succeeded=succeeded, failed=n - succeeded, errors=counts)
 
 
-def throughput_in(measured: pa.Table, span: Window | None) -> Throughput | None:
-    """Successes per second of the window; a request that straddles an edge counts by its share inside."""
-    if span is None:
+def throughput_in(measured: pa.Table, span: Window | None, *, of: np.ndarray | None = None) -> Throughput | None:
+    """Successes per second of the window, or those of them that are chosen, bool [n]; None where there is no rate."""
+    counted = counted_in(measured, span) if span else None
+    if counted is None:
         return None
-    share = np.where(samples.is_ok(measured), share_in(measured, span), 0.0)
-    items = float(share @ measured["items"].to_numpy())
-    return Throughput(requests_per_s=float(share.sum() / span.seconds), inferences_per_s=items / span.seconds)
+    share = np.where(samples.is_ok(measured) if of is None else samples.is_ok(measured) & of, counted.share, 0.0)
+    return Throughput(
+        requests_per_s=float(share.sum() / counted.seconds),
+        inferences_per_s=float(share @ measured["items"].to_numpy()) / counted.seconds,
+    )
 
 
 def ceiling_of(rows: pa.Table) -> Throughput | None:

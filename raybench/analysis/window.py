@@ -9,6 +9,15 @@ import pyarrow.compute as pc
 from raybench.results import samples
 
 _NEVER = np.iinfo(np.int64).min
+_EDGE_SHARE = 20  # an edge of an open loop's window is a twentieth of it
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How much of each request counts for a rate, float [n] in 0..1, and over how many seconds."""
+
+    share: np.ndarray
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,38 @@ def achieved_rps(rows: pa.Table, span: Window) -> float:
     due = begun_in(rows, span)
     last = int(samples.ns(rows, "sent_ns")[due].max())
     return np.count_nonzero(due) / Window(span.start_ns, max(last, span.end_ns)).seconds
+
+
+def counted_in(rows: pa.Table, span: Window) -> Counted | None:
+    """What counts for the throughput of a window; None where an open loop had replies for too short a time.
+
+    In a closed loop as much is in flight at the start of the window as at its end: each request counts by its share.
+    """
+    return Counted(share_in(rows, span), span.seconds) if samples.is_closed(rows) else _replies_in(rows, span)
+
+
+def _replies_in(rows: pa.Table, due: Window) -> Counted | None:
+    """Replies of an open loop from the first one to the last due time, or until the last late request had left.
+
+    An open loop begins with nothing in flight and ends with a queue: shares of it would be more than the server did.
+    Replies come in bursts, as many as it serves at once, so each edge is ramped over whole periods of them: over one a
+    burst counts the same wherever it falls (a box as long as a period sums a periodic train to its mean).
+    """
+    done, sent, is_inside = samples.ns(rows, "done_ns"), samples.ns(rows, "sent_ns"), begun_ns(rows) >= due.start_ns
+    start, end = int(done[is_inside].min()), max(due.end_ns, _last_sent_ns(rows))
+    replies = np.count_nonzero((done > start) & (done <= end))
+    if replies < 2:
+        return None
+    period = max(int((done - sent).min()), (end - start) / replies)
+    edge = period * max(1, int((end - start) / _EDGE_SHARE / period))
+    if 2 * edge > end - start:
+        return None
+    return Counted(np.clip(np.minimum(done - start, end - done) / edge, 0, 1), (end - start - edge) / 1e9)
+
+
+def _last_sent_ns(rows: pa.Table) -> int:
+    """When the first of the workers had sent its last request: until then all of them loaded the server."""
+    return int(pc.min(rows.group_by("worker").aggregate([("sent_ns", "max")])["sent_ns_max"]).as_py())
 
 
 def share_in(rows: pa.Table, span: Window) -> np.ndarray:

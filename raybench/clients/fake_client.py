@@ -17,14 +17,17 @@ from raybench.models.saved_models import Signature, TensorSpec
 
 _NO_LIMIT = 10**9
 _COUNT = {"count": TensorSpec("INT64", (-1,))}
+TIMES = ("constant", "exponential", "bimodal")
+_SLOW_SHARE, _SLOW, _FAST = 0.1, 5.5, 0.5  # of bimodal times: one in ten takes 5.5 times the mean, the others half
 
 
 @dataclass(frozen=True)
 class Script:
-    """What the fake does: each reply takes `service_ms`; every `fail_every`-th is UNAVAILABLE, every `hang_every`-th
-    takes until the deadline; with number `stall_at` the server stands still for `stall_ms`. It serves `at_once`
-    requests at a time, the others wait, and refuses with RESOURCE_EXHAUSTED what comes while `oom_above` are in flight
-    already. 0 is never, or without a limit. Each worker has a fake of its own, and its limits to itself."""
+    """What the fake does: each reply takes `service_ms`; with `times` exponential or bimodal it does on average, and
+    they are drawn from `seed`. Every `fail_every`-th is UNAVAILABLE, every `hang_every`-th takes until the deadline;
+    with number `stall_at` the server stands still for `stall_ms`. It serves `at_once` requests at a time, the others
+    wait, and refuses with RESOURCE_EXHAUSTED what comes while `oom_above` are in flight already. 0 is never, or without
+    a limit. Each worker has a fake of its own, and its limits to itself."""
 
     service_ms: float = 1.0
     fail_every: int = 0
@@ -33,6 +36,8 @@ class Script:
     stall_ms: float = 0.0
     at_once: int = 0
     oom_above: int = 0
+    times: str = "constant"
+    seed: int = 0
 
 
 class FakeClient:
@@ -43,6 +48,7 @@ class FakeClient:
         self._signature = Signature(demo_signature(signature).inputs, _COUNT)
         self._numbers = count(1)
         self._stalled_until_s = 0.0
+        self._random = np.random.default_rng(self._script.seed)
         self._queue, self._free_at_s = Lock(), [0.0] * self._script.at_once
         self._memory = BoundedSemaphore(self._script.oom_above or _NO_LIMIT)
 
@@ -64,24 +70,38 @@ class FakeClient:
             self._memory.release()
 
     def _wait_and_serve(self, request: bytes, timeout_s: float) -> Reply:
-        wait_s = self._wait_s(timeout_s)
+        service_s, wait_s = self._taken(timeout_s)
         _sleep(min(wait_s, timeout_s))
         if wait_s > timeout_s:
             return Reply(status="DEADLINE_EXCEEDED", error="scripted: its turn did not come")
-        return self._serve(request, timeout_s - wait_s)
+        return self._serve(request, service_s, timeout_s - wait_s)
 
-    def _wait_s(self, timeout_s: float) -> float:
-        """How long until a place is free: first come, first served; it is taken unless that is after the deadline."""
-        if not self._free_at_s:
-            return 0.0
+    def _taken(self, timeout_s: float) -> tuple[float, float]:
+        """How long a request takes, and how long until a place is free for it: first come, first served.
+
+        The place is taken unless that is after the deadline.
+        """
+        if not self._free_at_s and self._script.times == "constant":
+            return self._script.service_ms / 1e3, 0.0
         with self._queue:
+            service_s = self._drawn_s()
+            if not self._free_at_s:
+                return service_s, 0.0
             now_s = time.perf_counter()
             begin_s = max(now_s, self._free_at_s[0])
             if begin_s - now_s <= timeout_s:
-                heapreplace(self._free_at_s, begin_s + self._script.service_ms / 1e3)
-            return begin_s - now_s
+                heapreplace(self._free_at_s, begin_s + service_s)
+            return service_s, begin_s - now_s
 
-    def _serve(self, request: bytes, timeout_s: float) -> Reply:
+    def _drawn_s(self) -> float:
+        mean_s, times = self._script.service_ms / 1e3, self._script.times
+        if times == "exponential":
+            return float(self._random.exponential(mean_s))
+        if times == "bimodal":
+            return mean_s * (_SLOW if self._random.random() < _SLOW_SHARE else _FAST)
+        return mean_s
+
+    def _serve(self, request: bytes, service_s: float, timeout_s: float) -> Reply:
         number = next(self._numbers)
         script = self._script
         if number == script.stall_at:
@@ -90,10 +110,10 @@ class FakeClient:
         if script.hang_every and number % script.hang_every == 0:
             _sleep(timeout_s)
             return Reply(status="DEADLINE_EXCEEDED", error="scripted hang")
-        if script.service_ms / 1e3 > timeout_s:
+        if service_s > timeout_s:
             _sleep(timeout_s)
             return Reply(status="DEADLINE_EXCEEDED", error="scripted service time above the deadline")
-        _sleep(script.service_ms / 1e3)
+        _sleep(service_s)
         if script.fail_every and number % script.fail_every == 0:
             return Reply(status=UNAVAILABLE, error="scripted fault")
         return Reply(status=OK, body=len(request), received_bytes=8)
@@ -119,9 +139,13 @@ def read_script(text: str) -> Script:
         key, _, value = part.partition("=")
         try:
             values[key] = kinds[key](value)
-            is_usable = 0 <= values[key] < inf
+            is_usable = value in TIMES if kinds[key] is str else 0 <= values[key] < inf
         except (KeyError, ValueError):
             is_usable = False
         if not is_usable:
-            raise ClientError(f"url fake={text}: {part!r} is not one of {', '.join(kinds)} with a number of 0 or more")
+            known = ", ".join(name for name in kinds if name != "times")
+            raise ClientError(
+                f"url fake={text}: {part!r} is not one of {known} with a number of 0 or more, or times with "
+                f"{', '.join(TIMES)}"
+            )
     return Script(**values)

@@ -20,6 +20,7 @@ from raybench.clients.fake_client import FakeClient, Script, read_script
         ("hang_every=3,", Script(hang_every=3)),
         ("stall_at=9,stall_ms=50", Script(stall_at=9, stall_ms=50.0)),
         ("at_once=1,oom_above=5", Script(at_once=1, oom_above=5)),
+        ("times=bimodal,seed=7", Script(times="bimodal", seed=7)),
     ],
 )
 def test_a_script_is_read(text: str, script: Script) -> None:
@@ -35,7 +36,17 @@ def test_no_time_is_no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["speed=9", "service_ms", "service_ms=fast", "fail_every=1.5", "127.0.0.1:8001", "service_ms=-1", "service_ms=nan"],
+    [
+        "speed=9",
+        "times=slow",
+        "seed=-1",
+        "service_ms",
+        "service_ms=fast",
+        "fail_every=1.5",
+        "127.0.0.1:8001",
+        "service_ms=-1",
+        "service_ms=nan",
+    ],
 )
 def test_a_wrong_script_is_refused(text: str) -> None:
     """A script that cannot be obeyed is refused, with the part that is wrong and what there is."""
@@ -89,6 +100,24 @@ def test_requests_wait_for_their_turn() -> None:
     with ThreadPoolExecutor(2) as pool:
         statuses = [reply.status for reply in pool.map(client.send, [b"x", b"x"], [1.0, 0.01])]
     assert statuses == ["OK", "DEADLINE_EXCEEDED"]
+
+
+@pytest.mark.parametrize(
+    ("times", "mean_ms", "deviation_ms"), [("constant", 5, 0), ("exponential", 5, 5), ("bimodal", 5, 7.5)]
+)
+def test_times_are_drawn_from_the_seed(
+    times: str, mean_ms: float, deviation_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times have the scripted mean and spread, and one seed draws the same ones again."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    script, count = f"service_ms=5,times={times},seed=1", 20_000
+    for client in (FakeClient(script), FakeClient(script)):
+        for _ in range(count):
+            client.send(b"x", 60.0)
+    assert slept[:count] == slept[count:]
+    assert np.mean(slept) * 1e3 == pytest.approx(mean_ms, rel=0.05)
+    assert np.std(slept) * 1e3 == pytest.approx(deviation_ms, rel=0.1)
 
 
 def test_a_stall_holds_what_comes_until_its_end() -> None:

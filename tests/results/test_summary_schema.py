@@ -103,6 +103,9 @@ CASES: dict[str, tuple[ObservedTrial, ...]] = {
     "open loop": (
         observed(samples.table([sample(s, s + 10, due_ms=s - 3, seq=s) for s in (3, 13, 23)]), load=AT_RATE),
     ),
+    "open loop at a steady rate": (
+        observed(samples.table([sample(s, s + 2, due_ms=s, seq=s) for s in range(0, 200, 5)]), load=AT_RATE),
+    ),
     "open loop that failed": (observed(NOTHING, load=AT_RATE, status="failed", reason="it ended", workers=()),),
     "streamed": (observed(samples.table([sample(s, s + 2, woke_ns=(s - 1) * MS) for s in (3, 6, 9)]), load=STREAMED),),
     "streamed to TensorFlow": (observed(lanes(STEADY[:9]), MEMORY, label="local", load=STREAMED, workers=[FED]),),

@@ -95,12 +95,15 @@ def jpeg_noise(trial: TrialSummary) -> Doubt | None:
 
 
 def empty_window(trial: TrialSummary) -> Doubt | None:
-    if trial.window_s is not None:
+    if trial.window_s is not None and trial.throughput is not None:
         return None
+    is_closed = trial.load.arrivals == "closed"
     return Doubt(
         code="no_window",
-        sentence="while all lanes were active fewer requests began than there are lanes: no throughput, no percentile",
-        remedy="send more requests per lane",
+        sentence="while all lanes were active fewer requests began than there are lanes: no throughput, no percentile"
+        if is_closed
+        else "replies came in for less than two service times while requests were due: no throughput",
+        remedy="send more requests per lane" if is_closed else "send more requests, or for longer (--duration)",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ray_clusters import head
 from real_parts import BIN, DOUBLE, TritonUnderTest, wait_for_line
-from tiny_models import export_xla, write_arithmetic, write_tiny_models
+from tiny_models import export_kinds, export_xla, write_arithmetic, write_tiny_models
 
 from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.server_process import free_ports
@@ -70,12 +70,13 @@ def triton(models: Path) -> Iterator[TritonUnderTest]:
 
 @pytest.fixture(scope="session")
 def tfs_double(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a double answers as TensorFlow Serving does without XLA: `models`, and `tiny-xla` which needs it."""
+    """Where a double answers as TensorFlow Serving does without XLA: `models`, `kinds`, and `tiny-xla` which needs it."""
     folder = tmp_path_factory.mktemp("double")
     export_xla(folder / "tiny-xla" / "1")
     served = {model.name: model for model in read_models_conf(models / "models.conf") if model.name != "clash"}
-    tiny = ModelConfig(name="tiny-xla", base_path=folder / "tiny-xla")
-    (folder / "models.conf").write_text(format_models_conf((*served.values(), tiny)))
+    export_kinds(folder / "kinds" / "1")
+    own = tuple(ModelConfig(name=name, base_path=folder / name) for name in ("tiny-xla", "kinds"))
+    (folder / "models.conf").write_text(format_models_conf((*served.values(), *own)))
     (port,) = free_ports(1)
     command = [sys.executable, DOUBLE, f"--model_config_file={folder / 'models.conf'}", f"--port={port}"]
     double = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

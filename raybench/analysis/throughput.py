@@ -13,12 +13,13 @@ from raybench.results import samples
 
 @dataclass(frozen=True, kw_only=True)
 class Requests:
-    """Measured requests by their end; `errors` are those that failed, by status."""
+    """Measured requests by their end; `errors` are those that failed, by status, `first_error` what the first said."""
 
     attempted: int
     succeeded: int
     failed: int
     errors: Mapping[str, int]
+    first_error: str | None = None
 
     @property
     def error_rate(self) -> float:
@@ -38,7 +39,9 @@ def count_requests(measured: pa.Table) -> Requests:
     counts = {each["values"]: each["counts"] for each in measured["status"].value_counts().to_pylist()}
     succeeded = counts.pop(OK, 0)
     n = len(measured)
-    return Requests(attempted=n, succeeded=succeeded, failed=n - succeeded, errors=counts)
+    said = measured["error"].drop_null()
+    first = str(said[0].as_py()) if len(said) else None
+    return Requests(attempted=n, succeeded=succeeded, failed=n - succeeded, errors=counts, first_error=first)
 
 
 def throughput_in(measured: pa.Table, span: Window | None, *, of: np.ndarray | None = None) -> Throughput | None:

@@ -20,6 +20,8 @@ from raybench.models.saved_models import DATATYPES, Signature, TensorSpec
 _PREDICTION, _MODEL = "/tensorflow.serving.PredictionService", "/tensorflow.serving.ModelService"
 _INIT = "__saved_model_init_op"  # TensorFlow's own, listed beside the signatures
 _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
+_COMING = (pb.GetModelStatusResponse.START, pb.GetModelStatusResponse.LOADING)
+_NO_THREAD = ("", "Server Threadpool Exhausted")
 
 
 class TfServingClient:
@@ -38,12 +40,12 @@ class TfServingClient:
         name, model = self._spec.signature_name, self._spec.name
         try:
             versions = states(self._channel, model)
+            available = [version for version, state in versions.items() if state.state == _AVAILABLE]
+            if not available:  # then there is no metadata either, and no word why
+                raise ClientError(f"model is {model}; {_unavailable(versions)}")
             signatures = self._signatures()
         except CallError as error:
             raise ClientError(f"url tfserving={self._url}; {self._why(error)}") from error
-        available = [version for version, state in versions.items() if state.state == _AVAILABLE]
-        if not available:
-            raise ClientError(f"model is {model}; TF Serving has {_listed(versions)}: wait, or mend it")
         if name not in signatures:
             raise ClientError(f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: name one")
         return Description(
@@ -65,7 +67,8 @@ class TfServingClient:
         self._channel.prepare(calls)
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
-        return self._predict(request, timeout_s)
+        reply = self._predict(request, timeout_s)
+        return reply if reply.is_ok else _explained(reply)
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         response = pb.PredictResponse.FromString(reply.body)
@@ -120,7 +123,30 @@ def _tensor(info: Any) -> TensorSpec:
     return TensorSpec(DATATYPES.get(info.dtype, f"DT_{info.dtype}"), shape)
 
 
-def _listed(versions: Mapping[int, Any]) -> str:
-    names = pb.GetModelStatusResponse.State.Name
-    told = [f"version {n} {names(each.state)} {each.status.error_message}".strip() for n, each in versions.items()]
-    return ", ".join(told) or "no version of it"
+def _explained(reply: Reply) -> Reply:
+    """The official binary refuses a call for which it has no thread without a word (tensorflow/serving#1795)."""
+    if reply.status != "RESOURCE_EXHAUSTED" or (reply.error or "") not in _NO_THREAD:
+        return reply
+    return Reply(
+        status=reply.status,
+        error="TF Serving had no free gRPC thread, of which it has 4 a CPU by default: "
+        "start it with --grpc_max_threads of more than twice what is in flight",
+    )
+
+
+def _unavailable(versions: Mapping[int, Any]) -> str:
+    """Why no version of a model answers, and the remedy."""
+    if not versions:
+        return "TF Serving has no version of it: name another model by -m"
+    coming = [number for number, each in versions.items() if each.state in _COMING]
+    if coming:
+        return f"TF Serving is loading version {max(coming)} of it: wait until that is available, and run again"
+    number = max(versions)
+    if said := failure(versions[number]):
+        return f"TF Serving could not load version {number} of it ({said}): export it again, as a version {number + 1}"
+    return f"TF Serving has unloaded version {number} of it: enter it into its models.conf, or name another model by -m"
+
+
+def failure(version: Any) -> str | None:
+    """Why a version of a model failed to load; None where it did not fail."""
+    return " ".join(version.status.error_message.split()) or "no reason given" if version.status.error_code else None

@@ -131,7 +131,11 @@ def _hosted(server: ServerSpec, options: ServeOptions, node: Node) -> Iterator[R
 def _options(benchmark: Benchmark, models: tuple[str, ...], warm_up: tuple[WarmUp, ...]) -> ServeOptions:
     """With an absolute path: who starts the server may have another working directory."""
     return ServeOptions(
-        models_conf=benchmark.models_conf.resolve(), models=models, warm_up=warm_up, bind=benchmark.server_bind
+        models_conf=benchmark.models_conf.resolve(),
+        models=models,
+        warm_up=warm_up,
+        bind=benchmark.server_bind,
+        in_flight=max(load.in_flight for load in benchmark.loads),
     )
 
 

@@ -44,12 +44,13 @@ class WarmUp:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """What a server that we start serves, what warms it up, and the address that it listens on."""
+    """What a server that we start serves, what warms it up, its address, and the most requests in flight."""
 
     models_conf: Path
     models: tuple[str, ...]
     warm_up: tuple[WarmUp, ...] = ()
     bind: str = "127.0.0.1"
+    in_flight: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +215,11 @@ def _tfserving(options: ServeOptions) -> AbstractContextManager[StartedServer]:
 
     requests = tuple((each.model, each.signature, each.batch) for each in options.warm_up)
     tfserving_options = TfServingOptions(
-        models_conf=options.models_conf, models=options.models, warm_up=requests, bind=options.bind
+        models_conf=options.models_conf,
+        models=options.models,
+        warm_up=requests,
+        in_flight=options.in_flight,
+        bind=options.bind,
     )
     return running_tfserving(tfserving_options)
 

@@ -28,10 +28,12 @@ _CONTAINER_OPTIONS = (
 
 @dataclass(frozen=True)
 class ModelServer:
-    """A TensorFlow Serving that can be started: by what, its version, and the flags that it knows (None: all)."""
+    """A TensorFlow Serving that can be started: by what, its version and its TensorFlow's (None is not known), and the
+    flags that it knows (None: all)."""
 
     launcher: str
     version: str
+    tensorflow: str | None = None
     flags: frozenset[str] | None = None
     container: str | None = None  # its name, where it runs in one
 
@@ -91,11 +93,18 @@ def find() -> ModelServer:
 
 def _on_path() -> ModelServer:
     """`--help` is answered with an exit code that says failure (tensorflow/core/util/command_line_flags.cc)."""
-    said = _output_of([BINARY, "--version"]) or ""
+    said = _output_of([BINARY, "--version"])
+    if said is None:
+        raise ServerUnavailable(
+            f"the {BINARY} on PATH does not start: run `{BINARY} --version` and supply what it asks for, "
+            f"or name a TensorFlow Serving that runs by --url tfserving=HOST:PORT"
+        )
     usage = _output_of([BINARY, "--help"], codes=(0, 1, 255)) or ""
-    version = re.search(r"ModelServer: (\S+)", said)
+    version, tensorflow = (re.search(rf"{name}: (\S+)", said) for name in ("ModelServer", "TensorFlow Library"))
     flags = frozenset(re.findall(r"^\s*--(\w+)=", usage, re.M))
-    return ModelServer(f"{BINARY} on PATH", version[1] if version else "unknown", flags)
+    return ModelServer(
+        f"{BINARY} on PATH", version[1] if version else "unknown", tensorflow[1] if tensorflow else None, flags
+    )
 
 
 def _output_of(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:

@@ -33,19 +33,23 @@ _STOP_TIMEOUT_S = 20.0
 _ANSWER_S = 2.0
 _MONITORING = f'prometheus_config {{ enable: true path: "{METRICS}" }}\n'
 # "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{name: a version: 1} due to ...}"
-_REASON = re.compile(r"(Failed to start server\. Error:|unknown argument:) (.*)")
+_REASON = re.compile(r"(Failed to start server\. Error:|No versions of servable) (.*)")
+# It refuses a call for which it has no thread; a thread is made when a call needs it. Calls that the client has given
+# up hold theirs until they are computed.
+_THREADS, _LEAST_THREADS = "grpc_max_threads", 1000
 _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the latter from 2.18 on
 
 
 @dataclass(frozen=True)
 class TfServingOptions:
     """What to serve and how: models of a models.conf (None: all), requests that warm them up (model, signature, batch),
-    a batching file."""
+    a batching file, the most requests in flight."""
 
     models_conf: Path
     models: tuple[str, ...] | None = None
     warm_up: tuple[tuple[str, str, Batch], ...] = ()
     batching_file: Path | None = None
+    in_flight: int = 1
     bind: str = "127.0.0.1"
     grpc_port: int = 0
 
@@ -136,11 +140,12 @@ def _described(
     )
 
 
-def _settings(server: ModelServer) -> dict[str, str]:
+def _settings(server: ModelServer, options: TfServingOptions) -> dict[str, str]:
     """The flags that decide what is measured."""
+    wanted = {_THREADS: str(max(_LEAST_THREADS, 2 * options.in_flight)), **dict.fromkeys(_XLA, "true")}
     return {
         "max_num_load_retries": "0",  # a model that does not load ends it, with the reason
-        **{flag: "true" for flag in _XLA if server.supports(flag)},
+        **{flag: value for flag, value in wanted.items() if server.supports(flag)},
     }
 
 
@@ -155,7 +160,7 @@ def _flags(
         "model_config_file": str(server.server_path(conf)),
         "monitoring_config_file": str(server.server_path(monitoring)),
         "grpc_channel_arguments": "grpc.so_reuseport=0",  # else two of them share a port without a word
-        **_settings(server),
+        **_settings(server, options),
         **(
             {"enable_batching": "true", "batching_parameters_file": str(server.server_path(batching))}
             if batching
@@ -172,7 +177,8 @@ def _read_paths(folder: Path, models: tuple[ModelConfig, ...], options: TfServin
 def _config(server: ModelServer, options: TfServingOptions, models: tuple[ModelConfig, ...]) -> dict[str, str | int]:
     batching = {"batching_parameters_file": str(options.batching_file)} if options.batching_file else {}
     names = {"models": ",".join(model.name for model in models), "models_conf": str(options.models_conf)}
-    return {**names, **_settings(server), **batching, "gpu_allocator": "growth"}
+    tensorflow = {"tensorflow": server.tensorflow} if server.tensorflow else {}
+    return {**names, **_settings(server, options), **batching, **tensorflow, "gpu_allocator": "growth"}
 
 
 def _are_available(channel: Channel, models: tuple[ModelConfig, ...]) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 _GRPC_THREADS_PER_CPU = 4  # TF Serving, model_servers/server.h: grpc_max_threads
+_GRPC_POLLERS = 2  # threads of those that answer nobody: of 8, the 7th call in flight was refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +73,8 @@ def of_tfserving(
 ) -> EffectiveConfig:
     """TensorFlow Serving by the flags that it was started with on a host with so many CPUs; None is not known.
 
-    Each gRPC thread runs its request's session (4 threads a CPU unless `grpc_max_threads` is set), but with batching,
-    whose threads are in its own file.
+    Each request has a gRPC thread, which runs its session; one that finds none free is refused and does not wait. There
+    are 4 a CPU unless `grpc_max_threads` is set. With batching, executions have threads of its own file.
     """
     if flags is None:
         return EffectiveConfig(precision=precision, xla=xla)
@@ -83,9 +84,10 @@ def of_tfserving(
     fraction = given.get("per_process_gpu_memory_fraction")
     inter, intra = (given.get(f"tensorflow_{kind}_op_parallelism", "0") for kind in ("inter", "intra"))
     return EffectiveConfig(
-        executions_at_once=None if merges else threads,
+        executions_at_once=None if merges else max(1, threads - _GRPC_POLLERS),
         merges=merges,
         response_cache=False,
+        tensorflow=given.get("tensorflow"),
         inter_op_threads=int(inter) or cpus,
         intra_op_threads=int(intra) or cpus,
         gpu_allocator=f"fraction {fraction}" if fraction else given.get("gpu_allocator"),

@@ -154,8 +154,9 @@ def test_tensorflow_in_process_runs_one_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("flags", "at_once", "merges"),
     [
-        ({}, 32, False),
-        ({"--grpc_max_threads": "6"}, 6, False),
+        ({}, 30, False),
+        ({"--grpc_max_threads": "1000"}, 998, False),
+        ({"--grpc_max_threads": "2"}, 1, False),
         ({"enable_batching": "true"}, None, True),
         ({"batching_parameters_file": "batching.txt"}, None, True),
         (None, None, None),
@@ -164,6 +165,7 @@ def test_tensorflow_in_process_runs_one_at_a_time() -> None:
 def test_tf_serving_is_known_by_its_flags(
     flags: dict[str, str] | None, at_once: int | None, merges: bool | None
 ) -> None:
-    """TensorFlow Serving runs a request in each gRPC thread, 4 for each CPU by default, unless it makes batches."""
+    """TensorFlow Serving runs a request in each gRPC thread but its two pollers, 4 for each CPU by default, unless it
+    makes batches; what it finds no thread for is refused, and does not wait."""
     found = of_tfserving(flags, **MODEL, cpus=8)
     assert (found.executions_at_once, found.merges) == (at_once, merges)

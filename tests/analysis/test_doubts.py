@@ -33,7 +33,7 @@ def fed(share: float) -> dict:
 
 ON_ONE = by_node.NodeLoad(node_id="one", node="host-1", workers=(0,), requests_per_s=1.0, inferences_per_s=1.0)
 APART = by_node.NodeBreakdown(nodes=2, server_node_id="other", loads=(ON_ONE,))
-ONE_FAILED = Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1})
+ONE_FAILED = Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1}, first_error="gone\naway")
 
 
 def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
@@ -130,7 +130,7 @@ def test_the_errors_are_named() -> None:
     """The doubt about failed requests says how many of how many, and with which status."""
     (doubt,) = doubts_about(trusted(requests=ONE_FAILED), rounds=2)
     assert "1 of 100" in doubt.sentence
-    assert "1 UNAVAILABLE" in doubt.sentence
+    assert "1 UNAVAILABLE; the first: gone away" in doubt.sentence
     assert doubt.value == pytest.approx(0.01)
 
 

@@ -35,11 +35,18 @@ def test_latency_is_of_requests_sent_inside_the_window() -> None:
 
 
 def test_failures_count_as_attempts_and_not_as_throughput() -> None:
-    """A failed request is counted with its status, and gives neither throughput nor latency."""
+    """A failed request counts with its status and the sentence of the first, and gives no throughput nor latency."""
     statuses = ["OK", "UNAVAILABLE", "OK", "DEADLINE_EXCEEDED", "UNAVAILABLE"]
-    found = trial(samples.table([sample(i * 10, i * 10 + 10, seq=i, status=s) for i, s in enumerate(statuses)]))
+    found = trial(
+        samples.table(
+            [
+                sample(i * 10, i * 10 + 10, seq=i, status=s, error=None if s == "OK" else f"no {i}")
+                for i, s in enumerate(statuses)
+            ]
+        )
+    )
     assert found.requests == Requests(
-        attempted=5, succeeded=2, failed=3, errors={"UNAVAILABLE": 2, "DEADLINE_EXCEEDED": 1}
+        attempted=5, succeeded=2, failed=3, errors={"UNAVAILABLE": 2, "DEADLINE_EXCEEDED": 1}, first_error="no 1"
     )
     assert found.requests.error_rate == pytest.approx(0.6)
     assert found.throughput.requests_per_s == pytest.approx(1 / 0.04)

@@ -43,6 +43,7 @@ NO_DRIVER = ProgramOutput(9, "NVIDIA-SMI has failed because it couldn't communic
 NO_DAEMON = ProgramOutput(1, "28.2.2 \n", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n")
 NO_LIBRARY = ProgramOutput(127, "", "stub: error while loading shared libraries: libpython3.11.so.1.0: cannot open\n")
 NO_LIBSTDCXX = ProgramOutput(127, "", "libstdc++.so.6: cannot open\n")
+TF_SERVING = ProgramOutput(0, "TensorFlow ModelServer: 2.18.1\nTensorFlow Library: 2.18.1\n")
 NO_MODULE = ProgramOutput(1, "", "Traceback\nNo module named 'aiohttp'\n")
 HANGS = ProgramOutput(None, stderr="it hangs: no answer in 20 s")
 SOUND: dict[str, ProgramOutput | None] = {
@@ -50,6 +51,7 @@ SOUND: dict[str, ProgramOutput | None] = {
     "ray": ProgramOutput(0),
     "nvidia-smi": None,
     "docker": None,
+    "tf-serving": None,
     "tritonserver": ProgramOutput(1, "", VERSION_TABLE),
     "stub": ProgramOutput(1, "", STUB),
 }
@@ -189,6 +191,8 @@ def test_what_prevents_the_main_job(what: str, words: list[str], change: Change,
         ("Docker", ["Cannot connect to the Docker daemon", "start the daemon"], printing(docker=NO_DAEMON)),
         ("Docker", ["hangs"], printing(docker=HANGS)),
         ("TF Serving", ["rows are skipped", "PATH", "Docker", "--url"], printing(docker=NO_DAEMON)),
+        ("TF Serving", ["does not start", "libstdc++.so.6"], printing(tf_serving=NO_LIBSTDCXX)),
+        ("TF Serving", ["does not start", "hangs"], printing(tf_serving=HANGS)),
         ("cores", ["1.5 of this host's", "at most 1 worker "], here("cores", 1.5)),
         ("memory", ["4.5 GiB", "export", "needs 5"], here("available_mib", 4_600.0)),
         ("/dev/shm", ["4000 MiB free of 5000", "temporary"], here("shared_memory", ShmSpace(5_000, 4_000))),
@@ -206,18 +210,22 @@ def test_what_the_main_job_does_without(what: str, words: list[str], change: Cha
 
 
 def test_a_machine_with_everything(diagnose: Any) -> None:
-    """GPUs are named with memory and driver, Docker with client and daemon, and TensorFlow counts the GPUs it sees."""
+    """GPUs are named with memory and driver, Docker with client and daemon, TensorFlow counts the GPUs it sees, and TF
+    Serving's binary is tried."""
     docker = ProgramOutput(0, "28.2.2 27.5.1\n")
-    _, topics, _ = diagnose(printing(nvidia_smi=H100, docker=docker, tensorflow=ProgramOutput(0, "1\n")))
+    _, topics, _ = diagnose(
+        printing(nvidia_smi=H100, docker=docker, tensorflow=ProgramOutput(0, "1\n"), tf_serving=TF_SERVING)
+    )
     assert {status for status, _ in topics.values()} == {"works"}
     assert topics["GPU"][1] == "NVIDIA H100 80GB HBM3 (81559 MiB), driver 580.159.04"
     assert topics["Docker"][1] == "client and daemon, 28.2.2 and 27.5.1"
     assert topics["TensorFlow"][1].endswith("sees 1 GPU")
+    assert topics["TF Serving"][1] == "tensorflow_model_server 2.18.1 on PATH starts"
 
 
 def test_without_the_wheel_nothing_of_it_is_started(diagnose: Any) -> None:
     """Without Triton's wheel the other lines are still there, and none says that a tritonserver works."""
-    outputs = {name: SOUND[name] for name in ("tensorflow", "ray", "nvidia-smi", "docker")}
+    outputs = {name: SOUND[name] for name in ("tensorflow", "ray", "nvidia-smi", "docker", "tf-serving")}
     no_wheel = (wheel, "installed", lambda: None)
     code, topics, last = diagnose(no_wheel, installed(nvidia_pytriton=None), (programs, "run_all", lambda _: outputs))
     assert (code, set(topics)) == (1, TOPICS)

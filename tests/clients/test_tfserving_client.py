@@ -4,9 +4,11 @@ The server is the double of tests/support/tfs_double, which answers as a real on
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from real_parts import crops
@@ -58,6 +60,12 @@ def as_float(made: pb.PredictRequest) -> None:
     made.inputs["images"].tensor_content = IMAGES.astype(np.float32).tobytes()
 
 
+def jpegs(files: np.ndarray) -> pb.PredictRequest:
+    made = pb.PredictRequest(model_spec={"name": MODEL, "signature_name": "predict_jpegs"})
+    put(files, made.inputs["jpeg_images"])
+    return made
+
+
 SIZE, ALIAS = "input size does not match signature", "output tensor alias not found in signature"
 REFUSED = {
     "unknown model": (request(name="nope"), "NOT_FOUND", "Servable not found for request: Latest(nope)"),
@@ -77,7 +85,22 @@ REFUSED = {
         request(np.zeros((2, 224, 224, 4), np.uint8)), "INVALID_ARGUMENT",
         "input depth must be evenly divisible by filter depth: 4 vs 3",
     ),
-    "wrong input key": (other(renamed), "INVALID_ARGUMENT", "Signature input alias: images("),
+    "wrong input key": (
+        other(renamed), "INVALID_ARGUMENT",
+        f"Signature input alias: images(feed name: {SIGNATURE}_images:0) not found in request and no default value "
+        "provided. Inputs expected to be in the request {pictures}, or default input alias set: ",
+    ),
+    "no model": (other(lambda made: made.ClearField("model_spec")), "INVALID_ARGUMENT", "Missing ModelSpec"),
+    "unknown label": (
+        request(version_label="stable"), "INVALID_ARGUMENT", "Unrecognized servable version label: stable",
+    ),
+    "an output twice": (
+        other(lambda made: made.output_filter.extend(["scores", "scores"])), "INVALID_ARGUMENT",
+        "duplicate output tensor alias: scores",
+    ),
+    "no JPEG file": (
+        jpegs(np.array([b"none"], object)), "INVALID_ARGUMENT", "Unknown image file format. One of JPEG",
+    ),
     "no inputs": (
         other(lambda made: made.inputs.clear()), "INVALID_ARGUMENT",
         f"{SIZE}: 0!=1 len({{}}) != len({{images}}). Sent extra: {{}}. Missing but required: {{images}}.",
@@ -105,6 +128,56 @@ def test_a_refusal_keeps_its_status_and_sentence(case: str, client: TfServingCli
     reply = client.send(asked.SerializeToString(), DEADLINE_S)
     assert (reply.status, reply.body) == (status, None)
     assert (reply.error or "").startswith(sentence)
+
+
+def test_a_refusal_for_want_of_a_thread_has_the_remedy(tfs_double: str) -> None:
+    """More requests than TensorFlow Serving has gRPC threads are refused, not queued: a sentence names the flag."""
+    with closing(connected(tfs_double, model="slow")) as client, ThreadPoolExecutor(64) as pool:
+        sent = client.encode({"images": crops(1)})
+        replies = list(pool.map(lambda _: client.send(sent, DEADLINE_S), range(256)))
+    refused = {reply.error for reply in replies if reply.status == "RESOURCE_EXHAUSTED"}
+    assert {reply.status for reply in replies} == {"OK", "RESOURCE_EXHAUSTED"}
+    assert len(refused) == 1
+    assert "start it with --grpc_max_threads" in str(refused)
+
+
+STATE = pb.GetModelStatusResponse
+BROKEN = {"error_code": 5, "error_message": "Could not find\nvariable"}
+
+
+@pytest.mark.parametrize(
+    ("versions", "sentence"),
+    [
+        ([{"version": 1, "state": STATE.LOADING}], "is loading version 1 of it: wait until that is available"),
+        (
+            [{"version": 2, "state": STATE.START}, {"version": 1, "state": STATE.END}],
+            "is loading version 2 of it: wait",
+        ),
+        (
+            [{"version": 1, "state": STATE.END, "status": BROKEN}],
+            "could not load version 1 of it (Could not find variable): export it again, as a version 2",
+        ),
+        ([{"version": 1, "state": STATE.END}], "has unloaded version 1 of it: enter it into its models.conf"),
+        ([], "has no version of it: name another model by -m"),
+    ],
+)
+def test_a_model_that_is_not_there_yet_says_so(versions: list[dict[str, Any]], sentence: str) -> None:
+    """A model that is loading, failed to load or was unloaded is a sentence with what became of it and the remedy."""
+    status = grpc.unary_unary_rpc_method_handler(
+        lambda *_: STATE(model_version_status=versions), response_serializer=STATE.SerializeToString
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", {"GetModelStatus": status})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with closing(connected(f"127.0.0.1:{port}", model="a")) as client, pytest.raises(ClientError) as error:
+            client.describe()
+    finally:
+        server.stop(None)
+    assert str(error.value).startswith(f"model is a; TF Serving {sentence}")
 
 
 def test_a_deadline_is_a_status(client: TfServingClient) -> None:

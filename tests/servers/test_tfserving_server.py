@@ -50,19 +50,21 @@ def write_docker(folder: Path, script: str) -> str:
 def test_a_run_measures_it(
     models: Path, stand_in: dict[str, str], ray_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """`raybench run -s tfserving` starts it, measures it with answers that agree, says what it ran, and ends it."""
+    """`raybench run -s tfserving` starts it with a thread for each request in flight, measures it with answers that
+    agree, says what it ran, and ends it."""
     run, family = raybench_family(
-        "run", "--workers", 2, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2, "--request-count", 200,
+        "run", "--workers", 4, "--concurrency", 8, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2,
+        "--request-count", 400,
         cwd=tmp_path, env={**ray_environment, **stand_in},
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
-    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 200)
+    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 400)
     assert trial["throughput"]["inferences_per_s"] > 0
     assert trial["verification"]["agrees"] is True
     assert trial["memory"]["peak"]["rss_mib"] > 100
     time_ms, counted = trial["server_time_ms"], trial["server_statistics"]["counted"]
-    assert (counted["success"], counted["executions"], time_ms["queue"]) == (200, 200, None)
+    assert (counted["success"], counted["executions"], time_ms["queue"]) == (400, 400, None)
     assert 0 < time_ms["compute_infer"] < time_ms["service"]
     assert counted["compute_infer_ns"] < counted["request_ns"]
     assert trial["model"]["version"] == 1
@@ -70,6 +72,8 @@ def test_a_run_measures_it(
     server = trial["server"]
     assert (server["kind"], server["instances"]) == ("tfserving", None)
     assert (server["launcher"], server["version"]) == ("tensorflow_model_server on PATH", "double-2.20.0")
+    assert server["config"]["grpc_max_threads"] == "1000"
+    assert (server["effective"]["executions_at_once"], server["effective"]["tensorflow"]) == (998, "2.20.0")
     assert server["config"]["xla_gpu_compilation_enabled"] == "true"
     assert server["config"]["models"] == MODEL
     assert run.err.count("listens on all of this machine's") == 1
@@ -109,7 +113,7 @@ def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path
         process.send_signal(signal.SIGHUP)
         assert wait_for_line(process, "reloaded") == ["reloaded clash (1)\n"]
         assert "model clash has plus, twice" in description(urls["grpc"], "clash")
-        assert "Could not find any versions of model scale" in description(urls["grpc"], "scale")
+        assert "TF Serving has unloaded version 3 of it" in description(urls["grpc"], "scale")
     finally:
         process.terminate()
         assert process.wait(timeout=60) == 0
@@ -145,7 +149,7 @@ def test_a_model_that_does_not_load_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("on_path")
 def test_a_flag_that_it_lacks_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One older than 2.18 knows no XLA on a GPU, and would refuse to start with the flag."""
+    """One older than 2.18 knows no XLA on a GPU: it would print the flag and go on without."""
     monkeypatch.setenv("TFS_DOUBLE_LACKS", "xla_gpu_compilation_enabled")
     assert not model_server.find().supports("xla_gpu_compilation_enabled")
     assert model_server.find().supports("xla_cpu_compilation_enabled")
@@ -196,6 +200,18 @@ def test_what_its_binary_cannot_close_is_said(stand_in: dict[str, str], monkeypa
 def test_urls_are_those_that_reach_it(bind: str, url: str) -> None:
     """A server's url is one that a client can use, whatever address it listens on."""
     assert endpoint(bind, 1) == url
+
+
+@pytest.mark.parametrize("script", ["exit 127", "exec sleep 60"])
+def test_a_binary_that_does_not_start_is_not_used(
+    script: str, stand_in: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensorflow_model_server that cannot say its version, or hangs, is a sentence at once and no failed start."""
+    (tmp_path / "bin" / "tensorflow_model_server").write_text(f"#!/bin/sh\n{script}\n")
+    monkeypatch.setenv("PATH", stand_in["PATH"])
+    monkeypatch.setattr(model_server, "_ASK_S", 0.5)
+    with pytest.raises(ServerUnavailable, match="the tensorflow_model_server on PATH does not start: run"):
+        model_server.find()
 
 
 def test_docker_stands_in_for_the_binary(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

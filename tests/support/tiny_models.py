@@ -153,6 +153,21 @@ def _export_clash(folder: Path) -> None:
     tf.saved_model.save(clash, str(folder), signatures={"twice": clash.twice, "plus": clash.plus})
 
 
+def export_kinds(folder: Path) -> None:
+    """A SavedModel with an output of each type that TensorFlow Serving answers in a field of its own."""
+    import tensorflow as tf
+
+    kinds = (tf.bool, tf.half, tf.bfloat16, tf.uint16, tf.uint32, tf.uint64, tf.int8, tf.float64)
+
+    class Kinds(tf.Module):
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.int32, name="x")])
+        def each(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {kind.name: tf.cast(x, kind) for kind in kinds} | {"string": tf.strings.as_string(x)}
+
+    module = Kinds()
+    tf.saved_model.save(module, str(folder), signatures={"each": module.each})
+
+
 def export_xla(folder: Path) -> None:
     """A tiny SavedModel that XLA compiles: `means` of images per channel."""
     import tensorflow as tf

@@ -104,7 +104,9 @@ PAGE = """# TYPE :tensorflow:serving:request_count counter
 :tensorflow:serving:runtime_latency_sum{model_name="resnet50",API="Classify",runtime="TF1"} 5
 :tensorflow:serving:runtime_latency_count{model_name="resnet50",API="Classify",runtime="TF1"} 1
 """
-QUEUE = """:tensorflow:serving:batching_session:queuing_latency_sum{thread_pool_name="pool"} 20000
+ALONE = "".join(line for line in PAGE.splitlines(keepends=True) if "Classify" not in line)
+QUEUE = """:tensorflow:serving:batching_session:wrapped_run_count{} 2
+:tensorflow:serving:batching_session:queuing_latency_sum{thread_pool_name="pool"} 20000
 :tensorflow:serving:batching_session:queuing_latency_count{thread_pool_name="pool"} 4
 """
 
@@ -124,9 +126,22 @@ def test_tf_servings_histograms_are_statistics() -> None:
 
 
 def test_tf_servings_queue_is_no_computing() -> None:
-    """Where its session merges, the wait in there is taken out of the runtime, and its calls are not known."""
-    found = tfserving_statistics.statistics(prometheus_text.parse(PAGE + QUEUE), ["resnet50"])
-    assert (found.queue_ns, found.compute_infer_ns, found.executions) == (20_000_000, 60_000_000, None)
+    """Where its session merges, the wait in there is taken out of the runtime, and executions are what it merged to."""
+    found = tfserving_statistics.statistics(prometheus_text.parse(ALONE + QUEUE), ["resnet50"])
+    assert (found.queue_ns, found.compute_infer_ns, found.executions) == (20_000_000, 60_000_000, 2)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        PAGE + QUEUE,  # it has a classification
+        ALONE + QUEUE.replace("wrapped_run_count", "another_count"),
+        ALONE + QUEUE + ':tensorflow:serving:runtime_latency_count{model_name="other",API="Predict"} 1\n',
+    ],
+)
+def test_merged_runs_that_may_be_of_others_are_unknown(page: str) -> None:
+    """It counts the merged runs of all models as one: where another was called, or it does not count, null."""
+    assert tfserving_statistics.statistics(prometheus_text.parse(page), ["resnet50"]).executions is None
 
 
 @pytest.mark.parametrize(("printed", "step_ns"), [("80000", 1_000), ("123457", 1_000), ("3.6e+10", 10**8)])

@@ -7,6 +7,7 @@ from raybench.analysis.trial_summary import TrialSummary
 
 _UNEVEN = 1.25
 _DISTINCT_SHARE = 0.5
+_LONGEST_ERROR = 200
 
 
 def few_samples(trial: TrialSummary) -> Doubt | None:
@@ -31,9 +32,12 @@ def errors(trial: TrialSummary) -> Doubt | None:
     if not requests.failed:
         return None
     named = ", ".join(f"{count} {status}" for status, count in requests.errors.items())
+    said = " ".join((requests.first_error or "").split())[:_LONGEST_ERROR]
+    first = f"; the first: {said}" if said else ""
     return Doubt(
         code="errors",
-        sentence=f"{requests.failed} of {requests.attempted} requests failed ({named}); latency is of successes alone",
+        sentence=f"{requests.failed} of {requests.attempted} requests failed ({named}{first}); "
+        "latency is of successes alone",
         remedy="read column `error` of the samples, and mend the server or lower the load",
         value=requests.error_rate,
         limit=0.0,

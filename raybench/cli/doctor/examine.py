@@ -59,6 +59,7 @@ def programs_to_run(tritonserver: Path | None) -> dict[str, Program]:
         "ray": Program((*python, _IMPORT_RAY), _IMPORT_S),
         "nvidia-smi": Program(gpus, ANSWER_S),
         "docker": Program(("docker", "version", "--format", versions), ANSWER_S),
+        "tf-serving": Program((model_server.BINARY, "--version"), ANSWER_S),
     }
     return found | (_programs_of_the_wheel(tritonserver) if tritonserver else {})
 
@@ -96,7 +97,7 @@ def _programs(required: Mapping[str, Package]) -> tuple[Finding, ...]:
         findings.python_stub(outputs.get("stub"), pytriton),
         findings.gpu(outputs["nvidia-smi"]),
         findings.docker(outputs["docker"]),
-        findings.tf_serving(outputs["docker"], is_on_path=model_server.is_on_path()),
+        findings.tf_serving(outputs["tf-serving"], outputs["docker"]),
     )
 
 

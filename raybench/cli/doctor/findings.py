@@ -146,9 +146,13 @@ def docker(output: ProgramOutput | None) -> Finding:
     return _note("Docker", detail, "start the daemon if you want it; the main job does without")
 
 
-def tf_serving(docker: ProgramOutput | None, *, is_on_path: bool) -> Finding:
-    if is_on_path:
-        return _works("TF Serving", "tensorflow_model_server is on PATH")
+def tf_serving(binary: ProgramOutput | None, docker: ProgramOutput | None) -> Finding:
+    """The binary prints its version and TensorFlow's, and ends."""
+    if binary and (version := re.search(r"ModelServer: (\S+)", binary.stdout)) and binary.exit_code == 0:
+        return _works("TF Serving", f"tensorflow_model_server {version[1]} on PATH starts")
+    if binary:
+        detail = f"tensorflow_model_server on PATH does not start: {binary.last_words}"
+        return _note("TF Serving", detail, "supply what it asks for, or take it off PATH; the main job does without")
     if docker and docker.exit_code == 0:
         return _works("TF Serving", "Docker's image, which is fetched at first use")
     remedy = "put tensorflow_model_server on PATH, start Docker, or name one by --url tfserving=HOST:PORT"

@@ -1,5 +1,6 @@
 """The command line of tensorflow_model_server, as far as the double knows it; no TensorFlow in here."""
 
+import os
 import sys
 
 # tensorflow_serving/model_servers/main.cc at tag 2.20.0, those of use here
@@ -13,33 +14,38 @@ KNOWN = {
     "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "enable_grpc_healthcheck_service",
     "enable_serialization_as_tensor_content",
 }  # fmt: skip
-VERSION = "double-2.20.0"
+VERSION, TENSORFLOW = "double-2.20.0", "2.20.0"
 
 
 def read(words: list[str], known: set[str]) -> dict[str, str]:
-    """Values by flag; ends the process as the real one does for --help, --version, and what it does not know."""
-    if words == ["--version"]:
-        print(f"ModelServer: {VERSION}")
+    """Values by flag; ends the process as the real one does for --help and --version.
+
+    What it does not know it prints, with its usage, and goes on without.
+    """
+    if "--version" in words:
+        print(f"TensorFlow ModelServer: {VERSION}\nTensorFlow Library: {TENSORFLOW}")
         sys.exit(0)
-    if words == ["--help"]:
-        end_with_usage(known)
-    found = {}
+    if "--help" in words:
+        print_usage(known)
+        sys.exit(255)
+    found, unknown = {}, []
     for word in words:
         name, _, value = word.removeprefix("--").partition("=")
-        if name not in known or not word.startswith("--") or not value:
-            print(f"unknown argument: {word}", flush=True)
-            end_with_usage(known)
-        found[name] = value
-    if "batching_parameters_file" in found and found.get("enable_batching") != "true":
-        fail("batching_parameters_file is set without enable_batching")
+        if name in known and word.startswith("--"):
+            found[name] = value or "true"
+        else:
+            unknown.append(word)
+    if unknown:
+        print(f"unknown argument: {unknown[0]}", flush=True)
+        print_usage(known)
     return found
 
 
-def end_with_usage(known: set[str]) -> None:
+def print_usage(known: set[str]) -> None:
     print("usage:", *(f"\t--{name}=\tstring" for name in sorted(known)), sep="\n", flush=True)
-    sys.exit(255)
 
 
 def fail(why: str) -> None:
+    """End the process, from whichever thread, as a server that cannot start does."""
     print(f"Failed to start server. Error: {why}", flush=True)
-    sys.exit(255)
+    os._exit(255)

@@ -4,6 +4,8 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 LIMITS_US = [10 * 1.8**power for power in range(33)]  # of request_latency and runtime_latency, in util.cc
@@ -12,16 +14,26 @@ LABELS = {
     "runtime_latency": 'model_name="{}",API="Predict",runtime="TF1"',
 }
 
+QUEUE = "batching_session:queuing_latency"
+
 
 @dataclass
 class Histogram:
     counts: list[int] = field(default_factory=lambda: [0] * (len(LIMITS_US) + 1))
     sum_us: float = 0.0
 
+    def add(self, began_s: float) -> None:
+        took_us = (time.perf_counter() - began_s) * 1e6
+        self.counts[bisect_left(LIMITS_US, took_us)] += 1
+        self.sum_us += took_us
+
 
 class Metrics:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    """`batches` is whether sessions merge; those of the double wait for each other, and merge nothing."""
+
+    def __init__(self, *, batches: bool) -> None:
+        self._lock, self._session = threading.Lock(), threading.Lock()
+        self._batches, self._runs, self._queue = batches, 0, Histogram()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._histograms: dict[tuple[str, str], Histogram] = defaultdict(Histogram)
 
@@ -30,11 +42,18 @@ class Metrics:
             self._counts[model, status] += 1
 
     def observe(self, name: str, model: str, began_s: float) -> None:
-        took_us = (time.perf_counter() - began_s) * 1e6
         with self._lock:
-            histogram = self._histograms[name, model]
-            histogram.counts[bisect_left(LIMITS_US, took_us)] += 1
-            histogram.sum_us += took_us
+            self._histograms[name, model].add(began_s)
+
+    @contextmanager
+    def merging(self) -> Iterator[None]:
+        """A run of a session that merges."""
+        began_s = time.perf_counter()
+        with self._session:
+            with self._lock:
+                self._queue.add(began_s)
+                self._runs += 1
+            yield
 
     def page(self) -> str:
         with self._lock:
@@ -46,6 +65,9 @@ class Metrics:
                 for (of, model), histogram in self._histograms.items():
                     if of == name:
                         lines += _lines(f":tensorflow:serving:{name}", labels.format(model), histogram)
+            if self._batches:
+                lines.append(f":tensorflow:serving:batching_session:wrapped_run_count{{}} {self._runs}")
+                lines += _lines(f":tensorflow:serving:{QUEUE}", 'thread_pool_name="pool"', self._queue)
         return "\n".join([*lines, ""])
 
 

@@ -3,7 +3,8 @@
     python tests/support/tfs_double/server.py --model_config_file=FILE --port=PORT ...
 
 It answers what a real server was seen to answer, status and sentence. It is a test's, never shipped, and no measure of
-anything: it calls TensorFlow from Python.
+anything: it calls TensorFlow from Python. TFS_DOUBLE_LACKS names flags that it does not know, TFS_DOUBLE_LOAD_S how
+long a model takes to load.
 """
 
 import http.server
@@ -12,7 +13,9 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,14 @@ KNOWN = flags.KNOWN - set(filter(None, os.environ.get("TFS_DOUBLE_LACKS", "").sp
 FLAGS = flags.read(sys.argv[1:], KNOWN) if __name__ == "__main__" else {}
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import config_files  # noqa: E402
 import grpc  # noqa: E402
-import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
-from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402
+from config_files import Refusal  # noqa: E402
+from models import Models  # noqa: E402
+from session import Version, as_fields, parsed  # noqa: E402
 from tensorflow_serving.apis import (  # noqa: E402
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
@@ -36,72 +41,13 @@ from tensorflow_serving.apis import (  # noqa: E402
     predict_pb2,
     prediction_service_pb2_grpc,
 )
-from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
 
-AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
 INVALID, PRECONDITION = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION
-NOT_FOUND, INTERNAL = grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INTERNAL
-FIELDS = {
-    tf.float32: "float_val", tf.float64: "double_val", tf.int64: "int64_val", tf.bool: "bool_val",
-    tf.string: "string_val", tf.half: "half_val",
-}  # fmt: skip
-
-
-class Refusal(Exception):
-    """A status and its sentence."""
-
-
-class Version:
-    """One version of a model: its signatures as they stand in the file, and its functions."""
-
-    def __init__(self, folder: Path) -> None:
-        proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-        self.definitions = proto.meta_graphs[0].signature_def
-        self.is_xla = any(f.attr["_XlaMustCompile"].b for f in proto.meta_graphs[0].graph_def.library.function)
-        self._loaded = tf.saved_model.load(str(folder))
-        self.functions = self._loaded.signatures
-
-
-class Models:
-    """What is served, by name and version."""
-
-    def __init__(self, config: Any) -> None:
-        self.served: dict[str, dict[int, Version]] = {}
-        self.metrics = Metrics()
-        self.load(config)
-
-    def load(self, config: Any) -> None:
-        self.served = {each.name: self._versions(each) for each in config.model_config_list.config}
-
-    def _versions(self, entry: Any) -> dict[int, Version]:
-        base = Path(entry.base_path)
-        if not base.is_absolute():
-            flags.fail(
-                f"INVALID_ARGUMENT: Expected model {entry.name} to have an absolute path or URI; got base_path()={base}"
-            )
-        there = {int(p.name): p for p in base.iterdir() if p.name.isdigit()}
-        asked = list(entry.model_version_policy.specific.versions) or sorted(there)[-1:]
-        try:
-            return {number: Version(there[number]) for number in asked}
-        except Exception as error:
-            flags.fail(
-                f"UNKNOWN: 1 servable(s) did not become available: "
-                f"{{{{name: {entry.name} version: {asked[0]}}} due to error: {error}}}"
-            )
-            raise
-
-    def find(self, spec: Any) -> tuple[int, Version]:
-        if not spec.name:
-            raise Refusal(INVALID, "ModelSpec has no name specified.")
-        there = self.served.get(spec.name, {})
-        if spec.HasField("version"):
-            number, asked = spec.version.value, f"Specific({spec.name}, {spec.version.value})"
-        else:
-            number, asked = max(there, default=-1), f"Latest({spec.name})"
-        if number not in there:
-            raise Refusal(NOT_FOUND, f"Servable not found for request: {asked}")
-        return number, there[number]
+INTERNAL, EXHAUSTED = grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED
+THREADS_PER_CPU = 4  # of grpc_max_threads where it is not given (model_servers/server.h)
+POLLERS = 2  # gRPC threads that answer nobody: with 8 threads failures began at 7 in flight
+_DEFAULT = "serving_default"
 
 
 def refusing(method: Any) -> Any:
@@ -109,46 +55,82 @@ def refusing(method: Any) -> Any:
 
     def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
         try:
+            if not request.HasField("model_spec"):
+                raise Refusal(INVALID, "Missing ModelSpec")
+            return method(self, request)
+        except Refusal as refusal:
+            return context.abort(*refusal.args)
+
+    return answer
+
+
+def counted(method: Any) -> Any:
+    """Calls that the server's `request_count` counts: those that compute."""
+
+    def answer(self: Any, request: Any) -> Any:
+        try:
             answered = method(self, request)
         except Refusal as refusal:
-            self.models.metrics.count(request.model_spec.name, refusal.args[0].name)
-            context.abort(*refusal.args)
+            self.metrics.count(request.model_spec.name, refusal.args[0].name)
+            raise
+        self.metrics.count(request.model_spec.name, "OK")
         return answered
 
     return answer
 
 
 class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, models: Models) -> None:
-        self.models = models
+    def __init__(self, models: Models, metrics: Metrics) -> None:
+        self.models, self.metrics = models, metrics
 
     @refusing
+    @counted
     def Predict(self, request: Any) -> Any:
         began = time.perf_counter()
         number, version = self.models.find(request.model_spec)
-        name = request.model_spec.signature_name or "serving_default"
+        name = request.model_spec.signature_name or _DEFAULT
         if name not in version.definitions:
             raise Refusal(PRECONDITION, f'Serving signature key "{name}" not found.')
         definition = version.definitions[name]
         _check_names(definition, request)
-        inputs = {key: _parsed(key, info, request.inputs[key]) for key, info in definition.inputs.items()}
+        inputs = {
+            key: parsed(key, place, info, request.inputs[key])
+            for place, (key, info) in enumerate(sorted(definition.inputs.items()))
+        }
+        wanted = list(request.output_filter) or list(definition.outputs)
         called = time.perf_counter()
-        outputs = _called(version, name, inputs)
-        self.models.metrics.observe("runtime_latency", request.model_spec.name, called)
+        with self.metrics.merging() if "enable_batching" in FLAGS else nullcontext():
+            outputs = _called(version, definition, inputs, wanted)
+        self.metrics.observe("runtime_latency", request.model_spec.name, called)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name, answer.model_spec.signature_name = request.model_spec.name, name
         answer.model_spec.version.value = number
-        for key in request.output_filter or outputs:
-            answer.outputs[key].CopyFrom(_as_fields(outputs[key]))
-        self.models.metrics.observe("request_latency", request.model_spec.name, began)
-        self.models.metrics.count(request.model_spec.name, "OK")
+        for key in wanted:
+            answer.outputs[key].CopyFrom(_as_proto(outputs[key], definition.outputs[key].dtype))
+        self.metrics.observe("request_latency", request.model_spec.name, began)
         return answer
 
     @refusing
+    @counted
+    def Classify(self, request: Any) -> Any:
+        _, version = self.models.find(request.model_spec)
+        name = request.model_spec.signature_name or _DEFAULT
+        if name not in version.definitions:
+            raise Refusal(INVALID, f"No signature was found with the name: {name}")
+        if (method := version.definitions[name].method_name) != "tensorflow/serving/classify":
+            raise Refusal(
+                INVALID,
+                "Expected classification signature method_name to be tensorflow/serving/classify. Was: " + method,
+            )
+        return classification_pb2.ClassificationResponse()
+
+    @refusing
     def GetModelMetadata(self, request: Any) -> Any:
+        if not request.metadata_field:
+            raise Refusal(INVALID, "GetModelMetadataRequest must specify at least one metadata_field")
+        if unknown := [field for field in request.metadata_field if field != "signature_def"]:
+            raise Refusal(INVALID, f"Metadata field {unknown[0]} is not supported")
         number, version = self.models.find(request.model_spec)
-        if list(request.metadata_field) != ["signature_def"]:
-            raise Refusal(INVALID, "Metadata field is not supported")
         definitions = get_model_metadata_pb2.SignatureDefMap()
         for name, definition in version.definitions.items():
             definitions.signature_def[name].CopyFrom(definition)
@@ -158,26 +140,46 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         return answer
 
 
-class Status(model_service_pb2_grpc.ModelServiceServicer):
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, models: Models) -> None:
         self.models = models
 
     @refusing
     def GetModelStatus(self, request: Any) -> Any:
-        spec, there = request.model_spec, self.models.served.get(request.model_spec.name, {})
-        if not there:
-            raise Refusal(NOT_FOUND, f"Could not find any versions of model {spec.name}")
-        asked = [spec.version.value] if spec.HasField("version") else sorted(there)
-        if asked[0] not in there:
-            raise Refusal(NOT_FOUND, f"Could not find version {asked[0]} of model {spec.name}")
         answer = get_model_status_pb2.GetModelStatusResponse()
-        for number in asked:
-            answer.model_version_status.add(version=number, state=AVAILABLE)
+        for number, found in self.models.statuses(request.model_spec):
+            status = {"error_code": found.code.value[0], "error_message": found.message}
+            answer.model_version_status.add(version=number, state=found.state, status=status)
         return answer
 
-    def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: ARG002
-        self.models.load(request.config)
+    def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
+        try:
+            self.models.reload(request.config)
+        except Refusal as refusal:
+            context.abort(*refusal.args)
         return model_management_pb2.ReloadConfigResponse()
+
+
+class ThreadLimit(grpc.ServerInterceptor):
+    """As gRPC's threads do: each call has one, and where none is free it is refused, without a sentence."""
+
+    def __init__(self, threads: int) -> None:
+        self._free = threading.BoundedSemaphore(threads)
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        handler = continuation(details)
+        if handler is None or not handler.unary_unary:
+            return handler
+
+        def limited(request: Any, context: grpc.ServicerContext) -> Any:
+            if not self._free.acquire(blocking=False):
+                context.abort(EXHAUSTED, "")
+            try:
+                return handler.unary_unary(request, context)
+            finally:
+                self._free.release()
+
+        return grpc.unary_unary_rpc_method_handler(limited, handler.request_deserializer, handler.response_serializer)
 
 
 def _check_names(definition: Any, request: Any) -> None:
@@ -189,85 +191,47 @@ def _check_names(definition: Any, request: Any) -> None:
             f"len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. Missing but required: {_set(wanted - sent)}.",
         )
     if missing := sorted(wanted - sent):
-        info = definition.inputs[missing[0]]
+        feed = definition.inputs[missing[0]].name
         raise Refusal(
             INVALID,
-            f"Signature input alias: {missing[0]}({info.name}) not found in request and no default value provided. "
-            f"Inputs expected to be in the set {_set(wanted)}.",
+            f"Signature input alias: {missing[0]}(feed name: {feed}) not found in request and no default value "
+            f"provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: ",
         )
-    if unknown := [key for key in request.output_filter if key not in definition.outputs]:
+    filtered = list(request.output_filter)
+    if unknown := [key for key in filtered if key not in definition.outputs]:
         raise Refusal(
             INVALID,
             f"output tensor alias not found in signature: {unknown[0]} "
             f"Outputs expected to be in the set {_set(set(definition.outputs))}.",
         )
+    if twice := [key for place, key in enumerate(filtered) if key in filtered[:place]]:
+        raise Refusal(INVALID, f"duplicate output tensor alias: {twice[0]}")
 
 
 def _set(names: set[str]) -> str:
     return f"{{{','.join(sorted(names))}}}"
 
 
-def _parsed(key: str, info: Any, proto: Any) -> tf.Tensor:
-    """A tensor of the request, as the kernels would find it."""
-    try:
-        array = tf.make_ndarray(proto)
-    except (ValueError, TypeError) as error:
-        raise Refusal(INVALID, f"tensor parsing error: {key}") from error
-    wanted = tf.dtypes.as_dtype(info.dtype)
-    if proto.dtype != info.dtype:
-        given = tf.dtypes.as_dtype(proto.dtype)
-        words = {tf.float32: "float", tf.float64: "double"}
-        names = [words.get(each, each.name) for each in (wanted, given)]
-        raise Refusal(INVALID, f"Expects arg[0] to be {names[0]} but {names[1]} is provided")
-    dims = [dim.size for dim in info.tensor_shape.dim]
-    if array.ndim != len(dims):
-        raise Refusal(
-            INVALID,
-            f"input must be {len(dims)}-dimensional[{','.join(map(str, array.shape))}]\n\t [[{{{{node double}}}}]]",
-        )
-    if dims and dims[-1] not in (-1, array.shape[-1]):
-        raise Refusal(
-            INVALID,
-            f"input depth must be evenly divisible by filter depth: {array.shape[-1]} vs {dims[-1]}\n\t "
-            f"[[{{{{node double}}}}]]",
-        )
-    return tf.constant(array, wanted)
-
-
-def _called(version: Version, name: str, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _called(version: Version, definition: Any, inputs: dict[str, Any], wanted: list[str]) -> dict[str, Any]:
     if version.is_xla and FLAGS.get("xla_cpu_compilation_enabled") != "true":
         raise Refusal(INTERNAL, "XLA compilation disabled\n\t [[{{node double}}]]")
-    try:
-        return dict(version.functions[name](**inputs))
-    except tf.errors.OpError as error:
-        code = next(code for code in grpc.StatusCode if code.value[0] == error.error_code)
-        raise Refusal(code, error.message) from error
-    except (TypeError, ValueError) as error:
-        raise Refusal(INVALID, str(error)) from error
+    return version.run(definition, inputs, wanted)
 
 
-def _as_fields(tensor: tf.Tensor) -> Any:
-    """As the server answers by default: values in the field of their type, not in tensor_content."""
-    array = tensor.numpy()
-    proto = tf.make_tensor_proto(0, tensor.dtype) if tensor.dtype != tf.string else tf.make_tensor_proto(b"")
-    for field in FIELDS.values():
-        proto.ClearField(field)
-    proto.ClearField("int_val")
-    proto.ClearField("tensor_content")
-    proto.tensor_shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
-    flat = array.reshape(-1).view(np.uint16) if tensor.dtype == tf.half else array.reshape(-1)
-    getattr(proto, FIELDS.get(tensor.dtype, "int_val")).extend(flat.tolist())
-    return proto
+def _as_proto(array: Any, number: int) -> Any:
+    if FLAGS.get("enable_serialization_as_tensor_content") == "true":
+        return tf.make_tensor_proto(array)
+    return as_fields(array, number)
 
 
-def serve_metrics(port: int, path: str, models: Models) -> None:
+def serve_metrics(port: int, path: str, metrics: Metrics) -> None:
     """The one page of the REST port that is asked for."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == path else 404)
             self.end_headers()
-            self.wfile.write(models.metrics.page().encode())
+            self.wfile.write(metrics.page().encode())
 
         def log_message(self, *words: object) -> None:
             pass
@@ -276,16 +240,31 @@ def serve_metrics(port: int, path: str, models: Models) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
+def loaded() -> Models:
+    """The models of the config file, as soon as there is one version of each; else the process ends, or waits."""
+    try:
+        config_files.check_batching(FLAGS)
+        models = Models(
+            config_files.model_config(Path(FLAGS["model_config_file"])),
+            retries=int(FLAGS.get("max_num_load_retries", 5)),
+            slow_s=float(os.environ.get("TFS_DOUBLE_LOAD_S", 0)),
+        )
+        models.wait_at_start()
+    except Refusal as refusal:
+        flags.fail(str(refusal))
+    return models
+
+
 def main() -> None:
-    text = Path(FLAGS["model_config_file"]).read_text()
-    models = Models(text_format.Parse(text, model_server_config_pb2.ModelServerConfig()))
-    server = grpc.server(ThreadPoolExecutor(4 * (os.cpu_count() or 1)), options=UNLIMITED)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(models), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Status(models), server)
+    models, metrics = loaded(), Metrics(batches="enable_batching" in FLAGS)
+    threads = int(FLAGS.get("grpc_max_threads") or THREADS_PER_CPU * (os.cpu_count() or 1)) - POLLERS
+    server = grpc.server(ThreadPoolExecutor(threads + 64), options=UNLIMITED, interceptors=[ThreadLimit(threads)])
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(models, metrics), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
     server.add_insecure_port(f"127.0.0.1:{FLAGS['port']}")
     if "monitoring_config_file" in FLAGS:
         (path,) = re.findall(r'path: "(.*)"', Path(FLAGS["monitoring_config_file"]).read_text())
-        serve_metrics(int(FLAGS["rest_api_port"]), path, models)
+        serve_metrics(int(FLAGS["rest_api_port"]), path, metrics)
     server.start()
     print("the double answers", flush=True)
     server.wait_for_termination()

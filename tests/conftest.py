@@ -70,7 +70,7 @@ def triton(models: Path) -> Iterator[TritonUnderTest]:
 
 @pytest.fixture(scope="session")
 def tfs_double(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a double answers as TensorFlow Serving does without XLA: `models`, `kinds`, and `tiny-xla` which needs it."""
+    """Where a double answers as TensorFlow Serving without XLA does: `models`, `kinds` and `tiny-xla`."""
     folder = tmp_path_factory.mktemp("double")
     export_xla(folder / "tiny-xla" / "1")
     served = {model.name: model for model in read_models_conf(models / "models.conf") if model.name != "clash"}

@@ -87,8 +87,7 @@ REFUSED = {
     ),
     "wrong input key": (
         other(renamed), "INVALID_ARGUMENT",
-        f"Signature input alias: images(feed name: {SIGNATURE}_images:0) not found in request and no default value "
-        "provided. Inputs expected to be in the request {pictures}, or default input alias set: ",
+        f"Signature input alias: images(feed name: {SIGNATURE}_images:0) not found in request and no default",
     ),
     "no model": (other(lambda made: made.ClearField("model_spec")), "INVALID_ARGUMENT", "Missing ModelSpec"),
     "unknown label": (

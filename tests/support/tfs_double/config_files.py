@@ -1,4 +1,4 @@
-"""The files that tensorflow_model_server reads, and what it says of those that it refuses (server.cc, server_core.cc)."""
+"""The files that tensorflow_model_server reads, and what it says of those it refuses (server.cc, server_core.cc)."""
 
 import re
 from collections import Counter

@@ -1,7 +1,7 @@
-"""What is served: aspired versions are loaded and others unloaded, in a thread of its own (aspired_versions_manager.cc).
+"""What is served: aspired versions are loaded and others unloaded, in a thread of its own.
 
 A version that was loaded under a number is never loaded again under it, nor is one that failed, until its number was
-out of the config; and a version that is no longer wanted answers until one that is wanted does.
+out of the config; and a version that is no longer wanted answers until one that is does (aspired_versions_manager.cc).
 """
 
 import os

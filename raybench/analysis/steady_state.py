@@ -68,11 +68,22 @@ def _means(at: np.ndarray, values: np.ndarray, parts: int) -> np.ndarray:
 
 
 def _has_trend(values: np.ndarray) -> bool:
-    """Mann-Kendall's test (Mann 1945; Kendall 1975) on means of some seconds each: raw requests hang together."""
+    return abs(trend_z(values)) > _SIGNIFICANT_Z
+
+
+def is_rising(values: np.ndarray) -> bool:
+    """Whether means of some seconds each have a trend upwards that is no chance."""
+    return trend_z(values) > _SIGNIFICANT_Z
+
+
+def trend_z(values: np.ndarray) -> float:
+    """Mann-Kendall's z (Mann 1945; Kendall 1975) of means of some seconds each: raw requests hang together."""
     n = len(values)
+    if n < 3:
+        return 0.0
     score = int(np.sign(values[None, :] - values[:, None])[np.triu_indices(n, 1)].sum())
     deviation = np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    return bool((abs(score) - 1) / deviation > _SIGNIFICANT_Z)
+    return float(np.sign(score) * max(0, abs(score) - 1) / deviation)
 
 
 def _shown(values: np.ndarray) -> str:

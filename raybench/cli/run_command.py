@@ -62,8 +62,19 @@ def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
     for trial in trials:
         click.echo(trial.id)
     known_s, unknown = plan.estimate(trials, seconds_per_request(Path(benchmark.out)))
-    told = f"{len(unknown)} cells of them have no earlier results in {benchmark.out}" if unknown else "all told"
-    click.echo(f"{len(trials)} trials; about {known_s / 60:.0f} min by earlier results and starting times; {told}")
+    click.echo(f"{len(trials)} trials; {_length(known_s, len(unknown), len({trial.cell.id for trial in trials}))}")
+
+
+def _length(known_s: float, unknown: int, cells: int) -> str:
+    """How long trials take, as far as that is known."""
+    minutes = f"about {known_s / 60:.0f} min"
+    if not unknown:
+        return f"{minutes} by earlier results and starting times"
+    if unknown == cells:
+        return f"how long they take is not known: no cell has earlier results; starting them alone takes {minutes}"
+    return (
+        f"more than {minutes} by earlier results and starting times: {unknown} of {cells} cells have no earlier results"
+    )
 
 
 def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:

@@ -1,7 +1,9 @@
 """raybench search: the highest load that a server holds."""
 
 import sys
+from dataclasses import replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ _REFUSED = {
     "loads": "a search sets the load itself: leave them out",
 }
 _LEAST_REQUESTS = 100
-_WINDOWS = 2  # a trial has twice the requests that its percentile needs: some lie outside of the window
+_LENGTHS = ("request_count", "duration")
 
 
 @click.command()
@@ -58,13 +60,13 @@ def search(
     """
     ranges = {"request_rate_range": request_rate_range, "concurrency_range": concurrency_range}
     try:
-        goal = _goal(until_oom, latency_threshold, flags, {k: v for k, v in ranges.items() if v is not None})
-        loaded = _benchmark(benchmark, goal, flags)
-        trials = plan.trials(loaded)
+        asked = _goal(until_oom, latency_threshold, flags, {k: v for k, v in ranges.items() if v is not None})
+        goal, loaded = _configured(benchmark, asked, flags)
+        plan.trials(loaded)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     if dry_run:
-        show_plan(trials, loaded)
+        _show_steps(goal, loaded)
         return
     sys.exit(_search_and_report(loaded, goal))
 
@@ -126,8 +128,8 @@ def _range(name: str, text: str) -> tuple[float, float]:
     return low, high
 
 
-def _benchmark(path: Path | None, goal: "Goal", flags: Flags) -> Benchmark:
-    """The benchmark whose loads are the steps of the search."""
+def _configured(path: Path | None, goal: "Goal", flags: Flags) -> "tuple[Goal, Benchmark]":
+    """The goal, and the benchmark whose loads are the steps of the search."""
     from raybench.analysis.search.strategy import RATE, load
 
     given = {name: value for name, value in parse(flags).items() if value not in (None, (), {})}
@@ -144,33 +146,62 @@ def _benchmark(path: Path | None, goal: "Goal", flags: Flags) -> Benchmark:
         raise ConfigError(
             f"concurrency is {asked['concurrency']}; it is of a closed loop: leave it out with --request-rate-range"
         )
-    if "request_count" not in asked and "duration" not in asked:
-        given["request_count"] = _request_count(goal, plain)
-    loads = tuple(load(goal.variable, step) for step in goal.steps)
+    if not any(name in asked for name in _LENGTHS):
+        goal = replace(goal, is_adaptive=goal.limit_ms is not None)
+        if not goal.is_adaptive:
+            given["request_count"] = _request_count(goal, plain)
+    loads = tuple(load(goal, step, workers=plain.loads[0].workers) for step in goal.steps)
     loaded = config.load(path, {**given, "loads": loads})
-    _check_length(goal, loaded)
-    return loaded
-
-
-def _needed(goal: "Goal") -> int:
-    from raybench.analysis.latency import PERCENTILES, samples_needed
-
-    return samples_needed(PERCENTILES[goal.percentile]) if goal.percentile else 0
+    if goal.limit_ms and not goal.is_adaptive:
+        _check_length(goal, loaded)
+    return goal, loaded
 
 
 def _request_count(goal: "Goal", plain: Benchmark) -> int:
-    """Long enough for the percentile, and for every lane of the highest step."""
-    from raybench.analysis.search.strategy import RATE, at
+    """Enough for every lane of the highest step."""
+    from raybench.analysis.search.strategy import at
 
-    (widest,) = at(plain, goal.variable, goal.steps[-1]).loads
-    lanes = widest.workers if goal.variable == RATE else widest.in_flight
-    return max(_LEAST_REQUESTS, _WINDOWS * _needed(goal), _WINDOWS * lanes)
+    (widest,) = at(plain, goal, goal.steps[-1]).loads
+    return max(_LEAST_REQUESTS, 2 * widest.in_flight)
 
 
 def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
-    count, needed = benchmark.loads[0].request_count, _needed(goal)
+    """Raise ConfigError where steps as long as the user asked cannot show what the goal asks."""
+    from raybench.analysis.latency import PERCENTILES, samples_needed
+    from raybench.analysis.search.strategy import RATE, least_s
+
+    count, duration_s = benchmark.loads[0].request_count, benchmark.loads[0].duration
+    needed, least = samples_needed(PERCENTILES[goal.percentile or ""]), least_s(goal)
     if count is not None and count < needed:
         raise ConfigError(f"request-count is {count}; {goal.threshold} needs {needed} requests: send at least as many")
+    if goal.variable != RATE:
+        return
+    low, high = goal.steps[0], goal.steps[-1]
+    if duration_s is not None and duration_s * low < needed:
+        raise ConfigError(
+            f"duration is {duration_s:g}; at {low:g} requests/s that is {duration_s * low:.0f} requests, and "
+            f"{goal.threshold} needs {needed}: use --duration {ceil(needed / low)} or more, or leave it out"
+        )
+    if duration_s is not None and duration_s < least:
+        raise ConfigError(
+            f"duration is {duration_s:g}; a backlog must have time to show: use --duration {least:.0f} or more, "
+            "or leave it out"
+        )
+    if count is not None and count / high < least:
+        raise ConfigError(
+            f"request-count is {count}; at {high:g} requests/s that is {count / high:.2g} s, and a backlog must have "
+            f"{least:.0f} s to show: leave it out, and each step is as long as its rate needs"
+        )
+
+
+def _show_steps(goal: "Goal", benchmark: Benchmark) -> None:
+    """The steps in the order in which they are tried, server by server, as long as each holds."""
+    from raybench.analysis.search.strategy import trial_at
+
+    firsts = plan.first_trials(benchmark)
+    trials = [trial_at(benchmark, goal, first, step) for first in firsts for step in goal.steps]
+    show_plan(trials, benchmark)
+    click.echo("each server climbs until a step does not hold; then the gap below it is halved, and both ends repeated")
 
 
 def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:

@@ -12,6 +12,7 @@ class Goal:
     """What is searched for: the last of `steps`, and of what lies between two, that holds.
 
     `kind` is until_oom or latency; a latency search has a `percentile` that must stay under `limit_ms`.
+    `is_adaptive`: a step lasts as long as its rate needs, and not as the user asked.
     """
 
     kind: str
@@ -19,6 +20,7 @@ class Goal:
     steps: tuple[float, ...]
     percentile: str | None = None
     limit_ms: float | None = None
+    is_adaptive: bool = False
 
     @property
     def threshold(self) -> str | None:

@@ -1,10 +1,9 @@
 """A search, point by point: each is an ordinary trial, measured and saved, and the next one follows from it."""
 
-from dataclasses import replace
 from functools import partial
 
-from raybench.analysis.search.evaluation import is_futile, point
-from raybench.analysis.search.strategy import BROKE, SearchPoint, at, next_value
+from raybench.analysis.search.evaluation import is_decided, point
+from raybench.analysis.search.strategy import BROKE, SearchPoint, next_value, trial_at
 from raybench.analysis.trial_summary import summarize_trial
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Trial
@@ -35,7 +34,7 @@ def search_one_server(first: Trial, goal: Goal, context: RunContext) -> None:
     after memory ran out, or it ended.
     """
     points: tuple[SearchPoint, ...] = ()
-    at_first_step = _trial_at(goal.steps[0], first, goal, context)
+    at_first_step = trial_at(context.benchmark, goal, first, goal.steps[0])
     while (trial := _next_trial(first, goal, points, context)) is not None:
         try:
             with start_server(first.cell.server, [at_first_step.cell], context) as server:
@@ -57,17 +56,12 @@ def _next_trial(first: Trial, goal: Goal, points: tuple[SearchPoint, ...], conte
     value = next_value(goal, points)
     if value is None:
         return None
-    return replace(_trial_at(value, first, goal, context), round=1 + sum(each.value == value for each in points))
-
-
-def _trial_at(value: float, first: Trial, goal: Goal, context: RunContext) -> Trial:
-    planned = plan.trials(at(context.benchmark, goal.variable, value))
-    return next(trial for trial in planned if plan.is_same_endpoint(trial, first))
+    return trial_at(context.benchmark, goal, first, value, round=1 + sum(each.value == value for each in points))
 
 
 def _early_stop(trial: Trial, goal: Goal) -> EarlyStop:
     """A point ends as soon as it is futile; one that is repeated, because it decides, is measured whole."""
-    return partial(is_futile, goal) if trial.round == 1 else never
+    return partial(is_decided, goal) if trial.round == 1 else never
 
 
 def _point(goal: Goal, observed: ObservedTrial) -> SearchPoint:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from raybench.models.saved_model_loader import load_saved_model
 from raybench.models.saved_models import Signature, read_models_conf, read_signatures
 
 
@@ -24,10 +23,9 @@ class CallFailed(Exception):
 
 
 class LoadedSignature:
-    """Calls one signature: arrays in host memory go in, arrays in host memory come out, bfloat16 as float32.
+    """Calls one signature: arrays in host memory go in, arrays in host memory come out.
 
-    Takes the newest version that models.conf serves. Raises SignatureError where there is no such model or signature,
-    or it cannot be loaded.
+    Takes the newest version that models.conf serves. Raises SignatureError where there is no such model or signature.
     """
 
     def __init__(self, models_conf: Path, *, model: str, signature: str) -> None:
@@ -39,7 +37,7 @@ class LoadedSignature:
         folder = _newest(models_conf, model)
         self._tf = tf
         self.spec = _signature(folder, signature)
-        self._loaded = _loaded(tf, folder)
+        self._loaded = tf.saved_model.load(str(folder))
         self._function = self._loaded.signatures[signature]
 
     @property
@@ -49,20 +47,11 @@ class LoadedSignature:
     def call(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The outputs by name; raises CallFailed."""
         try:
-            results = self._function(**{name: self._tensor(name, array) for name, array in inputs.items()})
-            return {name: self._array(tensor) for name, tensor in results.items()}
+            results = self._function(**{name: self._tf.constant(array) for name, array in inputs.items()})
+            return {name: tensor.numpy() for name, tensor in results.items()}
         except self._tf.errors.OpError as error:
             # The codes are gRPC's: tensorflow/core/protobuf/error_codes.proto.
             raise CallFailed(error.error_code, str(error.message).splitlines()[0]) from error
-
-    def _tensor(self, name: str, array: Any) -> Any:
-        is_bfloat16 = name in self.spec.inputs and self.spec.inputs[name].datatype == "BF16"
-        tensor = self._tf.constant(array)
-        return self._tf.cast(tensor, self._tf.bfloat16) if is_bfloat16 else tensor
-
-    def _array(self, tensor: Any) -> np.ndarray:
-        is_bfloat16 = tensor.dtype == self._tf.bfloat16
-        return np.asarray((self._tf.cast(tensor, self._tf.float32) if is_bfloat16 else tensor).numpy())
 
 
 def _newest(models_conf: Path, model: str) -> Path:
@@ -75,19 +64,8 @@ def _newest(models_conf: Path, model: str) -> Path:
         raise SignatureError(str(error)) from error
 
 
-def _loaded(tf: Any, folder: Path) -> Any:
-    try:
-        return load_saved_model(tf, folder)
-    except Exception as error:  # whatever a broken file makes TensorFlow raise
-        said = (str(getattr(error, "message", None) or error).splitlines() or [type(error).__name__])[0]
-        raise SignatureError(f"{folder} cannot be loaded: {said}") from error
-
-
 def _signature(folder: Path, name: str) -> Signature:
-    try:
-        signatures = read_signatures(folder)
-    except ValueError as error:
-        raise SignatureError(str(error)) from error
+    signatures = read_signatures(folder)
     if name not in signatures:
         raise SignatureError(f"signature {name!r} is not in {folder}; there are {', '.join(signatures) or 'none'}")
     return signatures[name]

@@ -1,6 +1,5 @@
 """A real Triton: the tritonserver binary of the nvidia-pytriton wheel with raybench's python backend."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -40,7 +39,6 @@ STALL_S = 20.0
 _MOST_STARTS = 3
 _Started = TypeVar("_Started")
 _STOP_TIMEOUT_S = 20.0
-_ASK_S = 30.0
 _SHM_PREFIX = "raybench"
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
 # model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
@@ -55,10 +53,6 @@ class RunningTriton(StartedServer):
 
     options: TritonOptions
     folder: Path
-
-    def unservable(self) -> dict[str, str]:
-        with triton_grpc.InferenceServerClient(self.grpc_url) as client:
-            return _unservable(client) if self.options.models != () else {}
 
     def _load(self, models: tuple[ModelConfig, ...]) -> None:
         config = repository.model_config(self.options, models, self.folder)
@@ -175,19 +169,6 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
             f"its python backend; check that its Python environment has numpy<2\n{process.tail()}"
         )
     return server_version
-
-
-def _unservable(client: triton_grpc.InferenceServerClient) -> dict[str, str]:
-    """What the backend says that it does not serve, and why."""
-    all_models = triton_grpc.InferInput("model_name", [1, 1], "BYTES")
-    all_models.set_data_from_numpy(np.array([[b""]], object))
-    wanted = [triton_grpc.InferRequestedOutput("about")]
-    try:
-        answer = client.infer("saved_model", [all_models], outputs=wanted, client_timeout=_ASK_S)
-    except InferenceServerException as error:
-        raise ServerError(f"Triton does not say what it serves: {error.message()}") from error
-    said: dict[str, str] = json.loads(answer.as_numpy("about")[0])["unservable"]
-    return said
 
 
 def _command(

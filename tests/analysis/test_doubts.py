@@ -31,6 +31,12 @@ def fed(share: float) -> dict:
     return {"feed_wait_share": share, "feed_wait_ms": latency_of(np.arange(1, 10_001) * MS)}
 
 
+def answered(rps: float) -> dict:
+    """What an open loop has of which so many of 100 requests a second were answered."""
+    rate = Throughput(requests_per_s=rps, inferences_per_s=rps)
+    return {"load": load(**OPEN), "achieved_rps": 100.0, "throughput": rate}
+
+
 ON_ONE = by_node.NodeLoad(node_id="one", node="host-1", workers=(0,), requests_per_s=1.0, inferences_per_s=1.0)
 APART = by_node.NodeBreakdown(nodes=2, server_node_id="other", loads=(ON_ONE,))
 ONE_FAILED = Requests(attempted=100, succeeded=99, failed=1, errors={"UNAVAILABLE": 1}, first_error="gone\naway")
@@ -72,6 +78,7 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"scheduled_rps": 100.0, "achieved_rps": 98.9},
         ),
         ("cap_hit", {"cap_hits": 0}, {"cap_hits": 1}),
+        ("backlog", answered(90.0), answered(89.9)),
         ("feed_starved", fed(0.05), fed(0.051)),
         ("near_ceiling", ceiling(1 / 0.67), ceiling(1 / 0.671)),
         (

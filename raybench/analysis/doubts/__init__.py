@@ -28,6 +28,7 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     client_limit.late_client,
     client_limit.under_rate,
     client_limit.cap_hit,
+    client_limit.backlog,
     client_limit.near_ceiling,
     client_limit.feed_starved,
     clock_sync.uncertain_clocks,

@@ -9,6 +9,7 @@ _PACING_SHARE = 0.05  # of the service p99
 _RATE_SHARE = 0.99
 _FEED_SHARE = 0.05  # of the time of the lanes
 _CEILING_SHARE = 0.67
+_ANSWERED_SHARE = 0.9  # of what left: below it the rest still waited when the load ended
 
 
 def late_client(trial: TrialSummary) -> Doubt | None:
@@ -57,6 +58,24 @@ def cap_hit(trial: TrialSummary) -> Doubt | None:
             _feed_remedy(trial),
         )
     return Doubt(code="cap_hit", sentence=sentence, remedy=remedy, value=hits, limit=0)
+
+
+def backlog(trial: TrialSummary) -> Doubt | None:
+    """Open loop: more came in than was answered, so that response would go on growing with the load."""
+    throughput, achieved = trial.throughput, trial.achieved_rps
+    if trial.load.arrivals == "closed" or trial.cap_hits or not throughput or not achieved:
+        return None
+    answered_rps = throughput.requests_per_s / (1 - trial.requests.error_rate or 1)
+    if answered_rps >= _ANSWERED_SHARE * achieved:
+        return None
+    return Doubt(
+        code="backlog",
+        sentence=f"the server answered {answered_rps:.4g} of {achieved:.4g} requests/s: the others still waited "
+        "when the load ended, and response would grow with a longer trial",
+        remedy="lower --request-rate, or use a longer --duration",
+        value=answered_rps / achieved,
+        limit=_ANSWERED_SHARE,
+    )
 
 
 def is_starved(trial: TrialSummary) -> bool:

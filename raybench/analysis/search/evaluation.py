@@ -10,8 +10,11 @@ from scipy.special import bdtr
 from raybench.analysis import units
 from raybench.analysis.doubts.client_limit import is_starved
 from raybench.analysis.latency import CONFIDENCE, PERCENTILES, samples_needed
-from raybench.analysis.search.strategy import BROKE, HELD, RATE, UNKNOWN, SearchPoint
-from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.search.overload import late_sentence, lateness, overload, too_few_sent
+from raybench.analysis.search.strategy import BROKE, HELD, LATE, RATE, UNKNOWN, SearchPoint, least_s
+from raybench.analysis.throughput import throughput_in
+from raybench.analysis.trial_summary import TrialSummary, windowed
+from raybench.analysis.window import begun_ns, pacing_error_ns
 from raybench.clients.base import OK
 from raybench.config.search_goal import OOM, Goal
 from raybench.results import samples
@@ -31,10 +34,11 @@ _REFUSED = "RESOURCE_EXHAUSTED"  # of memory, a queue, threads, a quota, the siz
 
 def point(goal: Goal, trial: TrialSummary, record: TrialRecord, rows: pa.Table) -> SearchPoint:
     """What one trial says about the goal."""
-    measured = samples.measured(rows)
+    measured, span, _ = windowed(record, rows)
     times_ms = _times_ms(measured) if goal.limit_ms else None
     verdict, reason = _evaluated(goal, trial, record, measured)
-    met = int(np.count_nonzero(times_ms < goal.limit_ms)) if times_ms is not None and len(times_ms) else None
+    met = throughput_in(measured, span, of=times_ms < goal.limit_ms) if times_ms is not None and goal.limit_ms else None
+    is_overloaded = verdict == BROKE and bool(goal.limit_ms and _overload(trial, measured))
     return SearchPoint(
         trial=trial.id,
         value=getattr(trial.load, _LOAD_FIELDS.get(goal.variable, goal.variable)),
@@ -45,8 +49,23 @@ def point(goal: Goal, trial: TrialSummary, record: TrialRecord, rows: pa.Table) 
         failed=trial.requests.failed,
         latency_ms=_percentile_ms(goal, times_ms),
         inferences_per_s=trial.throughput.inferences_per_s if trial.throughput else None,
-        goodput_rps=met / trial.job_s if met is not None and trial.job_s else None,
+        goodput_rps=met.requests_per_s if met else None,
+        capacity_rps=trial.throughput.requests_per_s if trial.throughput and is_overloaded else None,
     )
+
+
+def is_decided(goal: Goal, tables: list[pa.Table]) -> bool:
+    """Whether the requests so far are enough: the goal is out of reach, or a closed loop has sent enough.
+
+    An open loop is measured to its end, since a queue that grows shows late.
+    """
+    if is_futile(goal, tables):
+        return True
+    if not goal.limit_ms or goal.variable == RATE or not goal.is_adaptive or not tables:
+        return False
+    rows = samples.merge(tables)
+    seconds = (pc.max(rows["done_ns"]).as_py() - pc.min(rows["sent_ns"]).as_py()) / 1e9 if len(rows) else 0.0
+    return len(rows) >= 2 * samples_needed(PERCENTILES[goal.percentile or ""]) and seconds >= least_s(goal)
 
 
 def is_futile(goal: Goal, tables: list[pa.Table]) -> bool:
@@ -95,7 +114,7 @@ def _evaluated(goal: Goal, trial: TrialSummary, record: TrialRecord, measured: p
             f"lanes waited for {units.items(trial.unit)}, so that the server did not get the load: use --feed preload",
         )
     if len(measured) and goal.limit_ms:
-        return _against_limit(goal, measured)
+        return _against_limit(goal, trial, measured)
     return (UNKNOWN, f"failed: {_short(trial.reason)}") if trial.status == "failed" else (HELD, None)
 
 
@@ -123,16 +142,49 @@ def _is_memory(text: str) -> bool:
     return any(words in lower for words in _MEMORY)
 
 
-def _against_limit(goal: Goal, measured: pa.Table) -> tuple[str, str | None]:
-    times_ms, limit_ms, name = _times_ms(measured), goal.limit_ms or 0.0, goal.threshold
-    n, needed = len(times_ms), samples_needed(PERCENTILES[goal.percentile or ""])
-    latency_ms = _percentile_ms(goal, times_ms)
-    if latency_ms is None or latency_ms >= limit_ms:
-        over, failed = np.count_nonzero(times_ms >= limit_ms), np.count_nonzero(np.isinf(times_ms))
-        return BROKE, f"{over} of {n} requests missed {name}" + (f", {failed} of them failed" if failed else "")
+def _against_limit(goal: Goal, trial: TrialSummary, measured: pa.Table) -> tuple[str, str | None]:
+    limit_ms, name, n = goal.limit_ms or 0.0, goal.threshold, len(measured)
+    needed = samples_needed(PERCENTILES[goal.percentile or ""])
+    missed = _missed(goal, measured)
+    if found := _overload(trial, measured) or missed:
+        late = lateness(trial, limit_ms) or (_late_alone(goal, trial, measured) if found == missed else None)
+        return (LATE, late) if late else (BROKE, found)
+    if less := too_few_sent(trial):
+        return LATE, less
     if n < needed:
         return UNKNOWN, f"{n} requests are too few for {name}, which needs {needed}; send more, or for longer"
     return HELD, None
+
+
+def _missed(goal: Goal, measured: pa.Table) -> str | None:
+    """How many requests missed the limit, where they are so many that the percentile does."""
+    times_ms, limit_ms = _times_ms(measured), goal.limit_ms or 0.0
+    latency_ms = _percentile_ms(goal, times_ms)
+    if latency_ms is not None and latency_ms < limit_ms:
+        return None
+    over, failed = np.count_nonzero(times_ms >= limit_ms), np.count_nonzero(np.isinf(times_ms))
+    return f"{over} of {len(times_ms)} requests missed {goal.threshold}" + (
+        f", {failed} of them failed" if failed else ""
+    )
+
+
+def _overload(trial: TrialSummary, measured: pa.Table) -> str | None:
+    """Of an open loop, what shows that the server cannot go on like this."""
+    if samples.is_closed(measured):
+        return None
+    times_ms = _times_ms(measured)
+    is_known = np.isfinite(times_ms)
+    return overload(trial, begun_ns(measured)[is_known] / 1e9, times_ms[is_known])
+
+
+def _late_alone(goal: Goal, trial: TrialSummary, measured: pa.Table) -> str | None:
+    """The sentence where the limit would have been kept, had the client sent in time."""
+    late_ns = pacing_error_ns(measured)
+    if late_ns is None or trial.pacing_error_ms is None or trial.pacing_error_ms.p99 is None:
+        return None
+    latency_ms = _percentile_ms(goal, _times_ms(measured) - late_ns / 1e6)
+    is_kept = latency_ms is not None and latency_ms < (goal.limit_ms or 0.0)
+    return late_sentence(trial.pacing_error_ms.p99) if is_kept else None
 
 
 def _first_line(reason: str | None) -> str:

@@ -39,12 +39,18 @@ def headline(summary: Summary) -> Headline:
 
 def _searched(all_found: tuple[SearchResult, ...]) -> Headline:
     found = max(all_found, key=lambda each: each.feasible_max or 0)
+    note = search_tables.headline(found)
     if found.feasible_max is None:
+        held = "held no load of" if found.is_over else "came to no answer about"
         return Headline(
-            f"{found.server} held no load of {found.model} that was tried", "", "", search_tables.headline(found)
+            f"{found.server} {held} {found.model}{' that was tried' if found.is_over else ''}", "", "", note
         )
     load = f"{found.feasible_max:g} {search_tables.word(found)}"
-    return Headline(f"{found.server} holds", load, f"of {found.model}", search_tables.headline(found))
+    if not found.is_over:
+        return Headline(
+            f"The search of {found.server} ended before its answer, and", load, f"of {found.model} held", note
+        )
+    return Headline(f"{found.server} holds", load, f"of {found.model}", note)
 
 
 def _compared(comparisons: tuple[Comparison, ...]) -> Headline:

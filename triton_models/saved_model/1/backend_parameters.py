@@ -1,10 +1,12 @@
 """The backend's own parameters in a Triton config, as config.pbtxt declares them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loaded_models import WarmUpShapes
 from request_parsing import listing
 from saved_models import ModelConfig, read_models_conf
 
@@ -15,8 +17,7 @@ class BackendParameters:
 
     models_conf: Path
     models: tuple[str, ...]
-    warm_up: str
-    merge: str
+    warm_up: WarmUpShapes
     merge_max_items: int
     merge_xla: bool
     pipeline_depth: str
@@ -28,8 +29,7 @@ class BackendParameters:
         return cls(
             models_conf=Path(text["models_conf"]),
             models=tuple(name for name in text["models"].split(",") if name),
-            warm_up=text["warm_up"],
-            merge=text["merge"],
+            warm_up=json.loads(text["warm_up"]),
             merge_max_items=int(text["merge_max_items"]),
             merge_xla=text["merge_xla"] == "true",
             pipeline_depth=text["pipeline_depth"],

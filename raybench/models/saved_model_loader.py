@@ -1,1 +1,0 @@
-../../triton_models/saved_model/1/saved_model_loader.py

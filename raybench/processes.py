@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
@@ -80,6 +81,28 @@ def sweeping_processes(open_files: str) -> Iterator[None]:
         sweeper.wait(timeout=_SWEEPER_S)
 
 
+def end_with(parent: int) -> None:
+    """Have this process killed when its parent, whose pid is given, ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind, to see it and end it."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_descendants(patience_s: float) -> None:
+    """Wait for all that descends from us to end by itself, and end the rest."""
+    import psutil
+
+    until_s = time.monotonic() + patience_s
+    while (there := _living(process_tree(os.getpid())[1:])) and time.monotonic() < until_s:
+        psutil.wait_procs(there, timeout=0.2)
+    _end(there)
+
+
 def process_tree(pid: int) -> list["psutil.Process"]:
     """A process and its descendants, itself first; empty where it has ended."""
     import psutil
@@ -88,6 +111,18 @@ def process_tree(pid: int) -> list["psutil.Process"]:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
     return []
+
+
+def _living(processes: list["psutil.Process"]) -> list["psutil.Process"]:
+    """Without those that have ended, and whose parent has not asked."""
+    import psutil
+
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _run_sweeper(parent: int, open_files: str) -> int:

@@ -1,6 +1,10 @@
 """What the commands print on: a console for results, and stderr for warnings."""
 
+import io
+import os
+import sys
 from collections.abc import Iterable
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -16,9 +20,50 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
+def keep_printing() -> None:
+    """Drop from now on what cannot be printed: a closed terminal, or a reader that has left, ends no run."""
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+
+
 def print_bind_warnings(servers: Iterable[ServerSpec], bind: str) -> None:
     """A line on stderr for each kind of server that we start where other hosts could reach it."""
     from raybench.servers import bind_warning
 
     for sentence in filter(None, dict.fromkeys(bind_warning(server, bind) for server in servers)):
         click.echo(f"warning: {sentence}", err=True)
+
+
+class _LastingFile(io.FileIO):
+    """A file whose descriptor leads nowhere once nothing can be written to it."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    """The stream on such a file; as it is where it is none of the process's own, as in a test."""
+    if not (isinstance(stream, io.TextIOWrapper) and _has_descriptor(stream)):
+        return stream
+    is_buffered = isinstance(stream.buffer, io.BufferedWriter)  # not with PYTHONUNBUFFERED
+    stream.flush()
+    file: Any = _LastingFile(stream.fileno(), "wb", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(file) if is_buffered else file,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=not is_buffered,
+    )
+
+
+def _has_descriptor(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() >= 0
+    except OSError:
+        return False

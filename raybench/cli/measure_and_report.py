@@ -1,14 +1,15 @@
 """What run and search have in common: measure with progress, then report what is on disk, however it ended."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-from raybench.cli.console import terminal
-from raybench.cli.exit_codes import FAILED, INTERRUPTED
+from raybench.cli.console import keep_printing, terminal
+from raybench.cli.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
+from raybench.cli.measuring_process import Outcome, Tell, measure_watched
 from raybench.cli.report_command import print_summary, warned
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError
@@ -17,40 +18,74 @@ if TYPE_CHECKING:
     from raybench.analysis.summary import Summary
     from raybench.driver.run_observer import RunObserver
 
+Drive = Callable[["RunObserver"], None]
 
-def measure_and_report(benchmark: Benchmark, drive: "Callable[[RunObserver], None]") -> "tuple[int, Summary | None]":
-    """Call `drive(observer)` and report; the exit code so far, and the summary if there is a results folder."""
+
+def measure_and_report(benchmark: Benchmark, drive: Drive, *, goes_on: bool) -> "tuple[int, Summary | None]":
+    """Call `drive(observer)` in a process of its own and report; the exit code so far, and the summary if there is one.
+
+    `goes_on` says whether --resume goes on with what was cut off.
+    """
+    keep_printing()
+    in_flight_s = max(load.timeout for load in benchmark.loads)
+    outcome, reached = measure_watched(lambda tell: _measure(benchmark, drive, tell), in_flight_s)
+    if outcome.code == WRONG_USAGE:
+        raise WrongInput(str(outcome.sentence))
+    if outcome.sentence:
+        click.echo(f"Error: {outcome.sentence}", err=True)
+    if reached.folder is None or not reached.folder.exists():
+        return outcome.code, None
+    try:
+        summary = _report(reached.folder, outcome)
+    except KeyboardInterrupt:
+        outcome, summary = Outcome(INTERRUPTED), None
+    if outcome.code:
+        _say_the_way_on(reached.folder, goes_on=goes_on, is_reported=summary is not None)
+    return outcome.code or (0 if summary else FAILED), summary
+
+
+def _measure(benchmark: Benchmark, drive: Drive, tell: Tell) -> Outcome:
+    """How a measurement ended."""
     from raybench.cli.progress import create_observer
-
-    console = terminal()
-    observer = create_observer(benchmark.ui, console)
-    status = _measure(observer, drive)
-    return status, _report(console, observer.folder) if observer.folder else None
-
-
-def _measure(observer: "RunObserver", drive: "Callable[[RunObserver], None]") -> int:
-    """The exit code of a measurement; raises WrongInput where the configuration is wrong."""
     from raybench.driver.session import RunError
     from raybench.results import ResultsError
 
     try:
-        with observer:
+        with create_observer(benchmark.ui, terminal(), tell) as observer:
             drive(observer)
     except ConfigError as error:
-        raise WrongInput(str(error)) from error
+        return Outcome(WRONG_USAGE, str(error))
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Outcome(INTERRUPTED)
     except (RunError, ResultsError) as error:
-        click.echo(f"Error: {error}", err=True)
-        return FAILED
-    return 0
+        return Outcome(FAILED, str(error))
+    return Outcome()
 
 
-def _report(console: Console, folder: Path) -> "Summary":
-    """Print what was measured and write it as a page."""
+def _report(folder: Path, outcome: Outcome) -> "Summary | None":
+    """Print what was measured and write it as a page; None, and a sentence, where the folder cannot be read."""
     from raybench.report import html
+    from raybench.results import ResultsError, results_folder
 
-    summary = print_summary(console, folder)
+    console = terminal()
+    if outcome.is_lost:
+        results_folder.note_loss(folder, str(outcome.sentence))
+    try:
+        summary: Summary = print_summary(console, folder)
+    except ResultsError as error:
+        click.echo(f"Error: {error}", err=True)
+        return None
     if path := warned(lambda: html.write(folder, summary)):
         console.print(f"to look at: {path}", highlight=False, soft_wrap=True)
     return summary
+
+
+def _say_the_way_on(folder: Path, *, goes_on: bool, is_reported: bool) -> None:
+    """After a run that was cut off."""
+    where = shlex.quote(str(folder))
+    if not is_reported:
+        click.echo(f"`raybench report {where}` reports what was measured")
+    if goes_on:
+        click.echo(f"the run is not over: `raybench run --resume {where}` goes on with it")
+    else:
+        click.echo("the search is not over; it cannot be resumed: start it again")

@@ -16,6 +16,7 @@ from raybench.config import Benchmark, ConfigError, plan
 
 if TYPE_CHECKING:
     from raybench.analysis.summary import Summary
+    from raybench.driver.run_observer import RunObserver
 
 
 @click.command()
@@ -78,9 +79,12 @@ def _length(known_s: float, unknown: int, cells: int) -> str:
 
 
 def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
-    from raybench.driver.run import run as drive
+    def drive(observer: "RunObserver") -> None:
+        from raybench.driver.run import run as drive_run  # Ray comes along
 
-    status, summary = measure_and_report(benchmark, lambda observer: drive(benchmark, observer, sys.argv, resume))
+        drive_run(benchmark, observer, sys.argv, resume)
+
+    status, summary = measure_and_report(benchmark, drive, goes_on=True)
     return status or (exit_code(summary, benchmark) if summary else 0)
 
 

@@ -19,6 +19,7 @@ from raybench.config import Benchmark, ConfigError, plan, validation, yaml_file
 if TYPE_CHECKING:
     from raybench.analysis.summary import Summary
     from raybench.config.search_goal import Goal
+    from raybench.driver.run_observer import RunObserver
 
 _LISTS = ("workers", "concurrency", "batch_size")
 _RANGES = {"request_rate_range": "request_rate", "concurrency_range": "concurrency"}
@@ -205,9 +206,12 @@ def _show_steps(goal: "Goal", benchmark: Benchmark) -> None:
 
 
 def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
-    from raybench.driver.search_loop import search as drive
+    def drive(observer: "RunObserver") -> None:
+        from raybench.driver.search_loop import search as drive_search  # Ray comes along
 
-    status, summary = measure_and_report(benchmark, lambda observer: drive(benchmark, goal, observer, sys.argv))
+        drive_search(benchmark, goal, observer, sys.argv)
+
+    status, summary = measure_and_report(benchmark, drive, goes_on=False)
     return status or (exit_code(summary) if summary else 0)
 
 

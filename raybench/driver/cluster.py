@@ -34,13 +34,17 @@ _SESSION = f"*/session_*_{os.getpid()}/*"  # Ray names the folder of its logs af
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray that is connected; `is_ours` says whether we started it."""
+    """A Ray that is connected; `is_ours` says whether we started it.
+
+    The `session_folder` is where Ray keeps its logs and sockets on this host.
+    """
 
     dashboard_url: str | None
     is_ours: bool
     nodes: int
     cpus: int
     gpus: int
+    session_folder: str
 
 
 def address_of(benchmark: Benchmark) -> str | None:
@@ -87,6 +91,7 @@ def _initialized(address: str | None, benchmark: Benchmark, say: Say) -> Iterato
             nodes=len(alive()),
             cpus=int(resources.get("CPU", 0)),
             gpus=int(resources.get("GPU", 0)),
+            session_folder=context.address_info["session_dir"],
         )
         yield cluster
     finally:

@@ -48,11 +48,16 @@ def gather(
     *,
     on_chunk: Callable[[pa.Table], None],
     on_loss: Callable[[], None],
+    on_turn: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read every stream (generator -> number of its actor) to its end into `gathered`."""
+    """Read every stream (generator -> number of its actor) to its end into `gathered`.
+
+    `on_turn` is called about once a second at least, whatever comes.
+    """
     heartbeat = Heartbeat(actors, patience.heartbeat_s)
     replied_s = dict.fromkeys(streams, time.monotonic())
     while streams:
+        on_turn()
         lost_before = len(gathered.lost)
         for stream in _ready(list(streams), heartbeat.turn_s):
             heartbeat.heard(streams[stream])

@@ -1,6 +1,6 @@
 """The seam between a run and whoever watches it: what happens, as it happens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +25,9 @@ class RunObserver:
 
     def step(self, what: str) -> None:
         """A step that takes a while begins."""
+
+    def relies_on(self, processes: Mapping[int, str]) -> None:
+        """The run cannot go on without these processes, by pid, and until now it has been without any others."""
 
     def opened(self, folder: Path) -> None:
         """The results folder is there."""

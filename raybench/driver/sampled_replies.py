@@ -45,10 +45,15 @@ def sample_replies(trial: Trial, shards: Shards, left: Mapping[int, Any]) -> lis
     return sampled
 
 
+def is_compared(trial: Trial, benchmark: Benchmark) -> bool:
+    """Whether a trial's answers are to be held against TensorFlow's: it has no answer of a scripted server."""
+    return benchmark.verify and trial.cell.server.kind != "fake" and ECHO not in trial.cell.models
+
+
 def verified(trial: Trial, context: RunContext, sampled: Sequence[SampledReply]) -> VerificationRecord | None:
     """By how much the answers of each model differ; None where nothing is to be compared, a reason where it fails."""
     cell, benchmark = trial.cell, context.benchmark
-    if not benchmark.verify or not sampled or cell.server.kind == "fake" or ECHO in cell.models:
+    if not sampled or not is_compared(trial, benchmark):
         return None
     context.observer.step(f"holding the answers of {cell.label} against TensorFlow's")
     found = []

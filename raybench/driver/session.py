@@ -11,6 +11,8 @@ from raybench.config import STOP, Benchmark
 from raybench.config.search_goal import Goal
 from raybench.driver import preflight, server_host
 from raybench.driver.cluster import Cluster, connected
+from raybench.driver.cluster_processes import vital_processes
+from raybench.driver.deferred_interrupts import deferred_interrupts
 from raybench.driver.input_shards import InputShards
 from raybench.driver.loss import recover
 from raybench.driver.placement import place_servers
@@ -47,6 +49,7 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
     observer.step("starting Ray")
     with connected(benchmark, observer.step) as cluster:
         observer.note(_dashboard(cluster))
+        observer.relies_on(vital_processes(cluster.session_folder))
         try:
             placement = place_servers(benchmark, is_hosted=not cluster.is_ours, say=observer.step)
             server_host.check(benchmark, placement)
@@ -66,6 +69,8 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
             raise RunError(str(error)) from error
         except RayError as error:
             raise RunError(f"Ray failed: {sentence(error)[:_LONGEST_ERROR]}") from error
+        finally:
+            observer.relies_on({})  # a Ray of ours is ended next
 
 
 @contextmanager
@@ -79,9 +84,8 @@ def open_folder(
     if resume:
         folder = results_folder.resume(resume, command)
     else:
-        cluster = RayClusterInfo(**vars(session.cluster))
         folder = results_folder.create(
-            session.benchmark, command, ray_cluster=cluster, unreadable_images=unreadable, search=goal
+            session.benchmark, command, ray_cluster=_info(session.cluster), unreadable_images=unreadable, search=goal
         )
     observer.opened(folder)
     for warning in _warnings(session.benchmark):
@@ -91,7 +95,7 @@ def open_folder(
     try:
         yield RunContext(session, folder)
     finally:
-        with suppress(ResultsError):  # a full disk was reported by then
+        with suppress(ResultsError, OSError):  # a full disk, or a folder that is gone, was reported by then
             results_folder.finish(folder)
 
 
@@ -101,14 +105,25 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
     Raises KeyboardInterrupt after the trial that an interrupt cut short, and LostError where a worker was lost and the
     run cannot or shall not go on.
     """
-    results_folder.save(context.folder, trial)
+    with deferred_interrupts() as is_interrupted:
+        results_folder.save(context.folder, trial)
     context.observer.end(trial.record)
-    if trial.record.status == "interrupted":
+    if trial.was_interrupted or is_interrupted():
         raise KeyboardInterrupt
     if lost := trial.record.lost:
         if context.benchmark.on_loss == STOP:
             raise LostError(f"{lost}; that ends the run (on-loss is {STOP}): `raybench run --resume` goes on with it")
         recover(context.session.inputs, context.observer, lost)
+
+
+def _info(cluster: Cluster) -> RayClusterInfo:
+    return RayClusterInfo(
+        dashboard_url=cluster.dashboard_url,
+        is_ours=cluster.is_ours,
+        nodes=cluster.nodes,
+        cpus=cluster.cpus,
+        gpus=cluster.gpus,
+    )
 
 
 def _warnings(benchmark: Benchmark) -> list[str]:

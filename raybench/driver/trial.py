@@ -8,20 +8,22 @@ import pyarrow as pa
 from ray.exceptions import RayActorError, RayError
 
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, STOP, STREAM
+from raybench.config import ECHO, STOP, STREAM, Benchmark
 from raybench.config.plan import Trial
 from raybench.driver import ray_nodes
+from raybench.driver.deferred_interrupts import deferred_interrupts
 from raybench.driver.gather import Gathered, Patience, gather
 from raybench.driver.ray_errors import sentence
 from raybench.driver.recorders import NO_TELEMETRY
 from raybench.driver.run_context import RunContext
-from raybench.driver.sampled_replies import SampledReply, sample_replies, verified
+from raybench.driver.sampled_replies import SampledReply, is_compared, sample_replies, verified
 from raybench.driver.server_counters import counting
 from raybench.driver.start_barrier import start_times
 from raybench.driver.trial_record import item_hashes, new_record, now, telemetry_record, with_group, worker_records
 from raybench.driver.worker_group import WorkerGroup, all_answers, worker_group
 from raybench.results import results_folder, samples
-from raybench.results.records import StatisticsRecord, TrialRecord, WorkerRecord
+from raybench.results.growing_samples import GrowingSamples, growing_samples
+from raybench.results.records import StatisticsRecord, TrialRecord, VerificationRecord, WorkerRecord
 from raybench.results.results_folder import ObservedTrial
 from raybench.servers import RunningServer, ServerError, ServerUnavailable
 from raybench.telemetry.telemetry_buffer import Telemetry
@@ -42,7 +44,10 @@ def never(_: list[pa.Table]) -> bool:
 
 @dataclass(frozen=True)
 class SentLoad:
-    """What was observed until the last reply came in, or an `error` (an interrupt, a failure of Ray) came."""
+    """What was observed until the last reply came in, or an `error` (an interrupt, a failure of Ray) came.
+
+    It `is_whole` where an error came only after the last reply.
+    """
 
     tables: tuple[pa.Table, ...] = ()
     lost: dict[int, str] = field(default_factory=dict)
@@ -51,12 +56,14 @@ class SentLoad:
     statistics: StatisticsRecord | None = None
     telemetry: Telemetry = NO_TELEMETRY
     error: BaseException | None = None
+    is_whole: bool = False
 
 
 def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
     context.observer.start(trial, context.session.inputs.source_of(trial.cell).unit)
     record, sent, ceiling = new_record(trial, context, server), SentLoad(), list[pa.Table]()
+    was_interrupted = False
     try:
         _check_cpus(trial.cell.load.workers)
         with worker_group(trial, context, server) as group:
@@ -75,10 +82,9 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
         lost = f"a worker was lost before the start: {sentence(error)}" if isinstance(error, RayActorError) else None
         record = replace(record, status="failed", reason=sentence(error), lost=record.lost or lost)
     except KeyboardInterrupt:
-        reason = "interrupted from outside; what was measured until then is kept"
-        record = replace(record, status="interrupted", reason=reason)
+        record, was_interrupted = _interrupted(record, trial, context.benchmark, server, sent), True
     record = replace(record, ended=now(), telemetry=telemetry_record(sent.telemetry))
-    return ObservedTrial(record, samples.merge([*sent.tables, *ceiling]), sent.telemetry.rows)
+    return ObservedTrial(record, samples.merge([*sent.tables, *ceiling]), sent.telemetry.rows, was_interrupted)
 
 
 def not_measured(trial: Trial, context: RunContext, error: ServerError) -> ObservedTrial:
@@ -100,13 +106,21 @@ def _check_cpus(workers: int) -> None:
 def _send_load(
     trial: Trial, context: RunContext, server: RunningServer, group: WorkerGroup, is_enough: EarlyStop
 ) -> SentLoad:
-    """Start all workers together and gather what they send; what came before an error is kept."""
-    gathered, error = Gathered(), None
-    with counting(trial, server) as counter:
+    """Start all workers together and gather what they send; what came before an error is kept.
+
+    An interrupt has the workers send nothing more; what is in flight is waited for.
+    """
+    gathered, error, is_whole = Gathered(), None, False
+    with (
+        deferred_interrupts() as is_interrupted,
+        growing_samples(context.folder, trial.id) as on_disk,
+        counting(trial, server) as counter,
+    ):
+        on_disk.append(group.warmup)
         group.recorder.set_phase(LOAD)
         try:
-            _gather(trial, context, group, gathered, is_enough)
-        except (KeyboardInterrupt, RayError) as raised:
+            is_whole = _gather(trial, context, group, gathered, on_disk, is_enough, is_interrupted)
+        except RayError as raised:
             error = raised
         group.recorder.set_phase(DRAINED)
         workers, payloads = worker_records(group, gathered.lost)
@@ -119,18 +133,28 @@ def _send_load(
             item_hashes=item_hashes(payloads),
             statistics=StatisticsRecord(**vars(total)) if total else None,
             telemetry=group.recorder.snapshot(),
-            error=error,
+            error=KeyboardInterrupt() if is_interrupted() else error,
+            is_whole=is_whole,
         )
 
 
-def _gather(trial: Trial, context: RunContext, group: WorkerGroup, gathered: Gathered, is_enough: EarlyStop) -> None:
-    """Read every worker's samples to their end; after an interrupt too, which is raised again."""
+def _gather(
+    trial: Trial,
+    context: RunContext,
+    group: WorkerGroup,
+    gathered: Gathered,
+    on_disk: GrowingSamples,
+    is_enough: EarlyStop,
+    is_interrupted: Callable[[], bool],
+) -> bool:
+    """Read every worker's samples to their end; returns whether that came by itself, and not by an interrupt."""
     times = start_times(group.clocks)
     streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(group.actors, times, strict=True))}
-    looked_s = time.monotonic()
+    looked_s, is_cut = time.monotonic(), False
 
     def on_chunk(chunk: pa.Table) -> None:
         nonlocal looked_s
+        on_disk.append(chunk)
         context.observer.advance(chunk, group.recorder.server_mib())
         if time.monotonic() - looked_s > _LOOK_S:
             looked_s = time.monotonic()
@@ -141,15 +165,26 @@ def _gather(trial: Trial, context: RunContext, group: WorkerGroup, gathered: Gat
         if context.benchmark.on_loss == STOP:
             group.halt()
 
-    def to_the_end() -> None:
-        gather(group.actors, streams, gathered, _patience(trial, context), on_chunk=on_chunk, on_loss=on_loss)
+    def on_turn() -> None:
+        nonlocal is_cut
+        if is_interrupted() and not is_cut:
+            is_cut = True
+            group.halt()
+            context.observer.step(
+                f"interrupted: waiting for requests in flight, at most {trial.cell.load.timeout_s:g} s; "
+                "another Ctrl-C ends at once"
+            )
 
-    try:
-        to_the_end()
-    except KeyboardInterrupt:
-        group.halt()
-        to_the_end()
-        raise
+    gather(
+        group.actors,
+        streams,
+        gathered,
+        _patience(trial, context),
+        on_chunk=on_chunk,
+        on_loss=on_loss,
+        on_turn=on_turn,
+    )
+    return not is_cut
 
 
 def _patience(trial: Trial, context: RunContext) -> Patience:
@@ -202,6 +237,20 @@ def _ended(
         reason=reason,
         verification=verified(trial, context, replies),
     )
+
+
+def _interrupted(
+    record: TrialRecord, trial: Trial, benchmark: Benchmark, server: RunningServer, sent: SentLoad
+) -> TrialRecord:
+    """The record of a trial that was interrupted; one whose last reply was in has been measured, but not verified."""
+    if not sent.is_whole:
+        cut = "interrupted from outside; what was measured until then is kept"
+        return replace(record, status="interrupted", reason=cut)
+    failure = server.failure()
+    status, reason = _outcome(trial, sent, failure)
+    not_compared = VerificationRecord(agrees=None, reason="interrupted before the answers were compared")
+    verification = not_compared if is_compared(trial, benchmark) else None
+    return replace(record, server_ended=failure, status=status, reason=reason, verification=verification)
 
 
 def _outcome(trial: Trial, sent: SentLoad, failure: str | None) -> tuple[str, str | None]:

@@ -82,6 +82,7 @@ def with_group(record: TrialRecord, trial: Trial, server: RunningServer, group: 
         ),
         placement=PlacementRecord(nodes=len(alive()), server_node_id=group.server_node_id),
         workers=worker_records(group, {}, is_over=False)[0],
+        item_hashes=item_hashes(dict(enumerate(group.payloads))),
     )
 
 

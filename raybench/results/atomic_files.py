@@ -43,6 +43,11 @@ def write(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
-        raise ResultsError(
-            f"{path}: cannot be written: {error.strerror}; what was measured before is intact"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> ResultsError:
+    """Why a file of a results folder cannot be written: one sentence."""
+    if not path.parent.exists():
+        return ResultsError(f"{path.parent}: is no longer there; it was deleted or moved while the run went on")
+    return ResultsError(f"{path}: cannot be written: {error.strerror or error}; what was measured before is intact")

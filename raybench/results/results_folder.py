@@ -4,7 +4,7 @@ import json
 import re
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,8 +17,9 @@ import yaml
 
 from raybench.config import Benchmark, ConfigError
 from raybench.config.search_goal import Goal, goal
-from raybench.results import ResultsError, json_records, run_info, samples
+from raybench.results import ResultsError, json_records, run_info
 from raybench.results.atomic_files import read_parquet, write, write_json, write_parquet
+from raybench.results.growing_samples import path_of, read_growing
 from raybench.results.records import TrialRecord
 from raybench.results.run_info import Environment, RayClusterInfo, RunInfo
 from raybench.telemetry import telemetry_schema
@@ -31,11 +32,12 @@ _NOT_READ = "is not a results folder that can be read"
 
 @dataclass(frozen=True)
 class ObservedTrial:
-    """One trial: its record, its samples and its telemetry (Arrow)."""
+    """One trial: its record, its samples and its telemetry (Arrow), and whether the run ends with it."""
 
     record: TrialRecord
     samples: pa.Table
     telemetry: pa.Table
+    was_interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,12 @@ def write_running(folder: Path, record: TrialRecord) -> None:
     write_json(folder / _RUNNING, _versioned(record))
 
 
+def note_loss(folder: Path, reason: str) -> None:
+    """Say in the trial that was being measured why the run could not go on; nothing where there is none, or no room."""
+    with suppress(ResultsError, OSError, ValueError):
+        write_running(folder, replace(_record(folder / _RUNNING), reason=reason))
+
+
 def save(folder: Path, observed: ObservedTrial) -> None:
     """Write one trial; the JSON comes last, so that a record on disk means that its tables are there."""
     name = observed.record.id
@@ -161,6 +169,7 @@ def save(folder: Path, observed: ObservedTrial) -> None:
     write_parquet(folder / "telemetry" / f"{name}.parquet", observed.telemetry)
     write_json(folder / "trials" / f"{name}.json", _versioned(observed.record))
     (folder / _RUNNING).unlink(missing_ok=True)
+    path_of(folder, name).unlink(missing_ok=True)
 
 
 def finish(folder: Path) -> None:
@@ -175,7 +184,7 @@ def load(folder: Path) -> Results:
         records = sorted(_records(folder), key=lambda record: (record.started, record.id))
         run, environment = _about(folder)
         stored: list[ObservedTrial | StoredTrial] = [_stored(folder, record) for record in records]
-        trials = (*stored, *_unfinished(folder))
+        trials = (*stored, *_unfinished(folder, {record.id for record in records}))
         return Results(folder=folder, run=run, environment=environment, trials=trials, goal=_goal(folder))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{folder}: {_NOT_READ}: {error}") from error
@@ -227,20 +236,15 @@ def _new_folder(wanted: Path) -> Path:
     raise ResultsError(f"{wanted}: cannot be made: there are many of this name")
 
 
-def _unfinished(folder: Path) -> tuple[ObservedTrial, ...]:
-    """The trial that was being measured when the run was killed, or is now: a row without numbers."""
+def _unfinished(folder: Path, ended: Container[str]) -> tuple[ObservedTrial, ...]:
+    """The trial that was being measured when the run was killed, or is now, with its samples so far."""
     path = folder / _RUNNING
-    if not path.exists():
+    if not path.exists() or (record := _record(path)).id in ended:  # killed between its last file and the removal
         return ()
-    record = replace(
-        _record(path),
-        ended=None,
-        status="interrupted",
-        reason="it had not ended when this report was made",
-        workers=(),
-        item_hashes={},
-    )
-    return (ObservedTrial(record=record, samples=samples.merge([]), telemetry=telemetry_schema.SCHEMA.empty_table()),)
+    reason = record.reason or "it had not ended when this report was made"
+    record = replace(record, ended=None, status="interrupted", reason=reason)
+    telemetry = telemetry_schema.SCHEMA.empty_table()
+    return (ObservedTrial(record=record, samples=read_growing(folder, record.id), telemetry=telemetry),)
 
 
 def _records(folder: Path) -> list[TrialRecord]:

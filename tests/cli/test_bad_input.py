@@ -20,6 +20,8 @@ from helpers import IMAGES, LOGITS, entry, listed, saved_model
 from real_parts import raybench, small_disk
 
 from raybench import cli
+from raybench.cli import measure_and_report
+from raybench.cli.measuring_process import Outcome, Reached, Tell
 from raybench.servers import wheel
 
 FREE_BYTES = 8 * 2**30
@@ -400,6 +402,12 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("raybench.clients.grpc.channel.DESCRIBE_TIMEOUT_S", 3.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=FREE_BYTES, total=FREE_BYTES))
     monkeypatch.setattr(cli, "install_signal_handlers", lambda: None)
+    monkeypatch.setattr(measure_and_report, "measure_watched", in_place)  # pytest has threads, and is not to be forked
+
+
+def in_place(work: Callable[[Tell], Outcome], in_flight_s: float) -> tuple[Outcome, Reached]:  # noqa: ARG001
+    """Measures in this process."""
+    return work(lambda _: None), Reached()
 
 
 def refusal(arguments: list[str]) -> str:

@@ -38,6 +38,7 @@ class ProgressObserver(QuietProgress):
     def step(self, what: str) -> None:
         if self._progress:  # what a trial does once its last reply is in
             self._progress.end()
+        super().step(what)
         self._step, self._step_started_s = what, time.monotonic()
 
     def plan(self, trials: Sequence[Trial]) -> None:
@@ -62,7 +63,8 @@ class ProgressObserver(QuietProgress):
             self._run.end(self._trial, is_measured=record.status in _MEASURED, now_s=now_s)
         facts = f"; {', '.join(trial_facts(progress, now_s))}" if progress and progress.done else ""
         self._trial = self._progress = None
-        self._step, self._step_started_s = "ending what the trial needed", now_s
+        super().end(record)
+        self._step, self._step_started_s = self._reached.step, now_s
         self._print_ended(f"{record.id}: {record.status}{facts}")
 
     def _print_ended(self, line: str) -> None:

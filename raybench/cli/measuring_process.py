@@ -1,0 +1,177 @@
+"""A process of its own that measures, and the one that watches it: whatever becomes of a run, one is left to say so.
+
+Ray ends its driver from C++ where the cluster is lost, and a kernel without memory kills. The measuring process has a
+session of its own: what is sent to a terminal or to a process group reaches the watching process alone, and neither Ray
+nor a server. It is forked before Ray, or anything else that has threads, is imported.
+"""
+
+import atexit
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import NoReturn
+
+from raybench.cli.exit_codes import FAILED, INTERRUPTED
+from raybench.cli.signals import SIGNALS, at_the_first, interrupt_in_a_fork, raise_at_the_first, show_cursor
+from raybench.processes import adopt_orphans, end_descendants, end_with
+
+_LOOK_S = 1.0
+_ORDERLY_END_S = 90.0  # after an interrupt, beyond the requests in flight: a server and Ray take a minute at most
+_EXIT_S = 30.0  # after the last word
+_LEFT_S = 10.0  # for supervisors and sweepers to end what they watch
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far the measuring process is: its step, the results folder, and by pid what it cannot go on without."""
+
+    step: str = "starting"
+    folder: Path | None = None
+    relies_on: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a measurement ended: an exit code and, unless that is 0, a sentence; `is_lost` where its process was lost."""
+
+    code: int = 0
+    sentence: str | None = None
+    is_lost: bool = False
+
+
+Tell = Callable[[Reached], None]
+
+
+def measure_watched(work: Callable[[Tell], Outcome], in_flight_s: float) -> tuple[Outcome, Reached]:
+    """Call `work` in a process of its own: how it ended, and how far it came; nothing that it started is left.
+
+    The first interrupt is passed on. Requests in flight may then take `in_flight_s`, and the end of the rest some more.
+    """
+    from_child, to_parent = Pipe(duplex=False)
+    parent, watch = os.getpid(), _Watch(from_child, _ORDERLY_END_S + in_flight_s)
+    adopt_orphans()
+    at_the_first(watch.pass_on_interrupt)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the fork has handlers of its own
+    if (child := os.fork()) == 0:
+        from_child.close()
+        _measure(work, to_parent, parent)
+    watch.begin(child)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    to_parent.close()
+    try:
+        return watch.outcome(), watch.reached
+    finally:
+        show_cursor()
+        end_descendants(_LEFT_S)
+        if not watch.is_interrupted:
+            raise_at_the_first()
+
+
+def _measure(work: Callable[[Tell], Outcome], to_parent: Connection, parent: int) -> NoReturn:
+    """The life of the measuring process."""
+    end_with(parent)
+    os.setsid()
+    atexit._clear()  # what the parent has registered is the parent's to do
+    outcome = Outcome(INTERRUPTED)
+    interrupt_in_a_fork()
+    with suppress(KeyboardInterrupt):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        outcome = _outcome(work, to_parent.send)
+    at_the_first(lambda: None)
+    to_parent.send(outcome)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(outcome.code)
+
+
+def _outcome(work: Callable[[Tell], Outcome], tell: Tell) -> Outcome:
+    try:
+        return work(tell)
+    except Exception as error:  # of ours, as far as we know: who mends it needs the traceback
+        traceback.print_exc()
+        return Outcome(FAILED, f"raybench itself failed: {type(error).__name__}: {error}")
+
+
+class _Watch:
+    """Waits for the measuring process, and kills it where nothing more is to be expected of it."""
+
+    def __init__(self, messages: Connection, orderly_end_s: float) -> None:
+        self.reached, self.is_interrupted = Reached(), False
+        self._messages, self._orderly_end_s = messages, orderly_end_s
+        self._child: int | None = None
+        self._until_s = float("inf")
+        self._relied_on: dict[int, str] = {}  # names by pidfd_open(2)
+
+    def begin(self, child: int) -> None:
+        self._child = child
+        if self.is_interrupted:
+            self.pass_on_interrupt()
+
+    def pass_on_interrupt(self) -> None:
+        """As SIGINT, for which Ray has no handler of its own."""
+        self.is_interrupted = True
+        self._until_s = time.monotonic() + self._orderly_end_s
+        if self._child:
+            with suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGINT)
+
+    def outcome(self) -> Outcome:
+        """What the measuring process says of its end; where it cannot, what is to be said of it."""
+        said, why = self._last_word()
+        how = self._ended(0.0 if why else _EXIT_S)
+        if said:
+            return said
+        sentence = f"{why or how} during the step “{self.reached.step}”"
+        return Outcome(INTERRUPTED if self.is_interrupted else FAILED, sentence, is_lost=True)
+
+    def _last_word(self) -> tuple[Outcome | None, str | None]:
+        """The outcome as the measuring process sends it; or why none is to be waited for, where that is known."""
+        while True:
+            ready = wait([self._messages, *self._relied_on], timeout=_LOOK_S)
+            if self._messages in ready:
+                try:
+                    message = self._messages.recv()
+                except (EOFError, OSError):
+                    return None, None
+                if isinstance(message, Outcome):
+                    return message, None
+                self._take(message)
+            elif ready:
+                return None, f"{self._relied_on[ready[0]]} ended"  # type: ignore[index]
+            elif time.monotonic() > self._until_s:
+                return None, f"the run had not ended {self._orderly_end_s:.0f} s after the interrupt, and was killed"
+
+    def _take(self, reached: Reached) -> None:
+        if reached.relies_on != self.reached.relies_on:
+            for descriptor in self._relied_on:
+                os.close(descriptor)
+            self._relied_on = {}
+            for pid, name in reached.relies_on.items():
+                with suppress(OSError):  # a kernel without it, or a process that has just ended: Ray will notice
+                    self._relied_on[os.pidfd_open(pid)] = f"{name} (pid {pid})"
+        self.reached = reached
+
+    def _ended(self, patience_s: float) -> str:
+        """Wait for the measuring process to exit, and kill it where it does not; how it ended, in words."""
+        assert self._child
+        until_s = time.monotonic() + patience_s
+        while (found := os.waitpid(self._child, os.WNOHANG))[0] == 0 and time.monotonic() < until_s:
+            time.sleep(0.02)
+        if found[0] == 0:
+            os.kill(self._child, signal.SIGKILL)
+            found = os.waitpid(self._child, 0)
+        code = os.waitstatus_to_exitcode(found[1])
+        if code >= 0:
+            return f"the measuring process ended with exit code {code} (Ray does so where a cluster is lost)"
+        memory = " (the kernel does so where memory runs out)" if code == -signal.SIGKILL else ""
+        return f"the measuring process was ended by {signal.Signals(-code).name}{memory}"

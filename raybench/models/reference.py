@@ -43,7 +43,11 @@ class Reference:
             command = [sys.executable, "-m", "raybench.models.reference", folder, str(self._models), model, signature]
             try:
                 done = subprocess.run(
-                    supervised(command), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                    supervised(command, sweep_if_alone=(folder,)),
+                    capture_output=True,
+                    text=True,
+                    timeout=_TIMEOUT_S,
+                    check=False,
                 )
             except subprocess.TimeoutExpired as error:
                 raise NoReferenceError(f"TensorFlow gave no reference within {_TIMEOUT_S} s") from error

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from midway import announced, ended, pids, started
-from real_parts import eventually, measured_rows, newest_results, raybench, small_disk
+from real_parts import (
+    BIN,
+    Family,
+    TritonUnderTest,
+    eventually,
+    measured_rows,
+    newest_results,
+    raybench,
+    small_disk,
+    wait_for_line,
+)
 
 MODEL = "mobilenet-no-opt"
 
@@ -108,22 +119,106 @@ def test_killed_server_fails_its_trial_alone(models: Path, ray_environment: dict
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_keeps_what_was_measured(
     how: signal.Signals, ray_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Ctrl-C and SIGTERM end a run in order: exit 130, the samples until then on disk, and a report of them."""
+    """Ctrl-C, SIGTERM and a terminal that closes end a run in order: exit 130, the samples on disk, and a report."""
     arguments = ("--workers", 2, "-s", "fake", "--url", "fake=service_ms=20", "--duration", 60)
     with started(*arguments, cwd=tmp_path, env=ray_environment) as process:
         process.send_signal(how)
         code, out, summary = ended(process, tmp_path, ray_environment)
     assert code == 130, out
-    assert "interrupted" in out
+    assert "interrupted: waiting for requests in flight, at most 60 s; another Ctrl-C ends at once" in out
     (trial,) = summary["trials"]
     assert trial["status"] == "interrupted"
     folder = newest_results(tmp_path)
     assert folder
     assert measured_rows(folder, trial["id"]) > 20
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_group_ends_in_order(tmp_path: Path) -> None:
+    """SIGTERM to the process group, as `timeout` and CI send it, does not reach the Ray of the run: it is an interrupt,
+    the trial is kept, the table printed, the way on named, and nothing is left."""
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    arguments = ("--workers", 2, "-s", "fake", "--url", "fake=service_ms=20", "--duration", 60)
+    with started(*arguments, cwd=tmp_path, env=environment, own_group=True) as process:
+        took_part = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        code, out, summary = ended(process, tmp_path, environment)
+    assert code == 130, out
+    (trial,) = summary["trials"]
+    assert (trial["status"], trial["requests"]["failed"]) == ("interrupted", 0)
+    assert trial["requests"]["succeeded"] > 20
+    assert "fake: interrupted" in out
+    assert f"`raybench run --resume results/{newest_results(tmp_path).name}` goes on with it" in out  # type: ignore[union-attr]
+    assert gone(took_part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_lost_ray_costs_no_sample(name: str, tmp_path: Path) -> None:
+    """Where a part of Ray is killed the run ends with a sentence that names it, a table of what was measured until
+    then, how to go on, and exit 1; nothing is left."""
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    arguments = ("--workers", 2, "-s", "fake", "--url", "fake=service_ms=20", "--duration", 60)
+    with started(*arguments, cwd=tmp_path, env=environment) as process:
+        took_part = psutil.Process(process.pid).children(recursive=True)
+        (victim,) = [each for each in took_part if each.name() == name]
+        victim.kill()
+        code, out, summary = ended(process, tmp_path, environment)
+    assert code == 1, out
+    lost = f"Ray's {name} (pid {victim.pid}) ended during the step “trial 1/1: "
+    assert f"Error: {lost}" in out
+    assert "Traceback" not in out
+    (trial,) = summary["trials"]
+    assert trial["status"] == "interrupted"
+    assert lost in trial["reason"]
+    assert trial["requests"]["succeeded"] > 20
+    assert trial["throughput"]["requests_per_s"] > 0
+    assert "fake: interrupted" in out
+    assert "goes on with it" in out
+    assert gone(took_part)
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_ray_starts(tmp_path: Path) -> None:
+    """SIGTERM before Ray is up is an interrupt with a sentence, exit 130, and leaves nothing."""
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    command = [BIN / "raybench", "run", "-s", "fake", "--workers", "2"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
+    family = Family(process.pid)
+    assert eventually(lambda: bool(family.named("gcs_server")), 60)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert err == "Error: interrupted during the step “starting Ray”; nothing was measured\n"
+    assert family.is_gone()
+
+
+@pytest.mark.slow
+def test_an_interrupt_during_verification_costs_no_trial(
+    triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A trial whose last reply is in has been measured: Ctrl-C while its answers are compared makes it no other."""
+    command = [
+        BIN / "raybench", "run", "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", "1",
+        "--request-count", "20", "--workers", "2", "--models", triton.models, "--rounds", "2",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    wait_for_line(process, "holding the answers")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, out
+    folder = newest_results(tmp_path)
+    assert folder
+    (trial,) = raybench("report", folder, cwd=tmp_path, env=ray_environment).summary["trials"]
+    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 20)
+    assert trial["verification"]["agrees"] is None
+    assert trial["verification"]["reason"] == "interrupted before the answers were compared"
 
 
 @pytest.mark.slow

@@ -15,14 +15,17 @@ _END_S = 150
 
 @contextmanager
 def started(
-    *arguments: object, cwd: Path, env: dict[str, str], host: Sequence[str] = ()
+    *arguments: object, cwd: Path, env: dict[str, str], host: Sequence[str] = (), own_group: bool = False
 ) -> Iterator["subprocess.Popen[str]"]:
     """`raybench run` in the middle of its first trial: it has announced its pids and has had replies for a while.
 
-    `host` are the words that run a command on another host than this one.
+    `host` are the words that run a command on another host than this one; with `own_group` it leads a process group.
     """
     command = [*host, str(BIN / "raybench"), "run", *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=own_group
+    )
     try:
         assert eventually(lambda: process.poll() is not None or bool(announced(cwd)), 90), "no trial was announced"
         time.sleep(4)

@@ -10,9 +10,10 @@ from raybench.config.plan import Trial
 from raybench.config.search_goal import OOM, Goal
 from raybench.driver.run_context import RunContext
 from raybench.driver.run_observer import RunObserver
+from raybench.driver.sent_load import EarlyStop, never
 from raybench.driver.server_host import start_server
 from raybench.driver.session import open_folder, open_session, save
-from raybench.driver.trial import EarlyStop, measure, never, not_measured
+from raybench.driver.trial import measure, not_measured
 from raybench.results.results_folder import ObservedTrial
 from raybench.servers import ServerError
 

@@ -1,62 +1,28 @@
-"""One trial: workers open, encode, warm up, wait at the barrier and send; what was observed becomes a record."""
+"""One trial, from workers that open to a record: what was observed, and what became of it."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 from ray.exceptions import RayActorError, RayError
 
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, STOP, STREAM, Benchmark
+from raybench.config import ECHO, Benchmark
 from raybench.config.plan import Trial
 from raybench.driver import ray_nodes
-from raybench.driver.deferred_interrupts import deferred_interrupts
-from raybench.driver.gather import Gathered, Patience, gather
 from raybench.driver.ray_errors import sentence
-from raybench.driver.recorders import NO_TELEMETRY
 from raybench.driver.run_context import RunContext
 from raybench.driver.sampled_replies import SampledReply, is_compared, sample_replies, verified
-from raybench.driver.server_counters import counting
-from raybench.driver.start_barrier import start_times
-from raybench.driver.trial_record import item_hashes, new_record, now, telemetry_record, with_group, worker_records
+from raybench.driver.sent_load import EarlyStop, SentLoad, never, send_load
+from raybench.driver.trial_record import new_record, now, telemetry_record, with_group
 from raybench.driver.worker_group import WorkerGroup, all_answers, worker_group
 from raybench.results import results_folder, samples
-from raybench.results.growing_samples import GrowingSamples, growing_samples
-from raybench.results.records import StatisticsRecord, TrialRecord, VerificationRecord, WorkerRecord
+from raybench.results.records import TrialRecord, VerificationRecord
 from raybench.results.results_folder import ObservedTrial
 from raybench.servers import RunningServer, ServerError, ServerUnavailable
-from raybench.telemetry.telemetry_buffer import Telemetry
-from raybench.telemetry.telemetry_schema import DRAINED, LOAD, SCHEMA
-from raybench.worker.feed import LONGEST_WAIT_S
+from raybench.telemetry.telemetry_schema import SCHEMA
 
 _CALIBRATE_TIMEOUT_S = 30.0
-_MARGIN_S = 30.0
-_LOOK_S = 0.5  # between two looks at whether it is enough, each at all samples so far
-
-EarlyStop = Callable[[list[pa.Table]], bool]  # whether the samples so far are enough
-
-
-def never(_: list[pa.Table]) -> bool:
-    """A trial that is measured to its end."""
-    return False
-
-
-@dataclass(frozen=True)
-class SentLoad:
-    """What was observed until the last reply came in, or an `error` (an interrupt, a failure of Ray) came.
-
-    It `is_whole` where an error came only after the last reply.
-    """
-
-    tables: tuple[pa.Table, ...] = ()
-    lost: dict[int, str] = field(default_factory=dict)
-    workers: tuple[WorkerRecord, ...] = ()
-    item_hashes: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    statistics: StatisticsRecord | None = None
-    telemetry: Telemetry = NO_TELEMETRY
-    error: BaseException | None = None
-    is_whole: bool = False
 
 
 def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
@@ -69,7 +35,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
         with worker_group(trial, context, server) as group:
             record = with_group(record, trial, server, group)
             results_folder.write_running(context.folder, record)
-            sent = _send_load(trial, context, server, group, is_enough)
+            sent = send_load(trial, context, server, group, is_enough)
             record = _with_load(record, sent)
             if sent.error:
                 raise sent.error
@@ -101,96 +67,6 @@ def _check_cpus(workers: int) -> None:
         raise ClientError(
             f"{workers} workers need a CPU each, and the Ray cluster has {left} left: add nodes, or use fewer workers"
         )
-
-
-def _send_load(
-    trial: Trial, context: RunContext, server: RunningServer, group: WorkerGroup, is_enough: EarlyStop
-) -> SentLoad:
-    """Start all workers together and gather what they send; what came before an error is kept.
-
-    An interrupt has the workers send nothing more; what is in flight is waited for.
-    """
-    gathered, error, is_whole = Gathered(), None, False
-    with (
-        deferred_interrupts() as is_interrupted,
-        growing_samples(context.folder, trial.id) as on_disk,
-        counting(trial, server) as counter,
-    ):
-        on_disk.append(group.warmup)
-        group.recorder.set_phase(LOAD)
-        try:
-            is_whole = _gather(trial, context, group, gathered, on_disk, is_enough, is_interrupted)
-        except RayError as raised:
-            error = raised
-        group.recorder.set_phase(DRAINED)
-        workers, payloads = worker_records(group, gathered.lost)
-        counter.settle()
-        total = counter.total()
-        return SentLoad(
-            tables=(group.warmup, *gathered.tables),
-            lost=gathered.lost,
-            workers=workers,
-            item_hashes=item_hashes(payloads),
-            statistics=StatisticsRecord(**vars(total)) if total else None,
-            telemetry=group.recorder.snapshot(),
-            error=KeyboardInterrupt() if is_interrupted() else error,
-            is_whole=is_whole,
-        )
-
-
-def _gather(
-    trial: Trial,
-    context: RunContext,
-    group: WorkerGroup,
-    gathered: Gathered,
-    on_disk: GrowingSamples,
-    is_enough: EarlyStop,
-    is_interrupted: Callable[[], bool],
-) -> bool:
-    """Read every worker's samples to their end; returns whether that came by itself, and not by an interrupt."""
-    times = start_times(group.clocks)
-    streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(group.actors, times, strict=True))}
-    looked_s, is_cut = time.monotonic(), False
-
-    def on_chunk(chunk: pa.Table) -> None:
-        nonlocal looked_s
-        on_disk.append(chunk)
-        context.observer.advance(chunk, group.recorder.server_mib())
-        if time.monotonic() - looked_s > _LOOK_S:
-            looked_s = time.monotonic()
-            if is_enough(gathered.tables):
-                group.halt()
-
-    def on_loss() -> None:
-        if context.benchmark.on_loss == STOP:
-            group.halt()
-
-    def on_turn() -> None:
-        nonlocal is_cut
-        if is_interrupted() and not is_cut:
-            is_cut = True
-            group.halt()
-            context.observer.step(
-                f"interrupted: waiting for requests in flight, at most {trial.cell.load.timeout_s:g} s; "
-                "another Ctrl-C ends at once"
-            )
-
-    gather(
-        group.actors,
-        streams,
-        gathered,
-        _patience(trial, context),
-        on_chunk=on_chunk,
-        on_loss=on_loss,
-        on_turn=on_turn,
-    )
-    return not is_cut
-
-
-def _patience(trial: Trial, context: RunContext) -> Patience:
-    load = trial.cell.load
-    most_s = load.timeout_s + _MARGIN_S + (LONGEST_WAIT_S if load.feed == STREAM else 0)
-    return Patience(heartbeat_s=context.benchmark.heartbeat_timeout, reply_s=most_s)
 
 
 def _with_load(record: TrialRecord, sent: SentLoad) -> TrialRecord:

@@ -2,18 +2,23 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from raybench import config
 from raybench.analysis.cells import CellSummary, mean, whole
+from raybench.analysis.latency import PERCENTILES, samples_needed
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.config import Benchmark, ConfigError, plan
+from raybench.config.plan import Load
 from raybench.config.threshold import ERROR_RATE, MEMORY, THROUGHPUT, Threshold
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdOutcome:
-    """One threshold and one row. `value` is in ms, inferences/s, MiB or a share of requests; None is not known.
+    """One threshold and one row. `value` is in ms, inferences/s, MiB or a share of requests.
 
-    What is not known does not meet a threshold. `is_met` is None where the server was skipped.
+    Where that is None, `is_met` is too: what could not be judged is neither met nor missed, and fails a run as a miss
+    does; `unknown` says why.
     """
 
     threshold: str
@@ -22,6 +27,7 @@ class ThresholdOutcome:
     model: str
     value: float | None
     is_met: bool | None
+    unknown: str | None = None
 
 
 def evaluate_thresholds(
@@ -34,6 +40,39 @@ def evaluate_thresholds(
     return tuple(_outcome(each, cell, rounds) for each in asked for cell, rounds in rows)
 
 
+def check_supported(benchmark: Benchmark) -> None:
+    """Raise ConfigError for the first threshold that a load has too few requests for, with how many it needs."""
+    for trial in plan.trials(benchmark):
+        load, count = trial.cell.load, _requests(trial.cell.load)
+        for asked in filter(None, map(config.threshold, benchmark.threshold)):
+            if count is None or asked.metric not in PERCENTILES:
+                continue
+            needed = samples_needed(PERCENTILES[asked.metric]) + _outside(load)
+            if count < needed:
+                raise ConfigError(
+                    f"threshold is {asked.text}; that needs {needed} requests a trial, and {trial.cell.id} has "
+                    f"{count:.0f}: {_longer(load, needed)}"
+                )
+
+
+def _requests(load: Load) -> float | None:
+    """How many requests a trial has; None where the server's speed decides."""
+    if load.request_count is not None:
+        return load.request_count
+    return load.offered_rps * load.duration_s if load.offered_rps and load.duration_s else None
+
+
+def _outside(load: Load) -> int:
+    """About how many requests begin outside of the window: in a closed loop the first of each lane, and its next."""
+    return load.workers if load.offered_rps else 2 * load.in_flight
+
+
+def _longer(load: Load, needed: int) -> str:
+    if load.offered_rps and load.duration_s:
+        return f"use --duration {ceil(needed / load.offered_rps)}"
+    return f"use --request-count {needed}"
+
+
 def _outcome(asked: Threshold, cell: CellSummary, rounds: list[TrialSummary]) -> ThresholdOutcome:
     is_skipped = all(trial.status == "skipped" for trial in rounds)
     value = None if is_skipped else _value(asked.metric, cell, rounds)
@@ -43,8 +82,19 @@ def _outcome(asked: Threshold, cell: CellSummary, rounds: list[TrialSummary]) ->
         label=cell.label,
         model=cell.model,
         value=value,
-        is_met=None if is_skipped else value is not None and asked.holds(value),
+        is_met=None if value is None else asked.holds(value),
+        unknown=_why_unknown(asked, rounds) if value is None else None,
     )
+
+
+def _why_unknown(asked: Threshold, rounds: list[TrialSummary]) -> str:
+    """Why there is no value to judge."""
+    if found := next((trial for trial in rounds if trial.status in ("skipped", "failed", "interrupted")), None):
+        return found.status
+    if asked.metric in PERCENTILES:
+        fewest = min(trial.latency_ms.n if trial.latency_ms else 0 for trial in rounds)
+        return f"{fewest} requests in the window, and it needs {samples_needed(PERCENTILES[asked.metric])}"
+    return "it was not observed"
 
 
 def _value(metric: str, cell: CellSummary, rounds: list[TrialSummary]) -> float | None:

@@ -12,22 +12,23 @@ Command = Callable[..., Any]  # as click decorates it
 Flags = dict[str, Any]  # by name, as click hands them to a command
 
 
-def benchmark_flags(command: Command, listed: Collection[str] = ()) -> Command:
+def benchmark_flags(command: Command, listed: Collection[str] = (), hidden: Collection[str] = ()) -> Command:
     """The flags of a benchmark; None where one is not given, so that the YAML's value stands.
 
-    Of the numbers in `listed` a search takes several, as text.
+    Of the numbers in `listed` a search takes several, as text; what is `hidden` it refuses, and its help leaves out.
     """
     for setting in reversed(SETTINGS.values()):
-        command = _option(setting, is_listed=setting.name in listed)(command)
+        is_listed, is_hidden = setting.name in listed, setting.name in hidden
+        command = _option(setting, is_listed=is_listed, is_hidden=is_hidden)(command)
     return command
 
 
-def _option(setting: Setting, *, is_listed: bool) -> Callable[[Command], Command]:
+def _option(setting: Setting, *, is_listed: bool, is_hidden: bool) -> Callable[[Command], Command]:
     short = (setting.flag.short,) if setting.flag.short else ()
     word = setting.name.replace("_", "-")
     if setting.kind is bool:
         on_or_off = f"--{word}" if setting.default is False else f"--{word}/--no-{word}"
-        return click.option(*short, on_or_off, is_flag=True, default=None, help=_help(setting))
+        return click.option(*short, on_or_off, is_flag=True, default=None, help=_help(setting), hidden=is_hidden)
     return click.option(
         *short,
         f"--{word}",
@@ -35,6 +36,7 @@ def _option(setting: Setting, *, is_listed: bool) -> Callable[[Command], Command
         type=_type(setting, is_listed=is_listed),
         metavar=_metavar(setting),
         help=_help(setting),
+        hidden=is_hidden,
     )
 
 

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from raybench import config
-from raybench.cli.exit_codes import MISSED
-from raybench.cli.measure_and_report import measure_and_report
+from raybench.cli.measure_and_report import judged, measure_and_report
 from raybench.cli.options import Flags, benchmark_flags, parse
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, plan
 
 if TYPE_CHECKING:
-    from raybench.analysis.summary import Summary
     from raybench.driver.run_observer import RunObserver
 
 
@@ -38,9 +36,13 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any
     raybench run -s triton --url triton=127.0.0.1:8001 --request-count 200
     raybench run --resume results/run-20260101T120000Z
     """
+    from raybench.analysis.threshold_outcomes import check_supported
+
     try:
         loaded = _resumed(resume, benchmark, flags) if resume else config.load(benchmark, parse(flags))
         trials = plan.trials(loaded)
+        if not resume:
+            check_supported(loaded)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     if dry_run:
@@ -84,22 +86,4 @@ def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
 
         drive_run(benchmark, observer, sys.argv, resume)
 
-    status, summary = measure_and_report(benchmark, drive, goes_on=True)
-    return status or (exit_code(summary, benchmark) if summary else 0)
-
-
-def exit_code(summary: "Summary", benchmark: Benchmark) -> int:
-    """The first that applies: 1 failed, 5 failed requests, 4 answers differ, 99 a threshold missed, 3 degraded under
-    --strict, else 0."""
-    statuses = {trial.status for trial in summary.trials}
-    if "failed" in statuses:
-        return 1
-    if any(trial.requests.error_rate > benchmark.max_error_rate for trial in summary.trials):
-        return 5
-    if any(trial.verification and trial.verification.agrees is False for trial in summary.trials):
-        return 4
-    if any(outcome.is_met is False for outcome in summary.thresholds):
-        return MISSED
-    if benchmark.strict and statuses & {"degraded", "unstable"}:
-        return 3
-    return 0
+    return judged(*measure_and_report(benchmark, drive, goes_on=True))

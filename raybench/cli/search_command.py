@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from raybench import config
-from raybench.cli.measure_and_report import measure_and_report
+from raybench.cli.measure_and_report import judged, measure_and_report
 from raybench.cli.options import Flags, benchmark_flags, parse
 from raybench.cli.run_command import show_plan
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, plan, validation, yaml_file
 
 if TYPE_CHECKING:
-    from raybench.analysis.summary import Summary
     from raybench.config.search_goal import Goal
     from raybench.driver.run_observer import RunObserver
 
@@ -29,13 +28,18 @@ _REFUSED = {
     "rounds": "a search repeats what decides: leave it out",
     "loads": "a search sets the load itself: leave them out",
 }
+_RUN_GATES = {  # of a YAML that `run` takes too they mean nothing here
+    "strict": "a search judges each step by itself: leave it out",
+    "max_error_rate": "a failed request misses a search's threshold: leave it out",
+    "baseline": "a search compares no servers: leave it out",
+}
 _LEAST_REQUESTS = 100
 _LENGTHS = ("request_count", "duration")
 
 
 @click.command()
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@partial(benchmark_flags, listed=_LISTS)
+@partial(benchmark_flags, listed=_LISTS, hidden=(*_REFUSED, *_RUN_GATES))
 @click.option("--until-oom", is_flag=True, help="Climb a list until memory runs out: find the last load that held.")
 @click.option("--latency-threshold", metavar="EXPR", help="Find the highest load that keeps it, such as p99<100ms.")
 @click.option("--request-rate-range", metavar="LO:HI", help="Requests a second to search, in an open loop.")
@@ -135,8 +139,8 @@ def _configured(path: Path | None, goal: "Goal", flags: Flags) -> "tuple[Goal, B
 
     given = {name: value for name, value in parse(flags).items() if value not in (None, (), {})}
     asked = {**(yaml_file.read(path) if path else {}), **given}
-    for name, remedy in _REFUSED.items():
-        if name in asked:
+    for name, remedy in (*_REFUSED.items(), *_RUN_GATES.items()):
+        if name in (given if name in _RUN_GATES else asked):
             raise ConfigError(f"{_word(name)} is given; {remedy}")
     plain = validation.validated(asked)
     if "local" in plain.server and goal.variable in ("workers", "concurrency"):
@@ -211,18 +215,7 @@ def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
 
         drive_search(benchmark, goal, observer, sys.argv)
 
-    status, summary = measure_and_report(benchmark, drive, goes_on=False)
-    return status or (exit_code(summary) if summary else 0)
-
-
-def exit_code(summary: "Summary") -> int:
-    """The first that applies: 1 a search found no load that holds, or no answer, 4 answers differ, 0 otherwise.
-
-    That a load beyond the boundary failed is what a search looks for.
-    """
-    if not summary.search or not all(found.is_over and found.feasible_max for found in summary.search):
-        return 1
-    return 4 if summary.verification and not summary.verification.agrees else 0
+    return judged(*measure_and_report(benchmark, drive, goes_on=False))
 
 
 def _word(name: str) -> str:

@@ -36,7 +36,7 @@ _UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30}
 
 def _threshold(text: str) -> str:
     if threshold(text) is None:
-        raise ValueError("write such as p(99)<50ms, error_rate<1% or throughput>100")
+        raise ValueError("write such as p(50)<50ms, error_rate<1% or throughput>100")
     return text
 
 
@@ -115,7 +115,9 @@ class Benchmark(BaseModel):
     max_error_rate: Annotated[float, Remedy("give a share between 0 and 1")] = Field(
         0.0, ge=0, le=1, description="Exit 5 above this share of failed requests."
     )
-    threshold: AnyOf[ThresholdText] = Field((), description="Exit 99 where a row misses it, such as p(99)<50ms.")
+    threshold: AnyOf[ThresholdText] = Field(
+        (), description="Exit 99 where a row misses it or cannot be judged, such as p(50)<50ms."
+    )
     verify: bool = Field(True, description="Compare sampled answers with TensorFlow's.")
     calibrate: Annotated[bool | None, Flag(shown="where we start Triton")] = Field(
         None, description="Send the same load to a model that does nothing: what the client can do."
@@ -123,7 +125,7 @@ class Benchmark(BaseModel):
     tolerance: Annotated[float | None, Remedy("give a share above 0"), Flag(shown="by precision: 1e-4 or 2e-2")] = (
         Field(None, gt=0, lt=1e9, description="Largest difference of an answer.")
     )
-    strict: bool = Field(False, description="Exit 3 where a trial is degraded or unstable.")
+    strict: bool = Field(False, description="Exit 3 where a trial is skipped, degraded or unstable.")
     loads: tuple[LoadSettings, ...]
 
     @model_validator(mode="before")

@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from raybench.analysis.gates import FAILED, Failure, failures
+from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.report import sentences
+from raybench.config.plan import Load
+from raybench.report import search_tables, sentences
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
@@ -26,27 +29,38 @@ class Case(NamedTuple):
 
 
 def of_run(summary: Summary) -> str:
-    """A case for each trial, and for each threshold and row."""
-    trials = map(_trial, summary.trials)
-    return xml(summary.run.name, [*trials, *map(_threshold, summary.thresholds)])
+    """A case for each trial, each threshold and row, and each search; what fails the command fails its case."""
+    first = {id(each.about): each for each in reversed(failures(summary))}
+    load_of = sentences.loads(summary)
+    return xml(
+        summary.run.name,
+        [
+            *(_trial(trial, first.get(id(trial))) for trial in summary.trials),
+            *(_threshold(each, first.get(id(each)), load_of[each.cell]) for each in summary.thresholds),
+            *(_search(each, first.get(id(each))) for each in summary.search or ()),
+        ],
+    )
 
 
-def _threshold(outcome: ThresholdOutcome) -> Case:
-    kind = {None: "skipped", True: "passed", False: "failure"}[outcome.is_met]
-    return Case(f"threshold {outcome.threshold}", outcome.cell, kind, sentences.outcome(outcome))
+def _threshold(outcome: ThresholdOutcome, failed: Failure | None, load: Load) -> Case:
+    message = sentences.outcome(outcome, load)
+    return Case(f"threshold {outcome.threshold}", outcome.cell, "failure" if failed else "passed", message)
 
 
-def _trial(trial: TrialSummary) -> Case:
-    """An error where it failed, a failure where answers differ from TensorFlow's."""
-    differ = bool(trial.verification and trial.verification.agrees is False)
-    outcome = {"failed": "error", "interrupted": "error", "skipped": "skipped"}.get(trial.status, "passed")
-    doubt = next((doubt.sentence for doubt in trial.doubts if doubt.code == "answers_differ"), "")
-    is_different = outcome == "passed" and differ
+def _search(found: SearchResult, failed: Failure | None) -> Case:
+    return Case("search", search_tables.title(found), "failure" if failed else "passed", search_tables.headline(found))
+
+
+def _trial(trial: TrialSummary, failed: Failure | None) -> Case:
+    """An error where it failed, a failure where what it measured fails the run."""
+    outcome = {"interrupted": "error", "skipped": "skipped"}.get(trial.status, "passed")
+    if failed:
+        outcome = "error" if failed.code == FAILED else "failure"
     return Case(
         group=trial.model.name,
         name=trial.id,
-        outcome="failure" if is_different else outcome,
-        message=doubt if is_different else trial.reason or "",
+        outcome=outcome,
+        message=(trial.reason if trial.reason and outcome != "failure" else failed.sentence if failed else "") or "",
         seconds=trial.job_s,
     )
 

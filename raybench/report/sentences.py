@@ -7,6 +7,7 @@ from raybench.analysis.comparisons import NO_DIFFERENCE, Comparison
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
+from raybench.config.plan import Load
 from raybench.report.result_table import letters, row_names
 
 _LARGEST = 100  # a larger factor says no more
@@ -25,11 +26,22 @@ def comparison(c: Comparison, judged: int) -> str:
     return f"{found}{among}; {seen(c.detectable)}"
 
 
-def outcome(o: ThresholdOutcome) -> str:
-    """What became of a threshold in a row."""
-    found = {None: "skipped", True: "met", False: "missed"}[o.is_met]
-    unknown = "" if o.is_met is None else "not known, "
-    return f"{o.label}, {o.model}: {f'{o.value:.4g}, ' if o.value is not None else unknown}{found}"
+def outcome(o: ThresholdOutcome, load: Load) -> str:
+    """What became of a threshold in a row, with the load that it was held against."""
+    found = {None: f"could not be judged: {o.unknown}", True: "met", False: "missed"}[o.is_met]
+    value = f"{o.value:.4g}, " if o.value is not None else ""
+    return f"{o.label}, {o.model}, {load_words(load)}: {value}{found}"
+
+
+def loads(summary: Summary) -> dict[str, Load]:
+    """The load of each cell."""
+    return {trial.cell: trial.load for trial in summary.trials}
+
+
+def load_words(load: Load) -> str:
+    """Such as 4 in flight, batch 8, or 20 requests/s, batch 8."""
+    sent = f"{load.offered_rps:.6g} requests/s" if load.offered_rps else f"{load.in_flight} in flight"
+    return f"{sent}, batch {load.batch_size}"
 
 
 def seen(detectable: float) -> str:

@@ -16,7 +16,7 @@ from raybench.report import search_tables
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
 from raybench.report.node_tables import node_tables
 from raybench.report.result_table import columns, row, row_names, title
-from raybench.report.sentences import comparison, doubt_notes, outcome
+from raybench.report.sentences import comparison, doubt_notes, loads, outcome
 
 _WIDEST = 500
 
@@ -101,11 +101,12 @@ def markdown_row(values: Iterable[str]) -> str:
 
 
 def _notes(summary: Summary) -> list[str]:
+    load_of = loads(summary)
     judged = sum(each.verdict is not None for each in summary.comparisons)
     return [
         *map(search_tables.headline, summary.search or ()),
         *(comparison(each, judged) for each in summary.comparisons),
-        *(f"threshold {each.threshold}: {outcome(each)}" for each in summary.thresholds),
+        *(f"threshold {each.threshold}: {outcome(each, load_of[each.cell])}" for each in summary.thresholds),
         *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
         *notes(summary, row_names(summary)),
         *map(str, doubt_notes(summary)),

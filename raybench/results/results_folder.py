@@ -106,6 +106,8 @@ def create(
         command=tuple(command),
         baseline=benchmark.baseline,
         threshold=tuple(benchmark.threshold),
+        max_error_rate=benchmark.max_error_rate,
+        strict=benchmark.strict,
     )
     _write_about(folder, run, run_info.environment_here(ray_cluster, unreadable_images))
     return folder

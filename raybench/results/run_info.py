@@ -17,7 +17,7 @@ _PACKAGES = ("raybench", "ray", "tensorflow", "keras", "tritonclient", "nvidia-p
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
     """A run; stamps are ISO 8601 in UTC, and `ended` is None while it runs. `resumed` are the commands that went on
-    with it; `baseline` and `threshold` are as the user gave them."""
+    with it; `baseline`, `threshold`, `max_error_rate` and `strict` are as the user gave them."""
 
     name: str
     started: str
@@ -26,6 +26,8 @@ class RunInfo:
     resumed: tuple[tuple[str, ...], ...] = ()
     baseline: str | None = None
     threshold: tuple[str, ...] = ()
+    max_error_rate: float = 0.0
+    strict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,10 @@ from helpers import lanes, observed, sample, summary
 
 from raybench import config
 from raybench.analysis.latency import Latency
+from raybench.analysis.threshold_outcomes import check_supported
+from raybench.config import ConfigError
 from raybench.config.threshold import LATENCIES
+from raybench.config.validation import validated
 from raybench.report.text import markdown
 from raybench.results import samples
 from raybench.results.results_folder import ObservedTrial
@@ -55,7 +58,7 @@ def test_a_threshold_is_read(text: str, metric: str, limit: float) -> None:
 )
 def test_what_is_none_is_refused_before_a_run(text: str) -> None:
     """A threshold that says nothing ends the command with one sentence, before any server starts."""
-    with pytest.raises(config.ConfigError, match=r"threshold is .*; write such as p\(99\)<50ms"):
+    with pytest.raises(config.ConfigError, match=r"threshold is .*; write such as p\(50\)<50ms"):
         config.load(None, {"threshold": (text,)})
 
 
@@ -68,8 +71,8 @@ def test_what_is_none_is_refused_before_a_run(text: str) -> None:
         ("throughput>99", True),
         ("throughput>101", False),
         ("error_rate<1%", True),
-        ("p(99.9)<1s", False),
-        ("memory<1GiB", False),
+        ("p(99.9)<1s", None),
+        ("memory<1GiB", None),
     ],
 )
 def test_a_row_is_held_against_it(text: str, expected: bool) -> None:
@@ -84,12 +87,35 @@ def test_failed_requests_count_over_all_rounds() -> None:
     assert is_met("error_rate<5%", "error_rate<=5%", trials=rounds) == [False, True]
 
 
-def test_every_row_is_judged_but_what_was_skipped() -> None:
-    """Each threshold is held against each row; a server that cannot be had here neither meets nor misses it."""
+def test_what_could_not_be_judged_is_said() -> None:
+    """Each threshold is held against each row, and its line names the load and why there is no value to judge."""
     failed = observed(samples.merge([]), label="fake", status="failed", reason="it ended", workers=())
     shown = summary(observed(lanes(STEADY), label="local"), skipped(), failed, threshold=("p50<1s",))
-    assert {each.label: each.is_met for each in shown.thresholds} == {"local": True, "triton x1": None, "fake": False}
+    assert {each.label: each.is_met for each in shown.thresholds} == {"local": True, "triton x1": None, "fake": None}
     text = markdown(shown)
-    assert "threshold p50<1s: local, resnet50-no-opt: 10, met" in text
-    assert "fake, resnet50-no-opt: not known, missed" in text
-    assert "triton x1, resnet50-no-opt: skipped" in text
+    assert "threshold p50<1s: local, resnet50-no-opt, 1 in flight, batch 1: 10, met" in text
+    assert "fake, resnet50-no-opt, 1 in flight, batch 1: could not be judged: failed" in text
+    assert "triton x1, resnet50-no-opt, 1 in flight, batch 1: could not be judged: skipped" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs"),
+    [
+        ({"threshold": ("p(50)<1s",)}, None),
+        ({"threshold": ("p(99)<1s",)}, "needs 376 requests a trial, and .* has 100: use --request-count 376"),
+        ({"threshold": ("p(99)<1s",), "request_count": 376}, None),
+        ({"threshold": ("mean<1s", "p(95)<1s"), "concurrency": 8, "request_count": 120}, "needs 136 requests"),
+        ({"threshold": ("p(99)<1s",), "duration": 5.0}, None),
+        ({"threshold": ("p(99)<1s",), "duration": 5.0, "request_rate": (20.0, 100.0)}, "has 100: use --duration 19"),
+        ({"threshold": ("p(99)<1s",), "duration": 5.0, "request_rate": (100.0,)}, None),
+        ({"threshold": ("error_rate<1%", "throughput>5", "memory<1GiB", "max<1s")}, None),
+    ],
+)
+def test_a_threshold_beyond_the_requests_is_refused(settings: dict[str, Any], needs: str | None) -> None:
+    """A percentile that a trial's requests cannot support is refused before the start, with the count that it needs."""
+    benchmark = validated({"server": ["fake"], **settings})
+    if needs is None:
+        check_supported(benchmark)
+        return
+    with pytest.raises(ConfigError, match=needs):
+        check_supported(benchmark)

@@ -4,19 +4,27 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from helpers import observed, results, sample, summary
 from real_parts import raybench
+from record_builders import model_verification
 
+from raybench.analysis.gates import failures
+from raybench.analysis.summary import Summary
+from raybench.analysis.trial_summary import TrialSummary
 from raybench.cli import main
-from raybench.cli.run_command import exit_code
 from raybench.config import Benchmark
 from raybench.driver.run_observer import RunObserver
+from raybench.report import junit
 from raybench.results import ResultsError, samples
+from raybench.results.records import VerificationRecord
 from raybench.results.results_folder import ObservedTrial
 
 HALF = samples.table([sample(0, 9), sample(9, 18, seq=1, status="INTERNAL", error="x")])
@@ -25,6 +33,7 @@ SKIPPED = observed(status="skipped", reason="there is none here")
 FAILED = observed(HALF, status="failed", reason="it ended")
 DEGRADED = observed(status="degraded", reason="lost: worker 1")
 UNSTABLE = observed(status="unstable", reason="too much")
+WHOLE = samples.table([sample(0, 9), sample(9, 18, seq=1)])
 ERRORS = observed(HALF)
 STRICT = {"strict": True}
 
@@ -75,7 +84,9 @@ def test_version() -> None:
     [
         ([OK, OK], {}, 0),
         ([], {}, 0),
-        ([OK, SKIPPED], STRICT, 0),
+        ([OK, SKIPPED], {}, 0),
+        ([SKIPPED], {}, 1),
+        ([OK, SKIPPED], STRICT, 3),
         ([OK, DEGRADED, UNSTABLE], {}, 0),
         ([ERRORS], {"max_error_rate": 0.5}, 0),
         ([OK, FAILED], {}, 1),
@@ -87,16 +98,47 @@ def test_version() -> None:
         ([DEGRADED, ERRORS], STRICT, 5),
         ([OK], {"threshold": ("mean<1s",)}, 0),
         ([OK], {"threshold": ("error_rate<1%", "p99<1s")}, 99),
-        ([SKIPPED], {"threshold": ("p50<1s",)}, 0),
+        ([OK, SKIPPED], {"threshold": ("error_rate<1%",)}, 99),
+        ([OK], {"threshold": ("p99<1s",)}, 99),
         ([DEGRADED], {**STRICT, "threshold": ("p99<1s",)}, 99),
         ([ERRORS], {"threshold": ("p99<1s",)}, 5),
     ],
 )
 def test_the_first_exit_code_that_applies(trials: list[ObservedTrial], options: dict[str, Any], code: int) -> None:
-    """1 a trial failed, 5 too many failed requests, 99 a threshold missed, 3 degraded or unstable under --strict, else
-    0: in that order."""
-    benchmark = Benchmark(**options)
-    assert exit_code(summary(*trials, threshold=benchmark.threshold), benchmark) == code
+    """1 a trial failed or nothing was measured, 5 too many failed requests, 99 a threshold missed or not judged, 3
+    skipped, degraded or unstable under --strict, else 0: in that order."""
+    assert code_of(gated(trials, options)) == code
+
+
+def gated(trials: list[ObservedTrial], options: dict[str, Any]) -> Summary:
+    """The summary of a run with such gates."""
+    apart = [replace(each, record=replace(each.record, cell=f"c{n}", id=f"r1-c{n}")) for n, each in enumerate(trials)]
+    plain = summary(*apart, threshold=options.get("threshold", ()))
+    return replace(plain, run=replace(plain.run, **options))
+
+
+def code_of(judged: Summary) -> int:
+    return next((failure.code for failure in failures(judged)), 0)
+
+
+@pytest.mark.parametrize("status", ["ok", "failed", "skipped", "degraded", "unstable"])
+@pytest.mark.parametrize("rows", [HALF, WHOLE], ids=["errors", "no errors"])
+@pytest.mark.parametrize("differs", [False, True])
+@pytest.mark.parametrize("options", [{}, STRICT, {"max_error_rate": 0.5}, {"threshold": ("p50<1s", "mean<1s")}])
+def test_junit_says_what_the_exit_code_says(
+    status: str, rows: pa.Table, differs: bool, options: dict[str, Any]
+) -> None:
+    """A case is a failure or an error exactly where something of its row fails the command."""
+    agrees = VerificationRecord(agrees=not differs, models=(model_verification(),))
+    seen = observed(rows, status=status, reason="so it was", verification=agrees)
+    judged = gated([OK, seen], options)
+    root = ElementTree.fromstring(junit.of_run(judged))
+    failed = {
+        case.get("name") for case in root.iter("testcase") if {child.tag for child in case} & {"error", "failure"}
+    }
+    about = [each.about for each in failures(judged)]
+    assert failed == {each.id if isinstance(each, TrialSummary) else each.cell for each in about}
+    assert bool(failed) == bool(code_of(judged))
 
 
 @pytest.mark.parametrize(
@@ -121,8 +163,10 @@ def test_how_a_run_ends(
     runs(monkeypatch, tmp_path, *trials, end=end)
     ended = typed("run", "--ui", "none")
     assert ended.exit_code == code, ended.output
+    if trials:
+        assert ended.stdout.splitlines()[-1].startswith(f"FAIL (exit {code})" if code else "PASS")
     for name in ("summary.json", "report.html"):
-        assert bool(list(tmp_path.glob(f"*/{name}"))) == bool(trials and end is not RuntimeError)
+        assert bool(list(tmp_path.glob(f"*/{name}"))) == bool(trials)
 
 
 @pytest.mark.parametrize("words", [["run", "--ui", "none"], ["report"]])
@@ -169,6 +213,7 @@ def test_dry_run_touches_nothing(tmp_path: Path) -> None:
     assert run.code == 0
     *lines, estimate = run.out.splitlines()
     assert len(lines) == len(set(lines)) == 6
-    assert re.match(r"6 trials; about \d+ min .*3 cells of them have no earlier results in results", estimate)
+    said = "how long they take is not known: no cell has earlier results; starting them alone takes about"
+    assert re.match(rf"6 trials; {said} \d+ min", estimate)
     assert {line[:2] for line in lines[:3]} == {"r1"}
     assert not list(tmp_path.iterdir())

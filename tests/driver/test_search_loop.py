@@ -114,6 +114,8 @@ def test_dry_run_has_the_steps_in_their_order(tmp_path: Path) -> None:
         (["--until-oom", "--workers", "0,1"], "workers is 0; give 1 or more"),
         (["--until-oom", "--workers", "1,2", "--rounds", "3"], "rounds is given; a search repeats what decides"),
         (["--until-oom", "--workers", "1,2", "--request-rate", "5"], "request-rate is given; a search sets"),
+        (["--until-oom", "--workers", "1,2", "--strict"], "strict is given; a search judges each step"),
+        (["--until-oom", "--workers", "1,2", "--max-error-rate", "0.1"], "max-error-rate is given; a failed request"),
         (["--until-oom", "--workers", "1,2", "-s", "local"], "server is local; it has one worker"),
         (["--latency-threshold", "p99<1s"], "give one of --request-rate-range and --concurrency-range"),
         (["--latency-threshold", "p99<1s", "--workers", "1,2", "--concurrency-range", "1:2"], "and no list"),
@@ -151,6 +153,14 @@ def test_a_search_that_cannot_be_is_refused(flags: list[str], said: str, tmp_pat
     assert said in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert os.listdir(tmp_path) == []
+
+
+def test_help_leaves_out_what_a_search_refuses() -> None:
+    """A flag that a search would refuse does not stand in its help; those that it has do."""
+    words = set(re.findall(r"--[a-z-]+", CliRunner().invoke(main, ["search", "--help"]).output))
+    refused = {"--request-rate", "--threshold", "--rounds", "--strict", "--max-error-rate", "--baseline"}
+    assert words & refused == set()
+    assert {"--request-rate-range", "--latency-threshold", "--duration", "--max-in-flight"} <= words
 
 
 def test_the_loads_of_a_yaml_are_refused(tmp_path: Path) -> None:

@@ -170,8 +170,8 @@ def test_thresholds_stand_there_with_what_became_of_them() -> None:
     """Each threshold has its line for each row, and a missed one is counted at the top."""
     html = shown(*rounds("local", 10), threshold=("p(99)<5ms", "error_rate<1%"))
     assert "1 of 2 thresholds missed" in html
-    assert "<b>p(99)&lt;5ms</b> local, resnet50-no-opt: 10, missed" in html
-    assert "error_rate&lt;1% local, resnet50-no-opt: 0, met" in html
+    assert "<b>p(99)&lt;5ms</b> local, resnet50-no-opt, 1 in flight, batch 1: 10, missed" in html
+    assert "error_rate&lt;1% local, resnet50-no-opt, 1 in flight, batch 1: 0, met" in html
 
 
 def test_a_search_shows_its_curve() -> None:

@@ -66,7 +66,9 @@ def page(results: results_folder.Results, summary: Summary, benchmark: str = "")
             (letter, list(each))
             for letter, each in groupby(sentences.doubt_notes(summary), key=lambda kind: kind.letter)
         ],
-        thresholds=[(each, sentences.outcome(each)) for each in summary.thresholds],
+        thresholds=[
+            (each, sentences.outcome(each, sentences.loads(summary)[each.cell])) for each in summary.thresholds
+        ],
         unmeasured=[cell for cell in summary.cells if cell.reason],
         by_node=node_tables(summary, result_table.row_names(summary)),
         bars=[] if summary.search else list(figures.bars(summary, names)),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from raybench.config.server_spec import GRPC, GRPC_TLS, IN_PROCESS, SHARED_MEMORY, ServerSpec
-from raybench.config.setting import DECLARED, AnyOf, Flag, Name, Remedy, Seconds, SomeOf, settings_of
+from raybench.config.setting import DECLARED, AnyOf, Flag, ModelName, Name, Remedy, Seconds, SomeOf, settings_of
 
 JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
 LANES = 64  # of a worker in an open loop, where nothing else is asked
@@ -23,11 +23,6 @@ def _each_once(rates: tuple[float, ...]) -> tuple[float, ...]:
     return rates
 
 
-ModelName = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"),
-    Remedy("use letters, digits, '.', '_' and '-', at most 80"),
-]
 Rate = Annotated[float, Field(gt=0, le=MOST_DUE), Remedy(_RATES)]
 
 

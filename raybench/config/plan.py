@@ -75,8 +75,8 @@ class Cell:
     @property
     def id(self) -> str:
         server = self.server.label.replace(" ", "-")
-        signature = quote(self.signature, safe="")  # the id names files
-        return f"{server}-{self.model}-{signature}-{self.load.name}"
+        models, signature = "+".join(map(_quoted, self.models)), _quoted(self.signature)  # the id names files
+        return f"{server}-{models}-{signature}-{self.load.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,10 @@ class Trial:
     @property
     def id(self) -> str:
         return f"r{self.round}-{self.cell.id}"
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
 
 
 def trials(benchmark: Benchmark) -> tuple[Trial, ...]:

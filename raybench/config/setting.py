@@ -117,6 +117,13 @@ SomeOf = Annotated[
 AnyOf = Annotated[tuple[T, ...], OneOrList()]
 Text = Annotated[str, AfterValidator(_printable)]
 Name = Annotated[str, AfterValidator(_printable), AfterValidator(_brief)]
+ModelName = Annotated[
+    str,
+    Field(pattern=r"^[^,]+$"),
+    AfterValidator(_printable),
+    AfterValidator(_brief),
+    Remedy("use what can be printed, without commas"),
+]
 Seconds = Annotated[
     float, Field(gt=0, le=LONGEST_S), Remedy(f"give a time in seconds above 0, at most {LONGEST_S}"), Unit("seconds")
 ]

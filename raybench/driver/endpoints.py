@@ -85,7 +85,7 @@ def signature_here(
     except ValueError as error:
         raise ConfigError(f"{models_conf}: {error}") from error
     try:
-        signatures = read_signatures(entry.base_path / str(versions[-1]))
+        signatures = read_signatures(entry.version_folder(versions[-1]))
     except ValueError:
         return demo_signature(endpoint.signature)
     return _bindable(endpoint, signatures, source)

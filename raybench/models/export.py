@@ -191,9 +191,9 @@ def _write(module: tf.Module, out: Path, name: str, facts: dict[str, Any]) -> Pa
 
 def _enter(conf: Path, name: str) -> None:
     """Add a model of the same folder to models.conf, which is replaced whole; raises ValueError where it is broken."""
-    text = conf.read_text() if conf.exists() else ""
+    text = conf.read_text(encoding="utf-8-sig") if conf.exists() else ""
     if text:
         read_models_conf(conf)
     scratch = conf.with_suffix(".tmp")
-    scratch.write_text(add_model(text, name, base_path=name))
+    scratch.write_text(add_model(text, name, base_path=name), encoding="utf-8")
     scratch.replace(conf)

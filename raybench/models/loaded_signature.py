@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from raybench.models.saved_models import Signature, read_models_conf, read_signatures
+from raybench.models.saved_models import Signature, read_models_conf, read_signatures, utf8
 
 
 class SignatureError(ValueError):
@@ -37,7 +37,7 @@ class LoadedSignature:
         folder = _newest(models_conf, model)
         self._tf = tf
         self.spec = _signature(folder, signature)
-        self._loaded = tf.saved_model.load(str(folder))
+        self._loaded = tf.saved_model.load(utf8(folder))
         self._function = self._loaded.signatures[signature]
 
     @property
@@ -59,7 +59,7 @@ def _newest(models_conf: Path, model: str) -> Path:
         there = {entry.name: entry for entry in read_models_conf(models_conf)}
         if model not in there:
             raise ValueError(f"model {model!r} is not in {models_conf}; there are {', '.join(there) or 'none'}")
-        return there[model].base_path / str(there[model].versions()[-1])
+        return there[model].version_folder(there[model].versions()[-1])
     except ValueError as error:
         raise SignatureError(str(error)) from error
 

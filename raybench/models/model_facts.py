@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class ModelFacts:
 
 def write_facts(saved_model: Path, facts: Mapping[str, str | int | bool]) -> None:
     (saved_model / _FACTS).parent.mkdir(exist_ok=True)
-    (saved_model / _FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+    (saved_model / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def describe_model(models_conf: Path, name: str) -> ModelFacts:
@@ -35,8 +36,8 @@ def describe_model(models_conf: Path, name: str) -> ModelFacts:
         version = entry.versions()[-1]
     except (KeyError, ValueError):
         return ModelFacts(name=name)
-    folder = entry.base_path / str(version)
-    facts = json.loads((folder / _FACTS).read_text()) if (folder / _FACTS).exists() else {}
+    folder = entry.version_folder(version)
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8")) if (folder / _FACTS).exists() else {}
     precision, xla = facts.get("precision"), facts.get("xla")
     return ModelFacts(name=name, version=version, sha256=_sha256(folder), precision=precision, xla=xla)
 
@@ -45,6 +46,6 @@ def _sha256(folder: Path) -> str:
     """Of the relative paths and contents of all files, in sorted order."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0")
+        digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -45,7 +45,8 @@ class Reference:
                 done = subprocess.run(
                     supervised(command, sweep_if_alone=(folder,)),
                     capture_output=True,
-                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
                     timeout=_TIMEOUT_S,
                     check=False,
                 )

@@ -1,11 +1,12 @@
 """What models.conf serves and what each SavedModel takes and returns, read without TensorFlow."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import IMAGES, LOGITS, conf, entry, listed, saved_model
+from helpers import BACKEND, IMAGES, LOGITS, conf, entry, listed, saved_model
 
 from raybench.models.saved_models import (
     ModelConfig,
@@ -87,6 +88,7 @@ def test_requests_share_a_call_only_where_all_tensors_are_batched(inputs: list, 
     [
         ("", (10,)),
         ("model_version_policy { latest { num_versions: 2 } }", (2, 10)),
+        ("model_version_policy { latest { num_versions: 0 } }", (10,)),
         ("model_version_policy { latest { num_versions: 9 } }", (1, 2, 10)),
         ("model_version_policy { all {} }", (1, 2, 10)),
         ("model_version_policy { specific { versions: 2 versions: 1 } }", (1, 2)),
@@ -94,11 +96,34 @@ def test_requests_share_a_call_only_where_all_tensors_are_batched(inputs: list, 
 )
 def test_the_version_policy_chooses(tmp_path: Path, policy: str, served: tuple[int, ...]) -> None:
     """models.conf's policy decides the versions, by number; without one the newest is served, as TF Serving does."""
-    for version in ("1", "2", "10", "assets", "007", "٣"):
+    for version in ("1", "2", "10", "assets", "٣", "-3", "9" * 19, "9" * 20):
         saved_model(tmp_path / "m" / version, ("predict", [IMAGES], [LOGITS]))
     (tmp_path / "m" / "11").mkdir()
     (model,) = read_models_conf(conf(tmp_path, listed(entry("m", policy))))
     assert model.versions() == served
+
+
+@pytest.mark.parametrize(
+    ("folders", "newest"),
+    [(["00000123"], 123), (["001", "2"], 2), (["1", "002"], 2), (["000"], 0), (["0" * 30 + "7"], 7)],
+    ids=str,
+)
+def test_versions_may_have_leading_zeros(tmp_path: Path, folders: list[str], newest: int) -> None:
+    """A version's folder may have leading zeros, as in exports named by time: all are served, from their folders."""
+    for folder in folders:
+        saved_model(tmp_path / folder, (folder[:40], [IMAGES], [LOGITS]))
+    model = ModelConfig(name="m", base_path=tmp_path, policy="all")
+    assert model.versions() == tuple(sorted(map(int, folders)))
+    assert model.versions()[-1] == newest
+    assert [model.version_folder(version).name for version in model.versions()] == sorted(folders, key=int)
+
+
+def test_a_version_has_one_folder(tmp_path: Path) -> None:
+    """Two folders of one version are refused by name: TensorFlow Serving would take whichever it sees last."""
+    for folder in ("1", "001", "2"):
+        saved_model(tmp_path / folder, ("predict", [IMAGES], [LOGITS]))
+    with pytest.raises(ValueError, match=r"model m: .* version 1 twice, 001 and 1; remove one"):
+        ModelConfig(name="m", base_path=tmp_path).versions()
 
 
 def test_a_version_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -123,15 +148,22 @@ def test_base_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest
         ("model_config_list {", "models.conf"),
         ("nonsense: 1", "nonsense"),
         (listed(entry("a"), entry("a")), "'a' is named twice"),
-        (listed(entry("../a")), "'../a'"),
-        (listed(entry("a/b")), "'a/b'"),
-        (listed(entry(".a")), "'.a'"),
+        (listed(entry("a,b")), "'a,b'"),
+        (listed(entry("a\\n")), r"'a\n'"),
         (listed(entry("", base_path="x")), "''"),
+        (listed(entry(" ", base_path="x")), "' '"),
         (listed(entry("a", base_path="")), "'a' has no base_path"),
+        (listed(entry("a", base_path="file://")), "'a' has no base_path"),
+        (listed(entry("a", base_path="s3://bucket/a")), "scheme s3://"),
+        (listed(entry("a", base_path="gs://bucket/a")), "scheme gs://"),
+        (listed(entry("a", base_path="abfs+ssl://a@b/c")), "scheme abfs+ssl://"),
+        (listed('config { name: "a" base_path: "a" model_platform: "pytorch" }'), "platform 'pytorch'"),
+        (listed('config { name: "a" base_path: "a" model_type: OTHER }'), "name TENSORFLOW"),
+        ('custom_model_config { type_url: "x" }', "custom_model_config"),
     ],
 )
 def test_a_wrong_models_conf_is_refused(tmp_path: Path, text: str, culprit: str) -> None:
-    """A models.conf that does not parse, names a model twice or has a name fit for a path is refused by name."""
+    """A models.conf that does not parse, names a model twice or what raybench cannot load is refused by name."""
     path = conf(tmp_path, text)
     with pytest.raises(ValueError, match=r"models\.conf") as refusal:
         read_models_conf(path)
@@ -151,12 +183,70 @@ def test_a_models_conf_that_is_not_there_is_named(tmp_path: Path) -> None:
         listed(entry("a", 'version_labels { key: "stable" value: 1 }')),
         'model_config_list: { config: { name: "a", base_path: "a", model_platform: "tensorflow" } }',
         listed(entry("a", "logging_config { sampling_config { sampling_rate: 0.1 } }")),
+        "model_config_list < config < name: 'a' base_path: 'a' >; >",
+        'model_config_list { config: [{ name: "a", base_path: "a" }] }',
+        'model_config_list { config { name: "\\141" base_path: "/models" "/a" } }',
+        'model_config_list { config { name: "a" base_path: "a" model_type: TENSORFLOW } }',
+        'model_config_list { config { name: "a" base_path: "a" model_type: 1 } }',
+        listed(entry("a", base_path="a/")),
+        listed(entry("a", base_path="./x/../a")),
+        listed(entry("a", base_path="file:///models/a")),
+        "\ufeff" + listed(entry("a")),
+        listed(entry("a")).replace("\n", "\r\n").replace(" { ", " {\r\n "),
     ],
-    ids=["comment", "labels", "colons", "logging"],
-)
+    ids=["comment", "labels", "colons", "logging", "angles", "list", "escapes", "model_type", "its number", "slash",
+         "dots", "file-url", "BOM", "CRLF"],
+)  # fmt: skip
 def test_what_tf_serving_takes_is_taken(tmp_path: Path, text: str) -> None:
     """A models.conf that TensorFlow Serving accepts is read, with all that it may hold."""
-    assert [model.name for model in read_models_conf(conf(tmp_path, text))] == ["a"]
+    (model,) = read_models_conf(conf(tmp_path, text))
+    assert (model.name, model.base_path.name) == ("a", "a")
+
+
+@pytest.mark.parametrize("name", ["team/a", "_x", ".a", "../a", "my model", "модель", "a:b@c+d"])
+def test_a_model_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """A name is no path: what TensorFlow Serving serves under it is served here, and written back under it."""
+    models = read_models_conf(conf(tmp_path, listed(entry(name, base_path="a"))))
+    assert [model.name for model in models] == [name]
+    assert read_models_conf(conf(tmp_path, format_models_conf(models))) == models
+
+
+def test_an_older_entry_keeps_its_type() -> None:
+    """TensorFlow Serving refuses an entry with both a model_type and a model_platform: an export writes neither two."""
+    old = 'model_config_list { config { name: "a" base_path: "a" model_type: TENSORFLOW } }'
+    assert "model_platform" not in add_model(old, "a", "a")
+    assert "model_platform" in add_model("", "a", "a")
+
+
+PATHS = """
+import sys
+from pathlib import Path
+from saved_models import format_models_conf, local_path, read_models_conf, read_signatures, utf8
+(model,) = read_models_conf(local_path(sys.argv[1].encode("utf-8", "surrogateescape").decode()) / "models.conf")
+folder = model.version_folder(model.versions()[-1])
+assert list(read_signatures(folder)) == ["predict"]
+format_models_conf((model,))
+print(utf8(folder).encode())
+"""
+
+
+@pytest.mark.parametrize("settings", [{"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=str)
+def test_folders_may_have_any_name(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Folders are found whatever their letters, also where Python takes file names for ASCII, as inside Triton."""
+    home = tmp_path / "José 模型 'q\" %d"
+    saved_model(home / "café" / "1", ("predict", [IMAGES], [LOGITS]))
+    (home / "models.conf").write_text(listed(entry("a", base_path="café")), encoding="utf-8")
+    command, environment = [sys.executable, "-c", PATHS, home], {"LC_ALL": "C", "PYTHONPATH": str(BACKEND), **settings}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == repr(str(home / "café" / "1").encode()), done.stderr
+
+
+def test_a_folder_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """TensorFlow takes paths in UTF-8 alone: a folder with another name is a sentence, before anything starts."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r"caf\\xe9.*rename it"):
+        read_models_conf(conf(folder, listed(entry("a"))))
 
 
 def test_an_empty_models_conf_serves_nothing(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def _add(side: Any, name: str, dtype: int, shape: tuple[int, ...] | None) -> Non
 
 
 def conf(folder: Path, text: str) -> Path:
-    (folder / "models.conf").write_text(text)
+    (folder / "models.conf").write_text(text, encoding="utf-8")
     return folder / "models.conf"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from loaded_models import WarmUpShapes
 from request_parsing import listing
-from saved_models import ModelConfig, read_models_conf
+from saved_models import ModelConfig, local_path, read_models_conf
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class BackendParameters:
         """Raises KeyError or ValueError where a parameter is missing or malformed."""
         text = {key: str(value["string_value"]) for key, value in config["parameters"].items()}
         return cls(
-            models_conf=Path(text["models_conf"]),
+            models_conf=local_path(text["models_conf"]),
             models=tuple(name for name in text["models"].split(",") if name),
             warm_up=json.loads(text["warm_up"]),
             merge_max_items=int(text["merge_max_items"]),

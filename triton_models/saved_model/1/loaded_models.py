@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from dynamic_batching import SignatureKey
 from request_parsing import numpy_name
-from saved_models import ModelConfig, Signature, read_signatures
+from saved_models import ModelConfig, Signature, read_signatures, utf8
 from tensorflow_executor import Executor
 
 # signature -> input name -> shapes
@@ -43,8 +43,8 @@ class LoadedModels:
                 self._load(tf, model, version, batches_xla=batches_xla)
 
     def _load(self, tf: Any, model: ModelConfig, version: int, *, batches_xla: bool) -> None:
-        folder = model.base_path / str(version)
-        loaded = tf.saved_model.load(str(folder))
+        folder = model.version_folder(version)
+        loaded = tf.saved_model.load(utf8(folder))
         for name, signature in read_signatures(folder).items():
             key = SignatureKey(model.name, version, name)
             self.signatures[key], self.functions[key] = signature, loaded.signatures[name]

@@ -153,7 +153,7 @@ def _signatures_of(models: list[ModelConfig]) -> list[tuple[str, Signature]]:
         (f"{model.name}/{name}", signature)
         for model in models
         for version in model.versions()
-        for name, signature in read_signatures(model.base_path / str(version)).items()
+        for name, signature in read_signatures(model.version_folder(version)).items()
     ]
 
 

@@ -5,6 +5,7 @@ and from TensorFlow's saved_model.proto and meta_graph.proto; the message names 
 so the real classes can be imported beside them. Unknown fields (the graph itself) are skipped while parsing.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -18,9 +19,11 @@ DATATYPES = {
     1: "FP32", 2: "FP64", 3: "INT32", 4: "UINT8", 5: "INT16", 6: "INT8", 7: "BYTES",
     9: "INT64", 10: "BOOL", 14: "BF16", 17: "UINT16", 19: "FP16", 22: "UINT32", 23: "UINT64",
 }  # fmt: skip
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_REASON = 300  # it quotes a whole line
-_VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
+_VERSION = re.compile(r"[0-9]+", re.ASCII)
+_MOST = 2**63 - 1  # of a version, which is an int64
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_PLATFORM, _MODEL_TYPE = "tensorflow", 1  # the second is the name that the first had before
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ModelConfig:
 
     def versions(self) -> tuple[int, ...]:
         """The versions that the policy serves, lowest first; raises ValueError where there is none."""
-        there = sorted(_versions_in(self.base_path))
+        there = sorted(self._folders())
         if not there:
             raise ValueError(
                 f"model {self.name}: {self.base_path} has no version folder such as 1/saved_model.pb; "
@@ -44,6 +47,22 @@ class ModelConfig:
         if missing := sorted(set(self.specific) - set(there)):
             raise ValueError(f"model {self.name}: version {missing[0]} is not in {self.base_path}; there are {there}")
         return {"latest": tuple(there[-self.latest :]), "all": tuple(there), "specific": self.specific}[self.policy]
+
+    def version_folder(self, version: int) -> Path:
+        """Where a version is, whose folder may have leading zeros."""
+        return self._folders().get(version, self.base_path / str(version))
+
+    def _folders(self) -> dict[int, Path]:
+        """By version; raises ValueError where two folders have the same one, of which TensorFlow Serving takes any."""
+        found: dict[int, Path] = {}
+        for folder in _folders_in(self.base_path):
+            if (version := int(folder.name)) in found:
+                names = " and ".join(sorted((folder.name, found[version].name)))
+                raise ValueError(
+                    f"model {self.name}: {self.base_path} has version {version} twice, {names}; remove one"
+                )
+            found[version] = folder
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,8 +94,10 @@ def read_models_conf(path: Path) -> tuple[ModelConfig, ...]:
     """
     config = _message("ModelServerConfig")
     try:
-        text_format.Parse(path.read_text(), config)
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        text_format.Parse(path.read_text(encoding="utf-8-sig"), config)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: cannot be read as a models.conf ({error.reason}); save it as UTF-8") from error
+    except (OSError, text_format.ParseError) as error:
         why = str(error) if len(str(error)) < _LONGEST_REASON else f"{str(error)[:20]}...{str(error)[-200:]}"
         raise ValueError(f"{path}: cannot be read as a models.conf: {why}") from error
     models = tuple(_model_config(entry, path) for entry in config.model_config_list.config)
@@ -102,8 +123,8 @@ def _models_conf(models: tuple[ModelConfig, ...], relative_to: Path | None) -> A
         inside = relative_to is not None and model.base_path.is_relative_to(relative_to)
         entry = config.model_config_list.config.add()
         entry.name = model.name
-        entry.base_path = str(model.base_path.relative_to(relative_to) if inside and relative_to else model.base_path)
-        entry.model_platform = "tensorflow"
+        entry.base_path = utf8(model.base_path.relative_to(relative_to) if inside and relative_to else model.base_path)
+        entry.model_platform = _PLATFORM
         if model.policy == "all":
             entry.model_version_policy.all.SetInParent()
         elif model.policy == "specific":
@@ -118,7 +139,9 @@ def add_model(text: str, name: str, base_path: str) -> str:
     config = text_format.Parse(text, _message("ModelServerConfig"))
     entries = config.model_config_list.config
     entry = next((each for each in entries if each.name == name), None) or entries.add(name=name)
-    entry.base_path, entry.model_platform = base_path, entry.model_platform or "tensorflow"
+    entry.base_path = base_path
+    if not entry.model_type:  # TensorFlow Serving refuses an entry with both
+        entry.model_platform = _PLATFORM
     return str(text_format.MessageToString(config))
 
 
@@ -143,23 +166,39 @@ def read_signatures(saved_model: Path) -> dict[str, Signature]:
     }
 
 
-def _versions_in(folder: Path) -> list[int]:
+def utf8(path: Path) -> str:
+    """A path as TensorFlow, Triton and protobuf take it; raises ValueError where its bytes are not UTF-8."""
     try:
-        return [int(p.name) for p in folder.glob("*/") if _VERSION.fullmatch(p.name) and _holds_model(p)]
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fsencode(path)!r} has a folder whose name is not UTF-8; rename it") from error
+
+
+def local_path(text: str) -> Path:
+    """The inverse of `utf8`: a Python inside Triton takes the names of files for ASCII, whatever the locale says."""
+    return Path(os.fsdecode(text.encode()))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return [p for p in folder.glob("*/") if _is_version(p.name) and (p / "saved_model.pb").is_file()]
     except OSError:  # such as a name that is too long
         return []
 
 
-def _holds_model(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file()
+def _is_version(name: str) -> bool:
+    """As TensorFlow Serving reads the names of folders, leading zeros included."""
+    return bool(_VERSION.fullmatch(name)) and len(name.lstrip("0")) < 20 and int(name) <= _MOST
 
 
 def _model_config(entry: Any, path: Path) -> ModelConfig:
-    name, base_path = entry.name, entry.base_path
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{path}: model name {name!r} is not usable; use letters, digits, '.', '_' and '-'")
-    if not base_path.isprintable() or not base_path:
-        raise ValueError(f"{path}: model {name!r} has no base_path to use ({base_path[:80]!r}); name its folder")
+    name = entry.name
+    if not name.strip() or not name.isprintable() or "," in name:
+        raise ValueError(f"{path}: model name {name!r} is not usable; use what can be printed, without commas")
+    if not entry.model_type and entry.model_platform not in ("", _PLATFORM):
+        raise ValueError(f"{path}: model {name!r} is of platform {entry.model_platform!r}; name {_PLATFORM!r}")
+    if entry.model_type not in (0, _MODEL_TYPE):
+        raise ValueError(f"{path}: model {name!r} is of another model_type; name TENSORFLOW")
     policy = entry.model_version_policy
     if policy.WhichOneof("policy") == "specific" and not policy.specific.versions:
         raise ValueError(f"{path}: model {name!r} serves no version; name some in `specific`, or leave the policy out")
@@ -167,11 +206,26 @@ def _model_config(entry: Any, path: Path) -> ModelConfig:
         raise ValueError(f"{path}: model {name!r} serves the latest {policy.latest.num_versions}; name 1 or more")
     return ModelConfig(
         name=name,
-        base_path=(path.parent / base_path).resolve(),
+        base_path=_base_path(entry, path),
         policy=policy.WhichOneof("policy") or "latest",
         latest=policy.latest.num_versions or 1,
         specific=tuple(sorted(set(policy.specific.versions))),
     )
+
+
+def _base_path(entry: Any, path: Path) -> Path:
+    """Absolute; raises ValueError where it is not on this host, or cannot be handed on."""
+    name, text = entry.name, entry.base_path.removeprefix("file://")
+    if scheme := _SCHEME.match(text):
+        raise ValueError(
+            f"{path}: model {name!r} has a base_path of scheme {scheme[1]}:// ({text[:80]!r}), which raybench does not "
+            f"read; copy the model to this host and name its folder"
+        )
+    if not text.isprintable() or not text:
+        raise ValueError(f"{path}: model {name!r} has no base_path to use ({text[:80]!r}); name its folder")
+    base_path = (path.parent / local_path(text)).resolve()
+    utf8(base_path)
+    return base_path
 
 
 def _tensors(entries: Any) -> dict[str, TensorSpec]:
@@ -188,7 +242,8 @@ _MESSAGES = {
     "ModelServerConfig": {"model_config_list": (1, "ModelConfigList")},
     "ModelConfigList": {"config": (1, "*ModelEntry")},
     "ModelEntry": {
-        "name": (1, "string"), "base_path": (2, "string"), "model_platform": (4, "string"),
+        "name": (1, "string"), "base_path": (2, "string"),
+        "model_type": (3, "ModelType"), "model_platform": (4, "string"),
         "logging_config": (6, "Logging"), "model_version_policy": (7, "VersionPolicy"), "version_labels": (8, "*Label"),
     },
     "Logging": {"log_collector_config": (1, "LogCollector"), "sampling_config": (2, "LogSampling")},
@@ -211,6 +266,9 @@ _MESSAGES = {
 }  # fmt: skip
 
 
+_ENUMS = {"ModelType": ("MODEL_TYPE_UNSPECIFIED", "TENSORFLOW", "OTHER")}
+
+
 def _message(name: str) -> Any:
     return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"raybench.{name}"))()
 
@@ -218,6 +276,10 @@ def _message(name: str) -> Any:
 @cache
 def _pool() -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(name="raybench/saved_models.proto", package="raybench", syntax="proto3")
+    for name, values in _ENUMS.items():
+        enum = file.enum_type.add(name=name)
+        for number, value in enumerate(values):
+            enum.value.add(name=value, number=number)
     for name, fields in _MESSAGES.items():
         proto = file.message_type.add(name=name)
         if name == "VersionPolicy":
@@ -234,7 +296,7 @@ def _add_field(proto: descriptor_pb2.DescriptorProto, name: str, number: int, ki
     field.label = field.LABEL_REPEATED if kind.startswith("*") else field.LABEL_OPTIONAL
     base = kind.lstrip("*")
     scalars = {name: getattr(field, f"TYPE_{name.upper()}") for name in ("string", "int64", "int32", "double", "bool")}
-    field.type = scalars.get(base, field.TYPE_MESSAGE)
+    field.type = scalars.get(base, field.TYPE_ENUM if base in _ENUMS else field.TYPE_MESSAGE)
     if base not in scalars:
         field.type_name = f".raybench.{base}"
     if proto.name == "VersionPolicy":

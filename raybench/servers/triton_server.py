@@ -15,6 +15,7 @@ import tritonclient.grpc as triton_grpc
 from google.protobuf import json_format
 from tritonclient.utils import InferenceServerException
 
+from raybench.clients.grpc import channel
 from raybench.config import ConfigError
 from raybench.models.saved_models import ModelConfig
 from raybench.servers import repository, wheel
@@ -39,6 +40,9 @@ STALL_S = 20.0
 _MOST_STARTS = 3
 _Started = TypeVar("_Started")
 _STOP_TIMEOUT_S = 20.0
+# The folder that the server runs in, whatever it is called: the python backend hands paths to a shell, which takes
+# quotes and spaces apart, and to a Python that logs none with other letters than ASCII's.
+_HERE = Path("/proc/self/cwd")
 _SHM_PREFIX = "raybench"
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
 # model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
@@ -56,9 +60,9 @@ class RunningTriton(StartedServer):
 
     def _load(self, models: tuple[ModelConfig, ...]) -> None:
         config = repository.model_config(self.options, models, self.folder)
-        with triton_grpc.InferenceServerClient(self.grpc_url) as client:
+        with client(self.grpc_url) as asking:
             try:
-                client.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
+                asking.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
             except InferenceServerException as error:
                 raise ServerError(_load_failure(error)) from error
 
@@ -121,14 +125,14 @@ def _start(tritonserver: Path, options: TritonOptions, folder: Path, ports: list
 
 def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, ports: list[int]) -> RunningTriton:
     grpc_url, http_url, metrics_url = (endpoint(options.bind, port) for port in ports)
-    client = triton_grpc.InferenceServerClient(grpc_url)
-    is_ready = partial(_is_ready, client)
+    asking = client(grpc_url)
+    is_ready = partial(_is_ready, asking)
     wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S, stall_s=STALL_S)
     return RunningTriton(
         grpc_url=grpc_url,
         http_url=f"http://{http_url}",
         metrics_url=f"http://{metrics_url}/metrics",
-        version=self_check(client, process),
+        version=self_check(asking, process),
         config=_config(options),
         launcher=f"wheel nvidia-pytriton {version('nvidia-pytriton')}",
         process=process,
@@ -136,6 +140,11 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
         options=options,
         folder=folder,
     )
+
+
+def client(url: str) -> triton_grpc.InferenceServerClient:
+    """Triton's own client, past every proxy."""
+    return triton_grpc.InferenceServerClient(url, channel_args=channel.OPTIONS)
 
 
 def _config(options: TritonOptions) -> dict[str, str | int]:
@@ -177,8 +186,8 @@ def _command(
     http_bind = f"ipv6:{bind}" if ":" in bind else bind  # as evhtp_bind_socket of libevhtp wants it
     return [
         str(tritonserver / "bin" / "tritonserver"),
-        f"--model-repository={repository}",
-        f"--backend-directory={backends}",
+        f"--model-repository={_HERE / repository.name}",
+        f"--backend-directory={_HERE / backends.name}",
         "--model-control-mode=explicit",
         "--load-model=*",
         f"--grpc-address={bracketed(bind)}",

@@ -9,7 +9,8 @@ from raybench.clients.grpc.probe import unreachable_reason
 from raybench.clients.grpc.unary import ConnectionPool, Send
 
 DESCRIBE_TIMEOUT_S = 10.0
-_OPTIONS = (
+OPTIONS = (
+    ("grpc.enable_http_proxy", 0),  # as our own connections: a company's proxy is for the web
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # else all channels of a process share one connection
@@ -69,8 +70,8 @@ class Channel:
 
 def _open_channel(url: str, credentials: ConnectionCredentials) -> grpc.Channel:
     if credentials.tls is None:
-        return grpc.insecure_channel(url, options=_OPTIONS)
+        return grpc.insecure_channel(url, options=OPTIONS)
     tls = credentials.tls
     ssl_credentials = grpc.ssl_channel_credentials(tls.authorities(), tls.key, tls.certificate)
     named = (("grpc.ssl_target_name_override", tls.server_name),) if tls.server_name else ()
-    return grpc.secure_channel(url, ssl_credentials, options=(*_OPTIONS, *named))
+    return grpc.secure_channel(url, ssl_credentials, options=(*OPTIONS, *named))

@@ -23,12 +23,12 @@ PAGES = {"actors": ("worker 3", 760), "cluster": ("ALIVE", 575)}  # what is wait
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as out:
-        run = subprocess.Popen([*map(str, RUN), "--out", out], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        run = subprocess.Popen([*map(str, RUN), "--out", out], cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8")
         try:
             url = until(run, r"Ray dashboard: (http\S+)")
             until(run, r"(trial 1)")
             time.sleep(SETTLE_S)
-            token = subprocess.run([BIN / "ray", "get-auth-token"], capture_output=True, text=True, check=True)
+            token = subprocess.run([BIN / "ray", "get-auth-token"], capture_output=True, encoding="utf-8", check=True)
             for name, (ready, height) in PAGES.items():
                 opened(
                     f"{url}/#/{name}",

@@ -15,7 +15,7 @@ def main(folder: Path, out: Path) -> None:
     console = Console(record=True, width=112, file=io.StringIO())
     print_report(console, report(folder), folder, wrap=True)
     svg = console.export_svg(title="raybench run")
-    out.write_text(re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.S))  # no font from the network
+    out.write_text(re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.S), encoding="utf-8")  # no font from the network
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ Tests run in two processes (`make test`). What is dear to start is a group's: al
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from raybench.servers.server_process import free_ports
 from raybench.servers.triton_server import TritonOptions, running_triton
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children would too
+
+ODD = "José 模型 'q\" %d"  # folders of users are called so
 
 # Which fixtures a group's tests use; the first group that fits counts, and groups start in this order.
 GROUPS = {
@@ -46,7 +50,7 @@ def _group(item: pytest.Item) -> str:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: tiny models under the names of two architectures, `slow`, and models with known arithmetic."""
-    folder = tmp_path_factory.mktemp("models")
+    folder = tmp_path_factory.mktemp(f"models {ODD}")
     write_tiny_models(folder)
     return folder
 
@@ -62,9 +66,12 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def triton(models: Path) -> Iterator[TritonUnderTest]:
-    """A real Triton that serves everything in `models`."""
-    with running_triton(TritonOptions(models_conf=models / "models.conf")) as running:
+def triton(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonUnderTest]:
+    """A real Triton that serves everything in `models`, from a folder for temporary files with an odd name too."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp(f"tmp {ODD}")))
+            running = stack.enter_context(running_triton(TritonOptions(models_conf=models / "models.conf")))
         yield TritonUnderTest(running.grpc_url, models, running.process, running.http_url)
 
 

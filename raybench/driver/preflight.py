@@ -130,7 +130,12 @@ def _export_missing(benchmark: Benchmark, observer: RunObserver) -> None:
         command += ["--variants", variant]
         try:
             done = subprocess.run(
-                supervised(command), capture_output=True, text=True, timeout=_EXPORT_TIMEOUT_S, check=False
+                supervised(command),
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_EXPORT_TIMEOUT_S,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise ConfigError(f"model is {model}; its export did not end within {_EXPORT_TIMEOUT_S} s") from error

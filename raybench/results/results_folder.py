@@ -147,7 +147,7 @@ def seconds_per_request(out: Path) -> dict[str, float]:
     known: dict[str, float] = {}
     for path in sorted(out.glob("*/summary.json"), key=lambda path: path.stat().st_mtime_ns):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            for trial in json.loads(path.read_text())["trials"]:
+            for trial in json.loads(path.read_text(encoding="utf-8"))["trials"]:
                 if trial["job_s"]:
                     known[trial["cell"]] = trial["job_s"] / trial["requests"]["attempted"]
     return known
@@ -195,7 +195,7 @@ def load(folder: Path) -> Results:
 def _goal(folder: Path) -> Goal | None:
     """What was searched for; None where it was a plain run."""
     path = folder / _SEARCH
-    return goal(json.loads(path.read_text())) if path.exists() else None
+    return goal(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def write_summary(folder: Path, summary: Mapping[str, object]) -> None:
@@ -213,7 +213,7 @@ def write_report(folder: Path, page: str) -> Path:
 def benchmark_text(folder: Path) -> str:
     """benchmark.yaml as it stands; nothing where there is none."""
     path = folder / "benchmark.yaml"
-    return path.read_text() if path.exists() else ""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _stored(folder: Path, record: TrialRecord) -> StoredTrial:
@@ -277,7 +277,7 @@ def _versioned(record: TrialRecord) -> dict[str, object]:
 
 def _unversioned(path: Path) -> dict[str, Any]:
     """A file of this schema without its version; raises ResultsError for one of another."""
-    there = json.loads(path.read_text())
+    there = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(there, dict):
         raise ResultsError(f"{path.parent}: {_NOT_READ}: {path.name} is no JSON object")
     version = there.pop("schema_version", None)

@@ -110,7 +110,9 @@ def _on_path() -> ModelServer:
 def _output_of(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:
     """What a command prints; None where it is missing, fails, or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=_ASK_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout + done.stderr if done.returncode in codes else None

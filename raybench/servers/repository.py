@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from raybench.models.saved_models import ModelConfig, format_models_conf
+from raybench.models.saved_models import ModelConfig, format_models_conf, utf8
 from raybench.servers.served_models import resolve_models
 
 
@@ -44,7 +44,7 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
         shutil.copy(options.backend, repository / "saved_model" / "1" / "model.py")
     models = resolve_models(options.models_conf, options.models)
     (repository / "saved_model" / "config.pbtxt").write_text(
-        text_format.MessageToString(model_config(options, models, folder))
+        text_format.MessageToString(model_config(options, models, folder)), encoding="utf-8"
     )
     return repository
 
@@ -52,7 +52,7 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
 def model_config(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path) -> model_config_pb2.ModelConfig:
     """The complete config of `saved_model` for these models, whose models.conf gets a new name below `folder`."""
     shipped = resources.files("triton_models") / "saved_model" / "config.pbtxt"
-    config = text_format.Parse(shipped.read_text(), model_config_pb2.ModelConfig())
+    config = text_format.Parse(shipped.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     config.instance_group[0].count = options.instances
     for key, value in parameters(options, _write_models_conf(models, folder)).items():
         config.parameters[key].string_value = value
@@ -77,7 +77,7 @@ def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
         shapes.setdefault(signature, {}).setdefault(name, []).append(shape)
     numbers = {"merge_max_items": options.merge_max_items, "pipeline_depth": options.pipeline_depth}
     return {
-        "models_conf": str(models_conf),
+        "models_conf": utf8(models_conf),
         "models": ",".join(options.models or ()),
         "warm_up": json.dumps(shapes),
         **{key: str(number) for key, number in numbers.items() if number is not None},
@@ -87,5 +87,5 @@ def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
 def _write_models_conf(models: tuple[ModelConfig, ...], folder: Path) -> Path:
     """A models.conf with absolute base paths, under a name that is new, so that Triton sees a changed config."""
     path = folder / f"models-{len(list(folder.glob('models-*.conf'))) + 1}.conf"
-    path.write_text(format_models_conf(models))
+    path.write_text(format_models_conf(models), encoding="utf-8")
     return path

@@ -1,5 +1,7 @@
 """A server as a child process: started under a supervisor, its output kept, stopped with a deadline."""
 
+import glob
+import os
 import re
 import socket
 import subprocess
@@ -46,7 +48,7 @@ class ServerProcess:
         self._log, self._reason = log, reason
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                supervised(command, sweep=(sweep,), sweep_if_alone=(str(folder),)),
+                supervised(command, sweep=(sweep,), sweep_if_alone=(_pattern(folder),)),
                 env=env,
                 cwd=folder,  # what lies in the user's is no part of a server: Triton's Python would import it
                 stdin=subprocess.DEVNULL,
@@ -84,13 +86,18 @@ class ServerProcess:
 
     def tail(self) -> str:
         """Why it failed, where it said so, and its last lines."""
-        said = self._log.read_text(errors="replace") if self._log.exists() else ""
+        said = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
         reasons = dict.fromkeys(" ".join(match) for match in self._reason.findall(said))
         return "\n".join([*reasons, "it said last:", *said.splitlines()[-_TAIL_LINES:]])
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""
         stop_supervised(self._child, timeout_s)
+
+
+def _pattern(folder: Path) -> str:
+    """Matches a folder, which may have any letter in its name; patterns are handed on with a colon between them."""
+    return glob.escape(str(folder)).replace(os.pathsep, "?")
 
 
 @contextmanager

@@ -153,8 +153,8 @@ def _flags(
     server: ModelServer, options: TfServingOptions, models: tuple[ModelConfig, ...], folder: Path
 ) -> dict[str, str]:
     conf, monitoring = folder / "models.conf", folder / "monitoring.config"
-    conf.write_text(format_models_conf(server.with_server_paths(models)))
-    monitoring.write_text(_MONITORING)
+    conf.write_text(format_models_conf(server.with_server_paths(models)), encoding="utf-8")
+    monitoring.write_text(_MONITORING, encoding="utf-8")
     batching = options.batching_file.resolve() if options.batching_file else None
     return {
         "model_config_file": str(server.server_path(conf)),

@@ -180,7 +180,7 @@ def _start(query: SmiQuery) -> "subprocess.Popen[str]":
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         env={**os.environ, "TZ": "UTC"},  # its timestamps have no zone
     )

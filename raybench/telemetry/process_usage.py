@@ -66,7 +66,7 @@ def host_usage() -> HostUsage:
 def pss_mib(pid: int) -> float | None:
     """Proportional set size of one process: its own pages, and its share of those that it shares; None is not known."""
     try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
     except OSError:
         return None
     return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("Pss:")), None)

@@ -76,7 +76,9 @@ def cgroups(controller: str, membership: str | None = None, root: Path = _CGROUP
 
     In a container the path in /proc may be the host's; then only the root of the mount is there to be read.
     """
-    for line in (Path("/proc/self/cgroup").read_text() if membership is None else membership).splitlines():
+    for line in (
+        Path("/proc/self/cgroup").read_text(encoding="utf-8") if membership is None else membership
+    ).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers or controller in controllers.split(","):
             base = root / controller if controllers else root
@@ -87,11 +89,11 @@ def cgroups(controller: str, membership: str | None = None, root: Path = _CGROUP
 def cpu_quota(folder: Path) -> float:
     """The cores that a cgroup, v2 or v1, may use at once; infinite without a limit."""
     with suppress(OSError, ValueError):
-        quota, period = (folder / "cpu.max").read_text().split()
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
         return int(quota) / int(period)
     with suppress(OSError, ValueError):
-        quota_us = int((folder / "cpu.cfs_quota_us").read_text())
-        return quota_us / int((folder / "cpu.cfs_period_us").read_text()) if quota_us > 0 else inf
+        quota_us = int((folder / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        return quota_us / int((folder / "cpu.cfs_period_us").read_text(encoding="utf-8")) if quota_us > 0 else inf
     return inf
 
 
@@ -99,7 +101,9 @@ def memory_left(folder: Path) -> float:
     """The bytes that a cgroup, v2 or v1, may still take; infinite without a limit."""
     for limit, used, reclaimable in _MEMORY:
         with suppress(OSError, ValueError):
-            cap, taken = (int((folder / name).read_text()) for name in (limit, used))
-            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            cap, taken = (int((folder / name).read_text(encoding="utf-8")) for name in (limit, used))
+            statistics = dict(
+                line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
+            )
             return cap - taken + int(statistics.get(reclaimable, 0))
     return inf

@@ -19,10 +19,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,14 +69,24 @@ def stop_supervised(supervisor: "subprocess.Popen[bytes] | subprocess.Popen[str]
 
 
 @contextmanager
-def sweeping_processes(open_files: str) -> Iterator[None]:
-    """End every process that holds a file open whose path matches, soon after the block, or this process, has ended."""
+def sweeping_processes(open_files: str) -> Iterator[Callable[[str], None]]:
+    """End every process that holds a file open whose path matches, soon after the block, or this process, has ended.
+
+    The value takes the path of a file or folder that is removed once they have ended.
+    """
     command = [sys.executable, "-I", __file__, _SWEEPER, str(os.getpid()), open_files]
-    sweeper = subprocess.Popen(command, stdout=subprocess.PIPE)
+    sweeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert sweeper.stdin
+    assert sweeper.stdout
+
+    def remove(path: str) -> None:
+        os.write(sweeper.stdin.fileno(), os.fsencode(path) + b"\0")  # type: ignore[union-attr]
+
     try:
-        sweeper.stdout.read(1)  # type: ignore[union-attr]  # from here on it waits for SIGTERM
-        yield
+        sweeper.stdout.read(1)  # from here on it waits for SIGTERM
+        yield remove
     finally:
+        sweeper.stdin.close()
         sweeper.terminate()
         sweeper.wait(timeout=_SWEEPER_S)
 
@@ -134,6 +144,8 @@ def _run_sweeper(parent: int, open_files: str) -> int:
     import psutil
 
     _end([each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)])
+    for path in filter(None, sys.stdin.buffer.read().split(b"\0")):  # the parent has closed it, or has ended
+        _remove(escape(os.fsdecode(path)))
     return 0
 
 
@@ -205,7 +217,7 @@ def _start_fallback_reaper(parent: int, sweep: str, sweep_if_alone: str) -> int:
 
 def _clean_up(processes: list["psutil.Process"], *patterns: str) -> None:
     _end(processes)
-    for each in patterns:
+    for each in (pattern for several in patterns for pattern in several.split(os.pathsep) if pattern):
         _remove(each)
 
 
@@ -243,8 +255,8 @@ def _end(processes: list["psutil.Process"]) -> None:
             process.kill()
 
 
-def _remove(patterns: str) -> None:
-    for path in (Path(found) for pattern in patterns.split(os.pathsep) if pattern for found in glob(pattern)):
+def _remove(pattern: str) -> None:
+    for path in map(Path, glob(pattern)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

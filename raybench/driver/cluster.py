@@ -5,8 +5,9 @@ import os
 import re
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,12 @@ from raybench.config import Benchmark, ConfigError
 from raybench.driver.node_versions import check_raybench
 from raybench.driver.placement import Say, await_cpus
 from raybench.driver.ray_nodes import alive, here
+from raybench.driver.ray_prerequisites import RAY_REMEDY, ray_folder
 from raybench.processes import sweeping_processes
 
-RAY_REMEDY = "name what `ray start` printed, or none for a Ray of our own"
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")  # of ray._private.utils.check_version_info
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+_LONGEST_SAID = 300
 _SESSION = f"*/session_*_{os.getpid()}/*"  # Ray names the folder of its logs after the process that starts it
 
 
@@ -60,42 +63,72 @@ def connected(benchmark: Benchmark, say: Say) -> Iterator[Cluster]:
     CPUs for the workers after `--wait-for-workers`.
     """
     address = address_of(benchmark)
-    with nullcontext() if address else sweeping_processes(_SESSION), _initialized(address, benchmark, say) as cluster:
-        yield cluster
+    on_term = signal.getsignal(signal.SIGTERM)
+    with _joined(address) if address else _started(benchmark) as context:
+        signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in place, which drops what was measured
+        try:
+            _check_hosts(benchmark)
+            if address:
+                check_raybench([node for node in alive() if node.cpus or node.id == here()])
+                await_cpus(benchmark.most_workers, benchmark.wait_for_workers, say)
+            yield _described(context, is_ours=not address)
+        finally:
+            ray.shutdown()
+
+
+def _described(context: Any, *, is_ours: bool) -> Cluster:
+    resources = ray.cluster_resources()
+    return Cluster(
+        dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+        is_ours=is_ours,
+        nodes=len(alive()),
+        cpus=int(resources.get("CPU", 0)),
+        gpus=int(resources.get("GPU", 0)),
+        session_folder=context.address_info["session_dir"],
+    )
 
 
 @contextmanager
-def _initialized(address: str | None, benchmark: Benchmark, say: Say) -> Iterator[Cluster]:
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    on_term = signal.getsignal(signal.SIGTERM)
+def _joined(address: str) -> Iterator[Any]:
     try:
-        if address:
-            context = ray.init(address=address, **common)
-        else:
-            cpus = max(os.cpu_count() or 1, benchmark.most_workers + 2)
-            context = ray.init(
-                address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1", **common
-            )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        context = ray.init(address=address, **_QUIET)
+    except Exception as error:  # whatever Ray raises: OSError, its own errors, plain Exception
         raise ConfigError(f"address is {address}; {_why_not_joined(str(error))}") from error
-    signal.signal(signal.SIGTERM, on_term)  # Ray puts its own in place, which drops what was measured
+    yield context
+
+
+@contextmanager
+def _started(benchmark: Benchmark) -> Iterator[Any]:
+    """A Ray of our own; its processes and files end with the block, or with us."""
+    cpus, rays = max(os.cpu_count() or 1, benchmark.most_workers + 2), ray_folder()
+    with sweeping_processes(_SESSION) as remove:
+        try:
+            with _surroundings_of_its_own() as folder:
+                remove(folder)
+                context = ray.init(
+                    address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
+                    _temp_dir=rays, **_QUIET,
+                )  # fmt: skip
+        except Exception as error:  # whatever Ray raises: OSError, its own errors, plain Exception
+            raise ConfigError(_why_not_started(error)) from error
+        remove(context.address_info["session_dir"])
+        yield context
+
+
+@contextmanager
+def _surroundings_of_its_own() -> Iterator[str]:
+    """An empty folder, where the processes that start within the block run and keep their temporary files.
+
+    Ray's dashboard leaves folders behind in TMPDIR, and takes a user's ray.py or json.py for Python's.
+    """
+    before, folder = os.environ.get("TMPDIR"), tempfile.mkdtemp(prefix="raybench-ray-")
+    os.environ["TMPDIR"] = folder
     try:
-        _check_hosts(benchmark)
-        if address:
-            check_raybench([node for node in alive() if node.cpus or node.id == here()])
-            await_cpus(benchmark.most_workers, benchmark.wait_for_workers, say)
-        resources = ray.cluster_resources()
-        cluster = Cluster(
-            dashboard_url=f"http://{context.dashboard_url}" if context.dashboard_url else None,
-            is_ours=not address,
-            nodes=len(alive()),
-            cpus=int(resources.get("CPU", 0)),
-            gpus=int(resources.get("GPU", 0)),
-            session_folder=context.address_info["session_dir"],
-        )
-        yield cluster
+        with chdir(folder):
+            yield folder
     finally:
-        ray.shutdown()
+        del os.environ["TMPDIR"]
+        os.environ.update({} if before is None else {"TMPDIR": before})
 
 
 def _why_not_joined(said: str) -> str:
@@ -107,7 +140,16 @@ def _why_not_joined(said: str) -> str:
             f"that cluster has Ray {theirs} on Python {their_python}, and here is Ray {ours} on Python {our_python}: "
             f"run with the cluster's versions, or submit the run as a job (ray job submit)"
         )
-    return f"Ray did not answer ({' '.join(said.split())[:300]}): {RAY_REMEDY}"
+    return f"Ray did not answer ({_in_a_line(said)}): {RAY_REMEDY}"
+
+
+def _why_not_started(error: Exception) -> str:
+    said = _in_a_line(str(error)) or type(error).__name__
+    return f"Ray does not start on this host ({said}): end what else takes its memory and processes, or name an address"
+
+
+def _in_a_line(said: str) -> str:
+    return " ".join(said.split())[:_LONGEST_SAID]
 
 
 def _check_hosts(benchmark: Benchmark) -> None:

@@ -1,20 +1,21 @@
 """What can be known before any server starts or load is sent: models, signatures, urls, this machine, the disk."""
 
-import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from raybench.clients import shared_memory
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
-from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
+from raybench.clients.grpc.probe import is_here
 from raybench.config import ECHO, VARIANTS, Benchmark, ConfigError, ServerSpec
 from raybench.driver import endpoints
-from raybench.driver.cluster import RAY_REMEDY, address_of
+from raybench.driver.cluster import address_of
 from raybench.driver.endpoints import Endpoint, Signatures
+from raybench.driver.ray_prerequisites import check_address, host_problem, make_token
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs import memory_budget
 from raybench.inputs.source import InputSource
@@ -25,7 +26,6 @@ from raybench.servers import platform_problem
 from raybench.servers.server_process import check_bind
 
 _EXPORT_TIMEOUT_S = 1200
-_RAY_ADDRESS = re.compile(r"(?:ray://)?([^/]+:\d+)/?")
 _MIB = 2**20
 
 
@@ -40,7 +40,7 @@ def check(
     results_folder.check_out(benchmark)
     _check_memory(benchmark, source.item_bytes)
     _check_shared_memory(benchmark, source.item_bytes)
-    _check_address(address_of(benchmark))
+    check_ray(benchmark, observer.note)
     for server in benchmark.servers:
         _check_machine(server, benchmark)
     by_url = _signatures_by_url(benchmark, source, credentials)
@@ -76,15 +76,14 @@ def _check_shared_memory(benchmark: Benchmark, item_bytes: int) -> None:
         )
 
 
-def _check_address(address: str | None) -> None:
-    """Ray itself would ask an address for minutes before it says that nobody answers."""
-    if address and address.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"address is {address}; that is a dashboard's, for ray job submit -- raybench run: here {RAY_REMEDY}"
-        )
-    found = _RAY_ADDRESS.fullmatch(address or "")
-    if found and (there := what_answers(found[1])) not in (GRPC, TLS):
-        raise ConfigError(f"address is {address}; no Ray answers: there is {there}; {RAY_REMEDY}")
+def check_ray(benchmark: Benchmark, note: Callable[[str], None]) -> None:
+    """Raise ConfigError where a Ray could not be started here, or joined at its address."""
+    if address := address_of(benchmark):
+        check_address(address)
+    elif reason := host_problem():
+        raise ConfigError(str(reason))
+    elif make_token():
+        note("HOME cannot be written to, so the token of this Ray is not kept: set RAY_AUTH_TOKEN to choose one")
 
 
 def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
@@ -126,7 +125,7 @@ def _export_missing(benchmark: Benchmark, observer: RunObserver) -> None:
         architecture, _, variant = model.partition("-")
         _check_exportable(benchmark, model, variant, there)
         observer.step(f"exporting {model} to {benchmark.models}")
-        command = [sys.executable, "-m", "raybench", "export", architecture, "--out", benchmark.models]
+        command = [sys.executable, "-P", "-m", "raybench", "export", architecture, "--out", benchmark.models]
         command += ["--variants", variant]
         try:
             done = subprocess.run(

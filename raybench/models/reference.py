@@ -40,7 +40,16 @@ class Reference:
     def _compute(self, model: str, signature: str, batches: list[Mapping[str, np.ndarray]]) -> list[Outputs]:
         with tempfile.TemporaryDirectory(prefix="raybench-reference-") as folder:
             _write(Path(folder) / _INPUTS_FILE, batches)
-            command = [sys.executable, "-m", "raybench.models.reference", folder, str(self._models), model, signature]
+            command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "raybench.models.reference",
+                folder,
+                str(self._models),
+                model,
+                signature,
+            ]
             try:
                 done = subprocess.run(
                     supervised(command, sweep_if_alone=(folder,)),

@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import sysconfig
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -13,6 +14,10 @@ from pathlib import Path
 from raybench.servers.server_process import ServerError, ServerUnavailable
 
 _GLIBC = (2, 35)  # its binaries ask for symbols of this version
+# Triton's two models, saved_model and echo, have a stub each, with a region of 64 MiB: with 64 MiB Triton does not
+# start, with 128 a run succeeds.
+SHARED_MEMORY, SHARED_MIB = Path("/dev/shm"), 128
+_SCRATCH = "set TMPDIR to a folder"
 # glibc gives the buffers of a request (2.4 MB for 16 images) back to the kernel after each one and faults them in again
 # for the next: in 5 rounds on 2 cores keeping them served 16 images 1.5 to 1.8 times as often, 1 and 100 images 1.04 to
 # 1.4 times (tests/benchmarks/allocator.py). mallopt(3) has them.
@@ -51,7 +56,13 @@ def find() -> Path:
 
 def unsupported_reason() -> UnsupportedReason | None:
     """Why a Triton from the wheel cannot run on this machine; None where it can."""
-    return glibc_problem(platform.libc_ver()) or numpy_problem(_numpy_version()) or libpython_problem(libpython())
+    return (
+        glibc_problem(platform.libc_ver())
+        or numpy_problem(_numpy_version())
+        or libpython_problem(libpython())
+        or scratch_problem()
+        or shared_memory_problem(free_mib(SHARED_MEMORY))
+    )
 
 
 def installed() -> Path | None:
@@ -137,6 +148,39 @@ def libpython_problem(found: Path | None) -> UnsupportedReason | None:
         f"this Python has no shared library ({name}.so.1.0), which Triton's python backend loads",
         f"install it (Debian: {name}) or use a Python built with --enable-shared",
     )
+
+
+def scratch_problem() -> UnsupportedReason | None:
+    """What is wrong with the folder of temporary files, from which the stub is run; None where it is supported."""
+    try:
+        folder = tempfile.gettempdir()
+    except FileNotFoundError:
+        return UnsupportedReason("no folder for temporary files can be written to", f"{_SCRATCH} that can")
+    if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        problem = f"{folder} is mounted noexec, and Triton's python backend runs a program from there"
+        return UnsupportedReason(problem, f"{_SCRATCH} where programs may run")
+    return None
+
+
+def shared_memory_problem(found_mib: float | None) -> UnsupportedReason | None:
+    """What is wrong with /dev/shm that has so much free (None: not writable); None where it is supported."""
+    if found_mib is None:
+        return UnsupportedReason(
+            f"{SHARED_MEMORY} is missing or not writable", "mount a tmpfs there that everybody may write to"
+        )
+    if found_mib >= SHARED_MIB:
+        return None
+    return UnsupportedReason(
+        f"{SHARED_MEMORY} has {found_mib:.0f} MiB free, and Triton's python backend takes {SHARED_MIB}",
+        "empty or enlarge it (docker run --shm-size=1g)",
+    )
+
+
+def free_mib(folder: Path) -> float | None:
+    """What is free there; None where nobody can write."""
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return shutil.disk_usage(folder).free / 2**20
 
 
 def _numpy_version() -> str | None:

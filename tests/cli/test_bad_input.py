@@ -381,6 +381,15 @@ URLS = {
                                      flags="run -s tfserving --url tfserving={port}"),
     "Ray at a closed port": listener("closed", "address is 127.0.0.1:", "no Ray answers", "refused", "ray start",
                                      flags="run -s fake --address 127.0.0.1:{port}"),
+    "Ray at another gRPC server": listener("grpc", "address is 127.0.0.1:", "no Ray answers", "another kind",
+                                           flags="run -s fake --address 127.0.0.1:{port}"),
+    "Ray at HTTP/2 and no more": listener("http2", "address is 127.0.0.1:", "no Ray answers within", "ray start",
+                                          flags="run -s fake --address 127.0.0.1:{port}"),
+    "Ray's client server at HTTP/2": listener("http2", "address is ray://127.0.0.1:", "no Ray answers within",
+                                              flags="run -s fake --address ray://127.0.0.1:{port}"),
+    "Triton at HTTP/2 and no more": listener("http2", "url triton=127.0.0.1:", "no Triton answers", "name the gRPC"),
+    "Ray with a token": listener("token", "address is 127.0.0.1:", "wants a token", "RAY_AUTH_TOKEN", "get-auth-token",
+                                 flags="run -s fake --address 127.0.0.1:{port}"),
     "Ray at an HTTP server": listener("http", "address is ray://127.0.0.1:", "no Ray answers", "HTTP", "ray start",
                                       flags="run -s fake --address ray://127.0.0.1:{port}"),
 }  # fmt: skip
@@ -555,8 +564,8 @@ def listening(name: str, request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.getfixturevalue("triton").url
     elif name == "triton http":
         yield request.getfixturevalue("triton").http_url.rpartition(":")[2]
-    elif name == "grpc":
-        server = grpc.server(ThreadPoolExecutor(1))
+    elif name in ("grpc", "token"):
+        server = grpc.server(ThreadPoolExecutor(1), handlers=[LetsNobodyIn()] if name == "token" else [])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         yield str(port)
@@ -596,6 +605,21 @@ def talking(talk: Talk) -> Iterator[str]:
         accepting.join()
 
 
+class LetsNobodyIn(grpc.GenericRpcHandler):
+    """What a Ray says to who has not its token."""
+
+    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def refuse(_: bytes, context: grpc.ServicerContext) -> bytes:
+            return bytes(context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken"))
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def settings(client: socket.socket, ended: threading.Event) -> None:
+    client.sendall(b"\0\0\0\x04\0\0\0\0\0")  # an empty SETTINGS frame
+    ended.wait()
+
+
 def says(answer: bytes) -> Talk:
     def talk(client: socket.socket, _: threading.Event) -> None:
         client.recv(1000)
@@ -625,6 +649,7 @@ TALKS: dict[str, Talk] = {
     "http": says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     "ssh": banner,
     "noise": says(b"\x1b[2J\x00\xff\r\n\x07"),
+    "http2": settings,
     "silence": lambda _, ended: ended.wait(),
     "hanging up": lambda client, _: client.close(),
 }

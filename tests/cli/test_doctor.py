@@ -26,12 +26,16 @@ from raybench.cli import main
 from raybench.cli.doctor import examine, findings, findings_table, machine, programs
 from raybench.cli.doctor.machine import ShmSpace
 from raybench.cli.doctor.programs import Program, ProgramOutput
+from raybench.config import ConfigError
+from raybench.driver import ray_prerequisites
+from raybench.results import results_folder
 from raybench.servers import wheel
+from raybench.servers.wheel import UnsupportedReason
 
 TOPICS = {
     "system", "Python", "shared library", "glibc", "numpy", "packages", "Ray", "TensorFlow", "Triton's wheel",
     "tritonserver", "python backend", "GPU", "Docker", "TF Serving", "cores", "memory", "/dev/shm", "ports",
-    "port 8265", "port 8001", "folder",
+    "port 8265", "port 8001", "folder", "temporary files",
 }  # fmt: skip
 # What these programs said on real machines, the GPU's one an H100.
 VERSION_TABLE = (
@@ -48,13 +52,17 @@ NO_MODULE = ProgramOutput(1, "", "Traceback\nNo module named 'aiohttp'\n")
 HANGS = ProgramOutput(None, stderr="it hangs: no answer in 20 s")
 SOUND: dict[str, ProgramOutput | None] = {
     "tensorflow": ProgramOutput(0, "0\n"),
-    "ray": ProgramOutput(0),
+    "ray": ProgramOutput(0, "starts\n"),
     "nvidia-smi": None,
     "docker": None,
     "tf-serving": None,
     "tritonserver": ProgramOutput(1, "", VERSION_TABLE),
     "stub": ProgramOutput(1, "", STUB),
 }
+
+PROC = {**os.environ, "TMPDIR": "/proc/x"}
+NOEXEC = UnsupportedReason("/tmp is mounted noexec", "set TMPDIR to a folder where programs may run")
+NO_RAY = "Ray does not start on this host (it timed out): end what else takes its memory\n"
 
 Change = tuple[Any, str, Any]  # of a module, the attribute, and what it is instead
 
@@ -77,11 +85,19 @@ def here(name: str, value: Any) -> Change:
     return machine, name, lambda *_: value
 
 
+def exhausted(_: int) -> list[int]:
+    raise OSError(98, "Address already in use")
+
+
+def full(_: object) -> None:
+    raise ConfigError("out is results; nothing can be written there (Permission denied): name another folder")
+
+
 @pytest.fixture
 def diagnose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, dict[str, tuple[str, str]], str]]:
     """Run the command on a sound machine with some changes: exit code, status and text by topic, last line."""
     sound = (printing(), here("cores", 8), here("available_mib", 16_000.0), here("is_free", True))
-    sound += (here("shared_memory", ShmSpace(8_000, 8_000)), here("ports_problem", None))
+    sound += (here("shared_memory", ShmSpace(8_000, 8_000)),)
 
     def run(*changes: Change) -> tuple[int, dict[str, tuple[str, str]], str]:
         for change in (*sound, *changes):
@@ -133,6 +149,7 @@ def test_this_machine(tmp_path: Path) -> None:
     assert {status for status, _ in topics.values()} <= {"works", "note"}
     assert topics["tritonserver"] == ("works", "2.51.0 starts")
     assert topics["TensorFlow"][1].startswith("2.21.")
+    assert topics["Ray"][1].endswith(" starts")
     assert last == "the main job can run here"
     assert not list(tmp_path.iterdir())
 
@@ -163,9 +180,12 @@ def test_this_machine(tmp_path: Path) -> None:
         ("python backend", ["libpython3.11.so.1.0"], printing(stub=NO_LIBRARY)),
         ("memory", ["3.9 GiB", "needs 4"], here("available_mib", 3_999.0)),
         ("/dev/shm", ["not writable"], here("shared_memory", None)),
-        ("/dev/shm", ["64 MiB free of 64", "takes 128", "--shm-size"], here("shared_memory", ShmSpace(64, 64))),
-        ("ports", ["Address already in use"], here("ports_problem", "Address already in use")),
-        ("folder", ["cannot be written"], (os, "access", lambda *_: False)),
+        ("/dev/shm", ["64 MiB free", "takes 128", "--shm-size"], here("shared_memory", ShmSpace(64, 64))),
+        ("ports", ["Address already in use"], (ray_prerequisites, "free_ports", exhausted)),
+        ("folder", ["out is results", "Permission denied"], (results_folder, "check_out", full)),
+        ("temporary files", ["TMPDIR is '/proc/x'", "such as /tmp"], (os, "environ", PROC)),
+        ("temporary files", ["noexec", "set TMPDIR"], (wheel, "scratch_problem", lambda: NOEXEC)),
+        ("Ray", ["does not start on this host", "end what"], printing(ray=ProgramOutput(2, NO_RAY))),
     ],
 )  # fmt: skip
 def test_what_prevents_the_main_job(what: str, words: list[str], change: Change, diagnose: Any) -> None:
@@ -419,13 +439,9 @@ def test_a_port_with_a_listener_is_taken() -> None:
 
 def test_ports_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where loopback gives no port, the finding has the system's own reason; here it gives some."""
-    assert machine.ports_problem(3) is None
-
-    def exhausted(_: int) -> list[int]:
-        raise OSError(98, "Address already in use")
-
-    monkeypatch.setattr(machine, "free_ports", exhausted)
-    assert machine.ports_problem(3) == "Address already in use"
+    assert ray_prerequisites.ports_problem() is None
+    monkeypatch.setattr(ray_prerequisites, "free_ports", exhausted)
+    assert "Address already in use" in str(ray_prerequisites.ports_problem())
 
 
 def test_shared_memory_that_nobody_can_use(tmp_path: Path) -> None:

@@ -10,18 +10,20 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from raybench import config
 from raybench.cli.doctor import findings, machine, programs
 from raybench.cli.doctor.findings import FAILS, Finding, Package
 from raybench.cli.doctor.programs import Program
+from raybench.config import ConfigError
+from raybench.driver import ray_prerequisites
 from raybench.servers import model_server, wheel
 
 DASHBOARD_PORT = 8265  # Ray's default
 SERVE_PORT = 8001  # raybench serve's
 ANSWER_S = 20.0  # nvidia-smi without persistence mode wakes every GPU first
-_RUN_PORTS = 3  # gRPC, HTTP and metrics of one Triton
 _IMPORT_S = 60.0
+_START_S = 180.0  # on a busy host
 _LOADER = "/lib64/ld-linux-x86-64.so.2"  # runs the wheel's stub, which is not executable
-_IMPORT_RAY = "import ray.data, ray.dashboard.optional_deps"
 _IMPORT_TENSORFLOW = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
 
 
@@ -56,7 +58,7 @@ def programs_to_run(tritonserver: Path | None) -> dict[str, Program]:
     versions = "{{.Client.Version}} {{if .Server}}{{.Server.Version}}{{end}}"
     found = {
         "tensorflow": Program((*python, _IMPORT_TENSORFLOW), _IMPORT_S),
-        "ray": Program((*python, _IMPORT_RAY), _IMPORT_S),
+        "ray": Program((sys.executable, "-P", "-m", "raybench.driver.rehearsal"), _START_S),
         "nvidia-smi": Program(gpus, ANSWER_S),
         "docker": Program(("docker", "version", "--format", versions), ANSWER_S),
         "tf-serving": Program((model_server.BINARY, "--version"), ANSWER_S),
@@ -103,12 +105,28 @@ def _programs(required: Mapping[str, Package]) -> tuple[Finding, ...]:
 
 def _resources() -> tuple[Finding, ...]:
     available_mib, here = machine.available_mib(), Path.cwd()
+    variable, temporary = ray_prerequisites.temporary_folder()
+    unfit = ray_prerequisites.folder_problem() or wheel.scratch_problem()
     return (
         findings.cores(machine.cores(), os.cpu_count() or 1),
         findings.memory(available_mib),
         findings.shared_memory(machine.shared_memory(), available_mib),
-        findings.ports(machine.ports_problem(_RUN_PORTS)),
+        findings.supported("ports", "free ones can be had on 127.0.0.1", ray_prerequisites.ports_problem()),
         findings.dashboard_port(DASHBOARD_PORT, is_free=machine.is_free(DASHBOARD_PORT)),
         findings.serve_port(SERVE_PORT, is_free=machine.is_free(SERVE_PORT)),
-        findings.folder(str(here), is_writable=os.access(here, os.W_OK | os.X_OK)),
+        findings.folder(str(here), _refusal_of_results()),
+        findings.supported("temporary files", f"{temporary} takes Ray's and Triton's ({variable})", unfit),
     )
+
+
+def _refusal_of_results() -> str | None:
+    """The sentence with which a run would end that cannot write its results here."""
+    try:
+        from raybench.results import results_folder  # with packages that may be missing, which another line says
+    except ImportError:
+        return None
+    try:
+        results_folder.check_out(config.load(None, {}))
+    except ConfigError as error:
+        return str(error)
+    return None

@@ -10,7 +10,8 @@ from packaging.specifiers import SpecifierSet
 
 from raybench.cli.doctor.machine import ShmSpace
 from raybench.cli.doctor.programs import ProgramOutput
-from raybench.servers.wheel import UnsupportedReason
+from raybench.cli.exit_codes import WRONG_USAGE
+from raybench.servers.wheel import SHARED_MIB, UnsupportedReason, shared_memory_problem
 
 WORKS, FAILS, NOTE = "works", "does not work", "note"
 _WORKERS = 4
@@ -18,9 +19,6 @@ _MIB = 2**20
 # Measured on 2 cores, with efficientnetb0-no-opt, as the PSS of everything that a run consists of: 3.3 GiB, and 4.2 GiB
 # where a first run exports the model before.
 _MEMORY_MIB, _EXPORT_MIB = 4096, 5120
-# Triton's two models, saved_model and echo, have a stub each, with a region of 64 MiB: with 64 MiB Triton does not
-# start, with 128 a run succeeds.
-_SHARED_MIB = 128
 # Ray 2.60, resolve_object_store_memory: 30 % of what is available, and 10 GB where /dev/shm has less.
 _STORE_SHARE, _STORE_MIB = 0.3, 10e9 / _MIB
 
@@ -72,7 +70,7 @@ def python(number: str, wanted: SpecifierSet) -> Finding:
 
 def supported(topic: str, found: object, reason: UnsupportedReason | None) -> Finding:
     """Whether what was found is supported, which it is without a reason against it."""
-    return _fails(topic, reason.problem, reason.remedy) if reason else _works(topic, str(found))
+    return _unsupported(topic, reason) if reason else _works(topic, str(found))
 
 
 def packages(required: Sequence[Package]) -> Finding:
@@ -83,8 +81,12 @@ def packages(required: Sequence[Package]) -> Finding:
     return _fails("packages", detail, f"pip install {' '.join(package.for_pip for package in wrong)}")
 
 
-def ray(package: Package, imported: ProgramOutput | None) -> Finding:
-    return _unusable("Ray", package, imported) or _works("Ray", f"{package.installed} imports")
+def ray(package: Package, started: ProgramOutput | None) -> Finding:
+    """Its last line says what it found; where it does not start, the sentence with which a run would end."""
+    if started and started.exit_code == WRONG_USAGE:
+        return _refused("Ray", started.last_words)
+    words = started.last_words if started else ""
+    return _unusable("Ray", package, started) or _works("Ray", f"{package.installed} {words}")
 
 
 def tensorflow(package: Package, imported: ProgramOutput | None, nvidia_smi: ProgramOutput | None) -> Finding:
@@ -179,22 +181,15 @@ def memory(available_mib: float) -> Finding:
 
 
 def shared_memory(found: ShmSpace | None, available_mib: float) -> Finding:
-    if found is None:
-        return _fails("/dev/shm", "missing or not writable", "mount a tmpfs there that everybody may write to")
+    if reason := shared_memory_problem(found.free_mib if found else None):
+        return _unsupported("/dev/shm", reason)
+    assert found
     store_mib = min(_STORE_SHARE * available_mib, _STORE_MIB)
     detail = f"{found.free_mib:.0f} MiB free of {found.total_mib:.0f}"
-    remedy = f"empty or enlarge it (docker run --shm-size={ceil((store_mib + _SHARED_MIB) / 1024)}g)"
-    if found.free_mib < _SHARED_MIB:
-        return _fails("/dev/shm", f"{detail}, and Triton's python backend takes {_SHARED_MIB}", remedy)
     if found.free_mib < store_mib:
+        remedy = f"empty or enlarge it (docker run --shm-size={ceil((store_mib + SHARED_MIB) / 1024)}g)"
         return _note("/dev/shm", f"{detail}: Ray keeps its objects in its temporary folder instead, and slower", remedy)
     return _works("/dev/shm", detail)
-
-
-def ports(problem: str | None) -> Finding:
-    if problem is None:
-        return _works("ports", "free ones can be had on 127.0.0.1")
-    return _fails("ports", f"none can be had on 127.0.0.1: {problem}", "end what holds them, or bring the interface up")
 
 
 def dashboard_port(number: int, *, is_free: bool) -> Finding:
@@ -209,10 +204,9 @@ def serve_port(number: int, *, is_free: bool) -> Finding:
     return _note(f"port {number}", "taken: runs take another, raybench serve triton does not", "give it --port")
 
 
-def folder(path: str, *, is_writable: bool) -> Finding:
-    if is_writable:
-        return _works("folder", f"{path} takes models and results")
-    return _fails("folder", f"{path} cannot be written to", "change to a folder of your own")
+def folder(path: str, refusal: str | None) -> Finding:
+    """Whether results can be written below a folder; `refusal` is the sentence with which a run would end."""
+    return _refused("folder", refusal) if refusal else _works("folder", f"{path} takes models and results")
 
 
 def _unusable(topic: str, package: Package, imported: ProgramOutput | None) -> Finding | None:
@@ -238,6 +232,16 @@ def _gpus(nvidia_smi: ProgramOutput | None) -> list[list[str]]:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
+
+
+def _refused(topic: str, sentence: str) -> Finding:
+    """What a run would refuse, in its words."""
+    detail, remedy = re.split("[;:] ", sentence, maxsplit=1)
+    return _fails(topic, detail, remedy)
+
+
+def _unsupported(topic: str, reason: UnsupportedReason) -> Finding:
+    return _fails(topic, reason.problem, reason.remedy)
 
 
 def _works(topic: str, detail: str) -> Finding:

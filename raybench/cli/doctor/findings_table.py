@@ -19,7 +19,7 @@ def print_findings(console: Console, found: Sequence[Finding]) -> None:
         console.print(_table(found))
         console.print(last, style=_STYLES[FAILS if failed else WORKS], highlight=False)
     else:
-        lines = [f"{each.status:13}  {each.topic:14}  {_sentence(each)}" for each in found]
+        lines = [f"{each.status:13}  {each.topic:15}  {_sentence(each)}" for each in found]
         console.print("\n".join([*lines, last]), soft_wrap=True, markup=False, highlight=False)
 
 

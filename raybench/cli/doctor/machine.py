@@ -11,9 +11,6 @@ from pathlib import Path
 
 import psutil
 
-from raybench.servers.server_process import free_ports
-
-_CONNECT_S = 5.0
 _CGROUPS = Path("/sys/fs/cgroup")
 # Names in cgroup v2, then in v1: the limit, what is used, and the line of memory.stat that could be given back.
 _MEMORY = (
@@ -47,17 +44,6 @@ def shared_memory(folder: Path = Path("/dev/shm")) -> ShmSpace | None:
         return None
     usage = shutil.disk_usage(folder)
     return ShmSpace(usage.total / 2**20, usage.free / 2**20)
-
-
-def ports_problem(count: int) -> str | None:
-    """Why so many free ports cannot be had and reached on loopback; None where they can."""
-    try:
-        free_ports(count)
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            socket.create_connection(server.getsockname(), timeout=_CONNECT_S).close()
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
 
 
 def is_free(port: int) -> bool:

@@ -4,10 +4,13 @@ Every chart is as wide as a phone, 360 px, so that its text is as large as that 
 """
 
 import io
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import Any
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps fonts when HOME cannot be written to
 
 import matplotlib
 import numpy as np

@@ -71,8 +71,8 @@ class StartedServer(ABC):
 def check_options(options: ServerOptions) -> None:
     """Raise ConfigError for what no server here could serve, before one is started."""
     check_bind(options.bind)
-    require_free(options.bind, options.grpc_port)
     try:
         resolve_models(options.models_conf, options.models)
     except ServerError as error:
         raise ConfigError(str(error)) from error
+    require_free(options.bind, options.grpc_port)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from raybench.config.plan import Trial
-from raybench.results.records import TrialRecord
+from raybench.results.results_folder import ObservedTrial
 
 
 class RunObserver:
@@ -45,5 +45,5 @@ class RunObserver:
     def advance(self, chunk: pa.Table, server_mib: float | None) -> None:
         """Samples of measured requests have come, or none; the server holds so many MiB, where that is known."""
 
-    def end(self, record: TrialRecord) -> None:
+    def end(self, trial: ObservedTrial) -> None:
         """A trial is on disk."""

@@ -107,7 +107,7 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
     """
     with deferred_interrupts() as is_interrupted:
         results_folder.save(context.folder, trial)
-    context.observer.end(trial.record)
+    context.observer.end(trial)
     if trial.was_interrupted or is_interrupted():
         raise KeyboardInterrupt
     if lost := trial.record.lost:

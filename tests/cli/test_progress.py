@@ -4,13 +4,14 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import MS, fake_cell, sample
+from helpers import MS, fake_cell, lanes, observed, sample, summary, telemetry
 from real_parts import BIN, raybench
+from record_builders import load as record_load
+from record_builders import worker_facts
 from rich.console import Console
 from terminal import lines, on_terminal
 
@@ -132,9 +133,25 @@ def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.Monkey
     shown.at_s = 30
     shown.progress.step("calibrating")
     shown.at_s = 60
-    shown.progress.end(SimpleNamespace(id="x", status="ok"))
+    shown.progress.end(observed(chunk(100), id="x"))
     assert "x: ok; 100 requests/s" in shown.text()
     assert "no reply" not in shown.text()
+
+
+def test_a_trial_that_ended_has_the_numbers_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate is that of the window and memory its peak without what is the client's, whatever came last."""
+    spans = [[(0, 300), *((t, t + 10) for t in range(300, 1300, 10))], [(t, t + 10) for t in range(0, 1300, 10)]]
+    rows, memory = lanes(*spans), telemetry({"kind": "process", "id": "7", "rss_mib": 1300.0})
+    two = record_load(in_flight=2, concurrency=2)
+    trial = observed(rows, memory, label="local", load=two, workers=[worker_facts(payload_held_mib=83.0)])
+    shown = Shown(PlainProgress, monkeypatch)
+    shown.progress.start(fake_trial(), "images")
+    shown.progress.advance(rows, 1447.0)
+    shown.progress.end(trial)
+    (cell,) = summary(trial).cells
+    assert (round(cell.inferences_per_s.mean), cell.memory_peak_mib) == (200, 1217)
+    assert "ok; 200 requests/s, 200 images/s" in shown.text()
+    assert "server 1217 MiB" in shown.text()
 
 
 def test_an_open_loop_shows_what_users_wait() -> None:
@@ -212,7 +229,7 @@ def test_a_trial_that_is_over_stays_on_the_screen(monkeypatch: pytest.MonkeyPatc
     shown = Shown(LiveProgress, monkeypatch)
     shown.progress.start(fake_trial(), "images")
     shown.progress.advance(chunk(40), None)
-    shown.progress.end(SimpleNamespace(id="r1-x", status="degraded"))
+    shown.progress.end(observed(chunk(40), id="r1-x", status="degraded", reason="lost"))
     assert re.match(r"r1-x: degraded; 100 requests/s, .*, 0 failed, server – MiB$", shown.text().strip())
     assert len(shown.view()) == 1
 

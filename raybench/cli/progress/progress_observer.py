@@ -8,12 +8,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 
-from raybench.cli.progress.progress_text import times, trial_facts
+from raybench.analysis.trial_summary import summarize_trial
+from raybench.cli.progress.progress_text import summary_facts, times
 from raybench.cli.progress.quiet import QuietProgress
 from raybench.cli.progress.run_progress import RunProgress
 from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Trial
-from raybench.results.records import TrialRecord
+from raybench.results.results_folder import ObservedTrial
 
 _MEASURED = ("ok", "degraded", "unstable")
 
@@ -55,17 +56,18 @@ class ProgressObserver(QuietProgress):
         if self._progress:
             self._progress.add(chunk, server_mib, time.monotonic())
 
-    def end(self, record: TrialRecord) -> None:
-        now_s, progress = time.monotonic(), self._progress
-        if progress:
-            progress.end()
+    def end(self, trial: ObservedTrial) -> None:
+        """The line that stays has the numbers of the table: its window and its peak, and not what was seen so far."""
+        now_s, ended = time.monotonic(), summarize_trial(trial.record, trial.samples, trial.telemetry)
+        if self._progress:
+            self._progress.end()
         if self._trial:
-            self._run.end(self._trial, is_measured=record.status in _MEASURED, now_s=now_s)
-        facts = f"; {', '.join(trial_facts(progress, now_s))}" if progress and progress.done else ""
+            self._run.end(self._trial, is_measured=trial.record.status in _MEASURED, now_s=now_s)
+        facts = f"; {', '.join(summary_facts(ended))}" if ended.requests.attempted else ""
         self._trial = self._progress = None
-        super().end(record)
+        super().end(trial)
         self._step, self._step_started_s = self._reached.step, now_s
-        self._print_ended(f"{record.id}: {record.status}{facts}")
+        self._print_ended(f"{ended.id}: {ended.status}{facts}")
 
     def _print_ended(self, line: str) -> None:
         self.note(line)

@@ -1,6 +1,8 @@
 """How progress reads: the same words on a terminal and in a log."""
 
+from raybench.analysis.trial_summary import TrialSummary
 from raybench.cli.progress.trial_progress import TrialProgress
+from raybench.config.plan import Load
 
 _SILENT_S = 3.0
 _DASH = "–"
@@ -8,17 +10,32 @@ _DASH = "–"
 
 def trial_facts(progress: TrialProgress, now_s: float) -> tuple[str, ...]:
     """Rate, latency so far, errors and memory; a dash is not known, or not yet supported by the sample."""
-    offered = f" of {progress.load.offered_rps:g}" if progress.load.offered_rps else ""
-    latency = tuple(f"{name} {_number(progress.histogram.percentile_ms(name))} ms" for name in ("p50", "p99"))
     silent_s = progress.silent_s(now_s)
     return (
-        f"{_number(progress.requests_per_s(now_s))}{offered} requests/s",
-        f"{_number(progress.items_per_s(now_s))} {progress.unit}/s",
-        *latency,
-        f"{progress.failed} failed",
-        f"server {_DASH if progress.server_mib is None else f'{progress.server_mib:.0f}'} MiB",
+        *_rates(progress.load, progress.unit, progress.requests_per_s(now_s), progress.items_per_s(now_s)),
+        *(f"{name} {_number(progress.histogram.percentile_ms(name))} ms" for name in ("p50", "p99")),
+        *_costs(progress.failed, progress.server_mib),
         *([f"no reply for {silent_s:.0f} s"] if silent_s > _SILENT_S else []),
     )
+
+
+def summary_facts(trial: TrialSummary) -> tuple[str, ...]:
+    """The same of a trial that has ended, as the table has them."""
+    rate, latency = trial.throughput, trial.latency_ms
+    return (
+        *_rates(trial.load, trial.unit, rate.requests_per_s if rate else None, rate.inferences_per_s if rate else None),
+        *(f"{name} {_number(getattr(latency, name) if latency else None)} ms" for name in ("p50", "p99")),
+        *_costs(trial.requests.failed, trial.memory.peak_mib),
+    )
+
+
+def _rates(load: Load, unit: str, requests_per_s: float | None, items_per_s: float | None) -> tuple[str, str]:
+    offered = f" of {load.offered_rps:g}" if load.offered_rps else ""
+    return f"{_number(requests_per_s)}{offered} requests/s", f"{_number(items_per_s)} {unit}/s"
+
+
+def _costs(failed: int, server_mib: float | None) -> tuple[str, str]:
+    return f"{failed} failed", f"server {_DASH if server_mib is None else f'{server_mib:.0f}'} MiB"
 
 
 def request_count(progress: TrialProgress) -> str:

@@ -9,7 +9,7 @@ import click
 from raybench.cli.measuring_process import Reached, Tell
 from raybench.config.plan import Trial
 from raybench.driver.run_observer import RunObserver
-from raybench.results.records import TrialRecord
+from raybench.results.results_folder import ObservedTrial
 
 
 class QuietProgress(RunObserver):
@@ -27,7 +27,7 @@ class QuietProgress(RunObserver):
     def start(self, trial: Trial, unit: str) -> None:  # noqa: ARG002
         self.step(f"trial {trial.id}")
 
-    def end(self, record: TrialRecord) -> None:  # noqa: ARG002
+    def end(self, trial: ObservedTrial) -> None:  # noqa: ARG002
         QuietProgress.step(self, "ending what the trial needed")
 
     def opened(self, folder: Path) -> None:

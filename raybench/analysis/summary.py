@@ -44,7 +44,8 @@ def summarize(results: Results) -> Summary:
     """Derive every number and doubt from what was observed."""
     plain = tuple(summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
     left_out = _NOT_OF_A_SEARCH if results.goal else frozenset[str]()
-    trials = with_doubts(plain, baseline=results.run.baseline, leave_out=left_out)
+    is_own_ray = results.environment.ray_cluster.is_ours
+    trials = with_doubts(plain, baseline=results.run.baseline, leave_out=left_out, is_own_ray=is_own_ray)
     rows = summarize_cells(trials)
     return Summary(
         schema_version=SCHEMA_VERSION,

@@ -41,7 +41,18 @@ def _loops(summary: Summary) -> str:
     if not arrivals:
         return "closed loop"
     mixed = len(arrivals) < len({trial.load.arrivals for trial in summary.trials})
-    return f"open loop ({', '.join(arrivals)} arrivals: response times){' and closed loop' if mixed else ''}"
+    closed = " and closed loop (service times)" if mixed else ""
+    return f"open loop ({', '.join(arrivals)} arrivals: response times){closed}"
+
+
+def measure_words(summary: Summary) -> str:
+    """What the percentiles are of, in a sentence's end, where there are rows of both loops of each."""
+    response = "response, from the time a request was due"
+    service = "service, in a closed loop: they describe that loop, not users who arrive on their own"
+    loops = {trial.load.offered_rps is not None for trial in summary.trials}
+    if loops == {True, False}:
+        return f"{response}, in the rows with an offered rate; in the others of {service}"
+    return response if loops == {True} else service
 
 
 def _is_open(summary: Summary) -> bool:

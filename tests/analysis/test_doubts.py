@@ -212,3 +212,13 @@ def test_who_is_near_the_ceiling_is_told_how_to_raise_it(transport: str, is_advi
     assert "80% of the 100 images/s" in doubt.sentence
     assert "more workers or hosts" in doubt.remedy
     assert ("--shared-memory system" in doubt.remedy) is is_advised
+
+
+@pytest.mark.parametrize(
+    ("is_own_ray", "remedy"), [(True, "start raybench itself without nice"), (False, "that cluster")]
+)
+def test_niced_workers_are_blamed_on_who_started_their_ray(is_own_ray: bool, remedy: str) -> None:
+    """A Ray that raybench started inherits its niceness: the remedy is about the command, not about a cluster."""
+    niced = trusted(workers=(worker_facts(nice=10),))
+    (doubt,) = doubts_about(niced, rounds=2, is_own_ray=is_own_ray)
+    assert (doubt.code, remedy in doubt.remedy) == ("niced_workers", True)

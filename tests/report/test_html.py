@@ -174,6 +174,26 @@ def test_thresholds_stand_there_with_what_became_of_them() -> None:
     assert "error_rate&lt;1% local, resnet50-no-opt, 1 in flight, batch 1: 0, met" in html
 
 
+@pytest.mark.parametrize(
+    ("rates", "said"),
+    [
+        ((None,), "Percentiles are of service, in a closed loop"),
+        ((100.0,), "Percentiles are of response, from the time a request was due. "),
+        (
+            (None, 100.0),
+            "of response, from the time a request was due, in the rows with an offered rate; in the others of",
+        ),
+    ],
+)
+def test_the_page_says_what_percentiles_are_of(rates: tuple[float | None, ...], said: str) -> None:
+    """Where a table has rows of both loops, it says of each what its percentiles are of."""
+    spans = [(s, s + 2) for s in range(0, 200, 5)]
+    closed = observed(lanes(spans))
+    rows = samples.table([sample(*span, due_ms=span[0], seq=n) for n, span in enumerate(spans)])
+    opened = observed(rows, load=load(**OPEN), cell="open", id="r1-open")
+    assert said in shown(*(opened if rate else closed for rate in rates))
+
+
 def test_a_search_shows_its_curve() -> None:
     """The page of a search has its answer, its points, and the threshold in the curve."""
     html = shown(*searched(), goal=GOAL)

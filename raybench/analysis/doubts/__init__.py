@@ -19,7 +19,6 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     sampling.empty_window,
     sharing.workers_over_cores,
     sharing.server_beside_workers,
-    sharing.niced_workers,
     sharing.several_models,
     sharing.breakdown_unknown,
     answers.answers_differ,
@@ -42,16 +41,25 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
 
 
 def with_doubts(
-    trials: Sequence[TrialSummary], *, baseline: str | None = None, leave_out: frozenset[str] = frozenset()
+    trials: Sequence[TrialSummary],
+    *,
+    baseline: str | None = None,
+    leave_out: frozenset[str] = frozenset(),
+    is_own_ray: bool = False,
 ) -> tuple[TrialSummary, ...]:
-    """The trials, each with its doubts but for the codes to leave out."""
+    """The trials, each with its doubts but for the codes to leave out; `is_own_ray`: raybench started their Ray."""
     rounds, bases = Counter(trial.cell for trial in trials), comparability.bases(trials, baseline)
-    found = (doubts_about(trial, rounds=rounds[trial.cell], base=bases.get(trial.id)) for trial in trials)
+    found = (
+        doubts_about(trial, rounds=rounds[trial.cell], base=bases.get(trial.id), is_own_ray=is_own_ray)
+        for trial in trials
+    )
     kept = (tuple(doubt for doubt in each if doubt.code not in leave_out) for each in found)
     return tuple(replace(trial, doubts=each) for trial, each in zip(trials, kept, strict=True))
 
 
-def doubts_about(trial: TrialSummary, *, rounds: int, base: TrialSummary | None = None) -> tuple[Doubt, ...]:
+def doubts_about(
+    trial: TrialSummary, *, rounds: int, base: TrialSummary | None = None, is_own_ray: bool = False
+) -> tuple[Doubt, ...]:
     """Every doubt about one trial; there is no number to doubt where nothing was sent.
 
     `rounds` is how often its cell was measured, `base` the trial that it is compared with.
@@ -59,5 +67,9 @@ def doubts_about(trial: TrialSummary, *, rounds: int, base: TrialSummary | None 
     if trial.requests.attempted == 0:
         return ()
     alone = [check(trial) for check in _CHECKS]
-    among = (sampling.one_round(rounds), comparability.unequal_servers(trial, base) if base else None)
+    among = (
+        sharing.niced_workers(trial, is_own_ray=is_own_ray),
+        sampling.one_round(rounds),
+        comparability.unequal_servers(trial, base) if base else None,
+    )
     return tuple(doubt for doubt in (*alone, *among) if doubt)

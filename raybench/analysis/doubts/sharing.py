@@ -44,14 +44,17 @@ def server_beside_workers(trial: TrialSummary) -> Doubt | None:
     )
 
 
-def niced_workers(trial: TrialSummary) -> Doubt | None:
+def niced_workers(trial: TrialSummary, *, is_own_ray: bool) -> Doubt | None:
+    """Workers of a Ray that raybench started have its own niceness, or what RAY_worker_niceness asks for."""
     nice = max((worker.nice for worker in trial.workers), default=0)
     if nice <= 0:
         return None
     return Doubt(
         code="niced_workers",
         sentence=f"workers ran at nice {nice}: where cores are scarce they wait for every other process",
-        remedy="start that Ray with RAY_worker_niceness=0, as raybench does with its own",
+        remedy="start raybench itself without nice, and without RAY_worker_niceness in its environment"
+        if is_own_ray
+        else "start the Ray nodes of that cluster with RAY_worker_niceness=0 in their environment",
         value=nice,
         limit=0,
     )

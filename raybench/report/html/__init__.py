@@ -61,6 +61,7 @@ def page(results: results_folder.Results, summary: Summary, benchmark: str = "")
         comparisons=[_compared(each, len(summary.comparisons)) for each in summary.comparisons],
         ratios=figures.ratios(summary, names),
         columns=result_table.columns(summary),
+        measured=result_table.measure_words(summary),
         tables=_tables(summary),
         doubts=[
             (letter, list(each))

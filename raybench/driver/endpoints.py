@@ -12,6 +12,7 @@ from raybench.config import ECHO, Benchmark, ConfigError, LoadSettings, ServerSp
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.source import BoundSource, InputSource
 from raybench.models.saved_models import ModelConfig, Signature, read_signatures
+from raybench.servers.declarable import undeclarable
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,13 @@ def signature_here(
         signatures = read_signatures(entry.version_folder(versions[-1]))
     except ValueError:
         return demo_signature(endpoint.signature)
-    return _bindable(endpoint, signatures, source)
+    found = _bindable(endpoint, signatures, source)
+    if endpoint.server.kind == "triton" and (why := undeclarable(found)):
+        raise ConfigError(
+            f"signature is {endpoint.signature}; of model {endpoint.model} {why}: export it with another name or type, "
+            "or leave out -s triton"
+        )
+    return found
 
 
 def check_mixes(benchmark: Benchmark, sources: Mapping[Endpoint, BoundSource]) -> None:

@@ -1,5 +1,6 @@
 """The endpoints of a run: what each takes, and what is said where images do not fit."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from raybench.driver.endpoints import Endpoint
 from raybench.inputs.photo_source import NOISE, PhotoSource, photo_source
 from raybench.models.saved_models import ModelConfig, Signature, TensorSpec
 
-UINT8, FP32, STRING = 4, 1, 7
+UINT8, FP32, STRING, COMPLEX = 4, 1, 7, 8
 SOURCE: PhotoSource = photo_source(NOISE, jpeg_quality=90)
 TRITON = ServerSpec(kind="triton")
 SIGNATURES = (
@@ -49,6 +50,28 @@ def test_a_signature_that_images_do_not_fit_is_refused(signature: str, sentences
         here(tmp_path, signature)
     assert all(sentence in str(error.value) for sentence in sentences), error.value
     assert "\n" not in str(error.value)
+
+
+IMAGES = ("images", UINT8, (-1, 8, 8, 3))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "words"),
+    [
+        ([("images", STRING, (-1,))], [], "it has images BYTES [-1], and Triton declares images UINT8 [-1, -1, -1, 3]"),
+        ([IMAGES], [("wave", COMPLEX, (-1, 4))], "wave DT_8 [-1, 4] is of a type that Triton does not have"),
+        ([IMAGES], [("any", FP32, None)], "any FP32 of any rank has no fixed rank, and Triton needs one"),
+        ([("signature", UINT8, (-1, 8, 8, 3))], [], "it has a tensor 'signature', a name that the backend itself uses"),
+    ],
+)
+def test_what_triton_cannot_declare_is_refused(inputs: list, outputs: list, words: str, tmp_path: Path) -> None:
+    """A signature whose every request this Triton would refuse is refused before a server starts; others serve it."""
+    with pytest.raises(ConfigError, match=re.escape(words)) as error:
+        here(tmp_path, "predict", ("predict", inputs, outputs))
+    assert "leave out -s triton" in str(error.value)
+    there = {"m": ModelConfig(name="m", base_path=tmp_path / "m")}
+    local = Endpoint(ServerSpec(kind="local"), "m", "predict")
+    assert endpoints.signature_here(local, tmp_path / "models.conf", there, SOURCE).inputs
 
 
 def test_a_model_that_cannot_be_read_is_left_to_its_server(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 
 WINDOWS = 3
 WINDOW_S = 5.0  # perf_analyzer's --measurement-interval
-_LEAST_REQUESTS = 50  # of a window: fewer scatter too much to be judged
+LEAST_REQUESTS = 50  # of a window: fewer scatter too much to be judged
 _BINS = 15
+_FEWEST, _SILENCE_BINS = 6, 1000
 _SIGNIFICANT_Z = 2.576  # 1 %, two-sided
 
 
@@ -39,7 +40,7 @@ def unsteady(
     None too where the window is too short, or has too few requests, to be judged. In an open loop the throughput is the
     schedule's, and queues come and go as chance has it: a trend of the latency alone is judged.
     """
-    if seconds < WINDOWS * WINDOW_S or len(begun_ns) < WINDOWS * _LEAST_REQUESTS:
+    if seconds < WINDOWS * WINDOW_S or len(begun_ns) < WINDOWS * LEAST_REQUESTS:
         return None
     at, taken_ms = (begun_ns - begun_ns.min()) / 1e9 / seconds, latency_ns / 1e6
     counts = _counts(at, WINDOWS)
@@ -51,6 +52,39 @@ def unsteady(
     if _has_trend(_means(at, taken_ms, _BINS)) and not _are_close(means[[0, -1]], share / 2):
         return f"latency had a trend: {_shown(means)} ms on average in its thirds"
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steadiness:
+    """How even a window was, long or short.
+
+    `thirds_apart` is the most requests of a third over the least, or over 1 where that is 0; None with few of them, and
+    in an open loop. `silence_s` is the longest time without any reply, right to a thousandth of the window.
+    """
+
+    requests: int
+    thirds_apart: float | None
+    silence_s: float
+    median_ms: float
+
+
+def steadiness_of(
+    begun_ns: np.ndarray, latency_ns: np.ndarray, done_ns: np.ndarray, *, span_ns: tuple[int, int], is_open: bool
+) -> Steadiness | None:
+    """Of the successes begun in a window, by their begin and latency, and of all replies; None with too few."""
+    if len(begun_ns) < _FEWEST:
+        return None
+    replies = np.histogram(done_ns, bins=_SILENCE_BINS, range=span_ns)[0]
+    full = np.flatnonzero(np.concatenate([[1], replies, [1]]))
+    silence = int(np.diff(full).max()) - 1
+    counts = np.histogram(begun_ns, bins=WINDOWS, range=span_ns)[0]
+    is_told = len(begun_ns) >= WINDOWS * LEAST_REQUESTS and not is_open
+    return Steadiness(
+        requests=len(begun_ns),
+        thirds_apart=float(counts.max() / max(1, counts.min())) if is_told else None,
+        silence_s=silence / _SILENCE_BINS * (span_ns[1] - span_ns[0]) / 1e9,
+        median_ms=float(np.median(latency_ns)) / 1e6,
+    )
 
 
 def _are_close(values: Sequence[float] | np.ndarray, share: float) -> bool:

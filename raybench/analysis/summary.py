@@ -13,7 +13,7 @@ from raybench.results.results_folder import SCHEMA_VERSION, Results
 from raybench.results.run_info import Environment, RunInfo
 
 # A search has no --rounds, it measures again what decides; and its points are as long as its percentile needs.
-_NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples"})
+_NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples", "steadiness_unknown"})
 
 
 @dataclass(frozen=True, kw_only=True)

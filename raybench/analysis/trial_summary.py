@@ -61,6 +61,7 @@ class TrialSummary:
     job_s: float | None
     window_s: float | None
     gate_skew_ms: float | None
+    steadiness: steady_state.Steadiness | None
     throughput: Throughput | None
     scheduled_rps: float | None
     achieved_rps: float | None
@@ -118,6 +119,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
         job_s=_job_s(measured),
         window_s=span.seconds if span else None,
         gate_skew_ms=gate_skew_ms(measured),
+        steadiness=_steadiness(measured, inside, span),
         throughput=throughput,
         scheduled_rps=_scheduled_rps(measured, begun, span),
         achieved_rps=achieved_rps(measured, span) if span else None,
@@ -187,6 +189,19 @@ def _outcome(record: TrialRecord, measured: pa.Table, inside: np.ndarray, span: 
         is_open=response_ns is not None,
     )
     return _Outcome("unstable", why) if why else observed
+
+
+def _steadiness(measured: pa.Table, inside: np.ndarray, span: Window | None) -> steady_state.Steadiness | None:
+    if span is None:
+        return None
+    response_ns = samples.response_ns(measured)
+    return steady_state.steadiness_of(
+        begun_ns(measured)[inside],
+        (samples.service_ns(measured) if response_ns is None else response_ns)[inside],
+        samples.ns(measured, "done_ns"),
+        span_ns=(span.start_ns, span.end_ns),
+        is_open=response_ns is not None,
+    )
 
 
 class _FeedWait(NamedTuple):

@@ -109,7 +109,7 @@ def test_one_round_is_doubted(rounds: int, expected: set[str]) -> None:
         {"window_s": None},
         {"workers": tuple(map(worker_facts, range(9)))},
         {"workers": (worker_facts(nice=15),)},
-        {"service_ms": latency_of(np.arange(20) * MS)},
+        {"service_ms": latency_of(np.arange(200) * MS)},
         {"pacing_error_ms": late(50)},
         {"scheduled_rps": 100.0, "achieved_rps": 50.0},
         {"cap_hits": 7},
@@ -128,7 +128,7 @@ def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
 
 def test_few_samples_names_the_percentiles_that_are_missing() -> None:
     """Who misses the p99 in the table finds there how many requests it needs."""
-    (doubt,) = doubts_about(trusted(service_ms=latency_of(np.arange(100) * MS)), rounds=2)
+    (doubt,) = doubts_about(trusted(service_ms=latency_of(np.arange(200) * MS)), rounds=2)
     assert "p99 (needs 368), p99.9 (needs 3688)" in doubt.sentence
     assert "p95" not in doubt.sentence
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from helpers import doubt_codes, lanes, sample, trial
 
 from raybench.analysis.steady_state import Pace, is_steady, unsteady
+from raybench.results import samples
 
 MS, S = 1_000_000, 1_000_000_000
 N = 1500
@@ -80,3 +82,45 @@ def test_a_short_trial_is_not_judged(count: int, seconds: float) -> None:
 def test_the_share_can_be_set() -> None:
     """--stability-percentage widens what counts as steady."""
     assert judged(10 * np.linspace(1, 1.5, N), share=1.0) is None
+
+
+def short(*parts: tuple[int, float, float]) -> set[str]:
+    """What is doubted of the evenness of a closed loop of one lane: so many requests of so many ms, after a pause."""
+    spans, at = [], 0.0
+    for count, each_ms, pause_ms in parts:
+        at += pause_ms
+        spans += [(at + i * each_ms, at + (i + 1) * each_ms) for i in range(count)]
+        at += count * each_ms
+    return doubt_codes(trial(lanes(spans))) & {"stalled", "unsteady", "steadiness_unknown"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "codes"),
+    [
+        ([(600, 10, 0)], set()),
+        ([(300, 10, 0), (300, 10, 3000)], {"stalled", "unsteady"}),  # 3 s in which nothing is sent: a stall of 9
+        ([(150, 10, 0), (1, 3000, 0), (149, 10, 0)], {"stalled", "unsteady"}),  # 3 s of 6 in one request
+        ([(200, 10, 0), (200, 10, 500)], {"stalled", "unsteady"}),
+        ([(300, 10, 0), (300, 12, 0)], {"unsteady"}),
+        ([(300, 10, 0), (300, 10.5, 0)], set()),
+        ([(40, 10, 0), (1, 400, 0), (40, 10, 0)], {"stalled", "steadiness_unknown"}),
+        ([(5, 1000, 0), (5, 1100, 0)], {"steadiness_unknown"}),  # few requests, each a large part of the window
+        ([(149, 10, 0)], {"steadiness_unknown"}),
+    ],
+)
+def test_a_short_window_is_judged_or_doubted(parts: list[tuple[int, float, float]], codes: set[str]) -> None:
+    """A stall of half a short trial is seen, so is one that slows down, and where there are too few requests to tell, a
+    doubt says so."""
+    assert short(*parts) == codes
+
+
+def test_a_stall_in_an_open_loop_is_seen() -> None:
+    """Where requests are due throughout, a time without any reply is one in which the server stood still."""
+
+    def done_ms(due_ms: int) -> float:
+        return max(due_ms + 5, 4000) if 1000 <= due_ms < 4000 else due_ms + 5
+
+    rows = [sample(due, done_ms(due), due_ms=due, seq=due, lane=due) for due in range(0, 6000, 10)]
+    assert "stalled" in doubt_codes(trial(samples.table(rows)))
+    calm = [sample(due, due + 5, due_ms=due, seq=due, lane=due) for due in range(0, 6000, 10)]
+    assert not doubt_codes(trial(samples.table(calm))) & {"stalled", "unsteady", "steadiness_unknown"}

@@ -3,9 +3,11 @@
 from raybench.analysis import units
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.latency import PERCENTILES, samples_needed
+from raybench.analysis.steady_state import LEAST_REQUESTS, WINDOW_S, WINDOWS
 from raybench.analysis.trial_summary import TrialSummary
 
 _UNEVEN = 1.25
+_SILENT_REQUESTS = 3  # times what a request takes
 _DISTINCT_SHARE = 0.5
 _LONGEST_ERROR = 200
 
@@ -25,6 +27,58 @@ def few_samples(trial: TrialSummary) -> Doubt | None:
         value=n,
         limit=max(needs.values()),
     )
+
+
+def stalled(trial: TrialSummary) -> Doubt | None:
+    """For a time nothing was answered, far beyond what a request takes."""
+    found = trial.steadiness
+    if found is None or not trial.window_s:
+        return None
+    share, limit = found.silence_s / trial.window_s, trial.load.stability_percentage / 100
+    if share <= limit or found.silence_s <= _SILENT_REQUESTS * found.median_ms / 1e3:
+        return None
+    return Doubt(
+        code="stalled",
+        sentence=f"for {found.silence_s:.2g} s of the window of {trial.window_s:.3g} s no reply came, where a request "
+        f"takes {found.median_ms:.3g} ms: throughput is that of a server that stood still for a time",
+        remedy="find out what held it up, and measure for longer",
+        value=share,
+        limit=limit,
+    )
+
+
+def unsteady(trial: TrialSummary) -> Doubt | None:
+    """A window that is too short to be judged like a long one: its thirds say whether it moved."""
+    found, limit = trial.steadiness, 1 + trial.load.stability_percentage / 100
+    if found is None or found.thirds_apart is None or found.thirds_apart <= limit or _is_judged(trial):
+        return None
+    return Doubt(
+        code="unsteady",
+        sentence=f"the thirds of the window of {trial.window_s:.3g} s differ by a factor of {found.thirds_apart:.3g} "
+        "in throughput: it had not settled",
+        remedy=f"measure for {WINDOWS * WINDOW_S:.0f} s or longer (--duration)",
+        value=found.thirds_apart,
+        limit=limit,
+    )
+
+
+def steadiness_unknown(trial: TrialSummary) -> Doubt | None:
+    needed = WINDOWS * LEAST_REQUESTS
+    n = trial.service_ms.n if trial.service_ms else 0
+    if trial.window_s is None or n >= needed:
+        return None
+    return Doubt(
+        code="steadiness_unknown",
+        sentence=f"{n} requests in the window are too few to tell whether it was steady",
+        remedy=f"send {needed} or more, for {WINDOWS * WINDOW_S:.0f} s or longer",
+        value=n,
+        limit=needed,
+    )
+
+
+def _is_judged(trial: TrialSummary) -> bool:
+    """Whether its status says that it was unstable, or was not."""
+    return trial.window_s is not None and trial.window_s >= WINDOWS * WINDOW_S
 
 
 def errors(trial: TrialSummary) -> Doubt | None:

@@ -1,5 +1,6 @@
 """The load of a trial: workers send from a common start, and what they send comes in and goes to disk."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from ray.exceptions import RayError
 
 from raybench.config import STOP, STREAM
 from raybench.config.plan import Trial
+from raybench.driver import ray_nodes
 from raybench.driver.deferred_interrupts import deferred_interrupts
 from raybench.driver.gather import Gathered, Patience, gather
 from raybench.driver.recorders import NO_TELEMETRY
@@ -97,8 +99,8 @@ def _gather(
     is_interrupted: Callable[[], bool],
 ) -> bool:
     """Read every worker's samples to their end; returns whether that came by itself, and not by an interrupt."""
-    times = start_times(group.clocks)
-    streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(group.actors, times, strict=True))}
+    times, roots = start_times(group.clocks), _roots(group)
+    streams = {group.actors[i].run.remote(at, roots.get(i)): i for i, at in enumerate(times)}
     looked_s, is_cut = time.monotonic(), False
 
     def on_chunk(chunk: pa.Table) -> None:
@@ -134,6 +136,12 @@ def _gather(
         on_turn=on_turn,
     )
     return not is_cut
+
+
+def _roots(group: WorkerGroup) -> dict[int, tuple[int, ...]]:
+    """By the first worker of each node, the processes of this run there that its Ray did not start."""
+    first = {place.node_id: number for number, place in reversed(list(enumerate(group.locations)))}
+    return {number: (os.getpid(),) if node_id == ray_nodes.here() else () for node_id, number in first.items()}
 
 
 def _patience(trial: Trial, context: RunContext) -> Patience:

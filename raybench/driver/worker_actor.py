@@ -18,6 +18,7 @@ from raybench.inputs.dataset import PreloadedShard, StreamedShard
 from raybench.models.tensorflow_facts import tensorflow_facts
 from raybench.telemetry.effective_config import TensorflowFacts
 from raybench.worker.load_worker import Worker
+from raybench.worker.reply_sampler import DecodedReplies
 from raybench.worker.task import PayloadSummary, Task, WorkerUsage
 
 _END_S = 5.0
@@ -60,8 +61,10 @@ class _Worker:
         return self._worker.warm_up()
 
     @ray.method(num_returns="streaming")
-    def run(self, start_at_s: float) -> Iterator[pa.Table]:
-        yield from self._metrics.publish(self._worker.run(start_at_s), start_at_s)
+    def run(self, start_at_s: float, roots: tuple[int, ...] | None = None) -> Iterator[pa.Table]:
+        """With `roots` it reads its host: of those trees, and of that of this node's raylet, which has all workers."""
+        trees = None if roots is None else (*roots, os.getppid())
+        yield from self._metrics.publish(self._worker.run(start_at_s, trees), start_at_s)
 
     @ray.method(concurrency_group="control")
     def halt(self) -> None:
@@ -87,7 +90,7 @@ class _Worker:
     def calibrate(self) -> pa.Table:
         return self._worker.calibrate()
 
-    def replies(self) -> list[tuple[int, dict[str, Any]]]:
+    def replies(self) -> DecodedReplies:
         return self._worker.replies()
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Records as JSON and back: the one place where a field of a record meets a key of a file."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -25,7 +25,10 @@ def from_json(value: object, path: str) -> TrialRecord:
 
 
 def read(kind: type[T], value: object, path: str) -> T:
-    """A frozen dataclass from JSON. Every field must be there; raises ResultsError as from_json does."""
+    """A frozen dataclass from JSON; raises ResultsError as from_json does.
+
+    Every field must be there but those that are null by default.
+    """
     return cast(T, _read(kind, value, path, ""))
 
 
@@ -56,11 +59,18 @@ def _key(kind: Any, key: str, path: str, name: str) -> object:
 def _dataclass(kind: Any, value: object, path: str, name: str) -> object:
     there = _checked(dict, value, path, name)
     hints, start = get_type_hints(kind), f"{name}." if name else ""
-    if missing := [field for field in hints if field not in there]:
+    absent = {each.name for each in fields(kind) if each.name not in there}
+    if missing := [name for name in hints if name in absent - _unknown(kind)]:
         raise ResultsError(f"{path}: field {start}{missing[0]} is missing")
     if unknown := [field for field in there if field not in hints]:
         raise ResultsError(f"{path}: field {start}{unknown[0]} is unknown")
-    return kind(**{field: _read(of, there[field], path, f"{start}{field}") for field, of in hints.items()})
+    given = {field: of for field, of in hints.items() if field in there}
+    return kind(**{field: _read(of, there[field], path, f"{start}{field}") for field, of in given.items()})
+
+
+def _unknown(kind: Any) -> set[str]:
+    """The fields that are null unless something is known: a folder of before there was such a field lacks it."""
+    return {each.name for each in fields(kind) if each.default is None}
 
 
 def _union(kinds: tuple[Any, ...], value: object, path: str, name: str) -> object:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from raybench.config.plan import Load
 from raybench.telemetry.effective_config import EffectiveConfig
+from raybench.telemetry.host_cpu import HostLoad
 from raybench.telemetry.server_statistics import ServerStatistics
 
 ConfigValue = str | int | float | bool | None
@@ -66,6 +67,7 @@ class WorkerRecord:
 
     The clock's offset (worker - driver) is right to `clock_uncertainty_ns`; its drift is None where it was measured
     once. `payload_held_mib` is by how much encoding made the worker's process grow, None where requests come and go.
+    `host_load` is what one worker of each host read.
     """
 
     worker: int
@@ -85,6 +87,7 @@ class WorkerRecord:
     payload_request_bytes: int
     payload_held_mib: float | None
     lost: str | None = None
+    host_load: HostLoad | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,30 +4,32 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 
-import numpy as np
 import psutil
 import pyarrow as pa
 
 from raybench.analysis.steady_state import Pace, is_steady
 from raybench.clients import connect_echo
-from raybench.clients.base import ClientError, Description
+from raybench.clients.base import ClientError, Description, MalformedReplyError, UnsupportedReplyError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.inputs.tensors import Batch, item_count
 from raybench.results.samples import CEILING, MEASURED, WARMUP, merge, service_ns
+from raybench.telemetry.host_cpu import HostCpuMeter, HostLoad
 from raybench.telemetry.process_usage import pss_mib
 from raybench.worker.encoder import Encoder
 from raybench.worker.feed import Feed, PreloadedFeed, RequestItems, StreamedFeed, cut
 from raybench.worker.lanes import Lanes, Sending
+from raybench.worker.reply_sampler import DecodedReplies, DecodedReply
 from raybench.worker.schedule import worker_due_ns
 from raybench.worker.task import PayloadSummary, Task, WorkerUsage
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
 _CHUNKS_PER_S = 400  # of all workers together: a driver takes in about 1000 on a core of its own (docs/scale.md)
 _WARMUP_WINDOW_S = 0.3
+_READ_NS = 20_000_000  # before the start, for a reading of the host
 _CEILING_S = 1.5
 _CEILING_BYTES = 2**25  # of copies of requests
 _PREPARED = 64  # connections of a worker to each model before the start; there are more where calls need them
@@ -48,6 +50,7 @@ class Worker:
         self._lanes = Lanes(task)
         self._feed: Feed = PreloadedFeed([])
         self._held_mib: float | None = None
+        self._host_load: HostLoad | None = None
 
     def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
@@ -101,13 +104,20 @@ class Worker:
             requests = max(requests, int(_WARMUP_WINDOW_S * requests / elapsed_s))
         return merge(windows)
 
-    def run(self, start_at_s: float) -> Iterator[pa.Table]:
-        """Wait for the common start (epoch seconds), send, and yield the samples in chunks, about twice a second."""
+    def run(self, start_at_s: float, roots: Collection[int] | None = None) -> Iterator[pa.Table]:
+        """Wait for the common start (epoch seconds), send, and yield the samples in chunks, about twice a second.
+
+        With `roots`, of the process trees of the run on this host, the host's CPUs are read before and after.
+        """
         load = self._task.cell.load
-        self._lanes.kept.clear()
+        meter = None if roots is None else HostCpuMeter(roots)
+        self._lanes.sampler.clear()
         start_ns = self._lanes.instant_ns(start_at_s)
         sending = self._measured(start_ns)
         with _no_garbage_collection(), ThreadPoolExecutor(1) as pool:
+            if meter:
+                self._lanes.wait_until(start_ns - _READ_NS)
+                meter.start()
             if sending.due_ns is None:
                 self._lanes.wait_until(start_ns)
             sender = pool.submit(self._lanes.send, self._feed, sending)
@@ -118,6 +128,7 @@ class Worker:
             finally:
                 self.halt()
         sender.result()
+        self._host_load = meter.total() if meter else None
         yield from self._lanes.chunks()
 
     def calibrate(self) -> pa.Table:
@@ -134,11 +145,17 @@ class Worker:
             self._lanes.send(feed, Sending(CEILING, None, deadline_ns))
         return self._lanes.drain()
 
-    def replies(self) -> list[tuple[int, dict[str, np.ndarray]]]:
-        """Some answers to the measured requests, the first and the last ones kept: payload number, outputs by name."""
-        kept = list(self._lanes.kept.items())
-        chosen = dict([*kept[:1], *kept[-1:]])
-        return [(payload, self._encoder.decode(payload, reply)) for payload, reply in chosen.items()]
+    def replies(self) -> DecodedReplies:
+        """Some answers to the measured requests, and what was wrong with those that cannot be read."""
+        replies, malformed, unsupported = list[DecodedReply](), list[str](), list[str]()
+        for seq, payload, reply in sorted(self._lanes.sampler.kept, key=lambda kept: kept.seq):
+            try:
+                replies.append(DecodedReply(seq, payload, self._encoder.decode(payload, reply)))
+            except MalformedReplyError as error:
+                malformed.append(str(error))
+            except UnsupportedReplyError as error:
+                unsupported.append(str(error))
+        return DecodedReplies(tuple(replies), tuple(malformed), tuple(unsupported))
 
     def halt(self) -> None:
         """Send nothing more; requests in flight are still answered or run into their deadline."""
@@ -161,6 +178,7 @@ class Worker:
             cpu_s=times.user + times.system,
             rss_mib=process.memory_info().rss / 2**20,
             pss_mib=pss_mib(os.getpid()),
+            host_load=self._host_load,
         )
 
     def close(self) -> None:

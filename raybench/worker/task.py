@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from raybench.config.plan import Cell
+from raybench.telemetry.host_cpu import HostLoad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +43,4 @@ class WorkerUsage:
     cpu_s: float
     rss_mib: float
     pss_mib: float | None
+    host_load: HostLoad | None = None  # of the trial, where this worker was to read it

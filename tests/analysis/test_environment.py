@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 from helpers import MS, lanes, telemetry, trial, trusted
+from record_builders import worker_facts
 
+from raybench.analysis.by_node import NodeBreakdown
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.doubts import doubts_about
 from raybench.analysis.host_conditions import HostConditions, TelemetryProblem
 from raybench.analysis.trial_summary import Throughput, TrialSummary
 from raybench.results.records import ProblemRecord, TelemetryRecord
+from raybench.telemetry.host_cpu import HostLoad
 
 SEEN = TelemetryRecord(node="host-1", gpu_source="nvidia-smi")
 CALM = HostConditions(
@@ -155,6 +158,43 @@ def test_swapping_is_what_was_swapped_under_load() -> None:
     host = [("baseline", 5.0), ("warm", 10.0), ("load", 12.0), ("load", 74.0)]
     rows = [{"kind": "host", "id": "h", "phase": phase, "swapped_mib": mib} for phase, mib in host]
     assert seen(*rows).swapped_mib == 64
+
+
+def on_host(launcher: str | None = "wheel", server_node: str | None = "id of host-1", **changes: Any) -> set[str]:
+    """The doubts about a trial whose host was busy with the run's own processes for 10 s on 4 cores, but for these."""
+    plain = {"seconds": 10.0, "cores": 4, "busy_s": 40.0, "own_s": 40.0, "stolen_s": 0.0}
+    read = HostLoad(**{**plain, "waited_s": 9.0, "busy_before": 0.01, **changes})
+    record = replace(trusted().server, launcher=launcher)
+    placed = NodeBreakdown(nodes=2, server_node_id=server_node, loads=())
+    workers = (worker_facts(0, host_load=read), worker_facts(1))
+    seen = trusted(server=record, placement=placed, workers=workers)
+    return {doubt.code for doubt in found_in(seen)} & {"cpu_contended", "cpu_stolen"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({}, set()),  # clients and servers fill the host: they wait for each other, and nobody else is there
+        ({"own_s": 37.0}, set()),
+        ({"own_s": 35.0}, {"cpu_contended"}),
+        ({"own_s": 5.0, "busy_s": 15.0, "waited_s": 0.1}, set()),  # there were cores left for all
+        ({"own_s": 5.0, "busy_s": 15.0, "waited_s": None}, set()),
+        ({"own_s": 30.0, "waited_s": None}, {"cpu_contended"}),
+        ({"own_s": 45.0}, set()),
+        ({"own_s": 5.0, "launcher": "url"}, set()),  # the server's own CPU time is not known
+        ({"own_s": 5.0, "launcher": "url", "busy_before": 0.3}, {"cpu_contended"}),
+        ({"own_s": 5.0, "launcher": "docker tensorflow/serving:2.19.1"}, set()),
+        ({"own_s": 5.0, "launcher": "url", "busy_before": None}, set()),
+        ({"own_s": 5.0, "launcher": "url", "server_node": "id of host-2"}, {"cpu_contended"}),
+        ({"stolen_s": 0.9}, {"cpu_stolen"}),
+        ({"stolen_s": None}, set()),
+        ({"seconds": 0.0}, set()),
+    ],
+)
+def test_strangers_on_the_cpus_are_doubted(changes: dict[str, Any], codes: set[str]) -> None:
+    """Other processes that take a tenth of the CPUs while these are short are a doubt, and so is what a hypervisor
+    takes; the run's own clients and servers never are."""
+    assert on_host(**changes) == codes
 
 
 def test_a_problem_has_the_runs_clock() -> None:

@@ -36,6 +36,13 @@ def test_a_record_comes_back_whole() -> None:
     assert isinstance(read_back(lambda there: there["load"].update(timeout_s=60)).load.timeout_s, float)
 
 
+def test_what_an_older_folder_does_not_have_is_not_known() -> None:
+    """A field that is null unless something is known may be missing: a folder from before there was such a thing."""
+    found = read_back(lambda there: there["workers"][0].pop("host_load"))
+    assert found == WHOLE
+    assert read_back(lambda there: there.pop("verification")).verification is None
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -32,6 +32,7 @@ from raybench.analysis.host_conditions import HostConditions, TelemetryProblem
 from raybench.analysis.latency import Latency
 from raybench.analysis.payload import Payload
 from raybench.analysis.search import strategy
+from raybench.analysis.steady_state import Steadiness
 from raybench.analysis.summary import Agreement, Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.analysis.throughput import Requests, Throughput
@@ -56,6 +57,7 @@ from raybench.results.records import (
 from raybench.results.results_folder import ObservedTrial
 from raybench.results.run_info import Environment, RayClusterInfo, RunInfo
 from raybench.telemetry.effective_config import EffectiveConfig
+from raybench.telemetry.host_cpu import HostLoad
 from raybench.telemetry.server_statistics import ServerStatistics
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +69,9 @@ MEMORY = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "g
 ENDED = ProblemRecord(time_ns=10 * MS, source="nvidia-smi", text="it ended with exit code 9")
 SAW = TelemetryRecord(node="host-1", gpu_source="nvidia-smi", problems=(ENDED,))
 LOST = worker_facts(1, cpu_s=None, lost="its actor died")
+READ = worker_facts(
+    host_load=HostLoad(seconds=2.0, cores=4, busy_s=3.0, own_s=2.0, stolen_s=None, waited_s=0.5, busy_before=0.1)
+)
 BY_TIME = load(request_count=None, duration_s=10.0)
 AT_RATE = load(**OPEN)
 IN_PROCESS = load(transport="in process")
@@ -174,7 +179,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     odd = samples.table([*(sample(i, i + 1, seq=i) for i in range(40)), sample(40, 41, seq=40, **FAILED)])
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
-        observed(odd, round=4, label="triton x1", server_statistics=ALL_COUNTED, telemetry=SAW),
+        observed(odd, round=4, label="triton x1", server_statistics=ALL_COUNTED, telemetry=SAW, workers=[READ]),
         observed(due, round=5, label="triton x1", verification=VERIFIED, load=replace(AT_RATE, feed="stream")),
     ]
     trials = [*CASES["rounds"], *rest]
@@ -366,6 +371,8 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (by_node.NodeBreakdown, "placement"),
         (by_node.NodeLoad, "node_load"),
         (WorkerRecord, "worker"),
+        (HostLoad, "host_load"),
+        (Steadiness, "steadiness"),
         (VerificationRecord, "verification"),
         (ModelVerification, "verified_model"),
         (OutputDifference, "verified_output"),

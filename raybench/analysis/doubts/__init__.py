@@ -11,6 +11,9 @@ from raybench.analysis.trial_summary import TrialSummary
 # In the order in which a report lists them.
 _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     sampling.few_samples,
+    sampling.stalled,
+    sampling.unsteady,
+    sampling.steadiness_unknown,
     sampling.errors,
     sampling.uneven_workers,
     sampling.few_payloads,
@@ -35,6 +38,8 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     environment.telemetry_incomplete,
     environment.clocks_dropped,
     environment.gpu_idle,
+    environment.cpu_contended,
+    environment.cpu_stolen,
     environment.swapping,
     environment.gpu_shared,
 )

@@ -2,11 +2,16 @@
 
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.results.records import WorkerRecord
 
 _CLOCK_DROP = 0.05
 _IDLE_PCT = 50.0
 _HEADROOM = 1.5
 _SWAPPED_MIB = 1.0
+_STRANGERS = 0.1  # of a host's CPUs
+_BUSY = 0.85  # of them, where the kernel does not say that processes waited
+_WAITED = 0.05  # of the time
+_STOLEN = 0.02
 _MOST_NAMED = 3
 _NO_GPU = "there is no GPU"  # of a host that has an nvidia-smi without one
 
@@ -70,6 +75,62 @@ def swapping(trial: TrialSummary) -> Doubt | None:
         remedy="free memory on it, or use smaller batches, fewer models or fewer instances",
         value=seen.swapped_mib,
         limit=_SWAPPED_MIB,
+    )
+
+
+def cpu_contended(trial: TrialSummary) -> Doubt | None:
+    """Processes that are not of the run took CPUs for which there was a queue, on the host where they took most."""
+    found = [(share, each.node) for each in trial.workers if (share := _strangers(trial, each)) is not None]
+    if not found or max(found)[0] <= _STRANGERS:
+        return None
+    share, node = max(found)
+    return Doubt(
+        code="cpu_contended",
+        sentence=f"other processes took {share:.0%} of the CPUs of {node} while there were too few for all",
+        remedy="end them, or measure on a host of its own",
+        value=share,
+        limit=_STRANGERS,
+    )
+
+
+def _strangers(trial: TrialSummary, worker: WorkerRecord) -> float | None:
+    """Their share of a host's CPUs where these were short; None where it is not known.
+
+    The processes of a server that raybench did not start, or that is in a container, are not known: there what was busy
+    before the start counts, when the server had nothing to do.
+    """
+    load = worker.host_load
+    if load is None or load.seconds <= 0:
+        return None
+    there_s, known = load.seconds * load.cores, not _has_unknown_server(trial, worker)
+    strangers = max(0.0, load.busy_s - load.own_s) / there_s if known else load.busy_before
+    waited = None if load.waited_s is None else load.waited_s / load.seconds
+    is_short = load.busy_s / there_s >= _BUSY if waited is None else waited >= _WAITED
+    return strangers if is_short else 0.0
+
+
+def _has_unknown_server(trial: TrialSummary, worker: WorkerRecord) -> bool:
+    launcher = trial.server.launcher or ""
+    is_here = trial.placement is None or trial.placement.server_node_id == worker.node_id
+    return is_here and (launcher == "url" or launcher.startswith("docker"))
+
+
+def cpu_stolen(trial: TrialSummary) -> Doubt | None:
+    """A hypervisor ran others on the CPUs of a worker's host."""
+    found = [
+        (load.stolen_s / load.seconds / load.cores, each.node)
+        for each in trial.workers
+        if (load := each.host_load) and load.stolen_s is not None and load.seconds > 0
+    ]
+    if not found or max(found)[0] <= _STOLEN:
+        return None
+    share, node = max(found)
+    return Doubt(
+        code="cpu_stolen",
+        sentence=f"the hypervisor gave {share:.0%} of the CPU time of {node} to other machines",
+        remedy="use a host with CPUs of its own, or more rounds",
+        value=share,
+        limit=_STOLEN,
     )
 
 

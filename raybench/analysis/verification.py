@@ -2,86 +2,237 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from raybench.models.reference import Outputs
 from raybench.results.records import ModelVerification, OutputDifference
 
-TOLERANCES = {"float32": 1e-4, "mixed": 2e-2}
-ITEMS = 8  # of each reply: more would tell no more
-_POWER = 5.0  # times the tolerance
+# Of the largest value. What correct servers were seen to differ by, and a factor of at least two: docs/method.md.
+_FLOAT32, _XLA, _TF32, _HALF = 1e-4, 2e-2, 5e-2, 0.3
+_POWER = 5.0  # times what may be noise
+_NEVER = sys.float_info.max  # JSON has no infinity
 
 
-def compare(
-    model: str, replies: Sequence[Outputs], references: Sequence[Outputs], tolerance: float
-) -> ModelVerification:
-    """Replies of a model against what TensorFlow answers to the same items, each with the same outputs.
+class OutputMismatchError(ValueError):
+    """A reply that lacks an output, or has one of another shape: one sentence."""
 
-    Raises ValueError where a reply has other outputs, or another number of items, than its reference.
+
+@dataclass(frozen=True)
+class AnsweredItems:
+    """A reply to a request of `batch` items, and TensorFlow's answer to those with `ids`, from number `first` on."""
+
+    reply: Outputs
+    reference: Outputs
+    batch: int
+    first: int
+    ids: tuple[str, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.ids) == self.batch
+
+    def has_rows(self, name: str) -> bool:
+        """Whether an output has an entry along axis 0 for each item."""
+        found, expected = self.reply.get(name), self.reference[name]
+        return (
+            found is not None
+            and found.ndim > 0
+            and expected.ndim > 0
+            and (len(found), len(expected)) == (self.batch, len(self.ids))
+            and found.shape[1:] == expected.shape[1:]
+        )
+
+    def found(self, name: str) -> np.ndarray:
+        """What was replied to the items; raises OutputMismatchError where that is nothing, or has another shape."""
+        if name not in self.reply:
+            raise OutputMismatchError(f"output {name!r} is missing, and there are {', '.join(self.reply) or 'none'}")
+        values: np.ndarray = self.reply[name]
+        if self.has_rows(name):
+            return values[self.first : self.first + len(self.ids)]
+        if values.shape == (1,) and self.reference[name].shape == ():
+            return values.reshape(())  # Triton has no scalars
+        if values.shape != self.reference[name].shape:
+            raise OutputMismatchError(
+                f"output {name!r} has shape {list(values.shape)}, and TensorFlow's {list(self.reference[name].shape)}"
+            )
+        return values
+
+
+def is_reduced(precision: str | None) -> bool:
+    """Whether a part of a model computes in 16 bits."""
+    return precision is not None and precision.endswith("16")
+
+
+def tolerance(*, precision: str | None, xla: bool | None, is_on_cpu: bool) -> float:
+    """By what computes, as far as the model and its server say."""
+    if is_reduced(precision):
+        return _HALF
+    return max(_FLOAT32, _XLA if xla else 0.0, 0.0 if is_on_cpu else _TF32)
+
+
+def compare(model: str, answers: Sequence[AnsweredItems], tolerance: float) -> ModelVerification:
+    """Replies of a model against what TensorFlow answers to the same items.
+
+    Raises OutputMismatchError where a reply lacks an output of its reference, or has one of another shape.
     """
-    _check_shapes(replies, references)
-    names = [name for name in references[0] if references[0][name].dtype.kind == "f"]
-    found = {name: _rows(replies, name) for name in names}
-    expected = {name: _rows(references, name) for name in names}
-    all_found, all_expected = _flat(found), _flat(expected)
-    distances = _distances(all_found, all_expected)
-    between = _distances(all_expected, all_expected)
-    np.fill_diagonal(between, np.inf)
-    own = np.diag(distances)
-    differences = {name: _difference(found[name], expected[name]) for name in names}
-    spread = float(between.min()) if len(between) > 1 else 0.0
+    scales = _scales(answers)
+    names = list(answers[0].reference)
+    differences = {name: max(_difference(name, each, scales[name]) for each in answers) for name in names}
+    rows = _Rows.of(answers, scales)
+    own, spread = rows.own(), rows.spread()
+    noise = min(tolerance, max(_FLOAT32, own))
     return ModelVerification(
         model=model,
-        replies=len(replies),
-        items=len(all_found),
+        replies=len(answers),
+        items=max(len(rows.ids), len(answers)),
         tolerance=tolerance,
-        difference=max(differences.values()),
+        difference=max(differences.values(), default=0.0),
         outputs=tuple(OutputDifference(name=name, difference=value) for name, value in differences.items()),
-        top1=_top1(found["scores"], expected["scores"]) if "scores" in names else None,
-        nearest=float((own <= distances.min(axis=1) + _rounding(all_expected)).mean()),
+        top1=_top1(answers),
+        nearest=float(np.mean(rows.are_nearest())) if rows.ids else 1.0,
         spread=spread,
-        has_power=spread >= _POWER * tolerance,
+        has_power=spread >= _POWER * noise,
     )
 
 
-def _check_shapes(replies: Sequence[Outputs], references: Sequence[Outputs]) -> None:
-    for reply, reference in zip(replies, references, strict=True):
-        for name in reference:
-            if name not in reply or reply[name].shape != reference[name].shape:
-                there = reply[name].shape if name in reply else "nothing"
-                raise ValueError(f"output {name!r} is {there}, and TensorFlow answers {reference[name].shape}")
+def suspects(answers: Sequence[AnsweredItems], tolerance: float) -> list[int]:
+    """The numbers of the answers to a part of a request that differ: rows may depend on the others of their request."""
+    scales, found = _scales(answers), list[int]()
+    for number, each in enumerate(answers):
+        try:
+            differ = any(_difference(name, each, scales[name]) > tolerance for name in each.reference)
+        except OutputMismatchError:
+            differ = True
+        if differ and not each.is_whole:
+            found.append(number)
+    return found
 
 
-def _rows(batches: Sequence[Outputs], name: str) -> np.ndarray:
-    return np.concatenate([batch[name] for batch in batches]).astype(np.float64)
+def unequal(answers: Sequence[AnsweredItems], found: ModelVerification) -> tuple[str, int, int] | None:
+    """Where integers or strings alone differ: an output that does, its unequal values and all of them; None else."""
+    exact = [each.name for each in found.outputs if _is_exact(answers[0].reference[each.name])]
+    wrong = [each.name for each in found.outputs if each.difference > found.tolerance]
+    if not wrong or set(wrong) - set(exact):
+        return None
+    pairs = [(each.found(wrong[0]), each.reference[wrong[0]]) for each in answers]
+    return wrong[0], sum(int((a != b).sum()) for a, b in pairs), sum(b.size for _, b in pairs)
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> float:
-    if not np.isfinite(found).all():
-        return sys.float_info.max  # JSON has no infinity
-    return float(np.abs(found - expected).max() / (np.abs(expected).max() or 1.0))
+def _scales(answers: Sequence[AnsweredItems]) -> dict[str, float]:
+    """The largest finite value of each output that has numbers."""
+    return {name: max(_largest(each.reference[name]) for each in answers) or 1.0 for name in answers[0].reference}
 
 
-def _flat(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """One row an item: all outputs side by side, each scaled to a largest value of 1."""
-    return np.concatenate([_scaled(array) for array in outputs.values()], axis=1)
+def _largest(values: np.ndarray) -> float:
+    if _is_exact(values):
+        return 0.0
+    finite = np.abs(values[np.isfinite(values)])
+    return float(finite.max(initial=0))
 
 
-def _scaled(array: np.ndarray) -> np.ndarray:
-    rows: np.ndarray = array.reshape(len(array), -1)
-    with np.errstate(invalid="ignore"):  # infinity becomes no number, which is near to nothing
-        return rows / (np.abs(rows).max() or 1.0)
+def _is_exact(values: np.ndarray) -> bool:
+    return values.dtype.kind not in "fc"
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The largest difference of any value, of each row of a to each row of b."""
-    return np.stack([np.abs(b - row).max(axis=1) for row in a])
+def _difference(name: str, answer: AnsweredItems, scale: float) -> float:
+    """max|a - b| / scale; what must be equal and is not, or is not finite on one side alone, is as far as can be."""
+    found, expected = answer.found(name), answer.reference[name]
+    if _is_exact(expected):
+        is_equal = bool(np.all(found == expected)) or _follows(name, answer)
+        return 0.0 if is_equal else _NEVER
+    if found.dtype.kind not in "fciub":
+        return _NEVER
+    apart = ~((found == expected) | (np.isnan(found) & np.isnan(expected)))
+    a, b = found[apart].astype(np.complex128), expected[apart].astype(np.complex128)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return _NEVER
+    return float(min(np.abs(a - b).max(initial=0) / scale, _NEVER))
 
 
-def _rounding(rows: np.ndarray) -> float:
-    return float(np.finfo(np.float32).eps * np.abs(rows).max())
+def _follows(name: str, answer: AnsweredItems) -> bool:
+    """Whether unequal classes are those of the largest scores on both sides: the scores themselves are compared, and
+    two that are as good as equal may change places."""
+    found, expected = answer.found(name), answer.reference[name]
+    for other, scores in answer.reference.items():
+        if scores.dtype.kind == "f" and scores.shape[:-1] == expected.shape and scores.ndim and scores.shape[-1]:
+            theirs = answer.found(other)
+            if np.array_equal(scores.argmax(-1), expected) and np.array_equal(theirs.argmax(-1), found):
+                return True
+    return False
 
 
-def _top1(found: np.ndarray, expected: np.ndarray) -> float:
-    return float((found.argmax(axis=-1) == expected.argmax(axis=-1)).mean())
+@dataclass(frozen=True)
+class _Rows:
+    """Items by row, all outputs side by side: what was replied and what was expected; ids are those of the inputs."""
+
+    ids: tuple[str, ...]
+    found: tuple[np.ndarray, ...]  # of each output [items, values]
+    expected: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of(cls, answers: Sequence[AnsweredItems], scales: Mapping[str, float]) -> "_Rows":
+        """Of the outputs that have a row for each item; without one, a whole reply is a row."""
+        by_item = [name for name in scales if all(each.has_rows(name) for each in answers)]
+        if by_item:
+            names, ids = by_item, tuple(item for each in answers for item in each.ids)
+        else:
+            names, ids = list(scales), tuple("".join(each.ids) for each in answers)
+        found, expected = list[np.ndarray](), list[np.ndarray]()
+        for name in names:
+            pairs = [(each.found(name), each.reference[name]) for each in answers]
+            if len({b.shape[1:] if by_item else b.shape for _, b in pairs}) > 1:
+                continue  # the number of its values depends on the items: nothing to lay side by side
+            for side, rows in zip((found, expected), zip(*pairs, strict=True), strict=True):
+                stacked = np.concatenate(rows) if by_item else np.stack(rows)
+                side.append(_scaled(stacked.reshape(len(ids), -1), scales[name]))
+        return cls(ids if found else (), tuple(found), tuple(expected))
+
+    def own(self) -> float:
+        """The largest difference of an item's reply to its own reference."""
+        pairs = zip(self.found, self.expected, strict=True)
+        return max((float(np.max(_apart(a, b), initial=0)) for a, b in pairs), default=0.0)
+
+    def spread(self) -> float:
+        """The least that references of different items lie apart, each by its largest difference; 0 with one item."""
+        between = [np.stack([_apart(b, row).max(axis=-1, initial=0) for row in b]) for b in self.expected]
+        if not between:
+            return 0.0
+        apart = np.max(between, axis=0)
+        different = np.array(self.ids)[:, None] != np.array(self.ids)[None, :]
+        return float(apart[different].min()) if different.any() else 0.0
+
+    def are_nearest(self) -> np.ndarray:
+        """Which items' nearest reference is their own, by the root of mean squares, which averages noise; bool [n]."""
+        squares = sum(
+            np.stack([(_apart(b, row) ** 2).mean(axis=-1) if row.size else np.zeros(len(b)) for row in a])
+            for a, b in zip(self.found, self.expected, strict=True)
+        )
+        distances = np.sqrt(np.asarray(squares))
+        rounding = float(np.finfo(np.float32).eps)
+        return np.asarray(np.diag(distances) <= distances.min(axis=1) + rounding)
+
+
+def _scaled(rows: np.ndarray, scale: float) -> np.ndarray:
+    """Numbers as shares of the largest, without what is not finite; others as they are."""
+    if _is_exact(rows):
+        return rows
+    return np.nan_to_num(rows / scale, nan=0.0, posinf=2.0, neginf=-2.0)
+
+
+def _apart(rows: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """How far values lie from those of a row; 1 where they must be equal and are not."""
+    if _is_exact(rows) or _is_exact(row):
+        return np.asarray(rows != row).astype(np.float64)
+    return np.abs(rows - row)
+
+
+def _top1(answers: Sequence[AnsweredItems]) -> float | None:
+    """The share of items whose largest score is of the same class; None without an output `scores`."""
+    if not all("scores" in each.reference and each.has_rows("scores") for each in answers):
+        return None
+    pairs = [(each.found("scores"), each.reference["scores"]) for each in answers]
+    if not all(b.ndim > 1 and b.size for _, b in pairs):
+        return None
+    return float(np.mean(np.concatenate([(a.argmax(-1) == b.argmax(-1)).ravel() for a, b in pairs])))

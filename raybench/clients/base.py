@@ -40,6 +40,14 @@ class ClientError(Exception):
     """An endpoint that cannot be used: one sentence."""
 
 
+class MalformedReplyError(Exception):
+    """A reply with status OK that cannot be an answer: one sentence."""
+
+
+class UnsupportedReplyError(Exception):
+    """An answer of a type or in a form that raybench does not read: one sentence."""
+
+
 class Client(Protocol):
     """One endpoint, used by the lanes of one worker."""
 
@@ -56,6 +64,9 @@ class Client(Protocol):
         """One call, on the clock; never raises for what the server or the network does."""
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
-        """The answer's arrays by name; off the clock."""
+        """The answer's arrays by name, bfloat16 as float32; off the clock.
+
+        Raises UnsupportedReplyError for what raybench does not read, and anything else for what is no answer.
+        """
 
     def close(self) -> None: ...

@@ -7,7 +7,7 @@ import numpy as np
 
 from raybench.clients.base import OK, ClientError, Description, Reply
 from raybench.inputs.tensors import Batch
-from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError
+from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError, readable
 
 _STATUS = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -41,7 +41,7 @@ class LocalClient:
         return Reply(status=OK, body=arrays, received_bytes=sum(array.nbytes for array in arrays.values()))
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
-        return dict(reply.body)
+        return {name: readable(array) for name, array in reply.body.items()}
 
     def close(self) -> None:
         del self._signature

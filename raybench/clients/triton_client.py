@@ -9,7 +9,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
-from raybench.clients.base import ClientError, Description, Reply
+from raybench.clients.base import ClientError, Description, Reply, UnsupportedReplyError
 from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import INFER, ask
@@ -76,6 +76,8 @@ class TritonClient:
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         response = service_pb2.ModelInferResponse.FromString(reply.body)
+        if any(tensor.HasField("contents") for tensor in response.outputs):
+            raise UnsupportedReplyError("raybench does not read typed contents, but raw ones")
         return {
             tensor.name: _array(tensor, raw)
             for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
@@ -135,6 +137,10 @@ def _spec(tensor: Any) -> TensorSpec:
 def _array(tensor: Any, raw: bytes) -> np.ndarray:
     if tensor.datatype == "BYTES":
         flat = deserialize_bytes_tensor(raw)
+    elif tensor.datatype == "BF16":
+        flat = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    elif kind := triton_to_np_dtype(tensor.datatype):
+        flat = np.frombuffer(raw, kind)
     else:
-        flat = np.frombuffer(raw, triton_to_np_dtype(tensor.datatype))
+        raise UnsupportedReplyError(f"raybench does not read Triton's type {tensor.datatype or 'without a name'}")
     return np.asarray(flat).reshape(tuple(tensor.shape))

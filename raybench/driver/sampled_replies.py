@@ -1,48 +1,60 @@
 """Sampled replies of a trial's workers against TensorFlow's answers; while nothing is being measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from ray.exceptions import RayError
 
 from raybench.analysis import verification
+from raybench.analysis.verification import AnsweredItems, OutputMismatchError
 from raybench.config import ECHO, Benchmark
 from raybench.config.plan import Trial
 from raybench.driver.run_context import RunContext
 from raybench.driver.worker_group import call_all
-from raybench.inputs.dataset import Shards
-from raybench.inputs.tensors import Batch, items_of
+from raybench.inputs.tensors import Batch, item_hashes, items_of
 from raybench.models.model_facts import describe_model
-from raybench.models.reference import NoReferenceError
-from raybench.results.records import VerificationRecord
+from raybench.models.reference import NoReferenceError, Outputs
+from raybench.results.records import ModelVerification, TelemetryRecord, VerificationRecord
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 120.0  # until replies of any size are decoded and here
+_ITEMS = 16  # of a worker, over its replies
+_MOST_REPLIES, _LEAST_REPLIES = 128, 2  # of all workers; of each
+_WHOLE_REPLIES, _WHOLE_ITEMS = 8, 256  # to be compared with the answers to whole requests
 
 
 @dataclass(frozen=True)
 class SampledReply:
-    """One reply: its model, the first of its items, and their outputs."""
+    """One reply: who sent which payload in which request, and all outputs."""
 
-    model: str
-    batch: Batch
-    outputs: dict[str, np.ndarray]
+    worker: int
+    seq: int
+    payload: int
+    outputs: Outputs
 
 
-def sample_replies(trial: Trial, shards: Shards, left: Mapping[int, Any]) -> list[SampledReply]:
-    """What the workers that are left have kept, beside the items that they sent."""
-    batch_size, models = trial.cell.load.batch_size, trial.cell.models
-    sampled = []
-    for worker, replies in call_all(left, "replies", _TIMEOUT_S).items():
-        for payload, outputs in replies:
-            try:
-                batch = shards[worker].batch(payload, batch_size)
-            except RayError:  # they lay on a node that is gone
-                continue
-            few = {name: array[: verification.ITEMS] for name, array in outputs.items()}
-            sampled.append(SampledReply(models[payload % len(models)], items_of(batch, 0, verification.ITEMS), few))
-    return sampled
+@dataclass(frozen=True)
+class SampledReplies:
+    """What the workers kept; a sentence for each reply that is no answer, and for what could not be looked at."""
+
+    replies: tuple[SampledReply, ...] = ()
+    malformed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = field(default=())
+
+
+def sample_replies(trial: Trial, context: RunContext, left: Mapping[int, Any]) -> SampledReplies:
+    """What the workers that are left have kept, where it is to be compared."""
+    if not is_compared(trial, context.benchmark):
+        return SampledReplies()
+    found = call_all(left, "replies", _TIMEOUT_S)
+    silent = sorted(left.keys() - found.keys())
+    missing = [f"workers {', '.join(map(str, silent))} did not give their replies within {_TIMEOUT_S:.0f} s"]
+    replies, most = list[SampledReply](), max(_LEAST_REPLIES, _MOST_REPLIES // max(1, len(left)))
+    for worker, kept in sorted(found.items()):
+        missing += kept.unsupported
+        replies += [SampledReply(worker, each.seq, each.payload, each.outputs) for each in _spread(kept.replies, most)]
+    malformed = tuple(text for _, kept in sorted(found.items()) for text in kept.malformed)
+    return SampledReplies(tuple(replies), malformed, tuple(missing if silent else missing[1:]))
 
 
 def is_compared(trial: Trial, benchmark: Benchmark) -> bool:
@@ -50,27 +62,96 @@ def is_compared(trial: Trial, benchmark: Benchmark) -> bool:
     return benchmark.verify and trial.cell.server.kind != "fake" and ECHO not in trial.cell.models
 
 
-def verified(trial: Trial, context: RunContext, sampled: Sequence[SampledReply]) -> VerificationRecord | None:
-    """By how much the answers of each model differ; None where nothing is to be compared, a reason where it fails."""
-    cell, benchmark = trial.cell, context.benchmark
-    if not sampled or not is_compared(trial, benchmark):
+def verified(
+    trial: Trial, context: RunContext, sampled: SampledReplies, telemetry: TelemetryRecord
+) -> VerificationRecord | None:
+    """By how much the answers of each model differ; None where nothing is to be compared, a reason where it fails.
+
+    Never raises for what a server answered or a model is: that is a reason.
+    """
+    if not is_compared(trial, context.benchmark):
         return None
-    context.observer.step(f"holding the answers of {cell.label} against TensorFlow's")
-    found = []
+    context.observer.step(f"holding the answers of {trial.cell.label} against TensorFlow's")
+    found = _compared(trial, context, sampled, telemetry)
+    if sampled.malformed:
+        count = len(sampled.malformed)
+        said = f"{count} of {count + len(sampled.replies)} sampled replies cannot be read: {sampled.malformed[0]}"
+        return replace(found, agrees=False, reason=said)
+    if sampled.missing and found.agrees is not False:
+        return replace(found, agrees=found.agrees if found.models else None, reason=sampled.missing[0])
+    return found
+
+
+def _compared(
+    trial: Trial, context: RunContext, sampled: SampledReplies, telemetry: TelemetryRecord
+) -> VerificationRecord:
+    if not sampled.replies:
+        return VerificationRecord(agrees=None, reason="no reply was sampled that can be read")
+    models, found = trial.cell.models, list[ModelVerification]()
     try:
-        for model in dict.fromkeys(each.model for each in sampled):
-            mine = [each for each in sampled if each.model == model]
-            batches = [each.batch for each in mine]
-            expected = context.session.reference.answers(model, cell.signature, batches)
-            tolerance = benchmark.tolerance or _tolerance(benchmark, model)
-            found.append(verification.compare(model, [each.outputs for each in mine], expected, tolerance))
+        for number, model in enumerate(models):
+            mine = [each for each in sampled.replies if each.payload % len(models) == number]
+            if not mine:
+                continue
+            one = _compare(trial, context, model, mine, telemetry)
+            if isinstance(one, str):
+                return VerificationRecord(agrees=None, reason=one, models=tuple(found))
+            found.append(one)
     except NoReferenceError as error:
         return VerificationRecord(agrees=None, reason=str(error))
-    except ValueError as error:
+    except RayError:
+        return VerificationRecord(agrees=None, reason="the items lay on a node that is gone")
+    except OutputMismatchError as error:
         return VerificationRecord(agrees=False, reason=str(error))
+    except Exception as error:  # an answer may be anything: what cannot be compared loses no trial
+        return VerificationRecord(agrees=None, reason=f"they cannot be compared: {type(error).__name__}: {error}")
     return VerificationRecord(agrees=all(each.agrees for each in found), models=tuple(found))
 
 
-def _tolerance(benchmark: Benchmark, model: str) -> float:
-    precision = describe_model(benchmark.models_conf, model).precision
-    return verification.TOLERANCES["float32" if precision == "float32" else "mixed"]
+def _compare(
+    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], telemetry: TelemetryRecord
+) -> ModelVerification | str:
+    """Held against a few items of each request; where that differs, against whole ones: rows may depend on each other.
+
+    A sentence where the difference may be rounding, and nothing tells.
+    """
+    facts = describe_model(context.benchmark.models_conf, model)
+    is_on_cpu = telemetry.node is not None and telemetry.gpu_source is None
+    derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=is_on_cpu)
+    limit = context.benchmark.tolerance or derived
+    few = max(1, _ITEMS // max(1, sum(each.worker == replies[0].worker for each in replies)))
+    answers = _answered(trial, context, model, replies, few)
+    if numbers := verification.suspects(answers, limit):
+        most = max(1, min(_WHOLE_REPLIES, _WHOLE_ITEMS // trial.cell.load.batch_size))
+        again = _answered(trial, context, model, [replies[n] for n in numbers[:most]], None)
+        answers = [each for n, each in enumerate(answers) if n not in numbers] + again
+    found = verification.compare(model, answers, limit)
+    if verification.is_reduced(facts.precision) and (wrong := verification.unequal(answers, found)):
+        name, count, values = wrong
+        if count <= values / 2:
+            return f"{count} of {values} values of {name} are not equal, as rounding in {facts.precision} may have it"
+    return found
+
+
+def _answered(
+    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], few: int | None
+) -> list[AnsweredItems]:
+    """Replies with TensorFlow's answers to so many items of each request, or to all of them."""
+    size, shards = trial.cell.load.batch_size, context.session.inputs.shards_of(trial.cell)
+    count = min(few or size, size)
+    batches, firsts = list[Batch](), [each.seq % (size - count + 1) for each in replies]
+    for each, first in zip(replies, firsts, strict=True):
+        part = items_of(shards[each.worker].batch(each.payload, size), first, count)
+        batches.append({name: array.copy() for name, array in part.items()})  # without the rest of the request
+    references = context.session.reference.answers(model, trial.cell.signature, batches)
+    return [
+        AnsweredItems(each.outputs, reference, size, first, item_hashes(batch))
+        for each, reference, first, batch in zip(replies, references, firsts, batches, strict=True)
+    ]
+
+
+def _spread(replies: Sequence[Any], most: int) -> list[Any]:
+    """At most so many, from the first to the last."""
+    if len(replies) <= most:
+        return list(replies)
+    return [replies[round(number * (len(replies) - 1) / (most - 1))] for number in range(most)]

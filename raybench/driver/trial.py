@@ -1,6 +1,5 @@
 """One trial, from workers that open to a record: what was observed, and what became of it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ from raybench.config.plan import Trial
 from raybench.driver import ray_nodes
 from raybench.driver.ray_errors import sentence
 from raybench.driver.run_context import RunContext
-from raybench.driver.sampled_replies import SampledReply, is_compared, sample_replies, verified
+from raybench.driver.sampled_replies import SampledReplies, is_compared, sample_replies, verified
 from raybench.driver.sent_load import EarlyStop, SentLoad, never, send_load
 from raybench.driver.trial_record import new_record, now, telemetry_record, with_group
 from raybench.driver.worker_group import WorkerGroup, all_answers, worker_group
@@ -39,7 +38,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             record = _with_load(record, sent)
             if sent.error:
                 raise sent.error
-            replies = sample_replies(trial, context.session.inputs.shards_of(trial.cell), group.left(sent.lost))
+            replies = sample_replies(trial, context, group.left(sent.lost))
             group.recorder.set_phase(None)
             sent = replace(sent, telemetry=group.recorder.snapshot())
             ceiling = _ceiling(trial, context, server, group, sent)
@@ -101,17 +100,18 @@ def _ended(
     context: RunContext,
     server: RunningServer,
     sent: SentLoad,
-    replies: Sequence[SampledReply],
+    replies: SampledReplies,
 ) -> TrialRecord:
     """The record with what became of the trial, and whether its answers agree with TensorFlow's."""
     failure = server.failure()
     status, reason = _outcome(trial, sent, failure)
+    is_answered = any(len(samples.succeeded(rows)) for rows in map(samples.measured, sent.tables))
     return replace(
         record,
         server_ended=failure,
         status=status,
         reason=reason,
-        verification=verified(trial, context, replies),
+        verification=verified(trial, context, replies, telemetry_record(sent.telemetry)) if is_answered else None,
     )
 
 

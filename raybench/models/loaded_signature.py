@@ -44,14 +44,30 @@ class LoadedSignature:
     def tensorflow_version(self) -> str:
         return str(self._tf.__version__)
 
+    def compute_in_full_precision(self) -> None:
+        """Keep a GPU from computing float32 in TF32, for the whole process."""
+        self._tf.config.experimental.enable_tensor_float_32_execution(False)
+
     def call(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The outputs by name; raises CallFailed."""
         try:
             results = self._function(**{name: self._tf.constant(array) for name, array in inputs.items()})
-            return {name: tensor.numpy() for name, tensor in results.items()}
+            return {name: _array(tensor.numpy()) for name, tensor in results.items()}
         except self._tf.errors.OpError as error:
             # The codes are gRPC's: tensorflow/core/protobuf/error_codes.proto.
             raise CallFailed(error.error_code, str(error.message).splitlines()[0]) from error
+
+
+def readable(array: np.ndarray) -> np.ndarray:
+    """An array of numpy's own types: bfloat16, float8 and int4, which only TensorFlow's numpy knows, in larger ones."""
+    if array.dtype.kind != "V":
+        return array
+    return array.astype(np.int8 if "int" in array.dtype.name else np.float32)
+
+
+def _array(value: Any) -> np.ndarray:
+    """TensorFlow gives a scalar of strings as bytes."""
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _newest(models_conf: Path, model: str) -> Path:

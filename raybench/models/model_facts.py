@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from raybench.models.graph_types import computes_in
 from raybench.models.saved_models import read_models_conf
 
 # TF Serving ignores what it does not know in assets.extra.
@@ -38,8 +39,14 @@ def describe_model(models_conf: Path, name: str) -> ModelFacts:
         return ModelFacts(name=name)
     folder = entry.version_folder(version)
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8")) if (folder / _FACTS).exists() else {}
-    precision, xla = facts.get("precision"), facts.get("xla")
-    return ModelFacts(name=name, version=version, sha256=_sha256(folder), precision=precision, xla=xla)
+    computes = computes_in(folder)
+    return ModelFacts(
+        name=name,
+        version=version,
+        sha256=_sha256(folder),
+        precision=facts.get("precision", computes.precision),
+        xla=facts.get("xla", computes.xla),
+    )
 
 
 def _sha256(folder: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError
+from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError, readable
 from raybench.processes import supervised
 
 Outputs = Mapping[str, np.ndarray]  # by name, an item along axis 0
@@ -123,7 +123,10 @@ def _main(folder: Path, models: str, model: str, signature: str) -> int:
         loaded = LoadedSignature(Path(models) / "models.conf", model=model, signature=signature)
         with np.load(folder / _INPUTS_FILE, allow_pickle=False) as file:
             count = 1 + max(int(name.partition("/")[0]) for name in file)
-        _write(folder / _OUTPUTS_FILE, [loaded.call(batch) for batch in _read(folder / _INPUTS_FILE, count)])
+        loaded.compute_in_full_precision()
+        batches = _read(folder / _INPUTS_FILE, count)
+        answers = [{name: readable(array) for name, array in loaded.call(batch).items()} for batch in batches]
+        _write(folder / _OUTPUTS_FILE, answers)
     except (SignatureError, CallFailed) as error:
         print(error, file=sys.stderr)
         return 1

@@ -5,13 +5,14 @@ import socket
 from typing import Any
 
 from raybench.clients import connect, shared_region
-from raybench.clients.base import ClientError, Description, Reply
+from raybench.clients.base import ClientError, Description, MalformedReplyError, Reply, UnsupportedReplyError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import IN_PROCESS
 from raybench.inputs.tensors import size_bytes
 from raybench.worker.feed import Request, RequestItems
 from raybench.worker.task import PayloadSummary, Task
 
+_LONGEST = 200
 _OTHER_FILES = 500  # that a process of Ray's has open beside its connections, and some more
 
 
@@ -64,7 +65,14 @@ class Encoder:
             client.prepare(calls)
 
     def decode(self, payload: int, reply: Reply) -> dict[str, Any]:
-        return self._clients[payload % len(self._clients)].decode(reply)
+        """The outputs by name; raises MalformedReplyError or UnsupportedReplyError."""
+        try:
+            return self._clients[payload % len(self._clients)].decode(reply)
+        except UnsupportedReplyError:
+            raise
+        except Exception as error:  # a server may answer with anything
+            said = " ".join(str(error).split())[:_LONGEST]
+            raise MalformedReplyError(f"{type(error).__name__}: {said} ({reply.received_bytes} bytes)") from error
 
     def summary(self, held_mib: float | None) -> PayloadSummary:
         """What was encoded until now."""

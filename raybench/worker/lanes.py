@@ -10,9 +10,10 @@ from itertools import count
 
 import pyarrow as pa
 
-from raybench.clients.base import UNAVAILABLE, Reply
+from raybench.clients.base import UNAVAILABLE
 from raybench.results.samples import CEILING, WARMUP, Sample, table
 from raybench.worker.feed import Feed
+from raybench.worker.reply_sampler import ReplySampler
 from raybench.worker.task import Task
 
 CHUNK_ROWS = 1000  # 84 kB: up to 100 kB Ray sends along with the news of it, and nothing stays on a node that may die
@@ -45,7 +46,7 @@ class Lanes:
         self._anchor_ns = time.time_ns() - time.perf_counter_ns()
         self._stop = threading.Event()
         self._samples: deque[Sample] = deque()  # lanes append while others take from the front
-        self.kept: dict[int, Reply] = {}  # replies by payload, of a few requests
+        self.sampler = ReplySampler(task.cell.load.workers)
 
     def count(self, phase: str) -> int:
         """How many lanes send: in an open loop one to warm up and few to calibrate, for `max_in_flight` is a cap, not a
@@ -138,8 +139,8 @@ class Lanes:
                     error=reply.error,
                 )
             )
-            if seq & (seq - 1) == 0 and reply.is_ok:
-                self.kept[request.payload] = reply  # of requests 0, 1, 2, 4, 8, ...: early ones and late ones
+            if reply.is_ok:
+                self.sampler.offer(seq, request.payload, reply)
             feed.give_back(request)
             del request  # whose memory no lane holds that waits for its next
             if due_ns is None and reply.status == UNAVAILABLE:

@@ -67,8 +67,10 @@ def test_requests_say_where_images_are(signature: str, triton: TritonUnderTest) 
     payloads = worker.encode([{name: sent}])
     rows = samples.merge(list(worker.run(time.time())))
     assert rows["status"].to_pylist() == ["OK"] * 4
-    for payload, outputs in worker.replies():
-        wire = sent[2 * payload : 2 * payload + 2]
+    replies = worker.replies().replies
+    assert len(replies) == 4
+    for each in replies:
+        wire, outputs = sent[2 * each.payload : 2 * each.payload + 2], each.outputs
         expected = triton.call(MODEL, signature, **{name: wire})
         assert np.abs(outputs["scores"] - expected["scores"]).max() < 1e-5
     assert max(len(each.body) for each in worker._feed.last(2**30)) < 1000

@@ -1,24 +1,33 @@
 """Sampled answers against TensorFlow's: doubts where they differ, or could not be compared; pure."""
 
+import sys
+
 from raybench.analysis import units
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.results.records import ModelVerification
 
 
 def answers_differ(trial: TrialSummary) -> Doubt | None:
     seen = trial.verification
     if seen is None or seen.agrees is not False:
         return None
-    worst = [
-        f"{each.model} by {each.difference:.2g} of the largest value (tolerance {each.tolerance:g})"
-        for each in seen.models
-        if not each.agrees
-    ]
+    found = [seen.reason] if seen.reason else []
+    found += [f"{each.model} {_how(each)}" for each in seen.models if not each.agrees]
     return Doubt(
         code="answers_differ",
-        sentence=f"answers differ from TensorFlow's: {'; '.join(worst) or seen.reason}",
+        sentence=f"answers differ from TensorFlow's: {'; '.join(found)}",
         remedy="compare the model, its version and its precision on both sides, or set --tolerance",
     )
+
+
+def _how(found: ModelVerification) -> str:
+    worst = max(found.outputs, key=lambda each: each.difference)
+    if worst.difference == sys.float_info.max:
+        return f"in values of {worst.name} that must be equal, or finite"
+    if found.difference <= found.tolerance:
+        return f"in {1 - found.nearest:.0%} of the items, whose answers are nearer to those of others"
+    return f"by {found.difference:.2g} of the largest value (tolerance {found.tolerance:g})"
 
 
 def answers_alike(trial: TrialSummary) -> Doubt | None:
@@ -36,10 +45,11 @@ def answers_alike(trial: TrialSummary) -> Doubt | None:
 
 def not_verified(trial: TrialSummary) -> Doubt | None:
     seen = trial.verification
-    if seen is None or seen.agrees is not None:
+    if seen is None or seen.agrees is False or seen.reason is None:
         return None
+    what = "not all answers were compared" if seen.agrees else "answers were not compared"
     return Doubt(
         code="not_verified",
-        sentence=f"answers were not compared: {seen.reason}",
+        sentence=f"{what}: {seen.reason}",
         remedy="give --models a folder with the model, or --no-verify",
     )

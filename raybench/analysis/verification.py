@@ -12,6 +12,7 @@ from raybench.results.records import ModelVerification, OutputDifference
 # Of the largest value. What correct servers were seen to differ by, and a factor of at least two: docs/method.md.
 _FLOAT32, _XLA, _TF32, _HALF = 1e-4, 2e-2, 5e-2, 0.3
 _POWER = 5.0  # times what may be noise
+_AS_NEAR = 1.1  # times as far
 _NEVER = sys.float_info.max  # JSON has no infinity
 
 
@@ -204,14 +205,16 @@ class _Rows:
         return float(apart[different].min()) if different.any() else 0.0
 
     def are_nearest(self) -> np.ndarray:
-        """Which items' nearest reference is their own, by the root of mean squares, which averages noise; bool [n]."""
+        """Which items' nearest reference is their own, by the root of mean squares, which averages noise; bool [n].
+
+        As near as the nearest, to what noise may change, counts too: items may be as good as equal.
+        """
         squares = sum(
             np.stack([(_apart(b, row) ** 2).mean(axis=-1) if row.size else np.zeros(len(b)) for row in a])
             for a, b in zip(self.found, self.expected, strict=True)
         )
         distances = np.sqrt(np.asarray(squares))
-        rounding = float(np.finfo(np.float32).eps)
-        return np.asarray(np.diag(distances) <= distances.min(axis=1) + rounding)
+        return np.asarray(np.diag(distances) <= _AS_NEAR * distances.min(axis=1) + _FLOAT32)
 
 
 def _scaled(rows: np.ndarray, scale: float) -> np.ndarray:

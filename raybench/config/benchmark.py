@@ -122,7 +122,7 @@ class Benchmark(BaseModel):
     calibrate: Annotated[bool | None, Flag(shown="where we start Triton")] = Field(
         None, description="Send the same load to a model that does nothing: what the client can do."
     )
-    tolerance: Annotated[float | None, Remedy("give a share above 0"), Flag(shown="by precision: 1e-4 or 2e-2")] = (
+    tolerance: Annotated[float | None, Remedy("give a share above 0"), Flag(shown="by what computes: 1e-4 to 0.3")] = (
         Field(None, gt=0, lt=1e9, description="Largest difference of an answer.")
     )
     strict: bool = Field(False, description="Exit 3 where a trial is skipped, degraded or unstable.")

@@ -78,6 +78,9 @@ def test_noise_in_every_value_does_not_hide_whose_answer_it_is() -> None:
     noisy = many + RNG.normal(0, 0.08, many.shape)
     found = compare("m", [whole({"y": noisy}, {"y": many}, "abcdefgh")], tolerance_of("mixed_bfloat16"))
     assert found.agrees
+    twins = np.concatenate([many, many + RNG.normal(0, 0.001, many.shape)])
+    near = twins + RNG.normal(0, 0.08, twins.shape)
+    assert compare("m", [whole({"y": near}, {"y": twins}, "abcdefghABCDEFGH")], 0.3).nearest == 1
     swapped = compare("m", [whole({"y": np.roll(noisy, 1, 0)}, {"y": many}, "abcdefgh")], 1e9)
     assert (swapped.nearest, swapped.agrees) == (0, False)
 

@@ -34,6 +34,8 @@ class CellSummary:
     status: str
     reason: str | None
     unit: str
+    batch_size: int
+    in_flight: int
     offered_rps: float | None
     achieved_rps: Interval | None
     inferences_per_s: Interval | None
@@ -78,6 +80,8 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
         status=bad.status if bad else "ok",
         reason=bad.reason if bad else None,
         unit=units.common(trial.unit for trial in rounds),
+        batch_size=rounds[0].load.batch_size,
+        in_flight=rounds[0].load.in_flight,
         offered_rps=rounds[0].load.offered_rps,
         achieved_rps=interval(trial.achieved_rps for trial in good if trial.achieved_rps is not None),
         inferences_per_s=interval(trial.throughput.inferences_per_s for trial in good if trial.throughput),

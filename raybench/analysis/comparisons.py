@@ -81,7 +81,19 @@ def between(
     """
     before, after = _by_cell(base), _by_cell(new)
     both = [Pair(before[cell], after[cell]) for cell in after if cell in before]
-    return _judged((name, pair) for pair in both for name in dict.fromkeys((_of_its_loop(pair), *metrics)))
+    return _judged((name, pair) for pair in both for name in metrics_of(pair, metrics))
+
+
+def metrics_of(pair: Pair, metrics: Sequence[str]) -> tuple[str, ...]:
+    """That of its loop, and those that are asked for, each once."""
+    return tuple(dict.fromkeys((_of_its_loop(pair), *metrics)))
+
+
+def whole_pair(base: Iterable[TrialSummary], new: Iterable[TrialSummary]) -> Pair | None:
+    """The rounds of one cell that both runs finished; None where there is none."""
+    before, after = ({trial.round: trial for trial in side if is_whole(trial)} for side in (base, new))
+    both = before.keys() & after.keys()
+    return Pair({n: before[n] for n in both}, {n: after[n] for n in both}) if both else None
 
 
 def _by_cell(trials: Iterable[TrialSummary]) -> dict[str, dict[int, TrialSummary]]:

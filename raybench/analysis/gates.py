@@ -7,6 +7,7 @@ from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.results.damage import DamagedFile
 
 FAILED, TOO_MANY_ERRORS, ANSWERS_DIFFER, MISSED, NOT_WHOLE = 1, 5, 4, 99, 3
 _IN_ORDER = (FAILED, TOO_MANY_ERRORS, ANSWERS_DIFFER, MISSED, NOT_WHOLE)
@@ -14,17 +15,18 @@ _IN_ORDER = (FAILED, TOO_MANY_ERRORS, ANSWERS_DIFFER, MISSED, NOT_WHOLE)
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason for an exit code; `about` is the trial, the outcome of a threshold, or the search that has it."""
+    """One reason for an exit code; `about` is the trial, threshold outcome, search or file that has it."""
 
     code: int
     sentence: str
-    about: TrialSummary | ThresholdOutcome | SearchResult
+    about: TrialSummary | ThresholdOutcome | SearchResult | DamagedFile
 
 
 def failures(summary: Summary) -> tuple[Failure, ...]:
     """Everything that fails a run or a search, in the order in which exit codes apply."""
     found = _of_search(summary) if summary.search is not None else _of_run(summary)
-    return tuple(sorted(found, key=lambda each: _IN_ORDER.index(each.code)))
+    damaged = (Failure(FAILED, f"damaged: {each}", each) for each in summary.damaged)
+    return tuple(sorted([*found, *damaged], key=lambda each: _IN_ORDER.index(each.code)))
 
 
 def _of_search(summary: Summary) -> Iterator[Failure]:

@@ -1,6 +1,9 @@
 """A results folder as loaded -> everything that is derived from it; pure."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from raybench.analysis.cells import CellSummary, summarize_cells
 from raybench.analysis.comparisons import Comparison, compare
@@ -9,8 +12,12 @@ from raybench.analysis.search import evaluation
 from raybench.analysis.search.strategy import SearchPoint, SearchResult, search_result
 from raybench.analysis.threshold_outcomes import ThresholdOutcome, evaluate_thresholds
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
-from raybench.results.results_folder import SCHEMA_VERSION, Results
+from raybench.config.search_goal import Goal
+from raybench.results import ResultsError
+from raybench.results.damage import DamagedFile
+from raybench.results.results_folder import SCHEMA_VERSION, ObservedTrial, Results, StoredTrial
 from raybench.results.run_info import Environment, RunInfo
+from raybench.results.trial_files import without_numbers
 
 # A search has no --rounds, it measures again what decides; and its points are as long as its percentile needs.
 _NOT_OF_A_SEARCH = frozenset({"one_round", "few_samples", "steadiness_unknown"})
@@ -27,25 +34,32 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Everything derived from a results folder."""
+    """Everything derived from a results folder; what its `damaged` files held is in none of it."""
 
     schema_version: int
     run: RunInfo
-    environment: Environment
+    environment: Environment | None
     trials: tuple[TrialSummary, ...]
     cells: tuple[CellSummary, ...]
     comparisons: tuple[Comparison, ...]
     thresholds: tuple[ThresholdOutcome, ...]
     verification: Agreement | None
     search: tuple[SearchResult, ...] | None
+    damaged: tuple[DamagedFile, ...]
 
 
 def summarize(results: Results) -> Summary:
     """Derive every number and doubt from what was observed."""
-    plain = tuple(summarize_trial(trial.record, trial.samples, trial.telemetry) for trial in results.trials)
-    left_out = _NOT_OF_A_SEARCH if results.goal else frozenset[str]()
-    is_own_ray = results.environment.ray_cluster.is_ours
-    trials = with_doubts(plain, baseline=results.run.baseline, leave_out=left_out, is_own_ray=is_own_ray)
+    derived = tuple(map(_derived, results.trials))
+    damaged = (*results.damaged, *(each.damage for each in derived if each.damage))
+    trials = with_doubts(
+        tuple(each.summary for each in derived),
+        baseline=results.run.baseline,
+        leave_out=_NOT_OF_A_SEARCH if results.goal else frozenset(),
+        is_own_ray=results.environment is not None and results.environment.ray_cluster.is_ours,
+        damaged=damaged,
+        unsealed=frozenset(t.record.id for t in results.trials if isinstance(t, StoredTrial) and not t.is_sealed),
+    )
     rows = summarize_cells(trials)
     return Summary(
         schema_version=SCHEMA_VERSION,
@@ -56,20 +70,42 @@ def summarize(results: Results) -> Summary:
         comparisons=compare(trials, results.run.baseline),
         thresholds=evaluate_thresholds(results.run.threshold, rows, trials),
         verification=_agreement(trials),
-        search=_search(results, trials),
+        search=_search(results.goal, trials, derived),
+        damaged=damaged,
     )
 
 
-def _search(results: Results, trials: tuple[TrialSummary, ...]) -> tuple[SearchResult, ...] | None:
+class _Derived(NamedTuple):
+    """A trial as it was observed, its numbers, and why there are none where its files do not make sense."""
+
+    observed: ObservedTrial | StoredTrial
+    summary: TrialSummary
+    damage: DamagedFile | None = None
+
+
+def _derived(seen: ObservedTrial | StoredTrial) -> _Derived:
+    """Whatever one trial's files hold, it does not take the others along: without sense it is a failed trial."""
+    try:
+        return _Derived(seen, summarize_trial(seen.record, seen.samples, seen.telemetry))
+    except (ArithmeticError, LookupError, TypeError, ValueError, ResultsError, pa.ArrowException) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        damage = DamagedFile(path=f"trials/{seen.record.id}.json", reason=f"no numbers follow from this trial: {said}")
+        failed = without_numbers(seen.record, str(damage))
+        return _Derived(failed, summarize_trial(failed.record, failed.samples, failed.telemetry), damage)
+
+
+def _search(
+    goal: Goal | None, trials: tuple[TrialSummary, ...], derived: tuple[_Derived, ...]
+) -> tuple[SearchResult, ...] | None:
     """What each server and model was found to hold, from the trials alone; None where nothing was searched for."""
-    if results.goal is None:
+    if goal is None:
         return None
     points: dict[tuple[str, str, str], list[SearchPoint]] = {}
-    for trial, seen in zip(trials, results.trials, strict=True):
+    for trial, each in zip(trials, derived, strict=True):
         series = points.setdefault((trial.label, trial.model.name, trial.unit), [])
-        series.append(evaluation.point(results.goal, trial, seen.record, seen.samples))
+        series.append(evaluation.point(goal, trial, each.observed.record, each.observed.samples))
     return tuple(
-        search_result(results.goal, server, model, tried, unit=unit) for (server, model, unit), tried in points.items()
+        search_result(goal, server, model, tried, unit=unit) for (server, model, unit), tried in points.items()
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from raybench.cli.console import terminal
-from raybench.cli.exit_codes import MISSED
+from raybench.cli.exit_codes import FAILED, MISSED
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import ConfigError
 
@@ -51,4 +51,4 @@ def compare(base: Path, new: Path, fail_on: tuple[str, ...], kind: str) -> None:
     else:
         written = {"markdown": report.markdown, "json": report.as_json, "junit": report.as_junit}[kind]
         click.echo(written(compared), nl=False)
-    sys.exit(MISSED if compared.is_missed else 0)
+    sys.exit(FAILED if compared.is_damaged else MISSED if compared.is_missed else 0)

@@ -38,7 +38,7 @@ def measure_and_report(benchmark: Benchmark, drive: Drive, *, goes_on: bool) -> 
             click.echo(f"Error: interrupted during the step “{reached.step}”; nothing was measured", err=True)
         return outcome.code, None
     try:
-        summary = _report(reached.folder, outcome)
+        summary = report_folder(reached.folder, outcome)
     except KeyboardInterrupt:
         outcome, summary = Outcome(INTERRUPTED), None
     if outcome.code:
@@ -77,7 +77,7 @@ def _measure(benchmark: Benchmark, drive: Drive, tell: Tell) -> Outcome:
     return Outcome()
 
 
-def _report(folder: Path, outcome: Outcome) -> "Summary | None":
+def report_folder(folder: Path, outcome: Outcome) -> "Summary | None":
     """Print what was measured and write it as a page; None, and a sentence, where the folder cannot be read."""
     from raybench.report import html
     from raybench.results import ResultsError, results_folder

@@ -1,5 +1,6 @@
 """raybench report: what a results folder says, again."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import click
 from rich.console import Console
 
 from raybench.cli.console import terminal
+from raybench.cli.exit_codes import FAILED
 from raybench.cli.usage_errors import WrongInput
 
+_WITHOUT_NOTES = ("csv", "html")  # what is damaged is said on stderr too: a number is not read beside it
 _FORMATS = ("text", "markdown", "csv", "json", "junit", "html")
 
 
@@ -32,9 +35,11 @@ def report(folder: Path, kind: str) -> None:
     from raybench.results import ResultsError
 
     try:
-        print_summary(terminal(), folder, kind)
+        summary = print_summary(terminal(), folder, kind)
     except ResultsError as error:
         raise WrongInput(str(error)) from error
+    if summary.damaged:
+        sys.exit(FAILED)
 
 
 def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
@@ -53,6 +58,9 @@ def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
         print_report(console, summary, folder)
     else:
         click.echo(_written(kind)(summary), nl=False)
+    if kind in _WITHOUT_NOTES:
+        for each in summary.damaged:
+            click.echo(f"damaged: {each}", err=True)
     warned(lambda: save(folder, summary))  # what was asked for has been printed
     return summary
 

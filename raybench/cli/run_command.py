@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from raybench import config
-from raybench.cli.measure_and_report import judged, measure_and_report
+from raybench.cli.exit_codes import FAILED
+from raybench.cli.measure_and_report import judged, measure_and_report, report_folder
+from raybench.cli.measuring_process import Outcome
 from raybench.cli.options import Flags, benchmark_flags, parse
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, plan
 
 if TYPE_CHECKING:
     from raybench.driver.run_observer import RunObserver
+    from raybench.results.resuming import Resume
 
 
 @click.command()
@@ -25,9 +28,10 @@ if TYPE_CHECKING:
     "--resume",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Go on with a run that was cut off, as it was configured; takes no other flags.",
+    help="Go on with a run that was cut off, as it was configured; takes no other flags but --keep-failed, --dry-run.",
 )
-def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any) -> None:
+@click.option("--keep-failed", is_flag=True, help="With --resume: do not measure failed and damaged trials again.")
+def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed: bool, **flags: Any) -> None:
     """Measure every server under the same load, and report; BENCHMARK.yaml is optional, flags override it.
 
     \b
@@ -38,29 +42,49 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, **flags: Any
     """
     from raybench.analysis.threshold_outcomes import check_supported
 
+    if resume:
+        _resume(resume, benchmark, flags, keep_failed=keep_failed, dry_run=dry_run)
+        return
     try:
-        loaded = _resumed(resume, benchmark, flags) if resume else config.load(benchmark, parse(flags))
+        if keep_failed:
+            raise ConfigError("keep-failed is given; it goes with --resume: leave it out, or name the folder")
+        loaded = config.load(benchmark, parse(flags))
         trials = plan.trials(loaded)
-        if not resume:
-            check_supported(loaded)
+        check_supported(loaded)
     except ConfigError as error:
         raise WrongInput(str(error)) from error
     if dry_run:
         show_plan(trials, loaded)
         return
-    sys.exit(_run_and_report(loaded, resume))
+    sys.exit(_run_and_report(loaded, None))
 
 
-def _resumed(folder: Path, benchmark: Path | None, flags: Flags) -> Benchmark:
-    given = [name for name, value in flags.items() if value not in (None, ())]
-    if benchmark or given:
-        what = str(benchmark) if benchmark else f"--{given[0].replace('_', '-')}"
-        raise ConfigError(f"resume is {folder}, which has its own benchmark.yaml; leave out {what}")
-    return config.load(folder / "benchmark.yaml", {})
+def _resume(folder: Path, benchmark: Path | None, flags: Flags, *, keep_failed: bool, dry_run: bool) -> None:
+    """Go on with a run, or say what is left of it."""
+    from raybench.cli.resumed_run import nothing_left, show_left
+    from raybench.results.resuming import Resume, left_to_measure
+
+    resume = Resume(folder, keep_failed)
+    try:
+        given = [name for name, value in flags.items() if value not in (None, ())]
+        if benchmark or given:
+            what = str(benchmark) if benchmark else f"--{given[0].replace('_', '-')}"
+            raise ConfigError(f"resume is {folder}, which has its own benchmark.yaml; leave out {what}")
+        left = left_to_measure(resume)
+    except ConfigError as error:
+        raise WrongInput(str(error)) from error
+    if dry_run:
+        show_left(left)
+    elif not left.trials:
+        click.echo(nothing_left(left))
+        summary = report_folder(folder, Outcome())
+        sys.exit(judged(0 if summary else FAILED, summary))
+    else:
+        sys.exit(_run_and_report(left.benchmark, resume))
 
 
 def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
-    from raybench.results.results_folder import seconds_per_request
+    from raybench.results.earlier_runs import seconds_per_request
 
     for trial in trials:
         click.echo(trial.id)
@@ -80,7 +104,7 @@ def _length(known_s: float, unknown: int, cells: int) -> str:
     )
 
 
-def _run_and_report(benchmark: Benchmark, resume: Path | None) -> int:
+def _run_and_report(benchmark: Benchmark, resume: "Resume | None") -> int:
     def drive(observer: "RunObserver") -> None:
         from raybench.driver.run import run as drive_run  # Ray comes along
 

@@ -1,8 +1,6 @@
 """What a search is asked to find."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 OOM, LATENCY = "until_oom", "latency"
 
@@ -26,8 +24,3 @@ class Goal:
     def threshold(self) -> str | None:
         """Such as p99<100ms."""
         return f"{(self.percentile or '').replace('_', '.')}<{self.limit_ms:g}ms" if self.limit_ms else None
-
-
-def goal(asked: Mapping[str, Any]) -> Goal:
-    """A goal as it stands in search.json."""
-    return Goal(**{**asked, "steps": tuple(asked["steps"])})

@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import groupby
-from pathlib import Path
 
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Trial
@@ -12,26 +12,28 @@ from raybench.driver.run_observer import RunObserver
 from raybench.driver.server_host import start_server
 from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import measure, not_measured
-from raybench.results import results_folder
+from raybench.results.resuming import Resume, left_to_measure
+from raybench.results.run_lock import locked
 from raybench.servers import ServerError
 
 
-def run(benchmark: Benchmark, observer: RunObserver, command: list[str], resume: Path | None = None) -> None:
+def run(benchmark: Benchmark, observer: RunObserver, command: list[str], resume: Resume | None = None) -> None:
     """Measure every trial of a benchmark; each is on disk before the next begins.
 
-    With `resume`, the results folder of a run that was cut off, its finished trials are not measured again.
+    With `resume`, the results folder of a run that was cut off, what is left of it; nobody else may measure into it.
 
     Raises ConfigError before any server starts or load is sent, RunError or ResultsError where the run cannot go on,
     and KeyboardInterrupt after the trial that an interrupt cut short has been written.
     """
-    finished = results_folder.finished(resume) if resume else frozenset()
-    trials = [trial for trial in plan.trials(benchmark) if trial.id not in finished]
-    with open_session(benchmark, observer) as session, open_folder(session, command, resume=resume) as context:
-        for trial in trials:
-            session.inputs.shards_of(trial.cell)  # before any worker or server is there
-        observer.plan(trials)
-        for _, of_one_server in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
-            measure_on_one_server(tuple(of_one_server), context)
+    folder = resume.folder if resume else None
+    with locked(folder) if folder else nullcontext():
+        trials = left_to_measure(resume).trials if resume else plan.trials(benchmark)
+        with open_session(benchmark, observer) as session, open_folder(session, command, resume=folder) as context:
+            for trial in trials:
+                session.inputs.shards_of(trial.cell)  # before any worker or server is there
+            observer.plan(trials)
+            for _, of_one_server in groupby(trials, key=lambda trial: (trial.round, trial.cell.server)):
+                measure_on_one_server(tuple(of_one_server), context)
 
 
 def measure_on_one_server(trials: Sequence[Trial], context: RunContext) -> None:

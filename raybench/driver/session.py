@@ -1,7 +1,7 @@
 """What a run and a search rest on: a Ray, the items to send, a results folder, and what all of their trials share."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ray.exceptions import RayError
@@ -26,6 +26,7 @@ from raybench.models.reference import Reference
 from raybench.results import ResultsError, results_folder
 from raybench.results.results_folder import ObservedTrial
 from raybench.results.run_info import RayClusterInfo
+from raybench.results.run_lock import locked
 from raybench.servers import bind_warning, header_leak_warning
 
 _LONGEST_ERROR = 500
@@ -77,7 +78,10 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
 def open_folder(
     session: Session, command: list[str], *, resume: Path | None = None, goal: Goal | None = None
 ) -> Iterator[RunContext]:
-    """Make the results folder, or take up that of a run that was cut off; its end is noted when the block ends."""
+    """Make the results folder, or take up that of a run that was cut off; its end is noted when the block ends.
+
+    A new folder is locked meanwhile; one to resume is already.
+    """
     observer, unreadable = session.observer, session.inputs.unreadable
     if unreadable:
         observer.note(_skipped(unreadable))
@@ -92,11 +96,12 @@ def open_folder(
         observer.warn(warning)
     if _JOBS_COPY in folder.resolve().parts:
         observer.note(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
-    try:
-        yield RunContext(session, folder)
-    finally:
-        with suppress(ResultsError, OSError):  # a full disk, or a folder that is gone, was reported by then
-            results_folder.finish(folder)
+    with nullcontext() if resume else locked(folder):
+        try:
+            yield RunContext(session, folder)
+        finally:
+            with suppress(ResultsError, OSError):  # a full disk, or a folder that is gone, was reported by then
+                results_folder.finish(folder)
 
 
 def save(trial: ObservedTrial, context: RunContext) -> None:

@@ -59,6 +59,11 @@ class Frames:
         return pd.DataFrame(rows, columns=["trial", *columns])
 
     @cached_property
+    def damaged(self) -> pd.DataFrame:
+        """A row for each file that cannot be trusted: nothing in the other frames is from it."""
+        return pd.DataFrame([vars(each) for each in self.summary.damaged], columns=["path", "reason"])
+
+    @cached_property
     def samples(self) -> pd.DataFrame:
         """A row for each request of all trials; `samples_of` takes less memory where there are many."""
         return self._of_each(_requests)

@@ -1,7 +1,7 @@
 """Two runs -> in what they differ besides their numbers: machine, versions, models, configuration; pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
 from raybench.analysis.summary import Summary
@@ -27,14 +27,15 @@ class Difference(NamedTuple):
 
 
 class ComparedRun(NamedTuple):
-    """A summary, and the benchmark that it is of."""
+    """A summary, and the benchmark that it is of: empty where it is not known."""
 
     summary: Summary
     benchmark: Mapping[str, object]
 
 
 def differences(base: ComparedRun, new: ComparedRun) -> tuple[Difference, ...]:
-    """Every difference, the machine's first; of servers and models those that both runs have."""
+    """Every difference, the machine's first; of servers, models and files those that both runs have."""
+    base, new = _as_known(base, new), _as_known(new, base)
     pairs = ((kind, _facts(kind, base), _facts(kind, new)) for kind in (MACHINE, VERSIONS, MODELS, CONFIGURATION))
     return tuple(
         Difference(kind, name, before.get(name), after.get(name))
@@ -42,6 +43,13 @@ def differences(base: ComparedRun, new: ComparedRun) -> tuple[Difference, ...]:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name) and _is_of_both(name, before, after)
     )
+
+
+def _as_known(run: ComparedRun, other: ComparedRun) -> ComparedRun:
+    """A run without what is not known of the other, whose file is damaged: not known is no difference."""
+    benchmark = run.benchmark if other.benchmark else {}
+    environment = run.summary.environment if other.summary.environment else None
+    return ComparedRun(replace(run.summary, environment=environment), benchmark)
 
 
 def _is_of_both(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> bool:
@@ -55,17 +63,17 @@ def _facts(kind: str, run: ComparedRun) -> dict[str, object]:
 
 
 def _machine(run: ComparedRun) -> Iterator[tuple[str, object]]:
-    there = run.summary.environment
-    yield from ((name, getattr(there, name)) for name in _MACHINE)
-    yield from ((f"Ray's {name}", getattr(there.ray_cluster, name)) for name in _CLUSTER)
+    if there := run.summary.environment:
+        yield from ((name, getattr(there, name)) for name in _MACHINE)
+        yield from ((f"Ray's {name}", getattr(there.ray_cluster, name)) for name in _CLUSTER)
     nodes = {worker.node for trial in run.summary.trials for worker in trial.workers}
     yield "hosts of the workers", ", ".join(sorted(nodes)) or None
 
 
 def _versions(run: ComparedRun) -> Iterator[tuple[str, object]]:
-    there = run.summary.environment
-    yield "python", there.python
-    yield from there.packages.items()
+    if there := run.summary.environment:
+        yield "python", there.python
+        yield from there.packages.items()
     yield from ((f"{label}: version", server.version) for label, server in _servers(run))
 
 

@@ -12,6 +12,7 @@ from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config.plan import Load
 from raybench.report import search_tables, sentences
+from raybench.results.damage import DamagedFile
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
@@ -29,7 +30,9 @@ class Case(NamedTuple):
 
 
 def of_run(summary: Summary) -> str:
-    """A case for each trial, each threshold and row, and each search; what fails the command fails its case."""
+    """A case for each trial, each threshold and row, each search, and each file that cannot be trusted; what fails the
+    command fails its case.
+    """
     first = {id(each.about): each for each in reversed(failures(summary))}
     load_of = sentences.loads(summary)
     return xml(
@@ -38,8 +41,14 @@ def of_run(summary: Summary) -> str:
             *(_trial(trial, first.get(id(trial))) for trial in summary.trials),
             *(_threshold(each, first.get(id(each)), load_of[each.cell]) for each in summary.thresholds),
             *(_search(each, first.get(id(each))) for each in summary.search or ()),
+            *(of_damage("results folder", each) for each in summary.damaged),
         ],
     )
+
+
+def of_damage(group: str, each: DamagedFile) -> Case:
+    """A file that cannot be trusted is an error: what it held was not checked."""
+    return Case(group, each.path, "error", str(each))
 
 
 def _threshold(outcome: ThresholdOutcome, failed: Failure | None, load: Load) -> Case:

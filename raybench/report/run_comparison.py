@@ -1,8 +1,8 @@
 """Two results folders: first in what they differ, then each row against the same one, by the statistics of a run."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from rich.table import Table
 from raybench import config
 from raybench.analysis import comparisons
 from raybench.analysis.comparisons import NO_DIFFERENCE, THROUGHPUT, Comparison, Pair, value_of
+from raybench.analysis.latency import PERCENTILES, samples_needed
 from raybench.analysis.summary import summarize
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import ConfigError, Threshold
@@ -23,8 +24,10 @@ from raybench.report import junit, sentences, text
 from raybench.report.differences import MACHINE, ComparedRun, Difference, differences
 from raybench.report.junit import Case
 from raybench.results import results_folder
+from raybench.results.damage import DamagedFile
 
 _COLUMNS = ("server", "model", "load", "metric", "base", "new", "ratio", "95 % interval", "rounds", "verdict")
+BASE, NEW = "BASE", "NEW"
 _TEXT = ("server", "model", "load", "metric", "verdict")
 
 
@@ -40,7 +43,8 @@ class ComparisonRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RunComparison:
-    """What two runs come to. `lost` says what BASE measured and NEW did not, `others` what else stands alone."""
+    """What two runs come to. `lost` says what BASE measured and NEW did not, `others` what else stands alone, and
+    `damaged` which files could not be trusted, by the side that they are of."""
 
     base: str
     new: str
@@ -49,6 +53,12 @@ class RunComparison:
     lost: tuple[str, ...]
     others: tuple[str, ...]
     fail_on: tuple[str, ...]
+    damaged: Mapping[str, tuple[DamagedFile, ...]]
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a file that either run has could not be trusted."""
+        return any(self.damaged.values())
 
     @property
     def is_missed(self) -> bool:
@@ -63,8 +73,10 @@ def compare(base: Path, new: Path, fail_on: Sequence[str] = ()) -> RunComparison
     metrics = [each.metric for each in conditions]
     found = comparisons.between(before.summary.trials, after.summary.trials, metrics)
     lost, others = _alone(before, after, {(_any(pair).cell, c.metric) for pair, c in found}, metrics)
+    damaged = {BASE: before.summary.damaged, NEW: after.summary.damaged}
     if not found:
-        raise ConfigError(f"{base} and {new} share no row that could be compared; {'; '.join(lost + others)}")
+        why = "; ".join((*lost, *others, *_damage(damaged)))
+        raise ConfigError(f"{base} and {new} share no row that could be compared; {why}")
     return RunComparison(
         base=str(base),
         new=str(new),
@@ -73,6 +85,7 @@ def compare(base: Path, new: Path, fail_on: Sequence[str] = ()) -> RunComparison
         lost=lost,
         others=others,
         fail_on=tuple(fail_on),
+        damaged=damaged,
     )
 
 
@@ -85,9 +98,15 @@ def _condition(written: str) -> Threshold:
 
 
 def _run(folder: Path) -> ComparedRun:
-    return ComparedRun(
-        summarize(results_folder.load(folder)), yaml.safe_load(results_folder.benchmark_text(folder)) or {}
-    )
+    results = results_folder.load(folder)
+    try:
+        asked = yaml.safe_load(results.benchmark) or {}
+        if not isinstance(asked, dict):
+            raise ValueError("it holds no mapping")
+        return ComparedRun(summarize(results), asked)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        unread = DamagedFile(path="benchmark.yaml", reason=f"cannot be read as YAML: {' '.join(str(error).split())}")
+        return ComparedRun(summarize(replace(results, damaged=(*results.damaged, unread))), {})
 
 
 def _row(pair: Pair, c: Comparison, conditions: Sequence[Threshold]) -> ComparisonRow:
@@ -102,6 +121,10 @@ def _row(pair: Pair, c: Comparison, conditions: Sequence[Threshold]) -> Comparis
 def _mean(values: Iterable[float | None]) -> float:
     """The geometric mean of what is known."""
     return float(np.exp(np.mean([np.log(value) for value in values if value])))
+
+
+def _damage(damaged: Mapping[str, tuple[DamagedFile, ...]]) -> Iterator[str]:
+    return (f"damaged in {side}: {each}" for side, files in damaged.items() for each in files)
 
 
 def _any(pair: Pair) -> TrialSummary:
@@ -119,17 +142,32 @@ def _alone(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sentences on rows of BASE that have nothing to be held against in NEW, and on rows that BASE cannot judge."""
     base, new = _cells(before), _cells(after)
-    compared, lost, others = {cell for cell, _ in found}, list[str](), list[str]()
+    lost, others = list[str](), list[str]()
     for cell, trials in base.items():
+        both = comparisons.whole_pair(trials, new.get(cell, ()))
         if not any(map(comparisons.is_whole, trials)):
             others.append(f"{_name(trials)} was {trials[0].status} in BASE")
-        elif cell not in compared:
+        elif both is None:
             lost.append(f"{_name(trials)} {_what_became(new.get(cell))}")
         else:
-            gone = [metric for metric in metrics if (cell, metric) not in found]
-            lost += [f"{_name(trials)} has no {metric.replace('_', '.')} to compare" for metric in gone]
+            wanted = comparisons.metrics_of(both, metrics)
+            lost += [f"{_name(trials)} {_unknown(name, both)}" for name in wanted if (cell, name) not in found]
     others += [f"{_name(trials)} is in NEW alone" for cell, trials in new.items() if cell not in base]
     return tuple(lost), tuple(others)
+
+
+def _unknown(metric: str, pair: Pair) -> str:
+    """Why rounds that both finished have no such metric to compare."""
+    sides = {BASE: pair.base, NEW: pair.server}
+    unknown = [side for side, rounds in sides.items() if any(value_of(metric, t) is None for t in rounds.values())]
+    named = metric.replace("_", ".")
+    if metric not in PERCENTILES or not unknown:
+        return f"has no {named} to compare"
+    counts = [t.latency_ms.n if t.latency_ms else 0 for side in unknown for t in sides[side].values()]
+    return (
+        f"has no {named} in {' and '.join(unknown)}: it needs {samples_needed(PERCENTILES[metric])} requests in the "
+        f"window, and there were {min(counts)}"
+    )
 
 
 def _cells(run: ComparedRun) -> dict[str, list[TrialSummary]]:
@@ -197,12 +235,14 @@ def as_junit(compared: RunComparison) -> str:
         for row in compared.rows
     ]
     gone = [Case("lost", each, "failure" if compared.fail_on else "skipped", each) for each in compared.lost]
-    return junit.xml(f"{compared.new} against {compared.base}", rows + gone)
+    damaged = [junit.of_damage(f"files of {side}", each) for side, files in compared.damaged.items() for each in files]
+    return junit.xml(f"{compared.new} against {compared.base}", rows + gone + damaged)
 
 
 def _before(compared: RunComparison) -> Iterator[str]:
     """What a reader must know before the numbers."""
     yield f"{compared.new} against {compared.base}"
+    yield from (f"{each}; nothing below is from it" for each in _damage(compared.damaged))
     if any(each.kind == MACHINE for each in compared.differences):
         yield "These runs are of unlike machines: their ratios are of two machines too."
     yield from (map(str, compared.differences) if compared.differences else ("Nothing that is on record differs.",))

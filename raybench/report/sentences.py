@@ -9,6 +9,7 @@ from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.config.plan import Load
 from raybench.report.result_table import letters, row_names
+from raybench.results.damage import DamagedFile
 
 _LARGEST = 100  # a larger factor says no more
 
@@ -42,6 +43,11 @@ def load_words(load: Load) -> str:
     """Such as 4 in flight, batch 8, or 20 requests/s, batch 8."""
     sent = f"{load.offered_rps:.6g} requests/s" if load.offered_rps else f"{load.in_flight} in flight"
     return f"{sent}, batch {load.batch_size}"
+
+
+def damage(each: DamagedFile) -> str:
+    """A file that cannot be trusted, in a line."""
+    return f"damaged: {each}; nothing in this report is from it"
 
 
 def seen(detectable: float) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
-from raybench.report import search_tables
+from raybench.report import search_tables, sentences
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
 from raybench.report.node_tables import node_tables
 from raybench.report.result_table import columns, row, row_names, title
@@ -110,4 +110,5 @@ def _notes(summary: Summary) -> list[str]:
         *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
         *notes(summary, row_names(summary)),
         *map(str, doubt_notes(summary)),
+        *map(sentences.damage, summary.damaged),
     ]

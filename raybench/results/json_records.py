@@ -1,7 +1,8 @@
 """Records as JSON and back: the one place where a field of a record meets a key of a file."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -9,6 +10,8 @@ from raybench.results import ResultsError
 from raybench.results.records import TrialRecord
 
 T = TypeVar("T")
+
+_LARGEST = 2**63 - 1
 
 
 def to_json(record: TrialRecord) -> dict[str, Any]:
@@ -25,10 +28,7 @@ def from_json(value: object, path: str) -> TrialRecord:
 
 
 def read(kind: type[T], value: object, path: str) -> T:
-    """A frozen dataclass from JSON; raises ResultsError as from_json does.
-
-    Every field must be there but those that are null by default.
-    """
+    """A frozen dataclass from JSON. Fields without a default must be there; raises ResultsError as from_json does."""
     return cast(T, _read(kind, value, path, ""))
 
 
@@ -59,18 +59,16 @@ def _key(kind: Any, key: str, path: str, name: str) -> object:
 def _dataclass(kind: Any, value: object, path: str, name: str) -> object:
     there = _checked(dict, value, path, name)
     hints, start = get_type_hints(kind), f"{name}." if name else ""
-    absent = {each.name for each in fields(kind) if each.name not in there}
-    if missing := [name for name in hints if name in absent - _unknown(kind)]:
+    if missing := [field for field in _needed(kind) if field not in there]:
         raise ResultsError(f"{path}: field {start}{missing[0]} is missing")
     if unknown := [field for field in there if field not in hints]:
         raise ResultsError(f"{path}: field {start}{unknown[0]} is unknown")
-    given = {field: of for field, of in hints.items() if field in there}
-    return kind(**{field: _read(of, there[field], path, f"{start}{field}") for field, of in given.items()})
+    return kind(**{field: _read(hints[field], value, path, f"{start}{field}") for field, value in there.items()})
 
 
-def _unknown(kind: Any) -> set[str]:
-    """The fields that are null unless something is known: a folder of before there was such a field lacks it."""
-    return {each.name for each in fields(kind) if each.default is None}
+def _needed(kind: Any) -> list[str]:
+    """The fields without a default: files that are older than a field with one are read too."""
+    return [each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING]
 
 
 def _union(kinds: tuple[Any, ...], value: object, path: str, name: str) -> object:
@@ -87,6 +85,8 @@ def _checked(kind: Any, value: Any, path: str, name: str) -> Any:
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ResultsError(f"{path}: field {name or 'trial'} is {value!r:.60}, which is not {_named(kinds)}")
+    if (isinstance(value, int) and abs(value) > _LARGEST) or (isinstance(value, float) and not isfinite(value)):
+        raise ResultsError(f"{path}: field {name} is {value!r:.60}, which is larger than any measured number")
     return value
 
 

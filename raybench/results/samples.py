@@ -74,7 +74,7 @@ def on_one_clock(samples: pa.Table, offsets_ns: Mapping[int, int]) -> pa.Table:
     ahead = np.array([offsets_ns.get(i, 0) for i in range(worker.max(initial=0) + 1)], np.int64)[worker]
     for name in ("due_ns", "woke_ns", "sent_ns", "done_ns"):
         index = samples.schema.get_field_index(name)
-        samples = samples.set_column(index, SCHEMA.field(name), pc.subtract(samples[name], pa.array(ahead)))
+        samples = samples.set_column(index, SCHEMA.field(name), pc.subtract_checked(samples[name], pa.array(ahead)))
     return samples
 
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
+from folder_edits import edited, without_seals
 from helpers import OPEN, lanes, observed, results, sample
 from record_builders import effective, load, record, server_facts
 
@@ -35,12 +36,9 @@ def compared(*words: object) -> Result:
     return CliRunner().invoke(main, ["compare", *map(str, words)])
 
 
-def edited(folder: Path, name: str, **changes: Any) -> Path:
+def elsewhere(folder: Path, **changes: Any) -> Path:
     """A results folder whose environment says something else."""
-    path = folder / "environment.json"
-    about = json.loads(path.read_text())
-    about["environment"][name] = changes[name]
-    path.write_text(json.dumps(about))
+    edited(folder / "environment.json", lambda about: about["environment"].update(changes))
     return folder
 
 
@@ -85,7 +83,7 @@ def test_what_may_be_chance_fails_nothing(tmp_path: Path) -> None:
 def test_unlike_machines_are_told_first(tmp_path: Path) -> None:
     """Where a run is of another machine, that stands before any number."""
     base = ran(tmp_path, *rounds(20))
-    new = edited(ran(tmp_path, *rounds(20)), "cpu", cpu="another CPU")
+    new = elsewhere(ran(tmp_path, *rounds(20)), cpu="another CPU")
     lines = compared(base, new).output.splitlines()
     assert lines[1].startswith("These runs are of unlike machines")
     assert lines[2].startswith("machine: cpu: ")
@@ -111,11 +109,42 @@ def test_what_differs_is_named(tmp_path: Path, changes: dict[str, Any], line: st
 
 def test_the_benchmarks_are_compared(tmp_path: Path) -> None:
     """A key of benchmark.yaml that differs is named; where results go, and what is asked of them, is no difference."""
+    base, new = ran(tmp_path, *rounds(20)), results(tmp_path, *rounds(20), seed=7, name="mine")
+    done = compared(base, new)
+    assert "configuration: seed: 0 -> 7" in done.output
+    assert "name: " not in done.output
+
+
+@pytest.mark.parametrize("harm", ["seed: 7\n", "seed: [", "\0", "- a\n", "!!python/object:os.system x"])
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_a_benchmark_that_cannot_be_trusted_is_named(harm: str, is_sealed: bool, tmp_path: Path) -> None:
+    """What was asked is not compared where benchmark.yaml is edited, cut off or noise; everything else is."""
     base, new = ran(tmp_path, *rounds(20)), ran(tmp_path, *rounds(20))
-    text = (new / "benchmark.yaml").read_text()
-    (new / "benchmark.yaml").write_text(text.replace("seed: 0", "seed: 7").replace("name: run", "name: mine"))
-    assert "configuration: seed: 0 -> 7" in compared(base, new).output
-    assert "mine" not in compared(base, new).output
+    if not is_sealed:
+        without_seals(new)
+    (new / "benchmark.yaml").write_text(harm)
+    done = compared(base, new)
+    if harm == "seed: 7\n" and not is_sealed:
+        assert (done.exit_code, "configuration: seed: 0 -> 7" in done.output) == (0, True)
+        return
+    assert done.exit_code == 1, (done.output, done.exception)
+    assert "damaged in NEW: benchmark.yaml: " in done.output
+    assert "configuration: " not in done.output
+    assert "no difference shown" in done.output
+
+
+def test_a_percentile_that_is_not_known_says_what_it_needs(tmp_path: Path) -> None:
+    """A row whose p99 is not known is lost with the count that a p99 needs, and not for want of a common round."""
+    few = observed(
+        samples.table([sample(i * 10, i * 10 + 5, due_ms=i * 10, seq=i) for i in range(60)]), load=load(**OPEN)
+    )
+    base, new = ran(tmp_path, few, *rounds(20, label="local")), ran(tmp_path, few, *rounds(20, label="local"))
+    done = compared(base, new, "--fail-on", "p99>1.05")
+    assert done.exit_code == 99, done.output
+    for name, load_of, count in (("triton x1", "100/s of 1", 59), ("local", "1 in flight of 1", 39)):
+        sentence = f"{name}, resnet50-no-opt, {load_of} has no p99 in BASE and NEW: it needs 368 requests in the window"
+        assert f"failed: {sentence}, and there were {count}" in done.output
+    assert "round in common" not in done.output
 
 
 def test_a_row_that_is_gone_fails_the_gate(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ from raybench.config import search_goal
 from raybench.config.plan import Load
 from raybench.report import report, save
 from raybench.results import results_folder, samples
+from raybench.results.damage import DamagedFile
 from raybench.results.records import (
     InputRecord,
     ModelRecord,
@@ -168,7 +169,10 @@ SUFFIXES |= {"_mib": "MiB", "_ms": "ms", "_ns": "ns", "_s": "s"}
 
 def derived(out: Path, *trials: ObservedTrial, **changes: Any) -> dict[str, Any]:
     """summary.json as `raybench report` writes it."""
-    folder = results(out, *trials, **changes)
+    return again(results(out, *trials, **changes))
+
+
+def again(folder: Path) -> dict[str, Any]:
     save(folder, report(folder))
     return dict(json.loads((folder / "summary.json").read_text()))
 
@@ -183,7 +187,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         observed(due, round=5, label="triton x1", verification=VERIFIED, load=replace(AT_RATE, feed="stream")),
     ]
     trials = [*CASES["rounds"], *rest]
-    summary = derived(tmp_path_factory.mktemp("whole"), *trials, goal=GOALS["latency"], threshold=("p50<1s",))
+    folder = results(tmp_path_factory.mktemp("whole"), *trials, goal=GOALS["latency"], threshold=("p50<1s",))
+    (folder / "samples" / "r9-lost.parquet").touch()
+    summary = again(folder)
     found = [{**each, "points": each["points"][:1]} for each in summary["search"][:1]]
     return {**summary, "trials": summary["trials"][-3:], "cells": summary["cells"][:1], "search": found}
 
@@ -232,6 +238,18 @@ def test_a_run_that_was_killed_keeps_the_contract(tmp_path: Path) -> None:
     assert [trial["status"] for trial in summary["trials"]] == ["ok", "interrupted"]
     assert [trial["ended"] is None for trial in summary["trials"]] == [False, True]
     assert violations(summary) == []
+
+
+@pytest.mark.parametrize("name", ["environment.json", "trials", "samples", "telemetry", "search.json"])
+def test_a_damaged_folder_keeps_the_contract(name: str, tmp_path: Path) -> None:
+    """Whatever is lost of a folder, the summary of the rest keeps the contract, and says what is lost."""
+    folder = results(tmp_path, *CASES["rounds"], goal=GOALS["latency"])
+    path = folder / name
+    for each in sorted(path.iterdir())[:2] if path.is_dir() else [path]:
+        each.write_bytes(each.read_bytes()[:100])
+    summary = again(folder)
+    assert violations(summary) == []
+    assert [each["path"].startswith(name) for each in summary["damaged"]] == [True] * (2 if path.is_dir() else 1)
 
 
 def test_the_tests_below_see_every_object(whole: dict[str, Any]) -> None:
@@ -339,6 +357,7 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("search", 0, "variable"), "weather"),
         (("search", 0, "feasible_max"), 0),
         (("search", 0, "points", 0, "verdict"), "perhaps"),
+        (("damaged", 0, "reason"), ""),
     ],
 )
 def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any, whole: dict[str, Any]) -> None:
@@ -384,6 +403,7 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (Agreement, "agreement"),
         (strategy.SearchResult, "search"),
         (strategy.SearchPoint, "point"),
+        (DamagedFile, "damaged_file"),
     ],
 )
 def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:
@@ -399,13 +419,17 @@ def test_the_schema_follows_the_code(kind: type, name: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [(RunInfo, ("run",)), (Environment, ("environment",)), (RayClusterInfo, ("environment", "ray_cluster"))],
+    [
+        (RunInfo, ("properties", "run")),
+        (Environment, ("$defs", "environment")),
+        (RayClusterInfo, ("$defs", "environment", "properties", "ray_cluster")),
+    ],
 )
 def test_the_schema_follows_what_is_known_of_a_run(kind: type, path: tuple[str, ...]) -> None:
     """What is known of a run and its machine stands in the schema as it is in the code."""
     described = SCHEMA
     for name in path:
-        described = described["properties"][name]
+        described = described[name]
     assert [field.name for field in fields(kind)] == list(described["properties"])
 
 

@@ -5,8 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raybench.analysis.doubt import Doubt
-from raybench.analysis.doubts import answers, client_limit, clock_sync, comparability, environment, sampling, sharing
+from raybench.analysis.doubts import (
+    answers,
+    client_limit,
+    clock_sync,
+    comparability,
+    environment,
+    lost_files,
+    sampling,
+    sharing,
+)
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.results.damage import DamagedFile
 
 # In the order in which a report lists them.
 _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
@@ -51,11 +61,19 @@ def with_doubts(
     baseline: str | None = None,
     leave_out: frozenset[str] = frozenset(),
     is_own_ray: bool = False,
+    damaged: Sequence[DamagedFile] = (),
+    unsealed: frozenset[str] = frozenset(),
 ) -> tuple[TrialSummary, ...]:
-    """The trials, each with its doubts but for the codes to leave out; `is_own_ray`: raybench started their Ray."""
+    """The trials, each with its doubts but for the codes to leave out; `is_own_ray`: raybench started their Ray.
+
+    `damaged` are files of the run that cannot be trusted, `unsealed` the ids of trials whose files have no checksums.
+    """
     rounds, bases = Counter(trial.cell for trial in trials), comparability.bases(trials, baseline)
     found = (
-        doubts_about(trial, rounds=rounds[trial.cell], base=bases.get(trial.id), is_own_ray=is_own_ray)
+        (
+            *doubts_about(trial, rounds=rounds[trial.cell], base=bases.get(trial.id), is_own_ray=is_own_ray),
+            *_about_files(trial, damaged, unsealed),
+        )
         for trial in trials
     )
     kept = (tuple(doubt for doubt in each if doubt.code not in leave_out) for each in found)
@@ -78,3 +96,10 @@ def doubts_about(
         comparability.unequal_servers(trial, base) if base else None,
     )
     return tuple(doubt for doubt in (*alone, *among) if doubt)
+
+
+def _about_files(trial: TrialSummary, damaged: Sequence[DamagedFile], unsealed: frozenset[str]) -> tuple[Doubt, ...]:
+    if trial.requests.attempted == 0:
+        return ()
+    found = (lost_files.damaged_files(trial, damaged), lost_files.unverified_files(trial, unsealed))
+    return tuple(doubt for doubt in found if doubt)

@@ -19,7 +19,7 @@ from raybench.analysis.trial_summary import TrialSummary
 from raybench.report import result_table, sentences
 from raybench.report.html import figures, palette
 from raybench.report.html.headline import headline
-from raybench.report.html.series import trial_series
+from raybench.report.html.series import nothing_sent, trial_series
 from raybench.report.node_tables import node_tables
 from raybench.results import results_folder
 from raybench.results.records import ModelRecord, ModelVerification, ServerRecord
@@ -30,13 +30,11 @@ _DASH = "–"
 
 def write(folder: Path, summary: Summary) -> Path:
     """Renew a results folder's report.html and say where it is; raises ResultsError."""
-    return results_folder.write_report(
-        folder, page(results_folder.load(folder), summary, results_folder.benchmark_text(folder))
-    )
+    return results_folder.write_report(folder, page(results_folder.load(folder), summary))
 
 
-def page(results: results_folder.Results, summary: Summary, benchmark: str = "") -> str:
-    """The page of a run; `benchmark` is its benchmark.yaml."""
+def page(results: results_folder.Results, summary: Summary) -> str:
+    """The page of a run."""
     names = figures.names(summary)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -46,7 +44,8 @@ def page(results: results_folder.Results, summary: Summary, benchmark: str = "")
         lstrip_blocks=True,
     )
     environment.filters |= {"ms": result_table.ms, "when": _when}
-    trials = list(map(trial_series, results.trials))
+    sent = {trial.id for trial in summary.trials if trial.requests.attempted}
+    trials = [trial_series(t) if t.record.id in sent else nothing_sent(t.record) for t in results.trials]
     timelines = list(figures.over_time(trials, summary, names))
     return environment.get_template("report.html.jinja").render(
         light=palette.css(palette.LIGHT),
@@ -81,11 +80,12 @@ def page(results: results_folder.Results, summary: Summary, benchmark: str = "")
         searches=[figures.searched(found, results.goal) for found in summary.search or ()],
         answers=_answers(summary),
         facts=_facts(summary),
-        packages=summary.environment.packages,
+        packages=summary.environment.packages if summary.environment else {},
+        damaged=summary.damaged,
         servers=_servers(summary),
         models=_models(summary),
         command=shlex.join(summary.run.command),
-        benchmark=benchmark,
+        benchmark=results.benchmark,
     )
 
 
@@ -122,14 +122,21 @@ def _answers(summary: Summary) -> list[tuple[str, ModelVerification]]:
 def _facts(summary: Summary) -> list[tuple[str, str]]:
     """On what it was measured."""
     there = summary.environment
+    machine = (
+        {
+            "host": there.host,
+            "system": there.os,
+            "processor": there.cpu,
+            "cores": there.cores,
+            "memory": f"{there.memory_mib / 1024:.1f} GiB",
+            "Ray's nodes": there.ray_cluster.nodes,
+            "Python": there.python,
+        }
+        if there
+        else {}
+    )
     facts = {
-        "host": there.host,
-        "system": there.os,
-        "processor": there.cpu,
-        "cores": there.cores,
-        "memory": f"{there.memory_mib / 1024:.1f} GiB",
-        "Ray's nodes": there.ray_cluster.nodes,
-        "Python": there.python,
+        **machine,
         "started": _when(summary.run.started),
         "ended": _when(summary.run.ended) if summary.run.ended else "it has not ended",
     }
@@ -152,4 +159,7 @@ def _models(summary: Summary) -> list[ModelRecord]:
 
 
 def _when(stamp: str) -> str:
-    return f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M} UTC"
+    try:
+        return f"{datetime.fromisoformat(stamp):%Y-%m-%d %H:%M} UTC"
+    except ValueError:  # of a folder without checksums
+        return stamp

@@ -13,6 +13,7 @@ from raybench.analysis.trial_summary import beside_mib, clock_offsets_ns, window
 from raybench.analysis.window import Window, begun_ns
 from raybench.clients.base import OK
 from raybench.results import samples
+from raybench.results.records import TrialRecord
 from raybench.results.results_folder import ObservedTrial, StoredTrial
 
 _POINTS = 160
@@ -64,6 +65,11 @@ def trial_series(trial: ObservedTrial | StoredTrial) -> TrialSeries:
         latencies_ms=np.sort(_taken_ns(measured)[begun & samples.is_ok(measured)]) / 1e6,
         timeline=_timeline(trial, samples.warmup(rows), measured, window) if len(measured) else None,
     )
+
+
+def nothing_sent(record: TrialRecord) -> TrialSeries:
+    """A trial of which there is nothing to draw."""
+    return TrialSeries(trial=record.id, cell=record.cell, latencies_ms=np.empty(0), timeline=None)
 
 
 def distribution(ordered_ms: np.ndarray) -> Curve:

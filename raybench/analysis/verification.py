@@ -1,19 +1,17 @@
 """Do the servers agree on the answers: sampled replies against TensorFlow's own answers to the same items; pure."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from raybench.models.reference import Outputs
-from raybench.results.records import ModelVerification, OutputDifference
+from raybench.results.records import UNEQUAL, ModelVerification, OutputDifference
 
 # Of the largest value. What correct servers were seen to differ by, and a factor of at least two: docs/method.md.
 _FLOAT32, _XLA, _TF32, _HALF = 1e-4, 2e-2, 5e-2, 0.3
 _POWER = 5.0  # times what may be noise
 _AS_NEAR = 1.1  # times as far
-_NEVER = sys.float_info.max  # JSON has no infinity
 
 
 class OutputMismatchError(ValueError):
@@ -142,14 +140,14 @@ def _difference(name: str, answer: AnsweredItems, scale: float) -> float:
     found, expected = answer.found(name), answer.reference[name]
     if _is_exact(expected):
         is_equal = bool(np.all(found == expected)) or _follows(name, answer)
-        return 0.0 if is_equal else _NEVER
+        return 0.0 if is_equal else UNEQUAL
     if found.dtype.kind not in "fciub":
-        return _NEVER
+        return UNEQUAL
     apart = ~((found == expected) | (np.isnan(found) & np.isnan(expected)))
     a, b = found[apart].astype(np.complex128), expected[apart].astype(np.complex128)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return _NEVER
-    return float(min(np.abs(a - b).max(initial=0) / scale, _NEVER))
+        return UNEQUAL
+    return float(min(np.abs(a - b).max(initial=0) / scale, UNEQUAL))
 
 
 def _follows(name: str, answer: AnsweredItems) -> bool:

@@ -1,5 +1,6 @@
 """The record of a trial: what was observed besides its samples and its telemetry, as values."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from raybench.telemetry.host_cpu import HostLoad
 from raybench.telemetry.server_statistics import ServerStatistics
 
 ConfigValue = str | int | float | bool | None
+UNEQUAL = sys.float_info.max  # the difference of what must be equal, or finite, and is not: JSON has no infinity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,7 @@ class StatisticsRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputDifference:
-    """Of one output, max|a - b| / max|b| between replies (a) and TensorFlow's own answers (b)."""
+    """Of one output, max|a - b| / max|b| between replies (a) and TensorFlow's own answers (b), or UNEQUAL."""
 
     name: str
     difference: float

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pytest
 from browser import CHROMIUM, Page, opened
 from helpers import OPEN, lanes, observed, results, sample, summary, telemetry
-from record_builders import load, statistics
+from record_builders import load, model_verification, statistics
 
 from raybench.config.search_goal import Goal
 from raybench.report import report, save, text
 from raybench.report.html import page, write
 from raybench.report.html.headline import headline
 from raybench.results import samples
+from raybench.results.records import UNEQUAL, OutputDifference, VerificationRecord
 from raybench.results.results_folder import ObservedTrial, Results
 
 EVIL = '<script>document.title="owned"</script><img src=x onerror=alert(1)> & "quoted"'
@@ -322,3 +323,18 @@ def test_a_browser_shows_it(folder: Path, width: int, dark: bool) -> None:
     derived = report(folder)
     expected = [list(text.row(cell, derived)) for cell in derived.cells]
     assert [[*row[:-1], " ".join(row[-1].split())] for row in seen.value["rows"]] == expected
+
+
+def test_answers_that_differ_are_counted_and_named() -> None:
+    """The page says in how many of the trials that were compared answers differ, and calls unequal values so."""
+    outputs = (OutputDifference(name="label", difference=UNEQUAL),)
+    wrong = model_verification(difference=UNEQUAL, outputs=outputs)
+    seen = [
+        observed(verification=VerificationRecord(agrees=True, models=(model_verification(),))),
+        observed(round=2, verification=VerificationRecord(agrees=False, models=(wrong,))),
+    ]
+    found = shown(*seen)
+    assert "differ from TensorFlow’s in 1 of 2 trials" in found
+    assert ">not equal<" in found
+    assert "e+308" not in found
+    assert "in values of label that must be equal" in found

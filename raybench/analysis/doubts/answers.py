@@ -1,11 +1,9 @@
 """Sampled answers against TensorFlow's: doubts where they differ, or could not be compared; pure."""
 
-import sys
-
 from raybench.analysis import units
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.results.records import ModelVerification
+from raybench.results.records import UNEQUAL, ModelVerification
 
 
 def answers_differ(trial: TrialSummary) -> Doubt | None:
@@ -23,7 +21,7 @@ def answers_differ(trial: TrialSummary) -> Doubt | None:
 
 def _how(found: ModelVerification) -> str:
     worst = max(found.outputs, key=lambda each: each.difference)
-    if worst.difference == sys.float_info.max:
+    if worst.difference == UNEQUAL:
         return f"in values of {worst.name} that must be equal, or finite"
     if found.difference <= found.tolerance:
         return f"in {1 - found.nearest:.0%} of the items, whose answers are nearer to those of others"

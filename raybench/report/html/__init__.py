@@ -22,7 +22,7 @@ from raybench.report.html.headline import headline
 from raybench.report.html.series import nothing_sent, trial_series
 from raybench.report.node_tables import node_tables
 from raybench.results import results_folder
-from raybench.results.records import ModelRecord, ModelVerification, ServerRecord
+from raybench.results.records import UNEQUAL, ModelRecord, ModelVerification, ServerRecord
 
 _OPEN_TIMELINES = 8  # more than that are folded away
 _DASH = "–"
@@ -57,6 +57,7 @@ def page(results: results_folder.Results, summary: Summary) -> str:
         requests=sum(trial.requests.attempted for trial in summary.trials),
         failed=sum(trial.requests.failed for trial in summary.trials),
         verification=summary.verification,
+        unequal=UNEQUAL,
         comparisons=[_compared(each, len(summary.comparisons)) for each in summary.comparisons],
         ratios=figures.ratios(summary, names),
         columns=result_table.columns(summary),

@@ -17,6 +17,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # At Ray's own 15 workers wait for the server whenever cores are scarce.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+# At Ray's own -1 a task whose worker Ray ends for want of memory is made again for ever.
+os.environ.setdefault("RAY_task_oom_retries", "3")
 # At Ray's own 10 s a short trial is over before a dashboard shows it.
 os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
 

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from raybench.driver.heartbeat import Heartbeat
+from raybench.driver.ray_errors import first_line, last_line
 from raybench.results import samples
 
 _TOGETHER = 100  # chunks: what Ray brings one in takes half as much again as its rows
@@ -88,9 +89,9 @@ def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Ca
     except ActorUnavailableError:
         gathered.lost[streams.pop(stream)] = "its actor died, or its node did, or the network between"
     except RayActorError as error:
-        gathered.lost[streams.pop(stream)] = f"its actor died: {str(error).splitlines()[0]}"
+        gathered.lost[streams.pop(stream)] = f"its actor died: {first_line(error)}"
     except RayError as error:
-        gathered.lost[streams.pop(stream)] = str(error).strip().splitlines()[-1]
+        gathered.lost[streams.pop(stream)] = last_line(error)
     else:
         gathered.add(chunk)
         on_chunk(chunk)

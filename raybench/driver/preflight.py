@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 from raybench.clients import shared_memory
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import is_here
@@ -24,6 +22,7 @@ from raybench.processes import supervised
 from raybench.results import results_folder
 from raybench.servers import platform_problem
 from raybench.servers.server_process import check_bind
+from raybench.telemetry import host_limits
 
 _EXPORT_TIMEOUT_S = 1200
 _MIB = 2**20
@@ -55,7 +54,7 @@ def check(
 def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
     for load in benchmark.loads:
         memory_budget.check_budget(benchmark, load, item_bytes)
-    free_mib = psutil.virtual_memory().available / _MIB
+    free_mib = host_limits.available_mib()  # as a container leaves it
     memory_budget.check_host(benchmark, item_bytes, free_mib, is_own_ray=not address_of(benchmark))
 
 

@@ -23,6 +23,7 @@ from raybench import cli
 from raybench.cli import measure_and_report
 from raybench.cli.measuring_process import Outcome, Reached, Tell
 from raybench.servers import wheel
+from raybench.telemetry import host_limits
 
 FREE_BYTES = 8 * 2**30
 Talk = Callable[[socket.socket, threading.Event], object]
@@ -422,6 +423,7 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("raybench.servers.tfserving_server.ServerProcess", starts)
     monkeypatch.setattr("raybench.clients.grpc.channel.DESCRIBE_TIMEOUT_S", 3.0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=FREE_BYTES, total=FREE_BYTES))
+    monkeypatch.setattr(host_limits, "cgroups", lambda _: iter(()))
     monkeypatch.setattr(cli, "install_signal_handlers", lambda: None)
     monkeypatch.setattr(measure_and_report, "measure_watched", in_place)  # pytest has threads, and is not to be forked
 
@@ -524,6 +526,13 @@ def test_unsupported_machine(
         monkeypatch.setattr(wheel, name, lambda _, verdict=verdict: verdict)
     line = refusal(command.split())
     assert [word for word in ["server is triton", *said] if word not in line] == [], line
+
+
+def test_the_memory_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a container leaves of a host's memory is what a run may take, as doctor says too."""
+    monkeypatch.setattr(host_limits, "cgroups", lambda _: iter([Path("box")]))
+    monkeypatch.setattr(host_limits, "memory_left", lambda _: 64 * 2**20)
+    assert "64 MiB are free" in refusal(["run", "-s", "fake", "-b", "500", "--workers", "1"])
 
 
 def test_full_disk(tmp_path: Path) -> None:

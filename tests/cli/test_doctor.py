@@ -31,6 +31,7 @@ from raybench.driver import ray_prerequisites
 from raybench.results import results_folder
 from raybench.servers import wheel
 from raybench.servers.wheel import UnsupportedReason
+from raybench.telemetry import host_limits
 
 TOPICS = {
     "system", "Python", "shared library", "glibc", "numpy", "packages", "Ray", "TensorFlow", "Triton's wheel",
@@ -82,7 +83,7 @@ def installed(**changed: str | None) -> Change:
 
 def here(name: str, value: Any) -> Change:
     """A fact about this machine that is another."""
-    return machine, name, lambda *_: value
+    return host_limits if hasattr(host_limits, name) else machine, name, lambda *_: value
 
 
 def exhausted(_: int) -> list[int]:
@@ -386,7 +387,7 @@ def limited(folder: Path, **files: str) -> Path:
 )  # fmt: skip
 def test_memory_of_a_container(files: dict[str, str], left: float, tmp_path: Path) -> None:
     """A container's memory is its limit less what it uses, but for the page cache, which it would give back."""
-    assert machine.memory_left(limited(tmp_path, **files)) == left
+    assert host_limits.memory_left(limited(tmp_path, **files)) == left
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,7 @@ def test_memory_of_a_container(files: dict[str, str], left: float, tmp_path: Pat
 )
 def test_cores_of_a_container(files: dict[str, str], cores: float, tmp_path: Path) -> None:
     """A container's cores are its quota, of cgroup v2 or v1."""
-    assert machine.cpu_quota(limited(tmp_path, **files)) == cores
+    assert host_limits.cpu_quota(limited(tmp_path, **files)) == cores
 
 
 @pytest.mark.parametrize(
@@ -414,7 +415,7 @@ def test_cores_of_a_container(files: dict[str, str], cores: float, tmp_path: Pat
 )
 def test_every_cgroup_above_counts(membership: str, folders: list[str], tmp_path: Path) -> None:
     """A limit holds wherever it is set: on this process's own cgroup or on one above, in v2 or v1."""
-    assert list(machine.cgroups("memory", membership, tmp_path)) == [tmp_path / name for name in folders]
+    assert list(host_limits.cgroups("memory", membership, tmp_path)) == [tmp_path / name for name in folders]
 
 
 def test_the_smallest_limit_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,10 +424,10 @@ def test_the_smallest_limit_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     box = limited(tmp_path / "box", **files)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=3 * 2**30))
-    monkeypatch.setattr(machine, "cgroups", lambda _: iter([tmp_path]))
-    assert (machine.cores(), machine.available_mib()) == (3, 3 * 1024)
-    monkeypatch.setattr(machine, "cgroups", lambda _: iter([box, tmp_path]))
-    assert (machine.cores(), machine.available_mib()) == (0.5, 1024)
+    monkeypatch.setattr(host_limits, "cgroups", lambda _: iter([tmp_path]))
+    assert (host_limits.cores(), host_limits.available_mib()) == (3, 3 * 1024)
+    monkeypatch.setattr(host_limits, "cgroups", lambda _: iter([box, tmp_path]))
+    assert (host_limits.cores(), host_limits.available_mib()) == (0.5, 1024)
 
 
 def test_a_port_with_a_listener_is_taken() -> None:

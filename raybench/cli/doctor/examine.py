@@ -17,6 +17,7 @@ from raybench.cli.doctor.programs import Program
 from raybench.config import ConfigError
 from raybench.driver import ray_prerequisites
 from raybench.servers import model_server, wheel
+from raybench.telemetry import host_limits
 
 DASHBOARD_PORT = 8265  # Ray's default
 SERVE_PORT = 8001  # raybench serve's
@@ -104,11 +105,11 @@ def _programs(required: Mapping[str, Package]) -> tuple[Finding, ...]:
 
 
 def _resources() -> tuple[Finding, ...]:
-    available_mib, here = machine.available_mib(), Path.cwd()
+    available_mib, here = host_limits.available_mib(), Path.cwd()
     variable, temporary = ray_prerequisites.temporary_folder()
     unfit = ray_prerequisites.folder_problem() or wheel.scratch_problem()
     return (
-        findings.cores(machine.cores(), os.cpu_count() or 1),
+        findings.cores(host_limits.cores(), os.cpu_count() or 1),
         findings.memory(available_mib),
         findings.shared_memory(machine.shared_memory(), available_mib),
         findings.supported("ports", "free ones can be had on 127.0.0.1", ray_prerequisites.ports_problem()),

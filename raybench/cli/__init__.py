@@ -11,6 +11,7 @@ from raybench.cli import (
     search_command,
     serve_command,
 )
+from raybench.cli.console import print_in_any_encoding
 from raybench.cli.signals import install_signal_handlers
 from raybench.cli.usage_errors import Commands
 
@@ -24,6 +25,7 @@ def main() -> None:
     raybench run --workers 4          Triton beside TensorFlow in process
     raybench report results/run-...   the table again
     """
+    print_in_any_encoding()
     install_signal_handlers()
 
 

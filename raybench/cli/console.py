@@ -20,6 +20,13 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
+def print_in_any_encoding() -> None:
+    """Show ? for a letter that the terminal's encoding has not, such as ± in ASCII, in place of a failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def keep_printing() -> None:
     """Drop from now on what cannot be printed: a closed terminal, or a reader that has left, ends no run."""
     sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)

@@ -1,5 +1,6 @@
 """The command line: what it says of itself, and how it ends."""
 
+import io
 import os
 import re
 import signal
@@ -217,3 +218,18 @@ def test_dry_run_touches_nothing(tmp_path: Path) -> None:
     assert re.match(rf"6 trials; {said} \d+ min", estimate)
     assert {line[:2] for line in lines[:3]} == {"r1"}
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_of_a_terminal_will_do(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that has no ± or – shows ? for it: the table is printed, and the command succeeds."""
+    folder = results(tmp_path, OK)
+    printed = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", printed)
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(folder)])
+    assert ended.value.code == 0
+    printed.flush()
+    table = printed.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert "triton x1" in table
+    assert ("–" in table) is (encoding == "utf-8")

@@ -37,6 +37,8 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
 
     \b
     raybench export resnet50 --variants no-opt --out models
+
+    A model that is there already gets a new version; remove older ones when no server needs them.
     """
     wanted = tuple(variants.split(","))
     if unknown := [variant for variant in wanted if variant not in config.VARIANTS]:
@@ -49,7 +51,21 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
         crops = partial(calibration_crops, seed=seed)
         for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp, crops=crops):
             click.echo(f"exported {folder}")
+            if note := _policy_note(Path(out) / "models.conf", folder):
+                click.echo(note, err=True)
     except ValueError as error:
         raise WrongInput(str(error)) from error
     except OSError as error:
         raise WrongInput(f"out is {out}; it cannot be written ({error}): name another folder, or make room") from error
+
+
+def _policy_note(models_conf: Path, folder: Path) -> str | None:
+    """Why models.conf does not serve what was just exported, and the remedy; None where it does."""
+    from raybench.models.saved_models import read_models_conf
+
+    name, version = folder.parent.name, int(folder.name)
+    served = next(model.versions() for model in read_models_conf(models_conf) if model.name == name)
+    if version in served:
+        return None
+    listed = ", ".join(map(str, served))
+    return f"{models_conf} serves version {listed} of {name}: add {version} to its model_version_policy to serve it"

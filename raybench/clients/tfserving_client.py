@@ -40,7 +40,7 @@ class TfServingClient:
         name, model = self._spec.signature_name, self._spec.name
         try:
             versions = states(self._channel, model)
-            available = [version for version, state in versions.items() if state.state == _AVAILABLE]
+            available = [version for version, state in versions.items() if is_version_available(state)]
             if not available:  # then there is no metadata either, and no word why
                 raise ClientError(f"model is {model}; {_unavailable(versions)}")
             signatures = self._signatures()
@@ -103,7 +103,7 @@ def states(channel: Channel, model: str, timeout_s: float | None = None) -> dict
 def is_available(channel: Channel, model: str, timeout_s: float) -> bool:
     """Whether TensorFlow Serving answers, and would answer a request for a model."""
     try:
-        return any(each.state == _AVAILABLE for each in states(channel, model, timeout_s).values())
+        return any(map(is_version_available, states(channel, model, timeout_s).values()))
     except CallError:
         return False
 
@@ -138,7 +138,7 @@ def _unavailable(versions: Mapping[int, Any]) -> str:
     """Why no version of a model answers, and the remedy."""
     if not versions:
         return "TF Serving has no version of it: name another model by -m"
-    coming = [number for number, each in versions.items() if each.state in _COMING]
+    coming = [number for number, each in versions.items() if is_coming(each)]
     if coming:
         return f"TF Serving is loading version {max(coming)} of it: wait until that is available, and run again"
     number = max(versions)
@@ -147,6 +147,18 @@ def _unavailable(versions: Mapping[int, Any]) -> str:
     return f"TF Serving has unloaded version {number} of it: enter it into its models.conf, or name another model by -m"
 
 
+def is_version_available(version: Any) -> bool:
+    """Whether a version of a model, None if there is none, answers requests."""
+    return version is not None and version.state == _AVAILABLE
+
+
+def is_coming(version: Any) -> bool:
+    """Whether a version of a model, None if there is none, is about to be loaded, or being loaded."""
+    return version is not None and version.state in _COMING
+
+
 def failure(version: Any) -> str | None:
-    """Why a version of a model failed to load; None where it did not fail."""
-    return " ".join(version.status.error_message.split()) or "no reason given" if version.status.error_code else None
+    """Why a version of a model failed to load; None where it did not fail, or is not there."""
+    if version is None or not version.status.error_code:
+        return None
+    return " ".join(version.status.error_message.split()) or "no reason given"

@@ -16,6 +16,7 @@ import tensorflow as tf
 from raybench.models.model_facts import write_facts
 from raybench.models.saved_models import add_model, read_models_conf
 
+SIGNATURES = ("predict_images", "predict_jpeg", "predict_jpegs")
 _LOGIT_STD = 3.0
 
 
@@ -32,10 +33,11 @@ def export(
     amp: str,
     crops: Crops,
 ) -> Iterator[Path]:
-    """Write `<out>/<architecture>-<variant>/1` for every pair and enter it into models.conf; yields each folder.
+    """Write a new version of `<out>/<architecture>-<variant>` for every pair and enter the model into models.conf.
 
-    The variants of one architecture share their weights; random ones are fitted to `crops` of photos. Raises ValueError
-    for an unknown architecture, before anything is written, and OSError where a folder cannot be written.
+    Yields the folder of each version; older versions stay, for a server may be reading them. The variants of one
+    architecture share their weights; random ones are fitted to `crops` of photos. Raises ValueError for an unknown
+    architecture, before anything is written, and OSError where a folder cannot be written.
     """
     found = {name: _application(name) for name in architectures}
     out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,10 @@ def export(
                 "tensorflow": tf.__version__,
                 "keras": keras.__version__,
             }
-            yield _write(module, out, f"{name}-{variant}", facts)
+            signatures = {s: getattr(module, s) for s in SIGNATURES}
+            folder = write_version(module, signatures, out / f"{name}-{variant}", facts)
+            _enter(out / "models.conf", folder.parent.name)
+            yield folder
 
 
 def architectures() -> tuple[str, ...]:
@@ -173,20 +178,26 @@ def _serving_module(model: Any, preprocess: Callable[..., Any], *, xla: bool) ->
     return Serving()
 
 
-def _write(module: tf.Module, out: Path, name: str, facts: dict[str, Any]) -> Path:
-    """Save beside the final place, then rename: a reader sees the old model or the new one, never half of one."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=out))
+def next_version(base_path: Path) -> int:
+    """The version number after the highest that a model's folder has taken, whether or not a model is in it."""
+    taken = [int(path.name) for path in base_path.glob("*") if path.name.isascii() and path.name.isdigit()]
+    return max(taken, default=0) + 1
+
+
+def write_version(module: tf.Module, signatures: dict[str, Any], base_path: Path, facts: dict[str, Any]) -> Path:
+    """Save as the version after the highest one, and return its folder.
+
+    TensorFlow Serving loads new version numbers alone: what replaces files in place it would not notice. It is saved
+    beside the final place, then renamed: a reader sees a whole version or none.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix=f".{base_path.name}-", dir=base_path.parent))
     try:
-        signatures = {s: getattr(module, s) for s in ("predict_images", "predict_jpeg", "predict_jpegs")}
-        tf.saved_model.save(module, str(scratch / "new" / "1"), signatures=signatures)
-        write_facts(scratch / "new" / "1", facts)
-        if (out / name).exists():
-            (out / name).rename(scratch / "old")
-        (scratch / "new").rename(out / name)
+        tf.saved_model.save(module, str(scratch / "new"), signatures=signatures)
+        write_facts(scratch / "new", facts)
+        base_path.mkdir(exist_ok=True)
+        return (scratch / "new").rename(base_path / str(next_version(base_path)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _enter(out / "models.conf", name)
-    return out / name
 
 
 def _enter(conf: Path, name: str) -> None:

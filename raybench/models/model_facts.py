@@ -43,16 +43,17 @@ def describe_model(models_conf: Path, name: str) -> ModelFacts:
     return ModelFacts(
         name=name,
         version=version,
-        sha256=_sha256(folder),
+        sha256=fingerprint(folder),
         precision=facts.get("precision", computes.precision),
         xla=facts.get("xla", computes.xla),
     )
 
 
-def _sha256(folder: Path) -> str:
-    """Of the relative paths and contents of all files, in sorted order."""
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of the relative paths and contents of all files in a folder, in sorted order."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(os.fsencode(path.relative_to(folder)) + b"\0")
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -31,7 +31,7 @@ def _reload(server: StartedServer, say: Say, complain: Say) -> None:
     try:
         models = server.reload()
     except ServerError as error:
-        complain(f"not reloaded: {error}; the old models go on serving")
+        complain(f"not reloaded: {error}")
     else:
         say(f"reloaded {', '.join(map(_described, models))}")
 

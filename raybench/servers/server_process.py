@@ -19,6 +19,7 @@ from raybench.processes import process_tree, stop_supervised, supervised
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
 _TAIL_LINES = 12
+_LAST_PORT = 65535
 _IDLE_CPU_S = 0.3  # a Triton that waits for nothing used 0.1 s in 20 s; one that loads a model, some seconds
 _LOOK_S = 1.0  # a look at the CPU time of a process tree goes through every process of the host
 
@@ -131,6 +132,17 @@ def require_free(bind: str, port: int) -> None:
             raise ConfigError(
                 f"port is {port}; {endpoint(bind, port)} cannot be had ({error.strerror}); name another"
             ) from error
+
+
+def port_beside(bind: str, port: int, otherwise: int) -> int:
+    """The port after the one that a user named, where a run by --url looks for metrics; another if it is taken."""
+    if port == _LAST_PORT:
+        return otherwise
+    try:
+        require_free(bind, port + 1)
+    except ConfigError:
+        return otherwise
+    return port + 1
 
 
 def endpoint(bind: str, port: int) -> str:

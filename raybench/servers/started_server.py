@@ -11,6 +11,8 @@ from raybench.models.saved_models import ModelConfig
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import ServerError, ServerProcess, check_bind, require_free
 
+OLD_SERVE = "the old models go on serving"
+
 
 class ServerOptions(Protocol):
     """The options that every server has: models of a models.conf (None: all), and where it listens (port 0: any)."""
@@ -57,15 +59,18 @@ class StartedServer(ABC):
     def reload(self) -> tuple[ModelConfig, ...]:
         """Load what models.conf and its SavedModels say now, while the old models answer until the new ones are ready.
 
-        Returns the models now served; raises ServerError, one sentence, where the old ones stay.
+        Returns the models now served; raises ServerError, one sentence, where others are, with which those are.
         """
-        models = resolve_models(self.options.models_conf, self.options.models)
+        try:
+            models = resolve_models(self.options.models_conf, self.options.models)
+        except ServerError as error:
+            raise ServerError(f"{error}; {OLD_SERVE}") from error
         self._load(models)
         return models
 
     @abstractmethod
     def _load(self, models: tuple[ModelConfig, ...]) -> None:
-        """Have the server serve these models alone; raises ServerError where it refuses."""
+        """Have the server serve these models alone; raises ServerError, with what is served, where it does not."""
 
 
 def check_options(options: ServerOptions) -> None:

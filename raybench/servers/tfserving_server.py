@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from raybench.clients import tfserving_client
-from raybench.clients.grpc.channel import CallError, Channel
+from raybench.clients.grpc.channel import Channel
 from raybench.clients.tfserving_client import TfServingClient
 from raybench.inputs.tensors import Batch
-from raybench.models.saved_models import ModelConfig, format_models_conf, serialize_models_conf
+from raybench.models.saved_models import ModelConfig, format_models_conf
 from raybench.servers import model_server
 from raybench.servers.model_server import METRICS, ModelServer
 from raybench.servers.served_models import resolve_models
@@ -21,13 +21,14 @@ from raybench.servers.server_process import (
     ServerProcess,
     endpoint,
     free_ports,
+    port_beside,
     scratch_folder,
     wait_until,
 )
 from raybench.servers.started_server import StartedServer, check_options
+from raybench.servers.tfserving_reload import LoadedVersions
 
 START_TIMEOUT_S = 300.0
-RELOAD_S = 300.0
 _WARM_UP_S = 300.0  # of one shape: XLA compiles at the first call
 _STOP_TIMEOUT_S = 20.0
 _ANSWER_S = 2.0
@@ -60,6 +61,7 @@ class RunningTfServing(StartedServer):
 
     options: TfServingOptions
     server: ModelServer
+    loaded: LoadedVersions
 
     @property
     def pid(self) -> int | None:
@@ -67,12 +69,7 @@ class RunningTfServing(StartedServer):
         return None if self.server.container else self.process.pid
 
     def _load(self, models: tuple[ModelConfig, ...]) -> None:
-        with closing(Channel(self.grpc_url)) as channel:
-            try:
-                config = serialize_models_conf(self.server.with_server_paths(models))
-                tfserving_client.reload(channel, config, RELOAD_S)
-            except CallError as error:
-                raise ServerError(f"TF Serving cannot load the models: {error.said}") from error
+        self.loaded.reload(self.grpc_url, models)
 
 
 def check(options: TfServingOptions) -> None:
@@ -88,15 +85,18 @@ def running_tfserving(options: TfServingOptions) -> Iterator[RunningTfServing]:
     """
     server = model_server.find()
     models = resolve_models(options.models_conf, options.models)
+    loaded = LoadedVersions(server, models)
     with scratch_folder("raybench-tfserving-") as folder:
         grpc_port, rest_port = free_ports(2)
-        ports = options.grpc_port or grpc_port, rest_port
+        if options.grpc_port:
+            grpc_port, rest_port = options.grpc_port, port_beside(options.bind, options.grpc_port, rest_port)
+        ports = grpc_port, rest_port
         process = _start(server, options, models, folder, ports)
         try:
             with closing(Channel(endpoint(options.bind, ports[0]))) as channel:
                 is_ready = partial(_are_available, channel, models)
                 wait_until(is_ready, process, what="TF Serving", timeout_s=START_TIMEOUT_S)
-                started = _described(server, options, models, process, ports, is_ready)
+                started = _described(server, options, models, process, ports, is_ready, loaded)
                 _warm_up(started.grpc_url, options, process)
                 yield started
         finally:
@@ -124,6 +124,7 @@ def _described(
     process: ServerProcess,
     ports: tuple[int, int],
     is_ready: Callable[[], bool],
+    loaded: LoadedVersions,
 ) -> RunningTfServing:
     rest_url = f"http://{endpoint(options.bind, ports[1])}"
     return RunningTfServing(
@@ -137,6 +138,7 @@ def _described(
         is_ready=is_ready,
         options=options,
         server=server,
+        loaded=loaded,
     )
 
 

@@ -27,10 +27,11 @@ from raybench.servers.server_process import (
     bracketed,
     endpoint,
     free_ports,
+    port_beside,
     scratch_folder,
     wait_until,
 )
-from raybench.servers.started_server import StartedServer, check_options
+from raybench.servers.started_server import OLD_SERVE, StartedServer, check_options
 
 __all__ = ["RunningTriton", "TritonOptions", "check", "running_triton", "self_check"]
 
@@ -38,6 +39,7 @@ START_TIMEOUT_S = 900.0  # XLA compiles in here: on an H200 two models at a batc
 RELOAD_S = START_TIMEOUT_S
 STALL_S = 20.0
 _MOST_STARTS = 3
+_ASK_S = 10.0
 _Started = TypeVar("_Started")
 _STOP_TIMEOUT_S = 20.0
 # The folder that the server runs in, whatever it is called: the python backend hands paths to a shell, which takes
@@ -64,7 +66,7 @@ class RunningTriton(StartedServer):
             try:
                 asking.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
             except InferenceServerException as error:
-                raise ServerError(_load_failure(error)) from error
+                raise ServerError(f"{_load_failure(error)}; {_what_serves(client)}") from error
 
 
 def check(options: TritonOptions) -> None:
@@ -107,7 +109,7 @@ def _started(tritonserver: Path, options: TritonOptions) -> Iterator[RunningTrit
     with scratch_folder("raybench-triton-") as folder:
         ports = free_ports(3)
         if options.grpc_port:
-            ports[0] = options.grpc_port
+            ports[0], ports[2] = options.grpc_port, port_beside(options.bind, options.grpc_port, ports[2])
         process = _start(tritonserver, options, folder, ports)
         try:
             yield _await_ready(options, process, folder, ports)
@@ -210,6 +212,15 @@ def _is_ready(client: triton_grpc.InferenceServerClient) -> bool:
         return bool(client.is_server_ready(client_timeout=2)) and bool(client.is_model_ready("echo", client_timeout=2))
     except InferenceServerException:
         return False
+
+
+def _what_serves(client: triton_grpc.InferenceServerClient) -> str:
+    """What answers after a load that failed: as a rule Triton keeps what it had."""
+    try:
+        is_ready = bool(client.is_model_ready("saved_model", client_timeout=_ASK_S))
+    except InferenceServerException as error:
+        return f"what it serves is not known ({error.message()})"
+    return OLD_SERVE if is_ready else "it serves none of them now"
 
 
 def _load_failure(error: InferenceServerException) -> str:

@@ -201,3 +201,27 @@ def test_a_problem_has_the_runs_clock() -> None:
     """When a source ended is told in seconds from the first request."""
     problems = (ProblemRecord(time_ns=2_499 * MS, source="nvidia-smi", text="it ended"),)
     assert seen(problems=problems).problems == (TelemetryProblem(at_s=2.5, source="nvidia-smi", text="it ended"),)
+
+
+SEEN_GPU = [gpu(1_000), {**gpu(1_000), "gpu_used_mib": 100.0}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "xla", "rows", "is_doubted"),
+    [
+        ("tfserving", "mixed_float16", True, [], True),
+        ("tfserving", "mixed_float16", True, SEEN_GPU, False),
+        ("tfserving", "mixed_bfloat16", True, [], False),
+        ("tfserving", "mixed_float16", False, [], False),
+        ("tfserving", None, None, [], False),
+        ("triton", "mixed_float16", True, [], False),
+    ],
+)
+def test_float16_in_software_is_doubted(
+    kind: str, precision: str | None, xla: bool | None, rows: list[dict[str, Any]], is_doubted: bool
+) -> None:
+    """A TensorFlow Serving without a GPU computes float16 with XLA in software: a number of it is one of that."""
+    seen = trial(SPAN, telemetry(*rows))
+    plain = trusted(memory=seen.memory, server=replace(seen.server, kind=kind))
+    found = doubts_about(replace(plain, model=replace(plain.model, precision=precision, xla=xla)), rounds=2)
+    assert ("software_float16" in {doubt.code for doubt in found}) is is_doubted

@@ -102,6 +102,27 @@ def test_facts_travel_with_the_model(exported: Path) -> None:
     assert describe_model(exported / "models.conf", "nope").sha256 is None
 
 
+def test_an_export_is_a_new_version(tmp_path: Path) -> None:
+    """A model that is exported again gets the next version number, beside those that a server may be reading."""
+    import tensorflow as tf
+
+    from raybench.models.export import next_version, write_version
+
+    class Twice(tf.Module):
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def twice(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"y": 2 * x}
+
+    module = Twice()
+    written = [write_version(module, {"twice": module.twice}, tmp_path / "twice", {"xla": False}) for _ in range(2)]
+    assert written == [tmp_path / "twice" / "1", tmp_path / "twice" / "2"]
+    assert all(list(read_signatures(folder)) == ["twice"] for folder in written)
+    (tmp_path / "twice" / "007").mkdir()  # a version whose files are not there yet
+    (tmp_path / "twice" / "notes").mkdir()
+    assert next_version(tmp_path / "twice") == 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["twice"]
+
+
 @pytest.mark.parametrize(("arguments", "word"), [(["nope"], "'nope'"), (["resnet50", "--variants", "fast"], "'fast'")])
 def test_unknown_names_are_refused(arguments: list[str], word: str, tmp_path: Path) -> None:
     """An unknown architecture or variant is exit 2 with a sentence that lists what there is; nothing is written."""

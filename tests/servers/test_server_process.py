@@ -2,11 +2,12 @@
 
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
 
-from raybench.servers.server_process import ServerProcess, ServerStalled, wait_until
+from raybench.servers.server_process import ServerProcess, ServerStalled, free_ports, port_beside, wait_until
 
 
 def test_a_server_that_does_nothing_is_not_waited_for(tmp_path: Path) -> None:
@@ -29,3 +30,12 @@ def test_a_server_that_is_busy_is_waited_for(tmp_path: Path) -> None:
         wait_until(lambda: next(looks, True), process, what="Triton", timeout_s=60, stall_s=2.5)
     finally:
         process.stop(5)
+
+
+def test_metrics_are_beside_the_port_that_was_named() -> None:
+    """A server's metrics are at the port after the one asked for, where a run by url looks, unless that is taken."""
+    (port,) = free_ports(1)
+    assert port_beside("127.0.0.1", port - 1, otherwise=7) == port
+    with socket.create_server(("127.0.0.1", port)):
+        assert port_beside("127.0.0.1", port - 1, otherwise=7) == 7
+    assert port_beside("127.0.0.1", 65535, otherwise=7) == 7

@@ -5,6 +5,8 @@ the real one does not have.
 """
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,8 +22,8 @@ from raybench.clients.base import ClientError
 from raybench.clients.tfserving_client import TfServingClient
 from raybench.config import ServerSpec
 from raybench.models.saved_models import ModelConfig, format_models_conf
-from raybench.servers import ServerError, ServerUnavailable, bind_warning, model_server
-from raybench.servers.server_process import endpoint
+from raybench.servers import ServeOptions, ServerError, ServerUnavailable, bind_warning, model_server, running
+from raybench.servers.server_process import endpoint, free_ports
 from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
 MODEL = "mobilenet-no-opt"
@@ -96,28 +98,74 @@ def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[st
 
 
 def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path: Path) -> None:
-    """`raybench serve tfserving` says where it answers, serves what models.conf names at SIGHUP, and ends."""
+    """`raybench serve tfserving` says where it answers, and at SIGHUP what it serves then, by its own word; it ends."""
     conf = tmp_path / "models.conf"
     enter(conf, models, "scale")
     command = [BIN / "raybench", "serve", "tfserving", "--models", tmp_path, "--port", "0"]
-    process = subprocess.Popen(command, env={**os.environ, **stand_in}, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env={**os.environ, **stand_in}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+    def after_hangup() -> str:
+        process.send_signal(signal.SIGHUP)
+        return wait_for_line(process, "reloaded")[-1]
+
     try:
         lines = wait_for_line(process, "ready")
         family = Family(process.pid)
         family.look()
         assert len(family.members) > 1
-        urls = dict(line.split() for line in lines if " " in line)
-        assert urls.keys() == {"grpc", "http", "metrics"}
+        urls = dict(line.split() for line in lines if line.split()[0] in ("grpc", "http", "metrics"))
+        assert len(urls) == 3
         assert description(urls["grpc"], "scale") == "signature is nope; model scale has boxed, distinct, times, total"
         enter(conf, models, "clash")
-        process.send_signal(signal.SIGHUP)
-        assert wait_for_line(process, "reloaded") == ["reloaded clash (1)\n"]
+        assert after_hangup() == "reloaded clash (1)\n"
         assert "model clash has plus, twice" in description(urls["grpc"], "clash")
         assert "TF Serving has unloaded version 3 of it" in description(urls["grpc"], "scale")
     finally:
         process.terminate()
         assert process.wait(timeout=60) == 0
     assert family.is_gone()
+
+
+@pytest.mark.usefixtures("on_path")
+def test_a_reload_says_what_serves(models: Path, tmp_path: Path) -> None:
+    """What TensorFlow Serving did not load is a sentence with what it serves instead: files changed in place, a new
+    version that is broken, models dropped for one that is broken; a new version number is loaded. Its metrics are
+    beside the port that it was given, where a run by url looks."""
+    folder, conf = tmp_path / "models", tmp_path / "models" / "models.conf"
+    shutil.copytree(models / "scale" / "1", folder / "scale" / "1")
+    enter(conf, folder, "scale")
+    (port,) = free_ports(1)
+    with running_tfserving(TfServingOptions(models_conf=conf, grpc_port=port)) as server:
+        by_url = ServerSpec(kind="tfserving", url=server.grpc_url)
+        with running(by_url, ServeOptions(models_conf=conf, models=("scale",))) as there:
+            assert (server.grpc_url, there.metrics_url) == (f"127.0.0.1:{port}", server.metrics_url)
+
+        def refusal() -> str:
+            with pytest.raises(ServerError) as error:
+                server.reload()
+            return str(error.value)
+
+        shutil.rmtree(folder / "scale" / "1")
+        shutil.copytree(models / "scale" / "3", folder / "scale" / "1")
+        assert re.match(
+            r"the files of version 1 of scale changed, and .*: it answers as before; export the model as version 2; "
+            r"it serves scale \(1\) now",
+            refusal(),
+        )
+        (folder / "scale" / "2").mkdir()
+        (folder / "scale" / "2" / "saved_model.pb").write_bytes(b"\xff")
+        assert re.match(r"TF Serving cannot load version 2 of scale \(.*\).*; it serves scale \(1\) now", refusal())
+        shutil.copytree(models / "scale" / "3", folder / "scale" / "4")
+        assert [(model.name, model.specific) for model in server.reload()] == [("scale", (4,))]
+        (folder / "scale").rename(folder / "away")
+        (folder / "bad" / "1").mkdir(parents=True)
+        (folder / "bad" / "1" / "saved_model.pb").write_bytes(b"\xff")
+        enter(conf, folder, "bad")
+        assert re.match(r"TF Serving cannot load version 1 of bad \(.*\).*; it serves no model now", refusal())
+        conf.write_text("model_config_list {")
+        assert refusal().endswith("; the old models go on serving")
 
 
 def enter(conf: Path, models: Path, name: str) -> None:

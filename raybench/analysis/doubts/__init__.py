@@ -52,6 +52,7 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     environment.cpu_stolen,
     environment.swapping,
     environment.gpu_shared,
+    environment.software_float16,
 )
 
 

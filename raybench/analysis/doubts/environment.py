@@ -134,6 +134,20 @@ def cpu_stolen(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def software_float16(trial: TrialSummary) -> Doubt | None:
+    """XLA computes float16 in software on the CPU of a TensorFlow Serving: 1 s an image with EfficientNetB0, 9 s with
+    ResNet50 (2.18.1 on two cores)."""
+    has_gpu = trial.memory.idle.gpu_mib is not None or trial.memory.gpu_peak_mib is not None
+    is_float16 = trial.model.precision == "mixed_float16" and trial.model.xla
+    if trial.server.kind != "tfserving" or has_gpu or not is_float16:
+        return None
+    return Doubt(
+        code="software_float16",
+        sentence="no GPU was seen, and TensorFlow Serving computes float16 with XLA on a CPU in software: seconds an image",
+        remedy="export the model with --amp bfloat16 for CPUs, or serve it on a GPU",
+    )
+
+
 def gpu_shared(trial: TrialSummary) -> Doubt | None:
     others = trial.telemetry.gpu_shared_with if trial.telemetry else None
     if not others:

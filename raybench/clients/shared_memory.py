@@ -3,6 +3,7 @@
 Requests then carry the name of a region, an offset and a size in place of images.
 """
 
+import errno
 import os
 import re
 import socket
@@ -19,6 +20,7 @@ from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, Connect
 from raybench.clients.grpc.kserve import ask
 
 FOLDER = Path("/dev/shm")  # where the names of shm_open lie: shm_overview(7)
+_NO_ROOM = "empty or enlarge it (in a container by --shm-size), or send fewer or smaller batches"
 _OWNER = re.compile(r"raybench-(\d+)-\d+-(.*)-[0-9a-f]{8}-\d+")
 
 
@@ -54,14 +56,22 @@ class Region:
             try:
                 ask(channel, "SystemSharedMemoryRegister", name=self._name, key=f"/{self._name}", byte_size=self.size)
             except CallError as error:
-                raise ClientError(
-                    f"shared-memory is system; Triton at {self._url} cannot map what a worker wrote "
-                    f"({error.said}): it must run on the worker's host, with the same user and /dev/shm"
-                ) from error
+                raise ClientError(f"shared-memory is system; Triton at {self._url} {_refusal(error)}") from error
 
     def close(self) -> None:
         os.close(self._file)
         unregister(self._url, [self._name], self._credentials)
+
+
+def check(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+    """Have the Triton at a url map a byte and forget it; raises ClientError, with the remedy, where it does not."""
+    (name,) = names(url, 1)
+    region = Region(url, name, credentials)
+    try:
+        region.add(b"\0")
+        region.register()
+    finally:
+        region.close()
 
 
 def names(url: str, workers: int) -> list[str]:
@@ -92,6 +102,23 @@ def _is_orphan(name: str) -> bool:
     return found is not None and found[2] == socket.gethostname() and not psutil.pid_exists(int(found[1]))
 
 
+def _refusal(error: CallError) -> str:
+    """What a Triton refuses, and the remedy; its sentences are from its common.h and shared_memory_manager.cc."""
+    said = error.said or error.status
+    if "Client shared memory is disabled" in said:
+        return (
+            "lets no client share memory, as is its default since 26.04: start it with --allow-client-shm=true, "
+            "or leave --shared-memory out"
+        )
+    if "Unable to open shared memory region" in said:
+        return (
+            f"cannot open what was written to {FOLDER} here ({said}): it is on another host, has another user, or is "
+            "in a container with an IPC namespace of its own; start it here as this user (docker run --ipc=host), "
+            "or leave --shared-memory out"
+        )
+    return f"cannot map what a worker wrote ({said}): it must run on the worker's host, with the same user and {FOLDER}"
+
+
 @contextmanager
 def _named(file: int, name: str) -> Iterator[None]:
     """A file without a name has one, in the block alone; /proc/self/fd is the way of linkat(2) to do it."""
@@ -109,4 +136,5 @@ def _placing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ClientError(f"shared-memory is system; {FOLDER} cannot be used: {error.strerror}") from error
+        remedy = _NO_ROOM if error.errno == errno.ENOSPC else "mount a tmpfs there that everybody may write to"
+        raise ClientError(f"shared-memory is system; {FOLDER} cannot be used ({error.strerror}): {remedy}") from error

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raybench.clients import shared_memory
+from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
-from raybench.clients.grpc.probe import is_here
+from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
 from raybench.config import ECHO, VARIANTS, Benchmark, ConfigError, ServerSpec
 from raybench.driver import endpoints
 from raybench.driver.cluster import address_of
@@ -38,7 +39,7 @@ def check(
     """
     results_folder.check_out(benchmark)
     _check_memory(benchmark, source.item_bytes)
-    _check_shared_memory(benchmark, source.item_bytes)
+    _check_shared_memory(benchmark, source.item_bytes, credentials)
     check_ray(benchmark, observer.note)
     for server in benchmark.servers:
         _check_machine(server, benchmark)
@@ -58,8 +59,8 @@ def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
     memory_budget.check_host(benchmark, item_bytes, free_mib, is_own_ray=not address_of(benchmark))
 
 
-def _check_shared_memory(benchmark: Benchmark, item_bytes: int) -> None:
-    """Refuse a Triton on another host, and payloads for which the host's shared memory has no room."""
+def _check_shared_memory(benchmark: Benchmark, item_bytes: int, credentials: ConnectionCredentials) -> None:
+    """Refuse payloads for which this host's shared memory has no room, and a Triton that cannot map what is in it."""
     shared = [load for load in benchmark.loads if load.shared_memory == "system"]
     if not shared:
         return
@@ -73,6 +74,17 @@ def _check_shared_memory(benchmark: Benchmark, item_bytes: int) -> None:
             f"shared-memory is system; the images take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
             f"{there_mib:.0f} MiB free: send fewer images a request or fewer requests, or enlarge it (--shm-size)"
         )
+    if url and "triton" in benchmark.server:
+        _check_mapping(url, credentials)
+
+
+def _check_mapping(url: str, credentials: ConnectionCredentials) -> None:
+    if what_answers(url) not in (GRPC, TLS):
+        return  # which whoever asks it for its models says better
+    try:
+        shared_memory.check(url, credentials)
+    except ClientError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_ray(benchmark: Benchmark, note: Callable[[str], None]) -> None:

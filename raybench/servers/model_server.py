@@ -69,6 +69,13 @@ class ModelServer:
             *_arguments(flags, _CONTAINER_PORTS),
         ]
 
+    def as_started(self) -> "ModelServer":
+        """With the versions that a container says once it runs; before, its image might have to be fetched."""
+        if self.container is None:
+            return self
+        version, tensorflow = _versions_in(_output_of(["docker", "exec", self.container, BINARY, "--version"]) or "")
+        return replace(self, version=version or self.version, tensorflow=tensorflow)
+
     def remove(self) -> None:
         """End the container that a killed `docker run` leaves behind."""
         if self.container:
@@ -100,11 +107,15 @@ def _on_path() -> ModelServer:
             f"or name a TensorFlow Serving that runs by --url tfserving=HOST:PORT"
         )
     usage = _output_of([BINARY, "--help"], codes=(0, 1, 255)) or ""
-    version, tensorflow = (re.search(rf"{name}: (\S+)", said) for name in ("ModelServer", "TensorFlow Library"))
+    version, tensorflow = _versions_in(said)
     flags = frozenset(re.findall(r"^\s*--(\w+)=", usage, re.M))
-    return ModelServer(
-        f"{BINARY} on PATH", version[1] if version else "unknown", tensorflow[1] if tensorflow else None, flags
-    )
+    return ModelServer(f"{BINARY} on PATH", version or "unknown", tensorflow, flags)
+
+
+def _versions_in(said: str) -> tuple[str | None, str | None]:
+    """Its own and its TensorFlow's, of what `--version` prints."""
+    own, tensorflow = (re.search(rf"{name}: (\S+)", said) for name in ("ModelServer", "TensorFlow Library"))
+    return own[1] if own else None, tensorflow[1] if tensorflow else None
 
 
 def _output_of(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:

@@ -15,6 +15,7 @@ from raybench.models.model_facts import fingerprint
 from raybench.models.saved_models import ModelConfig, serialize_models_conf
 from raybench.servers.model_server import ModelServer
 from raybench.servers.server_process import ServerError
+from raybench.servers.started_server import OLD_SERVE
 
 _RELOAD_S = 300.0
 _POLL_S = 0.2
@@ -29,40 +30,51 @@ class LoadedVersions:
 
     def __init__(self, server: ModelServer, models: Iterable[ModelConfig]) -> None:
         self._server, self._loaded = server, _fingerprints(models)
+        self._mounted = {model.base_path for model in models}  # what a container sees, as long as it runs
 
     def reload(self, url: str, models: tuple[ModelConfig, ...]) -> None:
         """Have it serve these models alone.
 
         Raises ServerError, one sentence, with what did not come about and what is served.
         """
+        self._check_mounts(models)
         found, names = _fingerprints(models), {name for name, _ in self._loaded} | {model.name for model in models}
+        began_s = time.monotonic()
         with closing(Channel(url)) as channel:
             before = _states(channel, names)
             refusal = self._ask(channel, models)
-            after = _settled(channel, names, found.keys(), is_applied=refusal is None)
+            after = _settled(channel, names, found.keys(), began_s=began_s, is_applied=refusal is None)
         kept = {id_ for id_ in self._loaded if _is_available(before, id_)}
         problems = [_missing(id_, after) for id_ in found if not _is_available(after, id_)]
         if refusal and not any(tfserving_client.failure(_state(after, id_)) for id_ in found):
             problems = [f"TF Serving refuses the models: {refusal}"]
         problems += [_replaced(id_) for id_ in found if id_ in kept and self._loaded[id_] != found[id_]]
         there = {id_ for id_ in (*found, *self._loaded) if _is_available(after, id_)}
-        self._loaded = {id_: self._loaded[id_] if id_ in kept else found[id_] for id_ in there}
+        self._loaded = {id_: found[id_] if id_ in found and id_ not in kept else self._loaded[id_] for id_ in there}
         if problems:
             raise ServerError(f"{'; '.join(problems)}; {_serving(there)}")
 
+    def _check_mounts(self, models: tuple[ModelConfig, ...]) -> None:
+        unseen = [model for model in models if model.base_path not in self._mounted]
+        if self._server.container and unseen:
+            raise ServerError(
+                f"the container of TF Serving does not see {unseen[0].base_path}, where model {unseen[0].name} lies: "
+                f"start it again; {OLD_SERVE}"
+            )
+
     def _ask(self, channel: Channel, models: tuple[ModelConfig, ...]) -> str | None:
-        """Why it refused; None where it did not, which it also says of models that it then cannot load."""
+        """Why it refused, or cannot load a model with a new name; None where it did not, or is still loading one."""
         config = serialize_models_conf(self._server.with_server_paths(models))
         try:
             tfserving_client.reload(channel, config, _RELOAD_S)
         except CallError as error:
-            return f"{error.status}: {error.said}"
+            return None if error.status == "DEADLINE_EXCEEDED" else f"{error.status}: {error.said}"
         return None
 
 
 def _fingerprints(models: Iterable[ModelConfig]) -> dict[_Id, str]:
     return {
-        (model.name, version): fingerprint(model.base_path / str(version))
+        (model.name, version): fingerprint(model.version_folder(version))
         for model in models
         for version in model.specific
     }
@@ -83,12 +95,11 @@ def _states(channel: Channel, names: Iterable[str]) -> _States:
     return found
 
 
-def _settled(channel: Channel, names: set[str], wanted: Iterable[_Id], *, is_applied: bool) -> _States:
+def _settled(channel: Channel, names: set[str], wanted: Iterable[_Id], *, began_s: float, is_applied: bool) -> _States:
     """The states as soon as every version that is wanted is available, or has failed; at the latest after RELOAD_S.
 
     Where it refused the models, the wanted may never come: then those that it loads are waited for.
     """
-    began_s = time.monotonic()
     while True:
         states, passed_s = _states(channel, names), time.monotonic() - began_s
         pending = [id_ for id_ in wanted if not _is_available(states, id_)]
@@ -113,7 +124,7 @@ def _missing(id_: _Id, after: _States) -> str:
     name, version = id_
     if said := tfserving_client.failure(_state(after, id_)):
         return f"TF Serving cannot load version {version} of {name} ({said}), and will not try this number again"
-    return f"TF Serving has not loaded version {version} of {name} yet"
+    return f"TF Serving has not loaded version {version} of {name} within {_RELOAD_S:.0f} s, and may yet"
 
 
 def _replaced(id_: _Id) -> str:

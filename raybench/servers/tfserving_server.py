@@ -34,7 +34,7 @@ _STOP_TIMEOUT_S = 20.0
 _ANSWER_S = 2.0
 _MONITORING = f'prometheus_config {{ enable: true path: "{METRICS}" }}\n'
 # "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{name: a version: 1} due to ...}"
-_REASON = re.compile(r"(Failed to start server\. Error:|No versions of servable) (.*)")
+_REASON = re.compile(r"(Failed to start server\. Error:|No versions of servable|Could not find base path) (.*)")
 # It refuses a call for which it has no thread; a thread is made when a call needs it. Calls that the client has given
 # up hold theirs until they are computed.
 _THREADS, _LEAST_THREADS = "grpc_max_threads", 1000
@@ -96,7 +96,7 @@ def running_tfserving(options: TfServingOptions) -> Iterator[RunningTfServing]:
             with closing(Channel(endpoint(options.bind, ports[0]))) as channel:
                 is_ready = partial(_are_available, channel, models)
                 wait_until(is_ready, process, what="TF Serving", timeout_s=START_TIMEOUT_S)
-                started = _described(server, options, models, process, ports, is_ready, loaded)
+                started = _described(server.as_started(), options, models, process, ports, is_ready, loaded)
                 _warm_up(started.grpc_url, options, process)
                 yield started
         finally:

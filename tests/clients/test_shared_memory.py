@@ -1,14 +1,17 @@
 """Images in shared memory: right answers, and nothing left behind, in /dev/shm or in Triton, whoever is killed."""
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
@@ -99,6 +102,57 @@ def test_a_triton_that_cannot_map_it_is_told(triton: TritonUnderTest) -> None:
     with pytest.raises(ClientError, match=r"^shared-memory is system; Triton at .* cannot map .*: it must run on the"):
         region.register()
     assert not (SHM / name).exists()
+    region.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (
+            "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable.",
+            "lets no client share memory, as is its default since 26.04: start it with --allow-client-shm=true",
+        ),
+        (
+            "Unable to open shared memory region: '/raybench-1'",
+            "in a container with an IPC namespace of its own; start",
+        ),
+        ("failed to register shared memory region", "it must run on the worker's host"),
+    ],
+)
+def test_a_refusal_to_share_memory_names_its_remedy(said: str, remedy: str, tmp_path: Path) -> None:
+    """A Triton by url that lets no client share memory, or cannot see this host's, is wrong input with the flag that
+    would help, before anything starts."""
+    handler = grpc.unary_unary_rpc_method_handler(lambda _, context: context.abort(grpc.StatusCode.INTERNAL, said))
+    methods = {"SystemSharedMemoryRegister": handler}
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)])
+    url = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        run = raybench(
+            "run", "-s", "triton", "--url", f"triton={url}", "--shared-memory", "system", "-b", 1,
+            cwd=tmp_path, env=dict(os.environ),
+        )  # fmt: skip
+    finally:
+        server.stop(None)
+    assert run.code == 2, run.out
+    assert f"shared-memory is system; Triton at {url}" in " ".join(run.err.split())
+    assert remedy in " ".join(run.err.split())
+    assert names(url) == []
+
+
+def test_a_full_shared_memory_names_its_remedy(triton: TritonUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /dev/shm has no more room for what a worker encodes, the sentence says how to make some."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (name,) = shared_memory.names(triton.url, 1)
+    region = shared_memory.Region(triton.url, name)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(ClientError, match=r"\(No space left on device\): empty or enlarge it \(in a container"):
+            region.add(b"x")
     region.close()
 
 

@@ -121,7 +121,8 @@ def test_nothing_is_open(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert not service.keys() & {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"}
+    assert not service.keys() & {"privileged", "cap_add", "network_mode", "pid", "devices"}
+    assert "ipc" not in service or name in TRITON
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in service.get("ports", []))
     assert all(isinstance(volume, dict) for volume in service["volumes"])
     writable = {volume["target"] for volume in service["volumes"] if not volume.get("read_only")}
@@ -176,10 +177,20 @@ def test_triton_has_shared_memory() -> None:
         assert int(flags(services()[name]["command"])["object-store-memory"][0]) < 4 * 2**30
 
 
+@pytest.mark.parametrize("name", TRITON)
+def test_triton_reads_what_a_client_on_this_host_shares(name: str) -> None:
+    """`--shared-memory system` works with Triton's container: it lets clients share memory, and has this host's."""
+    assert flags(services()[name]["command"])["allow-client-shm"] == ["true"]
+    assert services()[name]["ipc"] == "host"
+
+
 def test_triton_runs_as_the_launcher_runs_it(triton: TritonUnderTest) -> None:
-    """Triton's flags in compose are the launcher's, but for addresses, folders and the prefix in a shared /dev/shm."""
+    """Triton's flags in compose are the launcher's, but for addresses, folders, the prefix in a shared /dev/shm, and
+    the one that the wheel's does not need."""
     command = services()["triton_server"]["command"]
-    own = re.compile(r"--(model-repository|backend-directory|(grpc|http|metrics)-(address|port)|.*-prefix-name)=?")
+    own = re.compile(
+        r"--(model-repository|backend-directory|(grpc|http|metrics)-(address|port)|.*-prefix-name|allow-client-shm)=?"
+    )
     running = psutil.Process(triton.process.pid).cmdline()
     assert [command[0], Path(running[0]).name] == ["tritonserver"] * 2
     assert [flag for flag in command[1:] if not own.match(flag)] == [
@@ -189,7 +200,8 @@ def test_triton_runs_as_the_launcher_runs_it(triton: TritonUnderTest) -> None:
 
 
 def test_triton_knows_its_flags() -> None:
-    """Every flag is one that tritonserver has; asked of the wheel's 2.51, which is older than the image's."""
+    """Every flag is one that tritonserver has; asked of the wheel's 2.51, which is older than the image's, and that of
+    2.68."""
     tritonserver = wheel.find()
     known = subprocess.run(
         [tritonserver / "bin" / "tritonserver", "--help"], env=wheel.environment(tritonserver), capture_output=True,
@@ -197,7 +209,7 @@ def test_triton_knows_its_flags() -> None:
     )  # fmt: skip
     names = set(re.findall(r"^\s*--([a-z-]+)", known.stdout + known.stderr, re.M))
     assert len(names) > 50
-    assert flags(services()["triton_server"]["command"]).keys() <= names
+    assert flags(services()["triton_server"]["command"]).keys() <= names | {"allow-client-shm"}
 
 
 def test_tritons_models_are_where_its_configuration_says() -> None:
@@ -216,6 +228,7 @@ def test_tf_serving_has_xla_and_grows() -> None:
     given = flags(service["command"])
     assert given.keys() <= known_flags.KNOWN
     assert given["xla_gpu_compilation_enabled"] == given["xla_cpu_compilation_enabled"] == ["true"]
+    assert int(given["grpc_max_threads"][0]) >= 1000  # it refuses what it has no thread for
     assert service["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     (mounted,) = [v for v in service["volumes"] if v["target"] == "/opt/raybench"]
     for path in (given["monitoring_config_file"][0], service["entrypoint"][1], service["healthcheck"]["test"][2]):

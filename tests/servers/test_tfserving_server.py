@@ -23,7 +23,9 @@ from raybench.clients.tfserving_client import TfServingClient
 from raybench.config import ServerSpec
 from raybench.models.saved_models import ModelConfig, format_models_conf
 from raybench.servers import ServeOptions, ServerError, ServerUnavailable, bind_warning, model_server, running
+from raybench.servers.model_server import ModelServer
 from raybench.servers.server_process import endpoint, free_ports
+from raybench.servers.tfserving_reload import LoadedVersions
 from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
 MODEL = "mobilenet-no-opt"
@@ -284,6 +286,27 @@ def test_docker_stands_in_for_the_binary(models: Path, tmp_path: Path, monkeypat
     flags = {word.removeprefix("--").partition("=")[0] for word in words[image + 1 :]}
     assert flags <= KNOWN
     assert {"port", "model_config_file", "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled"} <= flags
+
+
+def test_a_container_says_its_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The versions of TensorFlow Serving in a container, and of its TensorFlow, are those that it says once it runs."""
+    said = "TensorFlow ModelServer: 2.20.1\\nTensorFlow Library: 2.20.3"
+    script = f'[ "$1 $3 $4" = "exec tensorflow_model_server --version" ] && printf "{said}\n" || [ "$1" = info ]'
+    monkeypatch.setenv("PATH", write_docker(tmp_path, script))
+    found = model_server.find()
+    assert (found.version, found.tensorflow) == (model_server.TF_SERVING_VERSION, None)
+    started = found.as_started()
+    assert (started.version, started.tensorflow, started.container) == ("2.20.1", "2.20.3", found.container)
+
+
+def test_a_container_is_not_asked_for_what_it_cannot_see(tmp_path: Path) -> None:
+    """A model in a folder that was not mounted at the start is a sentence, before the old models are gone."""
+    old, new = (ModelConfig(name=name, base_path=tmp_path / name, specific=(1,)) for name in ("old", "new"))
+    for model in (old, new):
+        (model.base_path / "1").mkdir(parents=True)
+    loaded = LoadedVersions(ModelServer("docker", "2.20.0", container="raybench-tfserving-1"), [old])
+    with pytest.raises(ServerError, match=r"does not see .*/new, where model new lies: start it again; the old models"):
+        loaded.reload("127.0.0.1:1", (old, new))
 
 
 def test_an_engine_that_is_silent_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def software_float16(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="software_float16",
-        sentence="no GPU was seen, and TensorFlow Serving computes float16 with XLA on a CPU in software: seconds an image",
+        sentence="no GPU was seen, and TF Serving computes float16 with XLA on a CPU in software: seconds an image",
         remedy="export the model with --amp bfloat16 for CPUs, or serve it on a GPU",
     )
 

@@ -182,6 +182,14 @@ def test_a_breakdown_of_the_same_requests_is_not_doubted() -> None:
     assert "breakdown_unknown" not in {each.code for each in doubts_about(trial(), rounds=2)}
 
 
+def test_a_tf_serving_without_metrics_is_doubted() -> None:
+    """Where a TensorFlow Serving shows no metrics, the missing breakdown is a doubt with the flags that it lacks."""
+    seen = trial(label="tfserving", server=server_facts("tfserving", url="h:8500"))
+    (doubt,) = [each for each in doubts_about(seen, rounds=2) if each.code == "breakdown_unknown"]
+    assert "no metrics at the port after that of h:8500" in doubt.sentence
+    assert "--rest_api_port one above its --port" in doubt.remedy
+
+
 def test_without_a_success_no_time_is_told_apart() -> None:
     """A trial whose requests all failed has no service time to tell apart."""
     failed = samples.table([sample(0, 10, status="INTERNAL", error="x")])

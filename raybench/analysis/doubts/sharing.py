@@ -63,6 +63,8 @@ def niced_workers(trial: TrialSummary, *, is_own_ray: bool) -> Doubt | None:
 def breakdown_unknown(trial: TrialSummary) -> Doubt | None:
     """The server's own statistics do not account for this client's requests."""
     found, succeeded = trial.server_statistics, trial.requests.succeeded
+    if found is None and succeeded and trial.server.kind == "tfserving":
+        return _without_metrics(trial)
     if found is None or not succeeded or trial.server_time_ms is not None:
         return None
     counted = found.counted.success
@@ -77,6 +79,14 @@ def breakdown_unknown(trial: TrialSummary) -> Doubt | None:
         remedy=remedy,
         value=counted,
         limit=succeeded,
+    )
+
+
+def _without_metrics(trial: TrialSummary) -> Doubt:
+    return Doubt(
+        code="breakdown_unknown",
+        sentence=f"where the time went is not known: no metrics at the port after that of {trial.server.url or 'gRPC'}",
+        remedy="start TF Serving with --monitoring_config_file and a --rest_api_port one above its --port",
     )
 
 

@@ -1,5 +1,7 @@
 """How a TensorFlow Serving is started here: tensorflow_model_server on PATH, or its Docker image."""
 
+import csv
+import io
 import os
 import re
 import shutil
@@ -55,7 +57,7 @@ class ModelServer:
         published = [
             f"--publish={bracketed(bind)}:{port}:{inside}" for port, inside in zip(ports, _CONTAINER_PORTS, strict=True)
         ]
-        mounted = [f"--mount=type=bind,readonly,source={path},target={self.server_path(path)}" for path in read]
+        mounted = [f"--mount={_mount(path, self.server_path(path))}" for path in read]
         named = [f"--name={self.container}", f"--user={os.getuid()}:{os.getgid()}", f"--entrypoint={BINARY}"]
         return [
             "docker",
@@ -127,6 +129,13 @@ def _output_of(command: list[str], codes: tuple[int, ...] = (0,)) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout + done.stderr if done.returncode in codes else None
+
+
+def _mount(source: Path, target: Path) -> str:
+    """Fields of CSV, as Docker reads them: a path may have commas and quotes."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(["type=bind", "readonly", f"source={source}", f"target={target}"])
+    return line.getvalue()
 
 
 def _arguments(flags: Mapping[str, str], ports: tuple[int, int]) -> list[str]:

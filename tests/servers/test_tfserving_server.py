@@ -4,6 +4,7 @@ What is started is the double of tests/support/tfs_double under the name that is
 the real one does not have.
 """
 
+import csv
 import os
 import re
 import shutil
@@ -267,20 +268,22 @@ def test_a_binary_that_does_not_start_is_not_used(
 def test_docker_stands_in_for_the_binary(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the binary an engine that answers runs the image: published on the asked address alone, models read-only,
     as this user, removed at the end."""
-    monkeypatch.setenv("PATH", write_docker(tmp_path, 'echo "$@" >> "$0.log"; [ "$1" = info ] || exit 7'))
+    monkeypatch.setenv(
+        "PATH", write_docker(tmp_path, 'printf "%s\\t" "$@" >> "$0.log"; echo >> "$0.log"; [ "$1" = info ] || exit 7')
+    )
     options = TfServingOptions(models_conf=models / "models.conf", models=(MODEL,), grpc_port=8765)
     with pytest.raises(ServerError, match="ended with exit code 7"), running_tfserving(options):
         pytest.fail("it started")
-    info, run, remove = (tmp_path / "docker.log").read_text().splitlines()
+    info, words, remove = (line.split("\t")[:-1] for line in (tmp_path / "docker.log").read_text().splitlines())
     name = f"raybench-tfserving-{os.getpid()}"
-    assert (info, remove) == ("info", f"rm --force {name}")
-    words = run.split()
+    assert (info, remove) == (["info"], ["rm", "--force", name])
     assert words[0] == "run"
     assert {"--rm", "--init", "--read-only", f"--name={name}", f"--user={os.getuid()}:{os.getgid()}"} <= set(words)
     assert "--publish=127.0.0.1:8765:8500" in words
     source = (models / MODEL).resolve()
-    assert f"--mount=type=bind,readonly,source={source},target=/raybench{source}" in words
-    assert all("readonly" in word for word in words if word.startswith("--mount"))
+    mounts = [next(csv.reader([word])) for word in words if word.startswith("--mount=")]
+    assert ["--mount=type=bind", "readonly", f"source={source}", f"target=/raybench{source}"] in mounts
+    assert all("readonly" in mount for mount in mounts)
     image = next(place for place, word in enumerate(words) if word.startswith("tensorflow/serving:"))
     assert "--entrypoint=tensorflow_model_server" in words[:image]
     flags = {word.removeprefix("--").partition("=")[0] for word in words[image + 1 :]}

@@ -186,7 +186,7 @@ def test_a_tf_serving_without_metrics_is_doubted() -> None:
     """Where a TensorFlow Serving shows no metrics, the missing breakdown is a doubt with the flags that it lacks."""
     seen = trial(label="tfserving", server=server_facts("tfserving", url="h:8500"))
     (doubt,) = [each for each in doubts_about(seen, rounds=2) if each.code == "breakdown_unknown"]
-    assert "no metrics at the port after that of h:8500" in doubt.sentence
+    assert "no metrics are at the port after that of h:8500" in doubt.sentence
     assert "--rest_api_port one above its --port" in doubt.remedy
 
 

@@ -61,32 +61,24 @@ def niced_workers(trial: TrialSummary, *, is_own_ray: bool) -> Doubt | None:
 
 
 def breakdown_unknown(trial: TrialSummary) -> Doubt | None:
-    """The server's own statistics do not account for this client's requests."""
+    """The server's own statistics do not account for this client's requests, or a TensorFlow Serving shows none."""
     found, succeeded = trial.server_statistics, trial.requests.succeeded
-    if found is None and succeeded and trial.server.kind == "tfserving":
-        return _without_metrics(trial)
-    if found is None or not succeeded or trial.server_time_ms is not None:
+    if not succeeded or trial.server_time_ms is not None or (found is None and trial.server.kind != "tfserving"):
         return None
-    counted = found.counted.success
-    if counts_agree(found, succeeded):
+    if found is None:
+        why = f"no metrics are at the port after that of {trial.server.url or 'gRPC'}"
+        remedy = "start TF Serving with --monitoring_config_file and a --rest_api_port one above its --port"
+    elif counts_agree(found, succeeded):
         why, remedy = "its sums are too coarse, or more than the service times", "send more requests"
     else:
-        why = f"it counted {counted} successes, and this client {succeeded}"
+        why = f"it counted {found.counted.success} successes, and this client {succeeded}"
         remedy = "let nobody else use the server, and mend what fails or is cancelled at its deadline"
     return Doubt(
         code="breakdown_unknown",
         sentence=f"where the time went is not known from the server's statistics: {why}",
         remedy=remedy,
-        value=counted,
-        limit=succeeded,
-    )
-
-
-def _without_metrics(trial: TrialSummary) -> Doubt:
-    return Doubt(
-        code="breakdown_unknown",
-        sentence=f"where the time went is not known: no metrics at the port after that of {trial.server.url or 'gRPC'}",
-        remedy="start TF Serving with --monitoring_config_file and a --rest_api_port one above its --port",
+        value=found.counted.success if found else None,
+        limit=succeeded if found else None,
     )
 
 

@@ -87,13 +87,14 @@ def test_a_run_measures_it(
 
 @pytest.mark.slow
 def test_without_one_its_rows_are_skipped(models: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """Where there is none, the row says so with the three remedies, the others are measured, and the exit code is 0."""
+    """Where there is none, the row says so with the three remedies, the others are measured, and no gate passes."""
     path = write_docker(tmp_path, "exit 1")
     run = raybench(
         "run", "--workers", 1, "-s", "tfserving", "-s", "fake", "--models", models, "-m", MODEL, "-b", 1,
-        "--request-count", 9, cwd=tmp_path, env={**ray_environment, "PATH": path},
+        "--request-count", 9, "--threshold", "p(50)<5s", cwd=tmp_path, env={**ray_environment, "PATH": path},
     )  # fmt: skip
-    assert run.code == 0, run.err + run.out
+    assert run.code == 99, run.err + run.out
+    assert re.match(r"FAIL \(exit 99\): threshold p\(50\)<5s of tfserving-.*: skipped$", run.out.splitlines()[-1])
     trials = {trial["server"]["kind"]: trial for trial in run.summary["trials"]}
     assert {kind: trial["status"] for kind, trial in trials.items()} == {"tfserving": "skipped", "fake": "ok"}
     assert all(remedy in trials["tfserving"]["reason"] for remedy in REMEDIES)

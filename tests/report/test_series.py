@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import MS, OPEN, lanes, observed, sample, telemetry, trial
+from queue_simulation import served
 from record_builders import load, worker_facts
 
 from raybench.analysis.latency import PERCENTILES
@@ -73,6 +74,14 @@ def test_no_image_and_no_outlier_is_lost(count: int) -> None:
     width = line.at_s[1] - line.at_s[0] if len(line.at_s) > 1 else 2 * line.at_s[0]
     assert line.inferences_per_s.sum() * width == pytest.approx(count, rel=0.01)
     assert (np.nanmin(line.fastest_ms), np.nanmax(line.slowest_ms)) == pytest.approx((1.9, 1.99))
+
+
+def test_the_curve_of_an_overload_has_no_more_than_was_served() -> None:
+    """A server of 200 a second that gets 300 has 200 in every part of its curve, however long requests wait."""
+    rows = served(np.full(900, 0.005), at_once=1, lanes=64, due_s=np.arange(900) / 300)
+    line = timeline(observed(rows, load=load(**OPEN)))
+    assert line is not None
+    assert line.inferences_per_s == pytest.approx(200, rel=0.03)
 
 
 def test_failed_requests_are_marked_where_they_were() -> None:

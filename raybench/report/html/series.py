@@ -153,11 +153,17 @@ def _edges(requests: _Requests, end_s: float) -> np.ndarray:
 
 
 def _items_by(requests: _Requests, at_s: np.ndarray) -> np.ndarray:
-    """Items answered by each time, a request under way counting by its share; float [n]."""
+    """Items answered by each time, a request under way counting by its share; float [n].
+
+    Of an open loop by its share of the quickest service: in one that is overloaded requests mostly wait, and more of
+    them from second to second, so that shares of all that would be more than was answered.
+    """
     good = requests.is_ok
-    sent, took = requests.sent_s[good], np.maximum(requests.done_s - requests.sent_s, 1e-9)[good]
-    items = requests.items[good]
-    return np.array([np.dot(items, np.clip((at - sent) / took, 0, 1)) for at in at_s])
+    took = np.maximum(requests.done_s - requests.sent_s, 1e-9)[good]
+    if len(took) and np.any(requests.begun_s < requests.sent_s):
+        took = np.full(len(took), took.min())
+    begun, items = requests.done_s[good] - took, requests.items[good]
+    return np.array([np.dot(items, np.clip((at - begun) / took, 0, 1)) for at in at_s])
 
 
 def _spread(requests: _Requests, edges_s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

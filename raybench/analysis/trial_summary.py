@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raybench.analysis import by_node, costs, steady_state
+from raybench.analysis.by_model import ModelLoad, model_loads
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.host_conditions import HostConditions, host_conditions
 from raybench.analysis.latency import Latency, latency_of
@@ -69,6 +70,7 @@ class TrialSummary:
     service_ms: Latency | None
     response_ms: Latency | None
     lag_ms: Latency | None
+    by_model: tuple[ModelLoad, ...]
     pacing_error_ms: Latency | None
     feed_wait_ms: Latency | None
     feed_wait_share: float | None
@@ -127,6 +129,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
         service_ms=_latency(samples.service_ns(measured), inside),
         response_ms=_latency(samples.response_ns(measured), inside),
         lag_ms=_latency(samples.lag_ns(measured), inside),
+        by_model=model_loads(record, measured, inside),
         pacing_error_ms=_latency(pacing_error_ns(measured), inside),
         feed_wait_ms=waited.ms,
         feed_wait_share=waited.share,

@@ -61,6 +61,7 @@ def new_record(trial: Trial, context: RunContext, server: RunningServer | None) 
         server=_server_record(server.facts if server else facts_of(cell.server)),
         model=ModelRecord(**vars(known)),
         signature=cell.signature,
+        mixed=cell.models if len(cell.models) > 1 else (),
         load=cell.load,
         input=_input_record(trial, context),
         processes=ProcessesRecord(raybench=os.getpid(), server=dict(server.parts)) if server else None,

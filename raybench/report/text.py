@@ -14,6 +14,7 @@ from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.report import search_tables, sentences
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
+from raybench.report.model_tables import model_tables
 from raybench.report.node_tables import node_tables
 from raybench.report.result_table import columns, row, row_names, title
 from raybench.report.sentences import comparison, doubt_notes, loads, outcome
@@ -45,7 +46,7 @@ def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool
 def more_tables(summary: Summary) -> list[ReportTable]:
     """The tables below that of the results."""
     names = row_names(summary)
-    return [*cost_tables(summary, names), *node_tables(summary, names)]
+    return [*model_tables(summary, names), *cost_tables(summary, names), *node_tables(summary, names)]
 
 
 def _curve(found: SearchResult) -> Table:

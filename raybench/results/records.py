@@ -179,7 +179,8 @@ class TelemetryRecord:
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """One trial as it is kept on disk. Stamps are ISO 8601 in UTC; `status` is ok, degraded, failed, skipped or
-    interrupted, with a `reason` unless it is ok. `item_hashes` are by worker, in the order of its payloads."""
+    interrupted, with a `reason` unless it is ok. `item_hashes` are by worker, in the order of its payloads;
+    `mixed` are the models that requests went to in turn where they are several (--mix)."""
 
     id: str
     cell: str
@@ -203,3 +204,4 @@ class TrialRecord:
     telemetry: TelemetryRecord | None = None
     verification: VerificationRecord | None = None
     lost: str | None = None
+    mixed: tuple[str, ...] = ()

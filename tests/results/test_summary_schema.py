@@ -27,6 +27,7 @@ from real_parts import TritonUnderTest, raybench
 from record_builders import load, model_verification, record, server_facts, statistics, worker_facts
 
 from raybench.analysis import by_node, cells, comparisons, costs, doubts
+from raybench.analysis.by_model import ModelLoad
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.host_conditions import HostConditions, TelemetryProblem
 from raybench.analysis.latency import Latency
@@ -184,7 +185,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
         observed(odd, round=4, label="triton x1", server_statistics=ALL_COUNTED, telemetry=SAW, workers=[READ]),
-        observed(due, round=5, label="triton x1", verification=VERIFIED, load=replace(AT_RATE, feed="stream")),
+        observed(
+            due,
+            round=5,
+            label="triton x1",
+            verification=VERIFIED,
+            load=replace(AT_RATE, feed="stream"),
+            mixed=("a", "b"),
+        ),
     ]
     trials = [*CASES["rounds"], *rest]
     folder = results(tmp_path_factory.mktemp("whole"), *trials, goal=GOALS["latency"], threshold=("p50<1s",))
@@ -403,6 +411,7 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (Agreement, "agreement"),
         (strategy.SearchResult, "search"),
         (strategy.SearchPoint, "point"),
+        (ModelLoad, "model_load"),
         (DamagedFile, "damaged_file"),
     ],
 )

@@ -20,6 +20,7 @@ from raybench.report import result_table, sentences
 from raybench.report.html import figures, palette
 from raybench.report.html.headline import headline
 from raybench.report.html.series import nothing_sent, trial_series
+from raybench.report.model_tables import model_tables
 from raybench.report.node_tables import node_tables
 from raybench.results import results_folder
 from raybench.results.records import UNEQUAL, ModelRecord, ModelVerification, ServerRecord
@@ -72,6 +73,7 @@ def page(results: results_folder.Results, summary: Summary) -> str:
         ],
         unmeasured=[cell for cell in summary.cells if cell.reason],
         by_node=node_tables(summary, result_table.row_names(summary)),
+        by_model=model_tables(summary, result_table.row_names(summary)),
         bars=[] if summary.search else list(figures.bars(summary, names)),
         latencies=[] if summary.search else list(figures.latencies(trials, summary, names)),
         percentiles=list(_percentiles(summary, names)),

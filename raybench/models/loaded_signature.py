@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from raybench.models.saved_model_loader import load_saved_model
 from raybench.models.saved_models import Signature, read_models_conf, read_signatures, utf8
 
 
@@ -25,7 +26,8 @@ class CallFailed(Exception):
 class LoadedSignature:
     """Calls one signature: arrays in host memory go in, arrays in host memory come out.
 
-    Takes the newest version that models.conf serves. Raises SignatureError where there is no such model or signature.
+    Takes the newest version that models.conf serves. Raises SignatureError where there is no such model or signature,
+    or it cannot be loaded.
     """
 
     def __init__(self, models_conf: Path, *, model: str, signature: str) -> None:
@@ -37,7 +39,7 @@ class LoadedSignature:
         folder = _newest(models_conf, model)
         self._tf = tf
         self.spec = _signature(folder, signature)
-        self._loaded = tf.saved_model.load(utf8(folder))
+        self._loaded = _loaded(tf, folder)
         self._function = self._loaded.signatures[signature]
 
     @property
@@ -51,11 +53,16 @@ class LoadedSignature:
     def call(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The outputs by name; raises CallFailed."""
         try:
-            results = self._function(**{name: self._tf.constant(array) for name, array in inputs.items()})
+            results = self._function(**{name: self._tensor(name, array) for name, array in inputs.items()})
             return {name: _array(tensor.numpy()) for name, tensor in results.items()}
         except self._tf.errors.OpError as error:
             # The codes are gRPC's: tensorflow/core/protobuf/error_codes.proto.
             raise CallFailed(error.error_code, str(error.message).splitlines()[0]) from error
+
+    def _tensor(self, name: str, array: Any) -> Any:
+        is_bfloat16 = name in self.spec.inputs and self.spec.inputs[name].datatype == "BF16"
+        tensor = self._tf.constant(array)
+        return self._tf.cast(tensor, self._tf.bfloat16) if is_bfloat16 else tensor
 
 
 def readable(array: np.ndarray) -> np.ndarray:
@@ -80,8 +87,19 @@ def _newest(models_conf: Path, model: str) -> Path:
         raise SignatureError(str(error)) from error
 
 
+def _loaded(tf: Any, folder: Path) -> Any:
+    try:
+        return load_saved_model(tf, utf8(folder))
+    except Exception as error:  # whatever a broken file makes TensorFlow raise
+        said = (str(getattr(error, "message", None) or error).splitlines() or [type(error).__name__])[0]
+        raise SignatureError(f"{folder} cannot be loaded: {said}") from error
+
+
 def _signature(folder: Path, name: str) -> Signature:
-    signatures = read_signatures(folder)
+    try:
+        signatures = read_signatures(folder)
+    except ValueError as error:
+        raise SignatureError(str(error)) from error
     if name not in signatures:
         raise SignatureError(f"signature {name!r} is not in {folder}; there are {', '.join(signatures) or 'none'}")
     return signatures[name]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from raybench.models.batch_files import flat, read_batches, write_batches
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError, readable
 from raybench.processes import supervised
 
 Outputs = Mapping[str, np.ndarray]  # by name, an item along axis 0
 _TIMEOUT_S = 900
 _INPUTS_FILE, _OUTPUTS_FILE = "inputs.npz", "outputs.npz"
-_LENGTHS = ".lengths"
 
 
 class NoReferenceError(Exception):
@@ -39,7 +39,7 @@ class Reference:
 
     def _compute(self, model: str, signature: str, batches: list[Mapping[str, np.ndarray]]) -> list[Outputs]:
         with tempfile.TemporaryDirectory(prefix="raybench-reference-") as folder:
-            _write(Path(folder) / _INPUTS_FILE, batches)
+            write_batches(Path(folder) / _INPUTS_FILE, batches)
             command = [
                 sys.executable,
                 "-P",
@@ -64,57 +64,15 @@ class Reference:
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
                 raise NoReferenceError(f"TensorFlow gave no reference: {last}")
-            return _read(Path(folder) / _OUTPUTS_FILE, len(batches))
+            return [*read_batches(Path(folder) / _OUTPUTS_FILE, len(batches))]
 
 
 def _hash(batch: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.blake2b()
-    for name, array in _flat(batch).items():
+    for name, array in flat(batch).items():
         digest.update(name.encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _write(path: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
-    arrays = {f"{number}/{name}": a for number, batch in enumerate(batches) for name, a in _flat(batch).items()}
-    np.savez(path, **arrays)
-
-
-def _read(path: Path, count: int) -> list[Outputs]:
-    with np.load(path, allow_pickle=False) as file:
-        found: list[dict[str, np.ndarray]] = [{} for _ in range(count)]
-        for entry in file:
-            number, _, name = entry.partition("/")
-            found[int(number)][name] = file[entry]
-    return [_unflat(batch) for batch in found]
-
-
-def _flat(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays of bytes as their joined bytes and their lengths: without pickle, and with zeros at the end kept."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, array in batch.items():
-        if array.dtype.kind in "OS":
-            values = [bytes(value) for value in array.ravel().tolist()]
-            arrays[name] = np.frombuffer(b"".join(values), np.uint8)
-            arrays[f"{name}{_LENGTHS}"] = np.array([len(value) for value in values], np.int64).reshape(array.shape)
-        else:
-            arrays[name] = array
-    return arrays
-
-
-def _unflat(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    names = [name for name in arrays if not name.endswith(_LENGTHS)]
-    return {name: _bytes(arrays[name], arrays.get(f"{name}{_LENGTHS}")) for name in names}
-
-
-def _bytes(array: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    if lengths is None:
-        return array
-    ends = np.cumsum(lengths.ravel())
-    values = np.empty(lengths.size, object)
-    for number, (end, length) in enumerate(zip(ends, lengths.ravel(), strict=True)):
-        values[number] = array[end - length : end].tobytes()
-    return values.reshape(lengths.shape)
 
 
 def _main(folder: Path, models: str, model: str, signature: str) -> int:
@@ -124,9 +82,9 @@ def _main(folder: Path, models: str, model: str, signature: str) -> int:
         with np.load(folder / _INPUTS_FILE, allow_pickle=False) as file:
             count = 1 + max(int(name.partition("/")[0]) for name in file)
         loaded.compute_in_full_precision()
-        batches = _read(folder / _INPUTS_FILE, count)
+        batches = read_batches(folder / _INPUTS_FILE, count)
         answers = [{name: readable(array) for name, array in loaded.call(batch).items()} for batch in batches]
-        _write(folder / _OUTPUTS_FILE, answers)
+        write_batches(folder / _OUTPUTS_FILE, answers)
     except (SignatureError, CallFailed) as error:
         print(error, file=sys.stderr)
         return 1

@@ -12,7 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "raybench"
 BACKEND = ROOT / "triton_models"
-SHARED = ("saved_models.py", "tensorflow_facts.py")  # the backend's own files, which the package links to
+SHARED = (
+    "batch_files.py",
+    "saved_model_loader.py",
+    "saved_models.py",
+    "tensorflow_facts.py",
+)  # the backend's, linked to
 
 # From the bottom to the top: a package imports itself and those before it. `processes` and `config` are at the bottom.
 PACKAGES = (
@@ -41,7 +46,7 @@ HOMES = (
     Rule("pydantic", ("config/", "results/")),
     Rule("ray", ("driver/", "inputs/dataset.py")),
     Rule("rich", ("cli/", "report/")),
-    Rule("tensorflow", ("models/export.py", "models/loaded_signature.py")),
+    Rule("tensorflow", ("models/export.py", "models/loaded_signature.py", "models/saved_model_loader.py")),
     Rule("tritonclient", ("clients/grpc/", "clients/triton_client.py", "servers/")),
     Rule("yaml", ("config/", "report/", "results/")),
 )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.config import ECHO, Benchmark, ConfigError, ServerSpec
-from raybench.inputs.tensors import Batch
 from raybench.servers import model_server, wheel
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
 from raybench.servers.started_server import StartedServer
+from raybench.servers.warm_up import WarmUp
 
 __all__ = [
     "RunningServer",
@@ -31,15 +31,6 @@ __all__ = [
 ]
 
 _METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """A request that a server is sent before it is used."""
-
-    model: str
-    signature: str
-    batch: Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,17 +185,11 @@ def _metrics_url(server: ServerSpec) -> str | None:
 def _triton(server: ServerSpec, options: ServeOptions) -> AbstractContextManager[StartedServer]:
     from raybench.servers.triton_server import TritonOptions, running_triton
 
-    shapes = {
-        (each.signature, name, array.shape)
-        for each in options.warm_up
-        for name, array in each.batch.items()
-        if array.dtype.kind not in "OS"  # what the bytes are to be, nobody knows
-    }
     triton_options = TritonOptions(
         models_conf=options.models_conf,
         models=_saved_models(options),
         instances=server.instances,
-        warm_up=tuple(sorted(shapes)),
+        warm_up=options.warm_up,
         bind=options.bind,
     )
     return running_triton(triton_options)

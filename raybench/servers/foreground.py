@@ -18,6 +18,7 @@ def serve(starting: AbstractContextManager[StartedServer], *, name: str, say: Sa
     """Serve until Ctrl-C; raises ServerError where the server does not start, or ends by itself."""
     hangups = _hangups()
     with suppress(KeyboardInterrupt), starting as server:
+        _name_unservable(server, complain)
         say("\n".join([*(f"{what:<8} {url}" for what, url in server.urls.items()), "ready"]))
         while server.process.exit_code is None:
             if hangups:
@@ -33,7 +34,15 @@ def _reload(server: StartedServer, say: Say, complain: Say) -> None:
     except ServerError as error:
         complain(f"not reloaded: {error}")
     else:
-        say(f"reloaded {', '.join(map(_described, models))}")
+        failed = _name_unservable(server, complain)
+        say(f"reloaded {', '.join(_described(model) for model in models if model.name not in failed)}")
+
+
+def _name_unservable(server: StartedServer, complain: Say) -> dict[str, str]:
+    unservable = server.unservable()
+    for name, reason in unservable.items():
+        complain(f"{name} is not served: {reason}")
+    return unservable
 
 
 def _described(model: ModelConfig) -> str:

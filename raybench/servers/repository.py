@@ -9,14 +9,19 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from raybench.inputs.tensors import item_count
+from raybench.models.batch_files import write_batches
 from raybench.models.saved_models import ModelConfig, format_models_conf, utf8
 from raybench.servers.served_models import resolve_models
+from raybench.servers.warm_up import WarmUp
+
+_MERGE_RULES = "merge.conf"  # triton_models/saved_model/1/merging.py reads it beside models.conf
 
 
 @dataclass(frozen=True)
 class TritonOptions:
-    """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, shapes to warm, the
-    merge cap in items, TensorFlow calls under way at once; None is the backend's own choice.
+    """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, calls to make before it
+    is ready, the merge cap in items, TensorFlow calls under way at once; None is the backend's own choice.
 
     `backend` is a model.py to serve `saved_model` in place of the shipped one.
     """
@@ -24,7 +29,7 @@ class TritonOptions:
     models_conf: Path
     models: tuple[str, ...] | None = None
     instances: int = 1
-    warm_up: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    warm_up: tuple[WarmUp, ...] = ()
     merge_max_items: int | None = None
     pipeline_depth: int | None = None
     backend: Path | None = None
@@ -54,7 +59,8 @@ def model_config(options: TritonOptions, models: tuple[ModelConfig, ...], folder
     shipped = resources.files("triton_models") / "saved_model" / "config.pbtxt"
     config = text_format.Parse(shipped.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     config.instance_group[0].count = options.instances
-    for key, value in parameters(options, _write_models_conf(models, folder)).items():
+    written = {**parameters(options, _write_models_conf(options, models, folder)), **_warm_up(options, folder)}
+    for key, value in written.items():
         config.parameters[key].string_value = value
     config.max_batch_size = _requests_at_once(config, options)
     return config
@@ -65,27 +71,39 @@ def _requests_at_once(config: model_config_pb2.ModelConfig, options: TritonOptio
 
     The rest would only be copied early: each execute() copies all its requests before TensorFlow sees the first.
     """
-    items = [shape[0] for _, _, shape in options.warm_up]
+    items = [item_count(each.batch) for each in options.warm_up]
     cap = int(config.parameters["merge_max_items"].string_value)
     return max(1, min(config.max_batch_size, cap // min(items))) if items else config.max_batch_size
 
 
 def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
     """The backend's parameters that differ from those of the shipped config.pbtxt."""
-    shapes: dict[str, dict[str, list[tuple[int, ...]]]] = {}
-    for signature, name, shape in options.warm_up:
-        shapes.setdefault(signature, {}).setdefault(name, []).append(shape)
     numbers = {"merge_max_items": options.merge_max_items, "pipeline_depth": options.pipeline_depth}
     return {
         "models_conf": utf8(models_conf),
         "models": ",".join(options.models or ()),
-        "warm_up": json.dumps(shapes),
         **{key: str(number) for key, number in numbers.items() if number is not None},
     }
 
 
-def _write_models_conf(models: tuple[ModelConfig, ...], folder: Path) -> Path:
-    """A models.conf with absolute base paths, under a name that is new, so that Triton sees a changed config."""
+def _warm_up(options: TritonOptions, folder: Path) -> dict[str, str]:
+    """The parameter that names the calls to make first, whose inputs get a file below `folder`."""
+    if not options.warm_up:
+        return {}
+    file = folder / "warm-up.npz"
+    write_batches(file, [each.batch for each in options.warm_up])
+    calls = [(each.model, each.signature) for each in options.warm_up]
+    return {"warm_up": json.dumps({"calls": calls, "file": utf8(file)})}
+
+
+def _write_models_conf(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path) -> Path:
+    """A models.conf with absolute base paths, under a name that is new, so that Triton sees a changed config; the
+    user's merge rules are copied beside it."""
     path = folder / f"models-{len(list(folder.glob('models-*.conf'))) + 1}.conf"
     path.write_text(format_models_conf(models), encoding="utf-8")
+    rules = options.models_conf.with_name(_MERGE_RULES)
+    if rules.exists():
+        shutil.copy(rules, folder / _MERGE_RULES)
+    else:
+        (folder / _MERGE_RULES).unlink(missing_ok=True)
     return path

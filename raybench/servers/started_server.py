@@ -56,6 +56,10 @@ class StartedServer(ABC):
     def urls(self) -> dict[str, str]:
         return {"grpc": self.grpc_url, "http": self.http_url, "metrics": self.metrics_url}
 
+    def unservable(self) -> dict[str, str]:
+        """Why models or signatures that it was asked to serve are not served, by name."""
+        return {}
+
     def reload(self) -> tuple[ModelConfig, ...]:
         """Load what models.conf and its SavedModels say now, while the old models answer until the new ones are ready.
 

@@ -1,5 +1,6 @@
 """A real Triton: the tritonserver binary of the nvidia-pytriton wheel with raybench's python backend."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ _MOST_STARTS = 3
 _ASK_S = 10.0
 _Started = TypeVar("_Started")
 _STOP_TIMEOUT_S = 20.0
+_ASK_S = 30.0
 # The folder that the server runs in, whatever it is called: the python backend hands paths to a shell, which takes
 # quotes and spaces apart, and to a Python that logs none with other letters than ASCII's.
 _HERE = Path("/proc/self/cwd")
@@ -59,6 +61,12 @@ class RunningTriton(StartedServer):
 
     options: TritonOptions
     folder: Path
+
+    def unservable(self) -> dict[str, str]:
+        if self.options.models == ():
+            return {}
+        with client(self.grpc_url) as asking:
+            return _unservable(asking)
 
     def _load(self, models: tuple[ModelConfig, ...]) -> None:
         config = repository.model_config(self.options, models, self.folder)
@@ -180,6 +188,19 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
             f"its python backend; check that its Python environment has numpy<2\n{process.tail()}"
         )
     return server_version
+
+
+def _unservable(asking: triton_grpc.InferenceServerClient) -> dict[str, str]:
+    """What the backend says that it does not serve, and why."""
+    all_models = triton_grpc.InferInput("model_name", [1, 1], "BYTES")
+    all_models.set_data_from_numpy(np.array([[b""]], object))
+    wanted = [triton_grpc.InferRequestedOutput("about")]
+    try:
+        answer = asking.infer("saved_model", [all_models], outputs=wanted, client_timeout=_ASK_S)
+    except InferenceServerException as error:
+        raise ServerError(f"Triton does not say what it serves: {error.message()}") from error
+    said: dict[str, str] = json.loads(answer.as_numpy("about")[0])["unservable"]
+    return said
 
 
 def _command(

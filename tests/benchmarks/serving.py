@@ -33,6 +33,7 @@ from raybench.clients.local_client import LocalClient
 from raybench.clients.triton_client import TritonClient
 from raybench.inputs.photos import decode, random_crop, sample_photos
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
+from raybench.servers.warm_up import WarmUp
 from raybench.telemetry import gpu
 from raybench.telemetry.server_statistics import counting
 from raybench.telemetry.triton_statistics import StatisticsReader
@@ -160,11 +161,12 @@ def batches_of(batch_size: int, count: int = 4) -> list[np.ndarray]:
 
 def options(arm: str, models: Path, names: list[str], batch_size: int) -> TritonOptions:
     depth, _, instances = arm.partition("x")
+    zeros = np.zeros((batch_size, 224, 224, 3), np.uint8)
     return TritonOptions(
         models_conf=models / "models.conf",
         models=tuple(names),
         instances=int(instances or 1),
-        warm_up=((SIGNATURE, "images", (batch_size, 224, 224, 3)),),
+        warm_up=tuple(WarmUp(name, SIGNATURE, {"images": zeros}) for name in names),
         pipeline_depth=None if depth == "loop" else int(depth),
         backend=LOOP if depth == "loop" else None,
     )

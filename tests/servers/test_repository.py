@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 
 from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
@@ -11,6 +12,7 @@ from raybench.servers.repository import TritonOptions, model_config
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import ServerError
 from raybench.servers.triton_server import running_triton
+from raybench.servers.warm_up import WarmUp
 
 
 def options(folder: Path, *names: str, asked: tuple[str, ...] | None = None) -> TritonOptions:
@@ -67,6 +69,7 @@ def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
         "models_conf",
         "models",
         "warm_up",
+        "merge",
         "merge_max_items",
         "merge_xla",
         "pipeline_depth",
@@ -79,8 +82,8 @@ def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("batch_sizes", "requests"), [((), 64), ((1,), 64), ((8, 16), 8), ((100,), 1)])
 def test_no_more_requests_meet_than_one_call_holds(batch_sizes: tuple[int, ...], requests: int, tmp_path: Path) -> None:
     """Triton gives the backend together what fits one TensorFlow call of 64 images; more would be copied early."""
-    shapes = tuple(("predict_images", "images", (size, 224, 224, 3)) for size in batch_sizes)
-    asked = replace(options(tmp_path, "a"), warm_up=shapes)
+    calls = tuple(WarmUp("a", "predict_images", {"images": np.zeros((size, 1), np.uint8)}) for size in batch_sizes)
+    asked = replace(options(tmp_path, "a"), warm_up=calls)
     assert model_config(asked, served(asked), tmp_path).max_batch_size == requests
 
 

@@ -208,6 +208,6 @@ _FAULTS: dict[str, dict[str, Any]] = {
     "65 at once": {"at_once": 65, "x": _X},
     "fewer bytes": {"shapes": {"x": (1, 4, 2)}, "x": _X},
     "more bytes": {"shapes": {"x": (1, 2, 2)}, "x": _X},
-    "contradiction": {"model": "clash", "signature": "twice", "whole": np.ones(1, np.int32)},
+    "contradiction": {"status": "NOT_FOUND", "model": "clash", "signature": "twice", "whole": np.ones(1, np.int32)},
     "two jpegs for one": {**_IMAGES, "signature": "predict_jpeg", "jpeg_image": np.array([b"", b""], object)},
 }

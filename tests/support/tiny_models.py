@@ -118,6 +118,10 @@ def export_scale(folder: Path, factor: float) -> None:
         def distinct(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"values": tf.unique(x[:, 0]).y}
 
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def share(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"share": tf.nn.softmax(tf.reduce_sum(x, -1), axis=0)}
+
         @tf.function(
             autograph=False,
             input_signature=[
@@ -130,7 +134,7 @@ def export_scale(folder: Path, factor: float) -> None:
             return {"areas": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) + 0.0 * mean}
 
     module, new = Scale(), folder.with_name(f".{folder.name}-new")
-    signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "boxed")}
+    signatures = {name: getattr(module, name) for name in ("times", "total", "distinct", "share", "boxed")}
     tf.saved_model.save(module, str(new), signatures=signatures)
     if folder.exists():
         shutil.rmtree(folder)

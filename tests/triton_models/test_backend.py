@@ -98,7 +98,7 @@ REFUSALS = [
     (MODELS[0], "predict_images", {"images": PICTURE[0]}, "INVALID_ARGUMENT", ["images"]),
     (MODELS[0], "predict_images", {"images": PICTURE[:0]}, "INVALID_ARGUMENT", ["'images' is empty"]),
     (MODELS[0], "predict_jpegs", {"jpeg_images": np.array([b"no jpeg"], object)}, "INVALID_ARGUMENT", ["JPEG"]),
-    ("clash", "twice", {"whole": np.array([1], "i4")}, "INVALID_ARGUMENT", ["'x'", "one type and rank"]),
+    ("clash", "twice", {"whole": np.array([1], "i4")}, "NOT_FOUND", ["'x'", "one type and rank"]),
 ]
 
 
@@ -177,6 +177,15 @@ def test_rows_that_are_not_the_images_are_answered_alone(triton: TritonUnderTest
     with ThreadPoolExecutor(12) as pool:
         values = list(pool.map(lambda each: triton.call("scale", "distinct", x=each)["values"], x))
     assert [each.tolist() for each in values] == [[float(n)] for n in range(2, 14)]
+
+
+def test_nobodys_answer_depends_on_a_stranger(triton: TritonUnderTest) -> None:
+    """Rows that are ranked against each other are ranked within their own request, whoever else asks."""
+    x = [np.array([[n % 5, 1], [1, 2], [n % 3, 0]], np.float32) for n in range(15)]
+    alone = [triton.call("scale", "share", x=each)["share"] for each in x]
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda n: triton.call("scale", "share", x=x[n % 15])["share"], range(180)))
+    assert all((answer == alone[n % 15]).all() for n, answer in enumerate(together))
 
 
 def test_images_with_boxes(triton: TritonUnderTest) -> None:

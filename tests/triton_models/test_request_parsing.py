@@ -80,5 +80,5 @@ def test_a_request_for_every_declared_output_is_served() -> None:
 def test_what_the_config_cannot_declare_is_refused_with_the_reason() -> None:
     """A signature that contradicts an earlier declaration is not served, and says why."""
     parser = replace(PARSER, unservable={"scale/times": "its tensor 'x' has no fixed rank, and Triton needs one"})
-    with pytest.raises(request_parsing.RequestError, match="cannot be served: its tensor 'x' has no fixed rank"):
+    with pytest.raises(request_parsing.RequestError, match="is not served here; its tensor 'x' has no fixed rank"):
         parser.route(REQUEST)

@@ -13,6 +13,7 @@ import tensorflow as tf
 import triton_python_backend_utils as pb_utils
 from declare import union
 from saved_models import read_models_conf, read_signatures
+from warm_up import read_warm_up
 
 
 class TritonPythonModel:
@@ -32,11 +33,8 @@ class TritonPythonModel:
             tf.config.experimental.set_memory_growth(gpu, True)
         config = json.loads(args["model_config"])
         self._models = {name: tf.saved_model.load(str(folder)) for name, folder in _folders(config).items()}
-        for signature, inputs in json.loads(_parameter(config, "warm_up")).items():
-            for model in self._models.values():
-                for name, shapes in inputs.items():
-                    for shape in shapes:
-                        model.signatures[signature](**{name: tf.zeros(shape, tf.uint8)})
+        for call in read_warm_up(_parameter(config, "warm_up")):
+            self._models[call.model].signatures[call.signature](**call.inputs)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [self._answer(request) for request in requests]

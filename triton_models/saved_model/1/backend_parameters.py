@@ -1,12 +1,10 @@
 """The backend's own parameters in a Triton config, as config.pbtxt declares them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loaded_models import WarmUpShapes
 from request_parsing import listing
 from saved_models import ModelConfig, local_path, read_models_conf
 
@@ -17,7 +15,8 @@ class BackendParameters:
 
     models_conf: Path
     models: tuple[str, ...]
-    warm_up: WarmUpShapes
+    warm_up: str
+    merge: str
     merge_max_items: int
     merge_xla: bool
     pipeline_depth: str
@@ -29,7 +28,8 @@ class BackendParameters:
         return cls(
             models_conf=local_path(text["models_conf"]),
             models=tuple(name for name in text["models"].split(",") if name),
-            warm_up=json.loads(text["warm_up"]),
+            warm_up=text["warm_up"],
+            merge=text["merge"],
             merge_max_items=int(text["merge_max_items"]),
             merge_xla=text["merge_xla"] == "true",
             pipeline_depth=text["pipeline_depth"],

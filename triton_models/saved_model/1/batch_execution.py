@@ -1,12 +1,12 @@
 """A batch -> its TensorFlow call -> for each of its requests outputs, or an error of its own. Knows no Triton."""
 
-import re
 from typing import Any
 
 import numpy as np
 from dynamic_batching import Batch, ParsedRequest
 from loaded_models import LoadedModels
 from request_parsing import RequestError
+from tensorflow_errors import sentence
 from tensorflow_executor import Executor
 
 Outputs = dict[str, np.ndarray]
@@ -45,12 +45,5 @@ class BatchExecution:
         """What a request is refused with where executing it raised an error."""
         errors = self._errors
         is_request_fault = isinstance(error, errors.InvalidArgumentError | errors.UnimplementedError | ValueError)
-        sentence = _sentence(getattr(error, "message", None) or str(error))
-        return RequestError("INVALID_ARG" if is_request_fault else "INTERNAL", f"{request.key}: {sentence}")
-
-
-def _sentence(message: str) -> str:
-    """TensorFlow's own words, without the frame that it puts around them."""
-    frame = r"^(Graph execution error:|Detected at .*|<stack traces unavailable>|\s*\[\[.*|\s*)$"
-    lines = [line for line in message.splitlines() if not re.match(frame, line)]
-    return re.sub(r"\{\{.*?\}\} ?", "", (lines or [message])[0]).strip()
+        code = "INVALID_ARG" if is_request_fault else "INTERNAL"
+        return RequestError(code, f"{request.key}: {sentence(error)}")

@@ -6,6 +6,11 @@ from typing import Any
 from saved_models import Signature, TensorSpec
 
 _TRITON_TYPES = {"BYTES": "TYPE_STRING"}
+# Of TensorFlow's DataType, what Triton has no type for.
+_FOREIGN_TYPES = {
+    "DT_8": "complex64", "DT_11": "qint8", "DT_12": "quint8", "DT_13": "qint32", "DT_15": "qint16", "DT_16": "quint16",
+    "DT_18": "complex128", "DT_20": "a resource", "DT_21": "a variant", "DT_SPARSE": "sparse", "DT_COMPOSITE": "ragged",
+}  # fmt: skip
 _RESERVED = {"model_name", "signature", "about"}
 
 
@@ -35,6 +40,9 @@ def _contradiction(declared: dict[str, dict[str, Any]], specs: dict[str, TensorS
     for name, spec in specs.items():
         if name in _RESERVED:
             return f"its tensor {name!r} has a name that the backend itself uses"
+        if spec.datatype.startswith("DT_"):
+            kind = _FOREIGN_TYPES.get(spec.datatype, f"of TensorFlow's type {spec.datatype.removeprefix('DT_')}")
+            return f"its tensor {name!r} is {kind}, and Triton has no such type"
         if spec.shape is None:
             return f"its tensor {name!r} has no fixed rank, and Triton needs one"
         if name not in declared:
@@ -43,7 +51,8 @@ def _contradiction(declared: dict[str, dict[str, Any]], specs: dict[str, TensorS
         if there["data_type"] != _type(spec) or len(there["dims"]) != len(dims):
             return (
                 f"its tensor {name!r} is {_type(spec)} {dims}, but an earlier signature declared "
-                f"{there['data_type']} {list(map(int, there['dims']))}, and Triton allows one type and rank per name"
+                f"{there['data_type']} {list(map(int, there['dims']))}, and Triton allows one type and rank per name: "
+                f"serve its model alone"
             )
     return None
 

@@ -4,14 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from dynamic_batching import SignatureKey
-from request_parsing import numpy_name
+from saved_model_loader import load_saved_model
 from saved_models import ModelConfig, Signature, read_signatures, utf8
-from tensorflow_executor import Executor
-
-# signature -> input name -> shapes
-WarmUpShapes = Mapping[str, Mapping[str, list[list[int]]]]
+from tensorflow_errors import sentence
 
 
 def import_tensorflow(args: Mapping[str, str]) -> Any:
@@ -30,41 +26,40 @@ def import_tensorflow(args: Mapping[str, str]) -> Any:
 class LoadedModels:
     """All served versions of some models, in memory.
 
-    `batchable` has the signatures whose requests may share a call; a thread that finds that one may not takes it out.
+    `failed` says by model why one, or a version of it, is not served. `batchable` has the signatures whose requests may
+    share a call, `unmerged` why the others may not; a thread that finds that one may not takes it out.
     """
 
-    def __init__(self, tf: Any, models: Sequence[ModelConfig], *, batches_xla: bool) -> None:
-        self.versions = {model.name: model.versions() for model in models}
+    def __init__(self, tf: Any, models: Sequence[ModelConfig]) -> None:
+        self.versions: dict[str, tuple[int, ...]] = {}
+        self.failed: dict[str, str] = {}
         self.signatures: dict[SignatureKey, Signature] = {}
         self.functions: dict[SignatureKey, Any] = {}
         self.batchable: set[SignatureKey] = set()
+        self.unmerged: dict[SignatureKey, str] = {}
         for model in models:
-            for version in self.versions[model.name]:
-                self._load(tf, model, version, batches_xla=batches_xla)
+            self._load_all(tf, model)
 
-    def _load(self, tf: Any, model: ModelConfig, version: int, *, batches_xla: bool) -> None:
+    def _load_all(self, tf: Any, model: ModelConfig) -> None:
+        """Every version of a model that loads: one that does not costs no other its place."""
+        try:
+            versions = model.versions()
+        except ValueError as error:
+            self.failed[model.name] = str(error)
+            return
+        for version in versions:
+            try:
+                self._load(tf, model, version)
+            except Exception as error:
+                self.failed[model.name] = f"version {version} cannot be loaded: {sentence(error)}"
+            else:
+                self.versions[model.name] = (*self.versions.get(model.name, ()), version)
+
+    def _load(self, tf: Any, model: ModelConfig, version: int) -> None:
         folder = model.version_folder(version)
-        loaded = tf.saved_model.load(utf8(folder))
-        for name, signature in read_signatures(folder).items():
+        signatures = read_signatures(folder)
+        loaded = load_saved_model(tf, utf8(folder))
+        functions = {name: loaded.signatures[name] for name in signatures}
+        for name, signature in signatures.items():
             key = SignatureKey(model.name, version, name)
-            self.signatures[key], self.functions[key] = signature, loaded.signatures[name]
-            if signature.is_batched and (batches_xla or not is_compiled(loaded.signatures[name])):
-                self.batchable.add(key)
-
-    def warm_up(self, executor: Executor, shapes: WarmUpShapes) -> None:
-        """Make the first call of each asked shape before Triton says ready; XLA compiles here."""
-        for key, function in self.functions.items():
-            signature, asked = self.signatures[key], shapes.get(key.signature, {})
-            for name in asked.keys() & signature.inputs.keys():
-                for shape in asked[name]:
-                    zeros = np.zeros(shape, numpy_name(signature.inputs[name].datatype))
-                    executor.call(function, {name: [zeros]}, frozenset(signature.outputs))
-
-
-def is_compiled(function: Any) -> bool:
-    """Whether a graph, or a function that it calls, asks XLA to compile it (attribute `_XlaMustCompile`)."""
-    graph = function.graph.as_graph_def(add_shapes=False)
-    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
-    return any(
-        "_XlaMustCompile" in each.attr and each.attr["_XlaMustCompile"].b for each in (*nodes, *graph.library.function)
-    )
+            self.signatures[key], self.functions[key] = signature, functions[name]

@@ -3,13 +3,15 @@
 A request names its model and signature, by the inputs `model_name` and `signature` or by request parameters `model`,
 `signature` and `version`, and brings that signature's inputs, each with a leading element of 1. Requests of one
 execute() that ask for the same thing share one TensorFlow call; each is answered, or refused, alone. One that asks for
-output `about` alone, and brings no inputs, gets a description of how its signature is executed here, as JSON.
+output `about` alone, and brings no inputs, gets a description of how its signature is executed here or, for an
+empty model name, of what cannot be served, as JSON.
 
 With a pipeline execute() hands full batches, and requests that cannot share a call, over and returns: Triton gives it
 the next requests while TensorFlow executes these, and each is answered through its response sender when it is done.
 """
 
 import json
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,14 +26,18 @@ if int(np.__version__.split(".")[0]) >= 2:
 
 from backend_parameters import BackendParameters
 from batch_execution import BatchExecution, Outputs
+from bfloat16 import received, to_send
 from declare import union
 from dynamic_batching import Batch, ParsedRequest, batches, is_full
-from loaded_models import LoadedModels, import_tensorflow, is_compiled
+from graph_facts import graph_facts
+from loaded_models import LoadedModels, import_tensorflow
+from merging import MergeDecision, MergeRules
 from pipeline import Pipeline, pipeline_depth
 from request_parsing import RawRequest, RequestError, RequestParser
 from saved_models import ModelConfig, Signature, read_signatures
 from tensorflow_executor import Executor
 from tensorflow_facts import tensorflow_facts
+from warm_up import read_warm_up, warm_up
 
 _ABOUT = "about"
 _LONGEST_ERROR = 2000  # gRPC refuses long error messages
@@ -54,15 +60,35 @@ class TritonPythonModel:
         has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
         executor = Executor(self._tf, "GPU:0" if has_gpu else None)
         models = parameters.model_configs()
-        self._models = LoadedModels(self._tf, models, batches_xla=parameters.merge_xla)
+        self._models = LoadedModels(self._tf, models)
         self._parser = _request_parser(config, models, self._models)
         self._execution = BatchExecution(self._tf, self._models, executor)
         self._max_items = parameters.merge_max_items
         depth = pipeline_depth(parameters.pipeline_depth, has_gpu=has_gpu)
         self._pipeline = Pipeline(depth) if depth > 1 else None
+        self._check_servable()
+        self._decide_merging(parameters, executor)
+        for complaint in warm_up(self._models, executor, read_warm_up(parameters.warm_up)):
+            pb_utils.Logger.log_warn(complaint)
+
+    def _check_servable(self) -> None:
+        """Name what is served and what is not; raises RuntimeError where that is everything."""
+        for name, reason in self._parser.unservable.items():
+            pb_utils.Logger.log_error(f"{name} cannot be served: {reason}")
+        if not self._models.versions:
+            raise RuntimeError("; ".join(f"model {name}: {reason}" for name, reason in self._models.failed.items()))
         for name, versions in self._models.versions.items():
             pb_utils.Logger.log_info(f"loaded {name}, versions {list(versions)}")
-        self._models.warm_up(executor, parameters.warm_up)
+
+    def _decide_merging(self, parameters: BackendParameters, executor: Executor) -> None:
+        rules = MergeRules.read(parameters.models_conf, parameters.merge)
+        for name in rules.unknown(self._models.signatures):
+            pb_utils.Logger.log_warn(f"merge rules: {name!r} is no model or signature that is served here")
+        MergeDecision(
+            self._tf, executor, rules=rules, max_items=self._max_items, merge_xla=parameters.merge_xla
+        ).decide(self._models)
+        for key, reason in self._models.unmerged.items():
+            pb_utils.Logger.log_info(f"requests for {key} do not share calls: {reason}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """A response for each request; None stands for one that its sender answers."""
@@ -136,39 +162,46 @@ class TritonPythonModel:
             return _error_response(self._execution.request_error(request, error))
 
     def _describe(self, request: RawRequest) -> Any:
-        """The answer to a request for `about`."""
+        """The answer to a request for `about`: of a signature or, where the model's name is empty, of all models."""
+        names = request.arrays.get("model_name", np.array([None])).reshape(-1)
+        if names[0] == b"":  # Triton takes no request without an input
+            return _about({"unservable": dict(self._parser.unservable)})
         key = self._parser.route(request)
         facts = {
             **tensorflow_facts(self._tf),
             "merges": self._max_items > 1 and key in self._models.batchable,
-            "xla": is_compiled(self._models.functions[key]),
+            "unmerged": self._models.unmerged.get(key),
+            "xla": graph_facts(self._models.functions[key]).is_compiled,
             "pipeline_depth": self._pipeline.depth if self._pipeline else 1,
         }
-        return _tensor_response({_ABOUT: np.array([json.dumps(facts).encode()], object)})
+        return _about(facts)
 
 
 def _signatures_of(models: list[ModelConfig]) -> list[tuple[str, Signature]]:
-    """Pairs of "model/signature" and Signature."""
-    return [
-        (f"{model.name}/{name}", signature)
-        for model in models
-        for version in model.versions()
-        for name, signature in read_signatures(model.version_folder(version)).items()
-    ]
+    """Pairs of "model/signature" and Signature, of the models that can be read: loading says why one cannot."""
+    found = []
+    for model in models:
+        with suppress(ValueError):
+            read = [read_signatures(model.version_folder(version)) for version in model.versions()]
+            found += [(f"{model.name}/{name}", each) for signatures in read for name, each in signatures.items()]
+    return found
 
 
 def _request_parser(config: dict[str, Any], models: list[ModelConfig], loaded: LoadedModels) -> RequestParser:
     return RequestParser(
         versions=loaded.versions,
         signatures=loaded.signatures,
-        unservable=union({"input": config["input"], "output": []}, _signatures_of(models)),
+        unservable={
+            **loaded.failed,
+            **union({"input": config["input"], "output": []}, _signatures_of(models)),
+        },
         declared_outputs=frozenset(entry["name"] for entry in config["output"]),
     )
 
 
 def _raw_request(request: Any) -> RawRequest:
     return RawRequest(
-        arrays={tensor.name(): tensor.as_numpy() for tensor in request.inputs()},
+        arrays={tensor.name(): received(tensor) for tensor in request.inputs()},
         parameters=json.loads(request.parameters() or "{}"),
         outputs=frozenset(request.requested_output_names()),
     )
@@ -180,5 +213,9 @@ def _error_response(error: RequestError) -> Any:
 
 
 def _tensor_response(arrays: Outputs) -> Any:
-    tensors = [pb_utils.Tensor(name, np.atleast_1d(array)) for name, array in sorted(arrays.items())]
+    tensors = [to_send(pb_utils.Tensor, name, np.atleast_1d(array)) for name, array in sorted(arrays.items())]
     return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _about(facts: dict[str, Any]) -> Any:
+    return _tensor_response({_ABOUT: np.array([json.dumps(facts).encode()], object)})

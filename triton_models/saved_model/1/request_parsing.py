@@ -9,7 +9,9 @@ from saved_models import Signature, TensorSpec
 
 _LONGEST_LISTING = 1000  # gRPC refuses long error messages
 _LONGEST_NAME = 100
-_NUMPY_NAMES = {"FP32": "float32", "FP64": "float64", "FP16": "float16", "BOOL": "bool", "BYTES": "object"}
+_NUMPY_NAMES = {
+    "FP32": "float32", "FP64": "float64", "FP16": "float16", "BF16": "bfloat16", "BOOL": "bool", "BYTES": "object",
+}  # fmt: skip
 _ROUTING = ("model_name", "signature")
 
 
@@ -32,7 +34,7 @@ class RawRequest:
 
 @dataclass(frozen=True)
 class RequestParser:
-    """Checks requests against what is served here; `unservable` has the reason for each such "model/signature"."""
+    """Checks requests against what is served here; `unservable` says why a "model" or "model/signature" is not."""
 
     versions: Mapping[str, tuple[int, ...]]
     signatures: Mapping[SignatureKey, Signature]
@@ -53,8 +55,8 @@ class RequestParser:
         """The signature that a request names, by inputs or parameters; raises RequestError where there is none."""
         model = _named(request, "model_name", "model", self.versions)
         if model not in self.versions:
-            known = listing(self.versions)
-            raise RequestError("NOT_FOUND", f"model {model[:_LONGEST_NAME]!r} is not served here; there are {known}")
+            why = self.unservable.get(model, f"there are {listing(self.versions)}")
+            raise RequestError("NOT_FOUND", f"model {model[:_LONGEST_NAME]!r} is not served here; {why}")
         version = _version(model, request.parameters.get("version"), self.versions[model])
         known_here = [key.signature for key in self.signatures if (key.model, key.version) == (model, version)]
         signature = _named(request, "signature", "signature", known_here)
@@ -63,7 +65,7 @@ class RequestParser:
             raise RequestError("NOT_FOUND", f"model {model!r} {sentence}")
         key = SignatureKey(model, version, signature)
         if reason := self.unservable.get(str(key)):
-            raise RequestError("INVALID_ARG", f"{key} cannot be served: {reason}")
+            raise RequestError("NOT_FOUND", f"{key} is not served here; {reason}")
         return key
 
     def _outputs(self, key: SignatureKey, spec: Signature, asked: frozenset[str]) -> frozenset[str]:
@@ -78,7 +80,7 @@ def unwrapped(key: SignatureKey, name: str, array: np.ndarray, spec: TensorSpec)
     """An input without Triton's leading element; raises RequestError where it contradicts its declaration."""
     if array.shape[:1] != (1,):
         raise _invalid(key, name, f"has a leading dimension of {array.shape[0]}; send 1")
-    if array.dtype != numpy_name(spec.datatype):
+    if array.dtype.name != numpy_name(spec.datatype):
         raise _invalid(key, name, f"is {array.dtype}; it takes {spec.datatype}")
     inner = array[0].reshape(()) if spec.shape == () and array.size == 1 else array[0]
     shape = spec.shape if spec.shape is not None else inner.shape

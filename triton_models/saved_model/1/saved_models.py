@@ -233,7 +233,10 @@ def _tensors(entries: Any) -> dict[str, TensorSpec]:
 
 
 def _tensor(info: Any) -> TensorSpec:
+    """A tensor; one that is several, sparse or ragged, has a datatype that no server takes."""
     shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
+    if encoding := next((kind for kind in ("coo_sparse", "composite_tensor") if info.HasField(kind)), None):
+        return TensorSpec(datatype="DT_SPARSE" if encoding == "coo_sparse" else "DT_COMPOSITE", shape=shape)
     return TensorSpec(datatype=DATATYPES.get(info.dtype, f"DT_{info.dtype}"), shape=shape)
 
 
@@ -260,7 +263,9 @@ _MESSAGES = {
     "SignatureEntry": {"key": (1, "string"), "value": (2, "SignatureDef")},
     "SignatureDef": {"inputs": (1, "*TensorEntry"), "outputs": (2, "*TensorEntry")},
     "TensorEntry": {"key": (1, "string"), "value": (2, "TensorInfo")},
-    "TensorInfo": {"dtype": (2, "int32"), "tensor_shape": (3, "Shape")},
+    "TensorInfo": {
+        "dtype": (2, "int32"), "tensor_shape": (3, "Shape"), "coo_sparse": (4, "All"), "composite_tensor": (5, "All"),
+    },
     "Shape": {"dim": (2, "*Dim"), "unknown_rank": (3, "bool")},
     "Dim": {"size": (1, "int64")},
 }  # fmt: skip

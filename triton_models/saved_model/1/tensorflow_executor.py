@@ -35,7 +35,7 @@ class Executor:
 
     def _tensor(self, name: str, parts: list[np.ndarray]) -> Any:
         """One tensor of all parts with at most one copy in host memory, where the function will execute."""
-        if parts[0].dtype.kind in "OSUb" or parts[0].ndim == 0:
+        if parts[0].dtype.kind in "OSUVb" or parts[0].ndim == 0:
             return self._tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts))
         can_lend = len(parts) == 1 and self._can_lend(parts[0])
         array = parts[0] if can_lend else self._scratch.concatenate(name, parts)

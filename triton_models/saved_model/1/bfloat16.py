@@ -1,0 +1,26 @@
+"""bfloat16 between Triton, whose tensors of it come and go by DLPack alone, and numpy, which has it from ml_dtypes."""
+
+from typing import Any
+
+import numpy as np
+
+BFLOAT16 = "bfloat16"
+
+
+def received(tensor: Any) -> np.ndarray:
+    """A tensor of a request as an array."""
+    import tensorflow as tf
+
+    try:
+        return tensor.as_numpy()
+    except Exception:
+        return tf.experimental.dlpack.from_dlpack(tensor.to_dlpack()).numpy()
+
+
+def to_send(tensor_type: Any, name: str, array: np.ndarray) -> Any:
+    """A tensor for a response."""
+    if array.dtype.name != BFLOAT16:
+        return tensor_type(name, array)
+    import tensorflow as tf
+
+    return tensor_type.from_dlpack(name, tf.constant(array))

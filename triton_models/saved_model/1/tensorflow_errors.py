@@ -1,0 +1,12 @@
+"""TensorFlow's errors as sentences."""
+
+import re
+
+_FRAME = re.compile(r"(Graph execution error:|Detected at .*|<stack traces unavailable>|\s*\[\[.*|\s*)")
+
+
+def sentence(error: Exception) -> str:
+    """TensorFlow's own words, without the frame that it puts around them."""
+    message = str(getattr(error, "message", None) or error)
+    lines = [line for line in message.splitlines() if not _FRAME.fullmatch(line)]
+    return re.sub(r"\{\{.*?\}\} ?", "", (lines or [message])[0]).strip() or type(error).__name__

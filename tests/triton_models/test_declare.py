@@ -100,6 +100,28 @@ def test_a_signature_that_contradicts_is_refused_alone(inputs: dict, outputs: di
     assert set(found_out) == {"logits"}
 
 
+def test_the_demos_inputs_give_way() -> None:
+    """A model may take `images` of any kind: what is declared for the demo's clients alone keeps nobody out."""
+    demo = {"name": "images", "data_type": "TYPE_UINT8", "dims": ["-1", "-1", "-1", "3"], "optional": True}
+    files, other = signature({"images": ("BYTES", (-1,))}, {}), signature({"images": ("FP32", (-1, 3))}, {})
+    config = {"input": [demo], "output": []}
+    first = declared(files, other, config=config)
+    assert first[0]["images"]["data_type"] == "TYPE_STRING"
+    assert list(first[2]) == ["m/1"]
+    assert declared(files, other, config=copy.deepcopy(config)) == first
+    kept = {"input": [demo], "output": []}
+    assert declared(IMAGES, config=kept)[0]["images"]["dims"] == [-1, -1, -1, 3]
+
+
+@pytest.mark.parametrize("datatype", ["DT_8", "DT_18", "DT_11", "DT_20", "DT_21", "DT_SPARSE", "DT_COMPOSITE", "DT_99"])
+def test_what_triton_has_no_type_for_is_refused(datatype: str) -> None:
+    """A tensor of a kind that Triton does not know costs its own signature, and not the whole config."""
+    wrong, late = signature({"x": ("FP32", (-1,))}, {"bins": (datatype, (-1,))}), signature({"y": ("BOOL", (-1,))}, {})
+    found_in, found_out, refused = declared(wrong, late)
+    assert "its tensor 'bins' is" in refused["m/0"]
+    assert (set(found_in), set(found_out)) == ({"y"}, set())
+
+
 def test_the_union_of_a_union_is_the_same() -> None:
     """What was declared when Triton read the config and what the backend finds when it loads agree."""
     wrong = signature({"images": ("FP32", (-1,))}, {"logits": ("FP32", (-1, 1000))})

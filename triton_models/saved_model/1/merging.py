@@ -73,7 +73,7 @@ class MergeDecision:
             return "merge_max_items is 1"
         if rule == NEVER:
             return f"it is never to be, by {SIDE_FILE} or parameter merge"
-        if not signature.is_batched:
+        if not signature.is_batched or not signature.inputs:
             return "an input or an output has no free first dimension"
         if rule == ALWAYS:
             return None
@@ -87,6 +87,8 @@ class MergeDecision:
             return str(reason)
         except NotLegal as refusal:
             return f"no rows were found that it takes, to prove that they do not depend on each other: {refusal}"
+        except Exception as error:  # a proof that fails costs no model its place
+            return f"it cannot be proven: {type(error).__name__}: {error}"
         return None
 
     def _prove(self, signature: Signature, function: Any, facts: GraphFacts) -> None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from broken_models import write_broken_models
 from ray_clusters import head
 from real_parts import BIN, DOUBLE, TritonUnderTest, wait_for_line
 from tiny_models import export_kinds, export_xla, write_arithmetic, write_tiny_models
@@ -52,6 +53,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder: tiny models under the names of two architectures, `slow`, and models with known arithmetic."""
     folder = tmp_path_factory.mktemp(f"models {ODD}")
     write_tiny_models(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder in which most models cannot be served."""
+    folder = tmp_path_factory.mktemp("broken")
+    write_broken_models(folder)
     return folder
 
 

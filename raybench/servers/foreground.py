@@ -19,6 +19,8 @@ def serve(starting: AbstractContextManager[StartedServer], *, name: str, say: Sa
     hangups = _hangups()
     with suppress(KeyboardInterrupt), starting as server:
         _name_unservable(server, complain)
+        for name, reason in server.unmerged().items():
+            say(f"{name} is answered one request at a time: {reason}")
         say("\n".join([*(f"{what:<8} {url}" for what, url in server.urls.items()), "ready"]))
         while server.process.exit_code is None:
             if hangups:

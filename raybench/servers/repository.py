@@ -54,12 +54,18 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
     return repository
 
 
-def model_config(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path) -> model_config_pb2.ModelConfig:
-    """The complete config of `saved_model` for these models, whose models.conf gets a new name below `folder`."""
+def model_config(
+    options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path, keep: tuple[str, ...] = ()
+) -> model_config_pb2.ModelConfig:
+    """The complete config of `saved_model` for these models, whose models.conf gets a new name below `folder`.
+
+    Where one of those to keep does not load, none is served.
+    """
     shipped = resources.files("triton_models") / "saved_model" / "config.pbtxt"
     config = text_format.Parse(shipped.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     config.instance_group[0].count = options.instances
     written = {**parameters(options, _write_models_conf(options, models, folder)), **_warm_up(options, folder)}
+    written["keep"] = ",".join(keep)
     for key, value in written.items():
         config.parameters[key].string_value = value
     config.max_batch_size = _requests_at_once(config, options)

@@ -60,6 +60,10 @@ class StartedServer(ABC):
         """Why models or signatures that it was asked to serve are not served, by name."""
         return {}
 
+    def unmerged(self) -> dict[str, str]:
+        """Why requests for a signature are never answered together, by model/signature."""
+        return {}
+
     def reload(self) -> tuple[ModelConfig, ...]:
         """Load what models.conf and its SavedModels say now, while the old models answer until the new ones are ready.
 

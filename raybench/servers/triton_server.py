@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +55,15 @@ _REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(
 _LOAD_REASON = re.compile(r"UNAVAILABLE state: (?:Internal: )?(.*?)(?:\n\nAt:|;?\n|$)")
 
 
+@dataclass(frozen=True)
+class Overview:
+    """What the backend serves, and, by model or model/signature, why it does not serve or does not merge others."""
+
+    models: list[str] = field(default_factory=list)
+    unservable: dict[str, str] = field(default_factory=dict)
+    unmerged: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunningTriton(StartedServer):
     """A Triton that we started; `folder` holds its repository."""
@@ -63,13 +72,21 @@ class RunningTriton(StartedServer):
     folder: Path
 
     def unservable(self) -> dict[str, str]:
+        return self._overview().unservable
+
+    def unmerged(self) -> dict[str, str]:
+        return self._overview().unmerged
+
+    def _overview(self) -> Overview:
         if self.options.models == ():
-            return {}
+            return Overview()
         with client(self.grpc_url) as asking:
-            return _unservable(asking)
+            return _overview(asking)
 
     def _load(self, models: tuple[ModelConfig, ...]) -> None:
-        config = repository.model_config(self.options, models, self.folder)
+        served = self._overview().models
+        keep = tuple(model.name for model in models if model.name in served)
+        config = repository.model_config(self.options, models, self.folder, keep)
         with client(self.grpc_url) as asking:
             try:
                 asking.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
@@ -190,8 +207,7 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
     return server_version
 
 
-def _unservable(asking: triton_grpc.InferenceServerClient) -> dict[str, str]:
-    """What the backend says that it does not serve, and why."""
+def _overview(asking: triton_grpc.InferenceServerClient) -> Overview:
     all_models = triton_grpc.InferInput("model_name", [1, 1], "BYTES")
     all_models.set_data_from_numpy(np.array([[b""]], object))
     wanted = [triton_grpc.InferRequestedOutput("about")]
@@ -199,8 +215,7 @@ def _unservable(asking: triton_grpc.InferenceServerClient) -> dict[str, str]:
         answer = asking.infer("saved_model", [all_models], outputs=wanted, client_timeout=_ASK_S)
     except InferenceServerException as error:
         raise ServerError(f"Triton does not say what it serves: {error.message()}") from error
-    said: dict[str, str] = json.loads(answer.as_numpy("about")[0])["unservable"]
-    return said
+    return Overview(**json.loads(answer.as_numpy("about")[0]))
 
 
 def _command(

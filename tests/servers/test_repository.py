@@ -69,6 +69,7 @@ def test_each_config_is_complete_and_new(tmp_path: Path) -> None:
         "models_conf",
         "models",
         "warm_up",
+        "keep",
         "merge",
         "merge_max_items",
         "merge_xla",

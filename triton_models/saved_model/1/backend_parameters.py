@@ -15,6 +15,7 @@ class BackendParameters:
 
     models_conf: Path
     models: tuple[str, ...]
+    keep: tuple[str, ...]
     warm_up: str
     merge: str
     merge_max_items: int
@@ -23,13 +24,14 @@ class BackendParameters:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "BackendParameters":
-        """Raises KeyError or ValueError where a parameter is missing or malformed."""
+        """Raises KeyError or ValueError where a parameter is missing or malformed; an older config lacks some."""
         text = {key: str(value["string_value"]) for key, value in config["parameters"].items()}
         return cls(
             models_conf=local_path(text["models_conf"]),
-            models=tuple(name for name in text["models"].split(",") if name),
+            models=_names(text["models"]),
+            keep=_names(text.get("keep", "")),
             warm_up=text["warm_up"],
-            merge=text["merge"],
+            merge=text.get("merge", ""),
             merge_max_items=int(text["merge_max_items"]),
             merge_xla=text["merge_xla"] == "true",
             pipeline_depth=text["pipeline_depth"],
@@ -42,3 +44,7 @@ class BackendParameters:
             if name not in found:
                 raise ValueError(f"parameter models: {name!r} is not in models.conf; there are {listing(found)}")
         return [found[name] for name in self.models] or list(found.values())
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)

@@ -15,8 +15,8 @@ from tensorflow_errors import sentence
 Call = Callable[[Rows], Rows]
 
 _FEWEST_ROWS = 2
-_SMALLEST_LARGE = 16  # rows of the largest call, where a row takes long
-_LARGE_CALL_S = 1.0
+_SMALLEST_LARGE = 8  # rows of the largest call, where a row takes long; its memory stays with the process
+_LARGE_CALL_S = 0.2
 _MOST_S = 60.0
 _COMPANIONS = 3
 _STRICT = 8  # roundings by which answers may differ in calls that differ in the other rows alone
@@ -58,7 +58,7 @@ class _Proof:
     def __init__(self, call: Call, limits: Limits, clock: Callable[[], float]) -> None:
         self._call, self._limits, self._clock = call, limits, clock
         self._end_s = clock() + _MOST_S
-        self._row_s = 0.0
+        self._row_s = _MOST_S
         self._is_reduced = False
         self.rows: Rows = {}
         self.alone: list[Rows] = []
@@ -72,7 +72,7 @@ class _Proof:
             if isinstance(answer, Exception):
                 refusal = sentence(answer)
                 continue
-            self._row_s = self._clock() - began_s  # in the end of the last: the first takes TensorFlow's preparation
+            self._row_s = min(self._row_s, self._clock() - began_s)  # the first takes TensorFlow's preparation too
             if all(np.isfinite(array).all() for array in answer.values() if _is_float(array)):
                 taken.append(row)
                 self.alone.append(answer)
@@ -92,7 +92,7 @@ class _Proof:
         self._check((self.alone[number] for number in order), answers, when)
 
     def many(self) -> list[int]:
-        """Rows by number for the largest call, which is to last no longer than a second or so."""
+        """Rows by number for the largest call, which is not to take long."""
         affordable = int(_LARGE_CALL_S / max(self._row_s, 1e-6))
         count = min(self._limits.max_items, max(_SMALLEST_LARGE, affordable))
         order = np.arange(count) % len(self.alone)

@@ -66,17 +66,19 @@ class TritonPythonModel:
         self._max_items = parameters.merge_max_items
         depth = pipeline_depth(parameters.pipeline_depth, has_gpu=has_gpu)
         self._pipeline = Pipeline(depth) if depth > 1 else None
-        self._check_servable()
+        self._check_servable(parameters.keep)
         self._decide_merging(parameters, executor)
         for complaint in warm_up(self._models, executor, read_warm_up(parameters.warm_up)):
             pb_utils.Logger.log_warn(complaint)
 
-    def _check_servable(self) -> None:
-        """Name what is served and what is not; raises RuntimeError where that is everything."""
+    def _check_servable(self, keep: tuple[str, ...]) -> None:
+        """Name what is served and what is not; raises RuntimeError where that is everything, or one to keep."""
         for name, reason in self._parser.unservable.items():
             pb_utils.Logger.log_error(f"{name} cannot be served: {reason}")
-        if not self._models.versions:
-            raise RuntimeError("; ".join(f"model {name}: {reason}" for name, reason in self._models.failed.items()))
+        failed = self._models.failed
+        lost = [name for name in failed if name in keep or not self._models.versions]
+        if lost:
+            raise RuntimeError("; ".join(f"model {name}: {failed[name]}" for name in lost))
         for name, versions in self._models.versions.items():
             pb_utils.Logger.log_info(f"loaded {name}, versions {list(versions)}")
 
@@ -165,7 +167,9 @@ class TritonPythonModel:
         """The answer to a request for `about`: of a signature or, where the model's name is empty, of all models."""
         names = request.arrays.get("model_name", np.array([None])).reshape(-1)
         if names[0] == b"":  # Triton takes no request without an input
-            return _about({"unservable": dict(self._parser.unservable)})
+            unmerged = {str(key): reason for key, reason in self._models.unmerged.items()}
+            unservable = dict(self._parser.unservable)
+            return _about({"models": [*self._models.versions], "unservable": unservable, "unmerged": unmerged})
         key = self._parser.route(request)
         facts = {
             **tensorflow_facts(self._tf),

@@ -56,7 +56,10 @@ def export_with_slots(folder: Path) -> None:
     with changed(folder) as graphs:
         nodes = graphs[0].object_graph_def.nodes
         variable = next(number for number, node in enumerate(nodes) if node.HasField("variable"))
-        nodes[0].slot_variables.add(original_variable_node_id=variable, slot_name="m", slot_variable_node_id=variable)
+        nodes.add().CopyFrom(nodes[variable])
+        nodes[0].slot_variables.add(
+            original_variable_node_id=variable, slot_name="m", slot_variable_node_id=len(nodes) - 1
+        )
 
 
 def _write_typed(folder: Path) -> None:

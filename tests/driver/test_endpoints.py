@@ -58,7 +58,6 @@ IMAGES = ("images", UINT8, (-1, 8, 8, 3))
 @pytest.mark.parametrize(
     ("inputs", "outputs", "words"),
     [
-        ([("images", STRING, (-1,))], [], "it has images BYTES [-1], and Triton declares images UINT8 [-1, -1, -1, 3]"),
         ([IMAGES], [("wave", COMPLEX, (-1, 4))], "wave DT_8 [-1, 4] is of a type that Triton does not have"),
         ([IMAGES], [("any", FP32, None)], "any FP32 of any rank has no fixed rank, and Triton needs one"),
         ([("signature", UINT8, (-1, 8, 8, 3))], [], "it has a tensor 'signature', a name that the backend itself uses"),

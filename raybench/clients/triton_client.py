@@ -19,6 +19,8 @@ from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import Signature, TensorSpec
 
+_UNREADY = "Request for unknown model"  # with UNAVAILABLE: of a model that it has, and that is not loaded
+
 
 class TritonClient:
     """One model and signature behind Triton's `saved_model`, on connections of its own; lanes may share it.
@@ -120,6 +122,11 @@ class TritonClient:
         try:
             return ask(self._channel, method, **fields)
         except CallError as error:
+            if _UNREADY in (error.said or "") and error.status == "UNAVAILABLE":
+                raise ClientError(
+                    f"url triton={self._url}; its model {self._triton_model!r} is not ready ({error.said}): "
+                    "wait until it has loaded, or read in Triton's log why it has not"
+                ) from error
             said = f"this Triton says {error.status}: {error.said}; raybench calls its model {self._triton_model!r}"
             raise ClientError(f"url triton={self._url}; {self._channel.diagnose(error, 'Triton') or said}") from error
 

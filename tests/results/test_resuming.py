@@ -1,22 +1,27 @@
 """What is left of a run that was cut off, and who may go on with it; nothing here starts Ray."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 from folder_edits import edited
-from helpers import observed, results
+from helpers import RAY_CLUSTER, observed, results
 from record_builders import record
 
 from raybench.cli import main
 from raybench.config import Benchmark, ConfigError, plan
 from raybench.config.search_goal import OOM, Goal
+from raybench.driver.run import run
+from raybench.driver.run_observer import RunObserver
+from raybench.driver.session import open_folder
 from raybench.results import results_folder
 from raybench.results.results_folder import ObservedTrial
 from raybench.results.resuming import Resume, left_to_measure
@@ -212,6 +217,29 @@ def test_a_run_that_is_alive_is_left_alone(folder: Path, holder: "subprocess.Pop
     with locked(folder):
         assert (folder / "running.lock").exists()
     assert not (folder / "running.lock").exists()
+
+
+def test_a_run_goes_on_where_nobody_else_does(folder: Path, holder: "subprocess.Popen[str]") -> None:
+    """Who holds the folder is asked before anything else: no Ray, and no trial of the other run is overwritten."""
+    again(folder, **FAILED)
+    left = left_to_measure(Resume(folder))
+    with pytest.raises(ConfigError, match=f"pid {holder.pid} on "):
+        run(left.benchmark, RunObserver(), ["raybench"], Resume(folder))
+
+
+def test_a_new_run_holds_its_folder(tmp_path: Path) -> None:
+    """A run that is alive is left alone from its first moment to its end, whether it was new or gone on with."""
+    session = SimpleNamespace(
+        benchmark=Benchmark(out=str(tmp_path), **ASKED),
+        observer=RunObserver(),
+        cluster=SimpleNamespace(**vars(RAY_CLUSTER)),
+        inputs=SimpleNamespace(unreadable=()),
+    )
+    opened = open_folder(session, ["raybench"])  # type: ignore[arg-type]
+    with opened as context, pytest.raises(ConfigError, match=f"pid {os.getpid()} on "), locked(context.folder):
+        pass
+    with locked(context.folder):
+        assert results_folder.load(context.folder).run.ended
 
 
 def test_one_process_takes_the_lock_once(folder: Path) -> None:

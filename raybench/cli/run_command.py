@@ -94,14 +94,12 @@ def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
 
 def _length(known_s: float, unknown: int, cells: int) -> str:
     """How long trials take, as far as that is known."""
-    minutes = f"about {known_s / 60:.0f} min"
+    time = f"about {known_s / 60:.0f} min" if known_s >= 90 else f"about {known_s:.0f} s"
     if not unknown:
-        return f"{minutes} by earlier results and starting times"
+        return f"{time} by earlier results and starting times"
     if unknown == cells:
-        return f"how long they take is not known: no cell has earlier results; starting them alone takes {minutes}"
-    return (
-        f"more than {minutes} by earlier results and starting times: {unknown} of {cells} cells have no earlier results"
-    )
+        return f"how long they take is not known: no cell has earlier results; starting them alone takes {time}"
+    return f"more than {time} by earlier results and starting times: {unknown} of {cells} cells have no earlier results"
 
 
 def _run_and_report(benchmark: Benchmark, resume: "Resume | None") -> int:

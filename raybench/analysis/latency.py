@@ -49,6 +49,11 @@ def samples_needed(p: float) -> int:
     return int(np.ceil(np.log((1 - CONFIDENCE) / 2) / np.log(p)))
 
 
+def seconds_needed(count: int, rate_rps: float) -> int:
+    """For how long a rate must be sent until so many have arrived, but for one Poisson process in a thousand."""
+    return ceil((count + 3 * count**0.5) / rate_rps)
+
+
 def _ranks(p: float, n: int) -> tuple[int, int, int] | None:
     """0-based order statistics: the p-quantile between two that enclose it with 95 % confidence, if n allows both.
 

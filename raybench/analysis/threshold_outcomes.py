@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from raybench import config
 from raybench.analysis.cells import CellSummary, mean, whole
-from raybench.analysis.latency import PERCENTILES, samples_needed
+from raybench.analysis.latency import PERCENTILES, samples_needed, seconds_needed
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import Benchmark, ConfigError, plan
 from raybench.config.plan import Load
@@ -69,7 +68,7 @@ def _outside(load: Load) -> int:
 
 def _longer(load: Load, needed: int) -> str:
     if load.offered_rps and load.duration_s:
-        return f"use --duration {ceil(needed / load.offered_rps)}"
+        return f"use --duration {seconds_needed(needed, load.offered_rps)}"
     return f"use --request-count {needed}"
 
 

@@ -3,7 +3,6 @@
 import sys
 from dataclasses import replace
 from functools import partial
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +171,7 @@ def _request_count(goal: "Goal", plain: Benchmark) -> int:
 
 def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
     """Raise ConfigError where steps as long as the user asked cannot show what the goal asks."""
-    from raybench.analysis.latency import PERCENTILES, samples_needed
+    from raybench.analysis.latency import PERCENTILES, samples_needed, seconds_needed
     from raybench.analysis.search.strategy import RATE, least_s
 
     count, duration_s = benchmark.loads[0].request_count, benchmark.loads[0].duration
@@ -185,7 +184,7 @@ def _check_length(goal: "Goal", benchmark: Benchmark) -> None:
     if duration_s is not None and duration_s * low < needed:
         raise ConfigError(
             f"duration is {duration_s:g}; at {low:g} requests/s that is {duration_s * low:.0f} requests, and "
-            f"{goal.threshold} needs {needed}: use --duration {ceil(needed / low)} or more, or leave it out"
+            f"{goal.threshold} needs {needed}: use --duration {seconds_needed(needed, low)} or more, or leave it out"
         )
     if duration_s is not None and duration_s < least:
         raise ConfigError(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import MS
 
-from raybench.analysis.latency import PERCENTILES, latency_of, samples_needed
+from raybench.analysis.latency import PERCENTILES, latency_of, samples_needed, seconds_needed
 
 RANKS = {"p50": Fraction(1, 2), "p90": Fraction(9, 10), "p95": Fraction(19, 20), "p99": Fraction(99, 100)}
 
@@ -62,3 +62,11 @@ def test_a_percentile_needs_its_sample(name: str, needs: int) -> None:
 def test_no_values_have_no_latency(values: np.ndarray | None) -> None:
     """Without requests latency is unknown, not zero."""
     assert latency_of(values) is None
+
+
+def test_so_long_a_rate_brings_enough_requests() -> None:
+    """Poisson arrivals of that many seconds are hardly ever too few for a percentile."""
+    seconds = seconds_needed(samples_needed(0.99), 20.0)
+    counts = np.random.default_rng(0).poisson(20.0 * seconds, 10_000)
+    assert np.mean(counts < samples_needed(0.99)) < 0.002
+    assert seconds <= 1.25 * samples_needed(0.99) / 20.0

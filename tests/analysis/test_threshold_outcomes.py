@@ -106,7 +106,7 @@ def test_what_could_not_be_judged_is_said() -> None:
         ({"threshold": ("p(99)<1s",), "request_count": 376}, None),
         ({"threshold": ("mean<1s", "p(95)<1s"), "concurrency": 8, "request_count": 120}, "needs 136 requests"),
         ({"threshold": ("p(99)<1s",), "duration": 5.0}, None),
-        ({"threshold": ("p(99)<1s",), "duration": 5.0, "request_rate": (20.0, 100.0)}, "has 100: use --duration 19"),
+        ({"threshold": ("p(99)<1s",), "duration": 5.0, "request_rate": (20.0, 100.0)}, "has 100: use --duration 22"),
         ({"threshold": ("p(99)<1s",), "duration": 5.0, "request_rate": (100.0,)}, None),
         ({"threshold": ("error_rate<1%", "throughput>5", "memory<1GiB", "max<1s")}, None),
     ],

@@ -133,7 +133,7 @@ def test_dry_run_has_the_steps_in_their_order(tmp_path: Path) -> None:
         ),
         (
             ["--latency-threshold", "p99<1s", "--request-rate-range", "20:600", "--duration", "5"],
-            "duration is 5; at 20 requests/s that is 100 requests, and p99<1000ms needs 368: use --duration 19 or more",
+            "duration is 5; at 20 requests/s that is 100 requests, and p99<1000ms needs 368: use --duration 22 or more",
         ),
         (
             ["--latency-threshold", "p50<1s", "--request-rate-range", "20:600", "--duration", "5"],

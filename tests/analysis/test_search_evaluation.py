@@ -199,3 +199,10 @@ def test_a_closed_loop_ends_when_it_has_sent_enough() -> None:
     assert not evaluation.is_decided(closed, [short])
     assert not evaluation.is_decided(replace(closed, is_adaptive=False), [long])
     assert not evaluation.is_decided(replace(P90, is_adaptive=True), [long])
+
+
+def test_a_hiccup_at_the_start_ends_no_step() -> None:
+    """Requests that a hiccup delays are late together: half a second of them decides nothing, two seconds do."""
+    slow = [(i * 10, i * 10 + 60) for i in range(250)]
+    assert not evaluation.is_decided(P90, [lanes(slow[:50])])
+    assert evaluation.is_decided(P90, [lanes(slow)])

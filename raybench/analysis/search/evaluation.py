@@ -22,6 +22,7 @@ from raybench.results.records import TrialRecord
 
 _LOAD_FIELDS = {RATE: "offered_rps"}  # by what name a trial's load has a variable; the others have their own
 _LONGEST_REASON = 300
+_LEAST_LOOK_S = 2.0  # a hiccup at the start delays all requests for a moment, and they are no independent witnesses
 # What TensorFlow, Triton, C++, CUDA and Python say when memory has run out; TensorFlow's oneDNN says its
 # dnnl_out_of_memory by number: "Operation received an exception:Status: 1, message: could not create a primitive".
 _MEMORY = (
@@ -59,12 +60,14 @@ def is_decided(goal: Goal, tables: list[pa.Table]) -> bool:
 
     An open loop is measured to its end, since a queue that grows shows late.
     """
-    if is_futile(goal, tables):
-        return True
-    if not goal.limit_ms or goal.variable == RATE or not goal.is_adaptive or not tables:
+    if not tables or not goal.limit_ms:
         return False
     rows = samples.merge(tables)
     seconds = (pc.max(rows["done_ns"]).as_py() - pc.min(rows["sent_ns"]).as_py()) / 1e9 if len(rows) else 0.0
+    if is_futile(goal, tables) and seconds >= _LEAST_LOOK_S:
+        return True
+    if goal.variable == RATE or not goal.is_adaptive:
+        return False
     return len(rows) >= 2 * samples_needed(PERCENTILES[goal.percentile or ""]) and seconds >= least_s(goal)
 
 

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -110,6 +110,7 @@ class _Watch:
         self._messages, self._orderly_end_s = messages, orderly_end_s
         self._child: int | None = None
         self._until_s = float("inf")
+        self._interrupted_at: str | None = None
         self._relied_on: dict[int, str] = {}  # names by pidfd_open(2)
 
     def begin(self, child: int) -> None:
@@ -120,6 +121,7 @@ class _Watch:
     def pass_on_interrupt(self) -> None:
         """As SIGINT, for which Ray has no handler of its own."""
         self.is_interrupted = True
+        self._interrupted_at = self.reached.step
         self._until_s = time.monotonic() + self._orderly_end_s
         if self._child:
             with suppress(ProcessLookupError):
@@ -129,6 +131,8 @@ class _Watch:
         """What the measuring process says of its end; where it cannot, what is to be said of it."""
         said, why = self._last_word()
         how = self._ended(0.0 if why else _EXIT_S)
+        if said and said.code == INTERRUPTED:
+            return replace(said, sentence=f"interrupted during the step “{self._interrupted_at or self.reached.step}”")
         if said:
             return said
         sentence = f"{why or how} during the step “{self.reached.step}”"

@@ -26,7 +26,7 @@ from raybench.processes import adopt_orphans, end_descendants, end_with
 _LOOK_S = 1.0
 _ORDERLY_END_S = 90.0  # after an interrupt, beyond the requests in flight: a server and Ray take a minute at most
 _EXIT_S = 30.0  # after the last word
-_LEFT_S = 10.0  # for supervisors and sweepers to end what they watch
+_LEFT_S = 20.0  # for supervisors and sweepers to end what they watch, on a busy host too
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Watch:
     def __init__(self, messages: Connection, orderly_end_s: float) -> None:
         self.reached, self.is_interrupted = Reached(), False
         self._messages, self._orderly_end_s = messages, orderly_end_s
-        self._child: int | None = None
+        self._child = 0
         self._until_s = float("inf")
         self._interrupted_at: str | None = None
         self._relied_on: dict[int, str] = {}  # names by pidfd_open(2)
@@ -130,13 +130,17 @@ class _Watch:
     def outcome(self) -> Outcome:
         """What the measuring process says of its end; where it cannot, what is to be said of it."""
         said, why = self._last_word()
-        how = self._ended(0.0 if why else _EXIT_S)
+        is_dying = why is None or _is_dead(self._child)
+        code = self._exit_code(_EXIT_S if is_dying else 0.0)
         if said and said.code == INTERRUPTED:
             return replace(said, sentence=f"interrupted during the step “{self._interrupted_at or self.reached.step}”")
         if said:
             return said
-        sentence = f"{why or how} during the step “{self.reached.step}”"
-        return Outcome(INTERRUPTED if self.is_interrupted else FAILED, sentence, is_lost=True)
+        if why is None or (is_dying and code == -signal.SIGKILL):  # Ray's processes die with the one that started them
+            why = _how_ended(code)
+        return Outcome(
+            INTERRUPTED if self.is_interrupted else FAILED, f"{why} during the step “{self.reached.step}”", is_lost=True
+        )
 
     def _last_word(self) -> tuple[Outcome | None, str | None]:
         """The outcome as the measuring process sends it; or why none is to be waited for, where that is known."""
@@ -161,21 +165,28 @@ class _Watch:
                 os.close(descriptor)
             self._relied_on = {}
             for pid, name in reached.relies_on.items():
-                with suppress(OSError):  # a kernel without it, or a process that has just ended: Ray will notice
+                with suppress(OSError):  # a kernel older than 5.3, or a process that has just ended: Ray will notice
                     self._relied_on[os.pidfd_open(pid)] = f"{name} (pid {pid})"
         self.reached = reached
 
-    def _ended(self, patience_s: float) -> str:
-        """Wait for the measuring process to exit, and kill it where it does not; how it ended, in words."""
-        assert self._child
+    def _exit_code(self, patience_s: float) -> int:
+        """Of the measuring process, which is killed where it does not exit; that of a signal is negative."""
         until_s = time.monotonic() + patience_s
         while (found := os.waitpid(self._child, os.WNOHANG))[0] == 0 and time.monotonic() < until_s:
             time.sleep(0.02)
         if found[0] == 0:
             os.kill(self._child, signal.SIGKILL)
             found = os.waitpid(self._child, 0)
-        code = os.waitstatus_to_exitcode(found[1])
-        if code >= 0:
-            return f"the measuring process ended with exit code {code} (Ray does so where a cluster is lost)"
-        memory = " (the kernel does so where memory runs out)" if code == -signal.SIGKILL else ""
-        return f"the measuring process was ended by {signal.Signals(-code).name}{memory}"
+        return os.waitstatus_to_exitcode(found[1])
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether the main thread of a process has ended; the others may still be on their way out."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+
+
+def _how_ended(code: int) -> str:
+    if code >= 0:
+        return f"the measuring process ended with exit code {code} (Ray does so where a cluster is lost)"
+    memory = " (the kernel does so where memory runs out)" if code == -signal.SIGKILL else ""
+    return f"the measuring process was ended by {signal.Signals(-code).name}{memory}"

@@ -15,7 +15,7 @@ from real_parts import eventually, is_alive, wait_for_line
 
 # What is measured here is a few lines, in place of a run; what the watching process makes of it, it prints.
 WATCHED = """
-import os, signal, subprocess, sys, time
+import ctypes, os, signal, subprocess, sys, threading, time
 from pathlib import Path
 from raybench.cli.measuring_process import Outcome, Reached, measure_watched
 from raybench.cli.signals import install_signal_handlers
@@ -28,6 +28,11 @@ def orderly(end_s=0.0):
         time.sleep(end_s)
         return Outcome(130)
 
+def threads():
+    for _ in range(50):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    time.sleep(0.2)
+
 def work(tell):
     tell(Reached("warming up"))
     {work}
@@ -37,7 +42,10 @@ outcome, reached = measure_watched(work, in_flight_s=0)
 print("said:", outcome.code, outcome.sentence, "lost" if outcome.is_lost else "", flush=True)
 sys.exit(outcome.code)
 """
-STARTS_ANOTHER = 'part = subprocess.Popen(["sleep", "60"]); tell(Reached("warming up", None, {part.pid: "the part"}))'
+STARTS_ANOTHER = (
+    'part = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)); '
+    'tell(Reached("warming up", None, {part.pid: "the part"}))'
+)  # it dies with the measuring process, as the parts of Ray do
 
 
 @contextmanager
@@ -69,6 +77,7 @@ def measuring(process: "subprocess.Popen[str]") -> psutil.Process:
         ("os._exit(0)", 1, "the measuring process ended with exit code 0"),
         ("return dict()['x']", 1, "raybench itself failed: KeyError: 'x'"),
         (f"{STARTS_ANOTHER}; part.kill(); return orderly()", 1, "the part (pid "),
+        (f"{STARTS_ANOTHER}; threads(); os.kill(os.getpid(), signal.SIGKILL)", 1, "process was ended by SIGKILL"),
         (f"{STARTS_ANOTHER}; tell(Reached()); part.kill(); return Outcome(5, 'as said')", 5, "as said"),
     ],
 )

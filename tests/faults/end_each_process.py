@@ -78,6 +78,10 @@ class Case:
     victim: str
     signal: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.phase} {self.victim} {self.signal}"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -251,7 +255,7 @@ def table(lines: list[dict[str, object]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", default="", help="cases whose phase, victim and signal hold these words")
+    parser.add_argument("--only", action="append", help="cases whose phase, victim and signal hold these words")
     parser.add_argument("--table", action="store_true", help="write what was found, and run nothing")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -264,14 +268,14 @@ def main() -> None:
     if not (models / "models.conf").exists():
         write_tiny_models(models)
     done = {Case(**line["case"]) for line in lines}
-    for case in cases():
-        name = " ".join((case.phase, case.victim, case.signal))
-        if case in done or asked.only not in name:
-            continue
+    wanted = dict.fromkeys(case for words in asked.only or [""] for case in cases() if words in case.name)
+    for case in (case for case in wanted if case not in done):
         result = tried(case, models)
         with file.open("a") as growing:
             growing.write(json.dumps(asdict(result)) + "\n")
-        sys.stdout.write(f"{name}: exit {result.code} {'; '.join(result.wrong) or 'as it should be'} {result.left}\n")
+        sys.stdout.write(
+            f"{case.name}: exit {result.code} {'; '.join(result.wrong) or 'as it should be'} {result.left}\n"
+        )
         sys.stdout.flush()
 
 

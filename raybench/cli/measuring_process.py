@@ -7,6 +7,7 @@ nor a server. It is forked before Ray, or anything else that has threads, is imp
 
 import atexit
 import os
+import shlex
 import signal
 import sys
 import time
@@ -20,7 +21,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from raybench.cli.exit_codes import FAILED, INTERRUPTED
-from raybench.cli.signals import SIGNALS, at_the_first, interrupt_in_a_fork, raise_at_the_first, show_cursor
+from raybench.cli.signals import (
+    SIGNALS,
+    at_the_first,
+    interrupt_in_a_fork,
+    raise_at_the_first,
+    say_at_the_second,
+    show_cursor,
+)
 from raybench.processes import adopt_orphans, end_descendants, end_with
 
 _LOOK_S = 1.0
@@ -168,6 +176,8 @@ class _Watch:
                 with suppress(OSError):  # a kernel older than 5.3, or a process that has just ended: Ray will notice
                     self._relied_on[os.pidfd_open(pid)] = f"{name} (pid {pid})"
         self.reached = reached
+        what = f"`raybench report {shlex.quote(str(reached.folder))}` has what was measured"
+        say_at_the_second(f"Error: ended at once; {what if reached.folder else 'nothing was measured'}")
 
     def _exit_code(self, patience_s: float) -> int:
         """Of the measuring process, which is killed where it does not exit; that of a signal is negative."""

@@ -217,7 +217,9 @@ def what_is_left(folder: Path) -> tuple[str, ...]:
     while (there := processes(str(folder))) and time.monotonic() < until_s:
         time.sleep(0.5)
     shared = [path.name for path in Path("/dev/shm").glob("raybench-*") if owner_is_gone(path)]
-    return (*there, *shared, *(f"TMPDIR/{path.name}" for path in (folder / "tmp").iterdir()))
+    files = [path for path in (folder / "tmp").glob("*") if path.name != "ray"]  # Ray's own folder, shared by all runs
+    files += list((folder / "tmp" / "ray").glob("session_2*"))
+    return (*there, *shared, *(f"TMPDIR/{path.relative_to(folder / 'tmp')}" for path in files))
 
 
 def processes(mark: str) -> list[str]:

@@ -3,6 +3,7 @@
 Little is imported: each node imports this to answer.
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,6 +104,9 @@ def while_there_are_cpus(work: Callable[[], _Made]) -> _Made:
         except TimeoutError:
             if cpus() == 0:
                 raise LostError("the Ray cluster has no CPU left, and inputs are made by tasks: add nodes") from None
+        except KeyboardInterrupt:
+            logging.getLogger("ray.data.exceptions").disabled = True  # of the thread, when Ray ends under it
+            raise
     return made.result()
 
 

@@ -65,7 +65,7 @@ TITLES = {
     "dashboard agent": "ray::DashboardAgent",
     "dashboard": "dashboard/dashboard.py",
     "a worker": "ray::_Worker",
-    "tritonserver": "bin/tritonserver",
+    "tritonserver": "tritonserver",
     "a stub of Triton": "triton_python_backend_stub",
 }
 
@@ -155,8 +155,10 @@ def hit(case: Case, run: "subprocess.Popen[bytes]") -> bool:
 
 
 def titled(process: psutil.Process) -> str:
+    """What a process is called; nothing for a supervisor, which has the words of what it runs."""
     try:
-        return f"{' '.join(process.cmdline())} {process.name()}"
+        words = process.cmdline()
+        return "" if any("processes.py" in word for word in words) else f"{' '.join(words)} {process.name()}"
     except psutil.Error:
         return ""
 

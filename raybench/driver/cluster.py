@@ -24,6 +24,7 @@ os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
 
 import ray
 
+from raybench.clients.grpc.probe import is_here
 from raybench.config import Benchmark, ConfigError
 from raybench.driver.node_versions import check_raybench
 from raybench.driver.placement import Say, await_cpus
@@ -94,9 +95,24 @@ def _described(context: Any, *, is_ours: bool) -> Cluster:
 def _joined(address: str) -> Iterator[Any]:
     try:
         context = ray.init(address=address, **_QUIET)
+        if own := _own_address():
+            ray.shutdown()
+            context = ray.init(address=address, _node_ip_address=own, **_QUIET)
     except Exception as error:  # whatever Ray raises: OSError, its own errors, plain Exception
         raise ConfigError(f"address is {address}; {_why_not_joined(str(error))}") from error
     yield context
+
+
+def _own_address() -> str | None:
+    """The address of the node that is on this host, where Ray has taken another for it; None where it has not.
+
+    Ray looks for nodes among the processes that it sees, the head first, and so takes that of another host or container
+    where their processes are seen too. Answers to its address would never come back.
+    """
+    nodes = alive()
+    if any(node.id == here() and is_here(f"{node.address}:0") for node in nodes):
+        return None
+    return next((node.address for node in nodes if is_here(f"{node.address}:0")), None)
 
 
 @contextmanager

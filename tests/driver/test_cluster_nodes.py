@@ -54,3 +54,19 @@ def test_a_server_is_reached_by_its_nodes_address(bind: str, url: str) -> None:
     reached = server_host._reachable(started, bind, NODES[0])
     assert (reached.url, reached.facts.url) == (url, url if bind != "127.0.0.1" else None)
     assert reached.metrics_url == f"http://{url.replace('8001', '8002')}/metrics"
+
+
+@pytest.mark.parametrize(
+    ("taken", "own", "address"),
+    [("far", ["far"], None), ("head", ["far"], "far"), ("head", ["head", "far"], None), ("head", [], None)],
+    ids=str,
+)
+def test_a_driver_joins_the_node_of_its_own_host(
+    taken: str, own: list[str], address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Ray has taken a node whose address is another host's, the driver asks for the one that is on its own."""
+    nodes = tuple(Node(id=name, address=name, host=name, resources={}) for name in ("head", "far"))
+    monkeypatch.setattr(cluster, "alive", lambda: nodes)
+    monkeypatch.setattr(cluster, "here", lambda: taken)
+    monkeypatch.setattr(cluster, "is_here", lambda url: url.removesuffix(":0") in own)
+    assert cluster._own_address() == address

@@ -17,7 +17,7 @@ import pytest
 from contract import violations
 from midway import announced, ended, started
 from ray_clusters import shell
-from real_parts import eventually, newest_results, wait_for_line
+from real_parts import BIN, eventually, newest_results, wait_for_line
 from two_hosts import Host, linked, ray_on
 
 AHEAD_NS = 250_000_000
@@ -101,6 +101,18 @@ def is_cut(cwd: Path, trial: Any) -> None:
     assert trial["window_s"] == pytest.approx(min(kept_s), abs=0.2)
     assert min(rest_s) > max(kept_s) + 2
     assert trial["throughput"]["requests_per_s"] > 0
+
+
+@pytest.mark.slow
+def test_a_run_may_start_on_any_node(hosts: Hosts, tmp_path: Path) -> None:
+    """A driver on a node that is not the head joins that node, also where it sees the head's processes: no hang."""
+    command = [*hosts.far.words, BIN / "raybench", "run", *at(hosts), *fake(4, "--request-count", 40, "-b", 1)]
+    words = [str(word) for word in command]
+    with hosts.joined(cpus=3):
+        done = subprocess.run(
+            words, cwd=tmp_path, env=hosts.environment, capture_output=True, text=True, timeout=150, check=False
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

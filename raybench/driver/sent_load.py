@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import ray
 from ray.exceptions import RayError
 
 from raybench.config import STOP, STREAM
@@ -27,6 +28,7 @@ from raybench.telemetry.telemetry_schema import DRAINED, LOAD
 from raybench.worker.feed import LONGEST_WAIT_S
 
 _MARGIN_S = 30.0
+_WATCH_S = 5.0
 _LOOK_S = 0.5  # between two looks at whether it is enough, each at all samples so far
 
 EarlyStop = Callable[[list[pa.Table]], bool]  # whether the samples so far are enough
@@ -99,8 +101,9 @@ def _gather(
     is_interrupted: Callable[[], bool],
 ) -> bool:
     """Read every worker's samples to their end; returns whether that came by itself, and not by an interrupt."""
-    times, roots = start_times(group.clocks), _roots(group)
-    streams = {group.actors[i].run.remote(at, roots.get(i)): i for i, at in enumerate(times)}
+    _watch_hosts(group)
+    times = start_times(group.clocks)
+    streams = {actor.run.remote(at): i for i, (actor, at) in enumerate(zip(group.actors, times, strict=True))}
     looked_s, is_cut = time.monotonic(), False
 
     def on_chunk(chunk: pa.Table) -> None:
@@ -138,10 +141,12 @@ def _gather(
     return not is_cut
 
 
-def _roots(group: WorkerGroup) -> dict[int, tuple[int, ...]]:
-    """By the first worker of each node, the processes of this run there that its Ray did not start."""
-    first = {place.node_id: number for number, place in reversed(list(enumerate(group.locations)))}
-    return {number: (os.getpid(),) if node_id == ray_nodes.here() else () for node_id, number in first.items()}
+def _watch_hosts(group: WorkerGroup) -> None:
+    """Have the first worker of each node read its host; one that does not in time does not, or is lost."""
+    first = {place.node_id: group.actors[number] for number, place in reversed(list(enumerate(group.locations)))}
+    here = ray_nodes.here()
+    watching = [actor.watch_host.remote((os.getpid(),) if node == here else ()) for node, actor in first.items()]
+    ray.wait(watching, num_returns=len(watching), timeout=_WATCH_S)
 
 
 def _patience(trial: Trial, context: RunContext) -> Patience:

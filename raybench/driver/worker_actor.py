@@ -60,11 +60,13 @@ class _Worker:
     def warm_up(self) -> pa.Table:
         return self._worker.warm_up()
 
+    def watch_host(self, roots: tuple[int, ...]) -> None:
+        """Of the run's process trees, one is that of this node's raylet, which has all workers."""
+        self._worker.watch_host((*roots, os.getppid()))
+
     @ray.method(num_returns="streaming")
-    def run(self, start_at_s: float, roots: tuple[int, ...] | None = None) -> Iterator[pa.Table]:
-        """With `roots` it reads its host: of those trees, and of that of this node's raylet, which has all workers."""
-        trees = None if roots is None else (*roots, os.getppid())
-        yield from self._metrics.publish(self._worker.run(start_at_s, trees), start_at_s)
+    def run(self, start_at_s: float) -> Iterator[pa.Table]:
+        yield from self._metrics.publish(self._worker.run(start_at_s), start_at_s)
 
     @ray.method(concurrency_group="control")
     def halt(self) -> None:

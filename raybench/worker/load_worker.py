@@ -41,7 +41,7 @@ def chunk_s(workers: int) -> float:
 
 
 class Worker:
-    """Used in the order open, encode or stream, warm_up, run, calibrate, close."""
+    """Used in the order open, encode or stream, warm_up, watch_host, run, calibrate, close."""
 
     _encoder: Encoder
 
@@ -50,6 +50,7 @@ class Worker:
         self._lanes = Lanes(task)
         self._feed: Feed = PreloadedFeed([])
         self._held_mib: float | None = None
+        self._meter: HostCpuMeter | None = None
         self._host_load: HostLoad | None = None
 
     def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
@@ -104,13 +105,13 @@ class Worker:
             requests = max(requests, int(_WARMUP_WINDOW_S * requests / elapsed_s))
         return merge(windows)
 
-    def run(self, start_at_s: float, roots: Collection[int] | None = None) -> Iterator[pa.Table]:
-        """Wait for the common start (epoch seconds), send, and yield the samples in chunks, about twice a second.
+    def watch_host(self, roots: Collection[int]) -> None:
+        """Read this host's CPUs until the last reply; `roots` are those of the run's process trees on it."""
+        self._meter = HostCpuMeter(roots)
 
-        With `roots`, of the process trees of the run on this host, the host's CPUs are read before and after.
-        """
-        load = self._task.cell.load
-        meter = None if roots is None else HostCpuMeter(roots)
+    def run(self, start_at_s: float) -> Iterator[pa.Table]:
+        """Wait for the common start (epoch seconds), send, and yield the samples in chunks, about twice a second."""
+        load, meter = self._task.cell.load, self._meter
         self._lanes.sampler.clear()
         start_ns = self._lanes.instant_ns(start_at_s)
         sending = self._measured(start_ns)

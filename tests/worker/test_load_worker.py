@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -369,3 +370,19 @@ def test_lanes_may_have_their_connections(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 2048))
     with pytest.raises(ClientError, match=r"needs 3500 open files .* allows a process 2048: use fewer lanes"):
         Worker(task).open()
+
+
+def test_one_worker_of_a_host_reads_it() -> None:
+    """A worker that was to watch its host says what the CPUs did from the start to the last reply; others do not."""
+    worker, other = opened(fake_task("service_ms=20")), opened(fake_task())
+    worker.watch_host((os.getpid(),))
+    for each in (worker, other):
+        assert len(samples.merge(list(each.run(time.time() + 0.2)))) == 6
+    found = worker.usage().host_load
+    assert other.usage().host_load is None
+    if Path("/proc/stat").exists():
+        assert found
+        assert found.seconds >= 0.12
+        assert found.own_s >= 0
+    else:
+        assert found is None

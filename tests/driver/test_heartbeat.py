@@ -1,5 +1,6 @@
 """Signs of life of workers: who is asked, and who is lost; and what is not waited for."""
 
+import logging
 import subprocess
 import sys
 import time
@@ -76,3 +77,17 @@ def test_a_call_after_the_end_joins_no_ray() -> None:
     done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "must be called" in done.stderr or "not been started" in done.stderr, done.stderr
+
+
+def test_an_interrupted_wait_for_inputs_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while inputs are made is no error of Ray Data, whose thread would log one when Ray ends under it."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    logger = logging.getLogger("ray.data.exceptions")
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(ray_nodes.Future, "exception", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ray_nodes.while_there_are_cpus(lambda: Event().wait(60))
+    assert logger.disabled

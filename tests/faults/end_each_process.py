@@ -29,7 +29,7 @@ PHASE_S, END_S, GONE_S = 240.0, 240.0, 15.0
 SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "HUP": signal.SIGHUP, "INT": signal.SIGINT}
 
 FAKE = ("-s", "fake", "--url", "fake=service_ms=5", "--workers", "2", "--duration", "15", "--no-verify")
-TRITON = ("-s", "triton", "-m", "mobilenet-no-opt", "-b", "1", "--workers", "2", "--duration", "8")
+TRITON = ("-s", "triton", "-m", "mobilenet-no-opt", "-b", "1", "--workers", "2", "--duration", "15")
 LONG_WARM_UP = ("--warmup-request-count", "4000")
 
 # By phase: the arguments of the run, the line of its output with which the phase begins, and how long after it to wait.
@@ -139,6 +139,8 @@ def await_phase(run: "subprocess.Popen[bytes]", folder: Path, begins: str) -> No
 def hit(case: Case, run: "subprocess.Popen[bytes]") -> bool:
     """Send the signal; whether there was somebody to send it to."""
     number = SIGNALS[case.signal]
+    if run.poll() is not None:
+        return False
     if case.victim == "the process group":
         os.killpg(run.pid, number)
         return True

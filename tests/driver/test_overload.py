@@ -9,11 +9,11 @@ from real_parts import raybench
 
 @pytest.mark.slow
 def test_a_run_measures_what_an_overloaded_server_does(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """At 150 % of its capacity a server has the throughput of its capacity in both loops, with a doubt in open ones."""
+    """Beyond its capacity a server has the throughput of its capacity in both loops, and a doubt in open ones."""
     loads = [
         {"request_rate": 300, "duration": 4, "request_distribution": "constant"},
         {"request_rate": 300, "request_count": 120},
-        {"concurrency": 6, "request_count": 400},
+        {"concurrency": 32, "request_count": 600},
     ]
     shared = {"workers": 1, "batch_size": 1, "images": "noise", "warmup_request_count": 0, "ui": "none"}
     server = {"server": "fake", "url": {"fake": "service_ms=20,at_once=4"}}
@@ -22,6 +22,6 @@ def test_a_run_measures_what_an_overloaded_server_does(ray_environment: dict[str
     assert run.code == 0, run.err + run.out
     assert run.out.splitlines()[-1] == "PASS"
     for trial in run.summary["trials"]:
-        assert trial["throughput"]["requests_per_s"] == pytest.approx(200, rel=0.01), trial["id"]
+        assert 190 < trial["throughput"]["requests_per_s"] < 202, trial["id"]  # a busy host takes some, and gives none
         codes = {doubt["code"] for doubt in trial["doubts"]}
         assert bool(codes & {"cap_hit", "backlog"}) == (trial["load"]["arrivals"] != "closed"), trial["id"]

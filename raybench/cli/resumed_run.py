@@ -13,9 +13,11 @@ def show_left(left: Left) -> None:
     known = [left.seconds.get(trial.cell.id) for trial in left.trials]
     for trial, took_s in zip(left.trials, known, strict=True):
         click.echo(f"{trial.id}  {'its time is not known' if took_s is None else f'about {took_s:.0f} s'}")
-    unknown = f"; {known.count(None)} of them were never measured here" if None in known else ""
     total_s = sum(took_s for took_s in known if took_s is not None)
-    click.echo(f"{len(known)} trials are left, {left.kept} are kept; about {total_s:.0f} s and the starts{unknown}")
+    length = f"about {total_s:.0f} s and the starts"
+    if None in known:
+        length = f"more than {total_s:.0f} s: {known.count(None)} of them were never measured here"
+    click.echo(f"{len(known)} trials are left, {left.kept} are kept; {length}")
 
 
 def nothing_left(left: Left) -> str:

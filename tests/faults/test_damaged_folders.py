@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from damaged_folders import Whole, tried, whole
 
-CASES = 24
+CASES = 8
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ import config_files  # noqa: E402
 import grpc  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from config_files import Refusal  # noqa: E402
-from models import Models  # noqa: E402
+from servables import Models  # noqa: E402
 from session import Version, as_fields, parsed  # noqa: E402
 from tensorflow_serving.apis import (  # noqa: E402
     classification_pb2,

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 from raybench import config
 from raybench.analysis.cells import CellSummary, mean, whole
-from raybench.analysis.latency import PERCENTILES, samples_needed, seconds_needed
+from raybench.analysis.latency import PERCENTILES, samples_needed
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.config import Benchmark, ConfigError, plan
-from raybench.config.plan import Load
 from raybench.config.threshold import ERROR_RATE, MEMORY, THROUGHPUT, Threshold
 
 
@@ -37,39 +35,6 @@ def evaluate_thresholds(
     by_id = {trial.id: trial for trial in trials}
     rows = [(cell, [by_id[name] for name in cell.trials]) for cell in cells]
     return tuple(_outcome(each, cell, rounds) for each in asked for cell, rounds in rows)
-
-
-def check_supported(benchmark: Benchmark) -> None:
-    """Raise ConfigError for the first threshold that a load has too few requests for, with how many it needs."""
-    for trial in plan.trials(benchmark):
-        load, count = trial.cell.load, _requests(trial.cell.load)
-        for asked in filter(None, map(config.threshold, benchmark.threshold)):
-            if count is None or asked.metric not in PERCENTILES:
-                continue
-            needed = samples_needed(PERCENTILES[asked.metric]) + _outside(load)
-            if count < needed:
-                raise ConfigError(
-                    f"threshold is {asked.text}; that needs {needed} requests a trial, and {trial.cell.id} has "
-                    f"{count:.0f}: {_longer(load, needed)}"
-                )
-
-
-def _requests(load: Load) -> float | None:
-    """How many requests a trial has; None where the server's speed decides."""
-    if load.request_count is not None:
-        return load.request_count
-    return load.offered_rps * load.duration_s if load.offered_rps and load.duration_s else None
-
-
-def _outside(load: Load) -> int:
-    """About how many requests begin outside of the window: in a closed loop the first of each lane, and its next."""
-    return load.workers if load.offered_rps else 2 * load.in_flight
-
-
-def _longer(load: Load, needed: int) -> str:
-    if load.offered_rps and load.duration_s:
-        return f"use --duration {seconds_needed(needed, load.offered_rps)}"
-    return f"use --request-count {needed}"
 
 
 def _outcome(asked: Threshold, cell: CellSummary, rounds: list[TrialSummary]) -> ThresholdOutcome:

@@ -192,7 +192,7 @@ class _Watch:
 
 def _is_dead(pid: int) -> bool:
     """Whether the main thread of a process has ended; the others may still be on their way out."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in ("Z", "X")
 
 
 def _how_ended(code: int) -> str:

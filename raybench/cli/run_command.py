@@ -40,7 +40,7 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed:
     raybench run -s triton --url triton=127.0.0.1:8001 --request-count 200
     raybench run --resume results/run-20260101T120000Z
     """
-    from raybench.analysis.threshold_outcomes import check_supported
+    from raybench.analysis.requests_needed import check_supported
 
     if resume:
         _resume(resume, benchmark, flags, keep_failed=keep_failed, dry_run=dry_run)

@@ -77,7 +77,7 @@ def _grown(before: float | None, after: float | None) -> float | None:
 def _read(proc: Path) -> _Counters | None:
     """None where there is no /proc/stat, or another system's."""
     try:
-        line = (proc / "stat").read_text().partition("\n")[0].split()
+        line = (proc / "stat").read_text(encoding="utf-8").partition("\n")[0].split()
         ticks = [int(value) / os.sysconf("SC_CLK_TCK") for value in line[1:]]
         user, nice, system, _, _, irq, softirq, *more = ticks
     except (OSError, ValueError):
@@ -89,7 +89,7 @@ def _read(proc: Path) -> _Counters | None:
 def _waited_s(proc: Path) -> float | None:
     """Of a kernel with pressure stall information, the total of its line `some`."""
     with suppress(OSError, ValueError, IndexError):
-        some = (proc / "pressure" / "cpu").read_text().partition("\n")[0]
+        some = (proc / "pressure" / "cpu").read_text(encoding="utf-8").partition("\n")[0]
         return int(some.split("total=")[1]) * _US
     return None
 

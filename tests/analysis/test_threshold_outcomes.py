@@ -8,7 +8,7 @@ from helpers import lanes, observed, sample, summary
 
 from raybench import config
 from raybench.analysis.latency import Latency
-from raybench.analysis.threshold_outcomes import check_supported
+from raybench.analysis.requests_needed import check_supported
 from raybench.config import ConfigError
 from raybench.config.threshold import LATENCIES
 from raybench.config.validation import validated

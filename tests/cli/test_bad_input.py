@@ -350,7 +350,7 @@ OTHERS = {
     "report another folder": Row("report other", ["other", "not a results folder", "environment.json"],
                                  {"other": Path.mkdir}),
     "report half a file": Row("report other", ["other", "not a results folder"], {"other/environment.json": "{"}),
-    "report an older schema": Row("report other", ["other", "schema 0"],
+    "report an older schema": Row("report other", ["other", "an older schema"],
                                   {"other/environment.json": "{}", "other/trials/a.json": '{"schema_version": 0}'}),
     "report in an unknown format": Row("report other --format pdf", ["'pdf'", "'markdown'"], {"other": Path.mkdir}),
 }  # fmt: skip

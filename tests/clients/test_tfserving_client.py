@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from real_parts import crops
 
-from raybench.clients.base import ClientError, Reply
+from raybench.clients.base import ClientError, Reply, UnsupportedReplyError
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensor_proto import array, put
 from raybench.clients.tfserving_client import TfServingClient
@@ -311,7 +311,9 @@ def ours(messages: Any) -> Iterator[Any]:
 
 
 # Where our type differs from the official one, and the wire is the same.
-SAME_WIRE = {"dtype", "state", "error_code", "float_val", "double_val", "config", "half_val"}
+SAME_WIRE = {
+    "dtype", "state", "error_code", "float_val", "double_val", "scomplex_val", "dcomplex_val", "config", "half_val"
+}  # fmt: skip
 
 
 def test_field_numbers_are_the_official_ones() -> None:
@@ -424,8 +426,8 @@ def test_bfloat16_is_read_as_float32() -> None:
 
 def test_what_cannot_be_read_is_refused() -> None:
     """A type that raybench does not know is one sentence; so is a size that does not fit."""
-    with pytest.raises(ValueError, match="TensorFlow's type 8"):
-        array(pb.TensorProto(dtype=8))
+    with pytest.raises(UnsupportedReplyError, match="TensorFlow's type 11"):
+        array(pb.TensorProto(dtype=11))
     reply = Reply(status="OK", body=b"\xff")
     with pytest.raises(Exception, match=r"[Pp]ars"):
         connected("127.0.0.1:1").decode(reply)

@@ -43,7 +43,7 @@ def test_a_trial_is_saved_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         done.append("written")
 
     monkeypatch.setattr(session.results_folder, "save", save)
-    observer = SimpleNamespace(end=lambda record: done.append(record.status))
+    observer = SimpleNamespace(end=lambda trial: done.append(trial.record.status))
     context: Any = SimpleNamespace(folder=tmp_path, observer=observer)
     with pytest.raises(KeyboardInterrupt):
         session.save(ObservedTrial(record(status="ok", reason=None), pa.table({}), pa.table({})), context)

@@ -67,7 +67,7 @@ def test_running_server(triton: TritonUnderTest, ray_environment: dict[str, str]
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
-    assert trial["requests"] == {"attempted": 40, "succeeded": 40, "failed": 0, "errors": {}}
+    assert trial["requests"] == {"attempted": 40, "succeeded": 40, "failed": 0, "errors": {}, "first_error": None}
     assert measured_rows(run.folder, trial["id"]) == 40  # type: ignore[arg-type]
     assert trial["payload"]["items"] == 320
     assert trial["payload"]["distinct"] >= 300
@@ -148,7 +148,9 @@ def test_failed_requests_are_rows(faulty: Run) -> None:
     """A failed request is a row with its status, the run goes on, and the exit code is 5."""
     assert faulty.code == 5, faulty.err + faulty.out
     trial, _ = faulty.summary["trials"]
-    assert trial["requests"] == {"attempted": 40, "succeeded": 30, "failed": 10, "errors": {"UNAVAILABLE": 10}}
+    assert trial["requests"] == {
+        "attempted": 40, "succeeded": 30, "failed": 10, "errors": {"UNAVAILABLE": 10}, "first_error": "scripted fault",
+    }  # fmt: skip
     assert trial["status"] == "ok"
     assert "errors" in {doubt["code"] for doubt in trial["doubts"]}
     assert "10 of 40 requests failed (10 UNAVAILABLE)" in faulty.out

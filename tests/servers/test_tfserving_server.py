@@ -121,7 +121,10 @@ def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path
         assert len(family.members) > 1
         urls = dict(line.split() for line in lines if line.split()[0] in ("grpc", "http", "metrics"))
         assert len(urls) == 3
-        assert description(urls["grpc"], "scale") == "signature is nope; model scale has boxed, distinct, times, total"
+        assert (
+            description(urls["grpc"], "scale")
+            == "signature is nope; model scale has boxed, distinct, share, times, total"
+        )
         enter(conf, models, "clash")
         assert after_hangup() == "reloaded clash (1)\n"
         assert "model clash has plus, twice" in description(urls["grpc"], "clash")

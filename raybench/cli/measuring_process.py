@@ -77,9 +77,11 @@ def measure_watched(work: Callable[[Tell], Outcome], in_flight_s: float) -> tupl
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     to_parent.close()
     try:
-        return watch.outcome(), watch.reached
+        outcome = watch.outcome()
+        if outcome.is_lost:
+            show_cursor()
+        return outcome, watch.reached
     finally:
-        show_cursor()
         end_descendants(_LEFT_S)
         if not watch.is_interrupted:
             raise_at_the_first()

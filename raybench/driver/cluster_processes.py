@@ -1,25 +1,26 @@
 """The processes of a Ray cluster on this host without which no driver here lives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import psutil
 
-_NAMES = ("gcs_server", "raylet")
 _AGENTS = {"ray::DashboardAgent": "dashboard agent", "ray::RuntimeEnvAgent": "runtime env agent"}  # setproctitle(3)
 
 
-def vital_processes(session_folder: str) -> dict[int, str]:
-    """Pid and name of the GCS and the raylet of a session on this host, and of the raylet's agents: it ends with them.
+def vital_processes(session_folder: str, node_id: str) -> dict[int, str]:
+    """Pid and name of the GCS of a session on this host, and of the raylet of a node and its agents: it ends with them.
 
-    Those that cannot be seen from here, as of a cluster in another container, are left out.
+    Other raylets that are seen here are other nodes, which a run may lose. What cannot be seen, as of a cluster in
+    another container, is left out.
     """
-    return dict(_found(session_folder))
+    return dict(_found({"gcs_server": session_folder, "raylet": f"--node_id={node_id}"}))
 
 
-def _found(session_folder: str) -> Iterator[tuple[int, str]]:
+def _found(marks: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """Processes by their name and what one of the words of their command line has in it."""
     for process in psutil.process_iter(["name", "cmdline"]):
         name = process.info["name"]
-        if name in _NAMES and any(session_folder in word for word in process.info["cmdline"] or ()):
+        if name in marks and any(marks[name] in word for word in process.info["cmdline"] or ()):
             yield process.pid, f"Ray's {name}"
             yield from _agents(process) if name == "raylet" else ()
 

@@ -17,7 +17,7 @@ from raybench.driver.input_shards import InputShards
 from raybench.driver.loss import recover
 from raybench.driver.placement import place_servers
 from raybench.driver.ray_errors import sentence
-from raybench.driver.ray_nodes import LostError
+from raybench.driver.ray_nodes import LostError, here
 from raybench.driver.recorders import recorders
 from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
@@ -50,7 +50,7 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
     observer.step("starting Ray")
     with connected(benchmark, observer.step) as cluster:
         observer.note(_dashboard(cluster))
-        observer.relies_on(vital_processes(cluster.session_folder))
+        observer.relies_on(vital_processes(cluster.session_folder, here()))
         try:
             placement = place_servers(benchmark, is_hosted=not cluster.is_ours, say=observer.step)
             server_host.check(benchmark, placement)

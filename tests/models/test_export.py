@@ -162,8 +162,8 @@ def test_the_backend_knows_compiled_models(exported: Path, tmp_path: Path) -> No
 
     command = [str(BIN / "raybench"), "export", "mobilenet", "--variants", "xla-amp", "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    asks_xla = backend_module("loaded_models").is_compiled
+    graph_facts = backend_module("graph_facts").graph_facts
     folders = {False: exported / "mobilenet-no-opt" / "1", True: tmp_path / "mobilenet-xla-amp" / "1"}
     for is_compiled, folder in folders.items():
         functions = tf.saved_model.load(str(folder)).signatures.values()
-        assert {asks_xla(function) for function in functions} == {is_compiled}
+        assert {graph_facts(function).is_compiled for function in functions} == {is_compiled}

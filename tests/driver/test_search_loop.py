@@ -75,16 +75,22 @@ def test_within_a_latency(ray_environment: dict[str, str], tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_rate_within_a_latency(ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """In an open loop no rate above what the server does is found to hold, and hopeless points end early."""
+    """In an open loop no rate above what the server does is found to hold, and hopeless points end early.
+
+    On a busy host the client may be late near the boundary: then the search says so, and that it has no answer.
+    """
     run = raybench(
         "search", "-s", "fake", "--url", "fake=service_ms=10,at_once=1", "--latency-threshold", "p90<300ms",
         "--workers", 1, "--request-rate-range", "80:640", "-b", 1, "--images", "noise", "--duration", 10,
         "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
-    assert run.code == 0, run.err + run.out
     (found,) = run.summary["search"]
+    assert (run.code == 0) is found["is_over"], run.err + run.out
     assert 80 <= found["feasible_max"] <= 100
-    assert found["first_breach"] <= 1.05 * found["feasible_max"]
+    if found["is_over"]:
+        assert found["first_breach"] <= 1.05 * found["feasible_max"]
+    else:
+        assert "the client itself was late" in found["reason"]
     worst = max(found["points"], key=lambda point: point["value"])
     assert (worst["verdict"], worst["requests"] < 1000) == ("broke", True)
 

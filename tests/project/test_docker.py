@@ -391,8 +391,8 @@ def test_interpolation_is_that_of_compose() -> None:
 def test_tritons_image_serves_outside_a_container(models: Path, tmp_path: Path) -> None:
     """With triton.lock's packages alone, the image's model repository and compose's flags answer as a model should.
 
-    The tritonserver is the wheel's, the Python this one; left out are the packages for CUDA, and a flag that the wheel's
-    Triton is too old to know.
+    The tritonserver is the wheel's, the Python this one; left out are the packages for CUDA, and a flag that it
+    is too old for.
     """
     python = _environment_of_the_image(tmp_path / "venv")
     repository = _repository_of_the_image(tmp_path, models)
@@ -443,5 +443,6 @@ def _repository_of_the_image(folder: Path, models: Path) -> Path:
             shutil.copytree(ROOT / source, folder / target.lstrip("/"), ignore=shutil.ignore_patterns("__pycache__"))
     repository = folder / "opt" / "raybench" / "triton_models"
     config = repository / "saved_model" / "config.pbtxt"
-    config.write_text(config.read_text().replace('"/models/models.conf"', f'"{models / "models.conf"}"'))
+    (folder / "models").symlink_to(models)  # the image's has a plain name
+    config.write_text(config.read_text().replace('"/models/models.conf"', f'"{folder / "models" / "models.conf"}"'))
     return repository

@@ -91,7 +91,7 @@ class RunningTriton(StartedServer):
             try:
                 asking.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
             except InferenceServerException as error:
-                raise ServerError(f"{_load_failure(error)}; {_what_serves(client)}") from error
+                raise ServerError(f"{_load_failure(error)}; {_what_serves(asking)}") from error
 
 
 def check(options: TritonOptions) -> None:

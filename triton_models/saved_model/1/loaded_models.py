@@ -7,7 +7,7 @@ from typing import Any
 from dynamic_batching import SignatureKey
 from saved_model_loader import load_saved_model
 from saved_models import ModelConfig, Signature, read_signatures, utf8
-from tensorflow_errors import sentence
+from tensorflow_errors import readable, sentence
 
 
 def import_tensorflow(args: Mapping[str, str]) -> Any:
@@ -45,7 +45,7 @@ class LoadedModels:
         try:
             versions = model.versions()
         except ValueError as error:
-            self.failed[model.name] = str(error)
+            self.failed[model.name] = readable(str(error))
             return
         for version in versions:
             try:

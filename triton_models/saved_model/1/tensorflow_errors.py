@@ -1,4 +1,4 @@
-"""TensorFlow's errors as sentences."""
+"""Errors as sentences."""
 
 import re
 
@@ -9,4 +9,9 @@ def sentence(error: Exception) -> str:
     """TensorFlow's own words, without the frame that it puts around them."""
     message = str(getattr(error, "message", None) or error)
     lines = [line for line in message.splitlines() if not _FRAME.fullmatch(line)]
-    return re.sub(r"\{\{.*?\}\} ?", "", (lines or [message])[0]).strip() or type(error).__name__
+    return readable(re.sub(r"\{\{.*?\}\} ?", "", (lines or [message])[0]).strip()) or type(error).__name__
+
+
+def readable(text: str) -> str:
+    """Text with paths as written: a Python inside Triton has surrogates for their letters, and no log takes those."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -153,7 +153,7 @@ def test_failed_requests_are_rows(faulty: Run) -> None:
     }  # fmt: skip
     assert trial["status"] == "ok"
     assert "errors" in {doubt["code"] for doubt in trial["doubts"]}
-    assert "10 of 40 requests failed (10 UNAVAILABLE)" in faulty.out
+    assert "10 of 40 requests failed (10 UNAVAILABLE; the first: scripted fault)" in faulty.out
 
 
 def test_hanging_server_ends(faulty: Run) -> None:

@@ -107,7 +107,7 @@ def _measure(work: Callable[[Tell], Outcome], to_parent: Connection, parent: int
 def _outcome(work: Callable[[Tell], Outcome], tell: Tell) -> Outcome:
     try:
         return work(tell)
-    except Exception as error:  # of ours, as far as we know: who mends it needs the traceback
+    except Exception as error:  # a bug in raybench: who mends it needs the traceback
         traceback.print_exc()
         return Outcome(FAILED, f"raybench itself failed: {type(error).__name__}: {error}")
 

@@ -74,7 +74,7 @@ def _token() -> dict[str, str]:
 
 
 def make_token() -> bool:
-    """Make a token for a Ray of ours where Ray itself could not write one into HOME; whether it was made."""
+    """Make a token for a Ray that we start where Ray itself could not write one into HOME; whether it was made."""
     if not _wants_token() or _token() or not _why_not_writable(_home()):
         return False
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(_TOKEN_BYTES)
@@ -104,7 +104,7 @@ def temporary_folder() -> tuple[str, str]:
 
 
 def ray_folder() -> str:
-    """Where a Ray of ours has its files, as any Ray of this user."""
+    """Where a Ray that we start has its files, as any Ray of this user."""
     return str(Path(temporary_folder()[1]) / "ray")
 
 

@@ -71,7 +71,7 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
         except RayError as error:
             raise RunError(f"Ray failed: {sentence(error)[:_LONGEST_ERROR]}") from error
         finally:
-            observer.relies_on({})  # a Ray of ours is ended next
+            observer.relies_on({})  # a Ray that we started is ended next
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def _how(found: ModelVerification) -> str:
     if worst.difference == UNEQUAL:
         return f"in values of {worst.name} that must be equal, or finite"
     if found.difference <= found.tolerance:
-        return f"in {1 - found.nearest:.0%} of the items, whose answers are nearer to those of others"
+        return f"in {1 - found.nearest:.0%} of the items, whose answers are nearer to another item's"
     return f"by {found.difference:.2g} of the largest value (tolerance {found.tolerance:g})"
 
 

@@ -40,7 +40,7 @@ class KeptReply(NamedTuple):
 class ReplySampler:
     """Keeps replies by their number, so that rounds keep the same ones, and any of a size that was not seen before.
 
-    An answer that is none is mostly of another size than the others: it is kept however rare it is.
+    Garbage mostly has another size than answers have: a reply of a new size is kept however rare it is.
     """
 
     def __init__(self, workers: int) -> None:

@@ -22,7 +22,7 @@ def mixed() -> pa.Table:
 
 
 def test_each_model_of_a_mix_has_its_latency() -> None:
-    """Requests are told apart by the model that they went to: percentiles and failures of one are not those of both."""
+    """Each model of a mix has percentiles and failures of its own, counted from the requests that went to it."""
     fast, slow = trial(mixed(), mixed=("fast", "slow")).by_model
     assert (fast.model, slow.model) == ("fast", "slow")
     assert fast.latency_ms

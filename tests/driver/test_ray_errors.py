@@ -1,4 +1,4 @@
-"""What Ray's errors come to in a sentence of ours."""
+"""Ray's errors as plain sentences."""
 
 from collections.abc import Callable
 

@@ -319,13 +319,13 @@ def checked(known: Whole, folder: Path, harm: str, rng: random.Random) -> Verdic
     wrong = [f"{what}: {said}" for what, done in {**reports, **compared, "resume": left}.items() for said in ends(done)]
     if len({done.exit_code for done in reports.values()}) > 1:
         wrong.append(f"formats end with {[done.exit_code for done in reports.values()]}")
-    told = reports["json"]
-    summary = json.loads(told.stdout) if told.exit_code in (0, 1) and told.stdout else None
+    as_json = reports["json"]
+    summary = json.loads(as_json.stdout) if as_json.exit_code in (0, 1) and as_json.stdout else None
     if summary and not (harm in FORGED or (not known.sealed and harm in UNSEEN_WITHOUT_SEALS)):
-        wrong += numbers(known.summary, summary, told.exit_code)
+        wrong += numbers(known.summary, summary, as_json.exit_code)
         wrong += comparison(known, compared, named=bool(summary["damaged"]))
         wrong += resumable(summary, left)
-    return Verdict(harm, told.exit_code, len(summary["damaged"]) if summary else 1, tuple(wrong))
+    return Verdict(harm, as_json.exit_code, len(summary["damaged"]) if summary else 1, tuple(wrong))
 
 
 def ends(done: Result) -> Iterator[str]:

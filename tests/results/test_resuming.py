@@ -119,9 +119,9 @@ def test_what_is_left_stands_in_order_with_its_times(folder: Path) -> None:
     lines = typed("run", "--resume", folder, "--dry-run").output.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == IDS[2:]
     known = {trial.cell.id for trial in PLANNED[:2]}
-    told = ["about 40 s" if trial.cell.id in known else "its time is not known" for trial in PLANNED[2:]]
-    assert [line.partition("  ")[2] for line in lines[:-1]] == told
-    known_s, unknown = 40 * told.count("about 40 s"), told.count("its time is not known")
+    times = ["about 40 s" if trial.cell.id in known else "its time is not known" for trial in PLANNED[2:]]
+    assert [line.partition("  ")[2] for line in lines[:-1]] == times
+    known_s, unknown = 40 * times.count("about 40 s"), times.count("its time is not known")
     assert f"{len(IDS) - 2} trials are left, 2 are kept; more than {known_s} s: {unknown} of them" in lines[-1]
 
 

@@ -82,7 +82,7 @@ def test_a_rate_within_a_latency(ray_environment: dict[str, str], tmp_path: Path
     run = raybench(
         "search", "-s", "fake", "--url", "fake=service_ms=10,at_once=1", "--latency-threshold", "p90<300ms",
         "--workers", 1, "--request-rate-range", "80:640", "-b", 1, "--images", "noise", "--duration", 10,
-        "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment,
+        "--warmup-request-count", 0, cwd=tmp_path, env=ray_environment, timeout_s=500,
     )  # fmt: skip
     (found,) = run.summary["search"]
     assert (run.code == 0) is found["is_over"], run.err + run.out

@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 
 from raybench.config import ConfigError
 from raybench.driver.ray_errors import sentence
-from raybench.driver.ray_nodes import Node, named, on
+from raybench.driver.ray_nodes import Node, alive_ids, named, on, unanswered
 from raybench.results.run_info import version_of
 
 _ANSWER_S = 300.0  # in which a node may first build the job's runtime environment
@@ -18,13 +18,16 @@ _LONGEST = 300
 
 
 def check_raybench(nodes: Sequence[Node]) -> None:
-    """Raise ConfigError where a node could not run our workers: raybench is not there, or another version of it."""
-    answers = {_version.options(**on(node.id)).remote(): node for node in nodes}
-    _, silent = ray.wait(list(answers), num_returns=len(answers), timeout=_ANSWER_S)
-    if silent:
-        late = named([answers[answer] for answer in silent])
-        raise ConfigError(f"the Ray cluster's nodes {late} have not run a task within {_ANSWER_S:.0f} s: end them")
-    found = {node: _answer(answer, node) for answer, node in answers.items()}
+    """Raise ConfigError where a node could not run our workers: raybench is not there, or another version of it.
+
+    Nodes that die meanwhile are left out, as Ray lists a dead node for a while.
+    """
+    tasks = {node.id: _version.options(**on(node.id)).remote() for node in nodes}
+    if late := unanswered(tasks, _ANSWER_S):
+        slow = named([node for node in nodes if node.id in late])
+        raise ConfigError(f"the Ray cluster's nodes {slow} have not run a task within {_ANSWER_S:.0f} s: end them")
+    there = alive_ids()
+    found = {node: _answer(tasks[node.id], node) for node in nodes if node.id in there}
     ours = version_of("raybench")
     if differ := [node for node, theirs in found.items() if None not in (ours, theirs) and theirs != ours]:
         raise ConfigError(

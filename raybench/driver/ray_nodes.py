@@ -85,13 +85,18 @@ def cpus() -> int:
 
 def silent(timeout_s: float) -> frozenset[str]:
     """Ids of the nodes that within a time neither answer nor are given up by Ray."""
-    asked = {_answer.options(**on(node_id)).remote(): node_id for node_id in alive_ids()}
-    late, until_s = list(asked), time.monotonic() + timeout_s
+    asked = {node_id: _answer.options(**on(node_id)).remote() for node_id in alive_ids()}
+    return unanswered(asked, timeout_s)
+
+
+def unanswered(asked: Mapping[str, Any], timeout_s: float) -> frozenset[str]:
+    """Of tasks by the id of the node that they run on: the nodes still there that have not run theirs in time."""
+    late, until_s = dict(asked), time.monotonic() + timeout_s
     while late and time.monotonic() < until_s:
-        late = ray.wait(late, num_returns=len(late), timeout=1.0)[1]
+        unfinished = set(ray.wait(list(late.values()), num_returns=len(late), timeout=1.0)[1])
         there = alive_ids()  # Ray does not say that a task was on its way to a node when it gave that up
-        late = [each for each in late if asked[each] in there]
-    return frozenset(asked[each] for each in late)
+        late = {node_id: task for node_id, task in late.items() if task in unfinished and node_id in there}
+    return frozenset(late)
 
 
 def while_there_are_cpus(work: Callable[[], _Made]) -> _Made:

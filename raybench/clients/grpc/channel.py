@@ -14,6 +14,7 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # else all channels of a process share one connection
+    ("grpc.max_reconnect_backoff_ms", 1000),  # by default up to two minutes, in which a server that is up looks down
 )
 
 

@@ -6,9 +6,10 @@ import re
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
+from glob import escape, glob
 from typing import Any
 
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use the prepared environment as it is
@@ -121,7 +122,7 @@ def _started(benchmark: Benchmark) -> Iterator[Any]:
     cpus, rays = max(os.cpu_count() or 1, benchmark.most_workers + 2), ray_folder()
     with sweeping_processes(_SESSION) as remove:
         try:
-            with _surroundings_of_its_own() as folder:
+            with _surroundings_of_its_own() as folder, _removed_on_failure(rays, remove):
                 remove(folder)
                 context = ray.init(
                     address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
@@ -131,6 +132,19 @@ def _started(benchmark: Benchmark) -> Iterator[Any]:
             raise ConfigError(_why_not_started(error)) from error
         remove(context.address_info["session_dir"])
         yield context
+
+
+@contextmanager
+def _removed_on_failure(rays: str, remove: Callable[[str], None]) -> Iterator[None]:
+    """Where the block fails, the session's folder that Ray made in it is removed too: Ray has not yet said its name."""
+    pattern = f"{escape(rays)}/session_*_{os.getpid()}"
+    before = set(glob(pattern))
+    try:
+        yield
+    except BaseException:
+        for folder in set(glob(pattern)) - before:
+            remove(folder)
+        raise
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """What is said of a Ray cluster's nodes, where no cluster is needed to see it."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raybench.config import ServerSpec
+from raybench import config
+from raybench.config import ConfigError, ServerSpec
 from raybench.driver import cluster, server_host
 from raybench.driver.ray_nodes import Node, named, resource_names
 from raybench.servers import RunningServer, ServeOptions, ServerFacts, unsupported_reason
@@ -70,3 +73,23 @@ def test_a_driver_joins_the_node_of_its_own_host(
     monkeypatch.setattr(cluster, "here", lambda: taken)
     monkeypatch.setattr(cluster, "is_here", lambda url: url.removesuffix(":0") in own)
     assert cluster._own_address() == address
+
+
+def test_a_ray_that_does_not_start_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Ray gives up starting, the folder that it made for its session goes, and those of other sessions stay."""
+    ours, earlier = (tmp_path / f"session_{day}_{os.getpid()}" for day in ("2026-01-02", "2026-01-01"))
+    earlier.mkdir()
+
+    def init(**_: Any) -> None:
+        (ours / "logs").mkdir(parents=True)
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.setattr(cluster, "ray_folder", lambda: str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with (
+        pytest.raises(ConfigError, match="Ray does not start on this host"),
+        cluster.connected(config.load(None, {}), lambda _: None),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == [earlier]

@@ -16,7 +16,7 @@ from real_parts import BIN, newest_results, raybench, wait_for_line
 from raybench.cli import main
 
 MODEL = "mobilenet-no-opt"
-MEMORY_BYTES = 2_000_000_000  # of private memory: enough for a batch of 64, not for one of 160
+MEMORY_BYTES = 2_000_000_000  # of private memory: enough for a batch of 80, not for one of 90
 
 
 def summary_in(cwd: Path) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def test_a_triton_out_of_memory(exported: Path, ray_environment: dict[str, str],
     """A real Triton whose memory is limited dies of a batch: it is started anew, and the last batch that held found."""
     limited = ["prlimit", f"--data={MEMORY_BYTES}"]
     command = [
-        *limited, BIN / "raybench", "search", "-s", "triton", "--until-oom", "--workers", "1", "-b", "48,160",
+        *limited, BIN / "raybench", "search", "-s", "triton", "--until-oom", "--workers", "1", "-b", "72,104",
         "-m", MODEL, "--models", exported, "--images", "noise", "--request-count", "2", "--warmup-request-count", "0",
         "--no-verify", "--no-calibrate",
     ]  # fmt: skip
@@ -211,6 +211,6 @@ def test_a_triton_out_of_memory(exported: Path, ray_environment: dict[str, str],
     assert run.returncode == 0, run.stderr + run.stdout
     (found,) = summary_in(tmp_path)["search"]
     assert found["is_over"]
-    assert 48 <= found["feasible_max"] < found["first_breach"] <= 160
+    assert 72 <= found["feasible_max"] < found["first_breach"] <= 104
     assert found["first_breach"] <= 1.05 * found["feasible_max"]
     assert "a part of the server ended: triton_python_backend_stub" in run.stdout

@@ -2,7 +2,8 @@
 
 Every case is a run of the real command in a folder of its own, one process of which is sent a signal in one phase. What
 came of it is a line of OUT/cases.jsonl: exit code, sentence, table, whether the report can be made again, and what was
-left. Cases that are there are not run again; `--table` writes them as Markdown. A case takes half a minute.
+left. Cases that are there are not run again, and one
+whose run never reached its phase is not written; `--table` writes them as Markdown. A case takes half a minute.
 """
 
 import argparse
@@ -277,6 +278,9 @@ def main() -> None:
     wanted = dict.fromkeys(case for words in asked.only or [""] for case in cases() if words in case.name)
     for case in (case for case in wanted if case not in done):
         result = tried(case, models)
+        if any(each.startswith("no ") for each in result.wrong):
+            sys.stdout.write(f"{case.name}: not run, {result.wrong[0]}: exit {result.code} {result.sentence}\n")
+            continue
         with file.open("a") as growing:
             growing.write(json.dumps(asdict(result)) + "\n")
         sys.stdout.write(

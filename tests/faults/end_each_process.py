@@ -2,8 +2,8 @@
 
 Every case is a run of the real command in a folder of its own, one process of which is sent a signal in one phase. What
 came of it is a line of OUT/cases.jsonl: exit code, sentence, table, whether the report can be made again, and what was
-left. Cases that are there are not run again, and one
-whose run never reached its phase is not written; `--table` writes them as Markdown. A case takes half a minute.
+left. Cases that are there are not run again, and one whose run never reached its phase is not written; `--table` writes
+them as Markdown. A case takes half a minute.
 """
 
 import argparse

@@ -159,8 +159,10 @@ def _holds_open(process: "psutil.Process", pattern: str) -> bool:
 
 
 def _run_supervisor(parent: int, sweep: str, sweep_if_alone: str, command: list[str]) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until the command has started
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the line above
+        _clean_up([], sweep, sweep_if_alone)
         return 1
     reaper = _start_fallback_reaper(parent, sweep, sweep_if_alone) if os.getsid(0) == os.getpid() else None
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # not before: it would adopt its fallback reaper
@@ -173,7 +175,8 @@ def _run_supervisor(parent: int, sweep: str, sweep_if_alone: str, command: list[
 
 
 def _start_command(command: list[str], parent: int) -> "subprocess.Popen[bytes]":
-    """Start the command: SIGTERM ends it, followed by SIGKILL where the parent, which would send that, is gone."""
+    """Start the command: SIGTERM, which is blocked, ends it from then on, followed by SIGKILL where the parent, which
+    would send that, is gone."""
 
     def prepare() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -184,7 +187,6 @@ def _start_command(command: list[str], parent: int) -> "subprocess.Popen[bytes]"
         if os.getppid() != parent:
             signal.alarm(_ALONE_S)
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until there is a handler: the command may ignore it
     child = subprocess.Popen(command, preexec_fn=prepare)  # there are no threads in here
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGALRM, lambda *_: child.kill())

@@ -1,5 +1,7 @@
 """What we start ends when we do, however we end."""
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -67,6 +69,19 @@ def test_a_killed_supervisor_has_a_fallback_reaper(tmp_path: Path) -> None:
     assert alive == []
     assert eventually(lambda: not left.exists())
     assert scratch.exists()  # this process is alive, and removes it itself
+
+
+@pytest.mark.parametrize("wait_s", [0, 0.02, 0.05, 0.1, 0.2])
+def test_a_parent_that_is_killed_at_once_leaves_no_folder(wait_s: float, tmp_path: Path) -> None:
+    """However early the one who starts a supervised command is killed, its scratch folder goes."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = supervised(["sleep", "600"], sweep_if_alone=(str(scratch),))
+    command[command.index(str(os.getpid()))] = "$$"
+    words = shlex.join(command).replace("'$$'", "$$")  # the shell is the parent
+    starts_it = f"{words} & sleep {wait_s}; kill -KILL $$"
+    subprocess.run(["sh", "-c", starts_it], check=False, timeout=30)
+    assert eventually(lambda: not scratch.exists())
 
 
 def test_what_holds_a_swept_file_open_ends_with_the_block(tmp_path: Path) -> None:

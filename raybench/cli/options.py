@@ -17,7 +17,7 @@ def benchmark_flags(command: Command, listed: Collection[str] = (), hidden: Coll
 
     Of the numbers in `listed` a search takes several, as text; what is `hidden` it refuses, and its help leaves out.
     """
-    for setting in reversed(SETTINGS.values()):
+    for setting in reversed([setting for setting in SETTINGS.values() if not setting.flag.is_absent]):
         is_listed, is_hidden = setting.name in listed, setting.name in hidden
         command = _option(setting, is_listed=is_listed, is_hidden=is_hidden)(command)
     return command

@@ -38,13 +38,17 @@ def array(tensor: Any) -> np.ndarray:
     return np.asarray((values.astype(np.uint32) << 16).view(np.float32)) if tensor.dtype == _BFLOAT16 else values
 
 
-def put(array: np.ndarray, tensor: Any) -> None:
+def put(array: np.ndarray, tensor: Any, *, is_bfloat16: bool = False) -> None:
     """An array of numbers, or of bytes (dtype O or S), into an empty TensorProto; a scalar has no dimensions."""
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     if array.dtype.kind in "OS":
         tensor.dtype = STRING
         tensor.string_val.extend(bytes_of(array))
+        return
+    if is_bfloat16:
+        tensor.dtype = _BFLOAT16
+        tensor.tensor_content = (np.asarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
         return
     tensor.dtype = _NUMBERS[array.dtype]
     tensor.tensor_content = np.ascontiguousarray(array).tobytes()

@@ -15,6 +15,7 @@ from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, Connect
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensor_proto import array, put
 from raybench.inputs.tensors import Batch
+from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import DATATYPES, Signature, TensorSpec
 
 _PREDICTION, _MODEL = "/tensorflow.serving.PredictionService", "/tensorflow.serving.ModelService"
@@ -28,9 +29,16 @@ class TfServingClient:
     """One model and signature behind TensorFlow Serving, on connections of its own; lanes may share it."""
 
     def __init__(
-        self, url: str, *, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
+        self,
+        url: str,
+        *,
+        model: str,
+        signature: str,
+        spec: Signature | None = None,
+        credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url = url
+        self._bfloat16 = {name for name, each in spec.inputs.items() if each.datatype == "BF16"} if spec else set()
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
         self._channel = Channel(url, credentials)
         self._predict = self._channel.method(f"{_PREDICTION}/Predict")
@@ -46,13 +54,14 @@ class TfServingClient:
             signatures = self._signatures()
         except CallError as error:
             raise ClientError(f"url tfserving={self._url}; {self._why(error)}") from error
-        if name not in signatures:
+        name = name or default_signature(signatures) or ""
+        if name not in signatures and self._spec.signature_name:
             raise ClientError(f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: name one")
         return Description(
             server="tensorflow serving",
             version=None,  # it does not say
             model_version=max(available),
-            signature=signatures[name],
+            signature=signatures.get(name, Signature({}, {})),
             signatures=signatures,
         )
 
@@ -60,7 +69,7 @@ class TfServingClient:
         """A PredictRequest with the signature's inputs: numbers as tensor_content, bytes as string_val."""
         request = pb.PredictRequest(model_spec=self._spec)
         for name, values in batch.items():
-            put(values, request.inputs[name])
+            put(values, request.inputs[name], is_bfloat16=name in self._bfloat16)
         return bytes(request.SerializeToString())
 
     def prepare(self, calls: int) -> None:

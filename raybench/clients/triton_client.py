@@ -3,6 +3,7 @@
 The bytes are KServe v2 ModelInferRequest messages (inference.GRPCInferenceService); tritonclient brings their classes.
 """
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import INFER, ask
 from raybench.clients.shared_memory import Region
-from raybench.config import triton_model
+from raybench.config import ECHO, EXPORTED, JPEGS
 from raybench.inputs.photo_source import demo_signature
-from raybench.inputs.tensors import Batch
+from raybench.inputs.tensors import Batch, bytes_of
+from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import Signature, TensorSpec
 
+_ABOUT, _ROUTING = "about", ("model_name", "signature")
 _UNREADY = "Request for unknown model"  # with UNAVAILABLE: of a model that it has, and that is not loaded
 
 
@@ -34,36 +37,62 @@ class TritonClient:
         *,
         model: str,
         signature: str,
+        spec: Signature | None = None,
+        is_direct: bool = False,
         region: Region | None = None,
         credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url, self._region = url, region
-        self._triton_model = triton_model(model)
-        # The metadata is the union of all signatures' inputs: which of them one takes is known of the demo's alone.
-        (self._input,) = demo_signature(signature).inputs
-        self._routing = {"model_name": model, "signature": signature}
+        self._model, self._signature = model, signature
+        self._datatypes = {name: each.datatype for name, each in spec.inputs.items()} if spec else {}
+        self._is_routed = not (is_direct or model == ECHO)
+        self._triton_model = "saved_model" if self._is_routed else model
         self._channel = Channel(url, credentials)
         self._infer = self._channel.method(INFER)
 
     def describe(self) -> Description:
         server = self._ask("ServerMetadata")
+        signatures = self._routed_signatures() if self._is_routed else {self._signature: self._own_signature()}
+        chosen = self._signature or default_signature(signatures) or ""
+        return Description(
+            server=server.name,
+            version=server.version,
+            signature=signatures.get(chosen, Signature({}, {})),
+            signatures={name: signature for name, signature in signatures.items() if name},
+        )
+
+    def _own_signature(self) -> Signature:
+        """What a Triton model takes and returns, by its metadata, with its batch axis where it has one."""
+        metadata = self._ask("ModelMetadata", name=self._triton_model)
+        config = self._ask("ModelConfig", name=self._triton_model).config
+        inputs = {tensor.name: _spec(tensor) for tensor in metadata.inputs if tensor.name not in _ROUTING}
+        return Signature(
+            inputs=inputs,
+            outputs={tensor.name: _spec(tensor) for tensor in metadata.outputs},
+            optional=frozenset(each.name for each in config.input if each.optional),
+            most_items=config.max_batch_size or None,
+        )
+
+    def _routed_signatures(self) -> dict[str, Signature]:
+        """The signatures of a SavedModel behind raybench's python backend; raises ClientError where it is not there."""
         metadata = self._ask("ModelMetadata", name=self._triton_model)
         self._check_routing()
-        inputs = {tensor.name: _spec(tensor) for tensor in metadata.inputs}
-        if self._input not in inputs:
-            raise ClientError(f"url triton={self._url}; its model {self._triton_model!r} has no input {self._input!r}")
-        outputs = {tensor.name: _spec(tensor) for tensor in metadata.outputs}
-        signature = Signature({self._input: inputs[self._input]}, outputs)
-        return Description(server=server.name, version=server.version, signature=signature)
+        if not any(tensor.name == _ABOUT for tensor in metadata.outputs):
+            return _of_a_demo(metadata, self._url)
+        said = json.loads(self.about(model="") or "{}")
+        if "signatures" not in said:  # an older raybench's
+            return _of_a_demo(metadata, self._url)
+        found = said["signatures"].get(self._model, {})
+        return {name: Signature(_specs(inputs), _specs(outputs)) for name, (inputs, outputs) in found.items()}
 
     def encode(self, batch: Batch) -> bytes:
-        """The demo's request: `model_name` and `signature` [1, 1], and each input with a leading 1."""
-        request = self._routed()
+        """Each input as it is or, behind raybench's backend, as the demo has it: `model_name` and `signature` [1, 1],
+        and each input with a leading 1."""
+        request = self._routed() if self._is_routed else self._plain()
         for name, values in batch.items():
-            is_bytes = values.dtype.kind in "OS"
-            raw = serialize_byte_tensor(values).item() if is_bytes else np.ascontiguousarray(values).tobytes()
-            datatype = "BYTES" if is_bytes else np_to_triton_dtype(values.dtype)
-            self._add_payload(request, name, datatype, (1, *values.shape), raw)
+            datatype = self._datatypes.get(name) or np_to_triton_dtype(values.dtype)
+            shape = (1, *(values.shape or (1,))) if self._is_routed else values.shape or (1,)
+            self._add_payload(request, name, datatype, shape, _raw(values, datatype))
         return bytes(request.SerializeToString())
 
     def readdressed(self, request: bytes) -> bytes:
@@ -85,9 +114,12 @@ class TritonClient:
             for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
         }
 
-    def about(self) -> str | None:
-        """What raybench's python backend says of the model, as JSON; None where another backend answers."""
-        request = self._routed()
+    def about(self, model: str | None = None) -> str | None:
+        """What raybench's python backend says of the model, or of all (an empty name), as JSON; None where another
+        backend answers."""
+        if not self._is_routed:
+            return None
+        request = self._routed(model)
         request.outputs.add(name="about")
         reply = self.send(bytes(request.SerializeToString()), DESCRIBE_TIMEOUT_S)
         said = self.decode(reply) if reply.is_ok else {}
@@ -96,9 +128,13 @@ class TritonClient:
     def close(self) -> None:
         self._channel.close()
 
-    def _routed(self) -> Any:
-        request = service_pb2.ModelInferRequest(model_name=self._triton_model)
-        for name, value in self._routing.items():
+    def _plain(self) -> Any:
+        return service_pb2.ModelInferRequest(model_name=self._triton_model)
+
+    def _routed(self, model: str | None = None) -> Any:
+        request = self._plain()
+        routing = {"model_name": self._model if model is None else model, "signature": self._signature}
+        for name, value in routing.items():
             _add(request, name, "BYTES", (1, 1), serialize_byte_tensor(np.array([value.encode()], object)).item())
         return request
 
@@ -137,8 +173,42 @@ def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: by
 
 
 def _spec(tensor: Any) -> TensorSpec:
-    """What a tensor of the metadata is, without Triton's leading element."""
-    return TensorSpec(tensor.datatype, tuple(int(size) for size in tensor.shape[1:]))
+    return TensorSpec(tensor.datatype, tuple(map(int, tensor.shape)))
+
+
+def _specs(described: dict[str, Any]) -> dict[str, TensorSpec]:
+    """Tensors as the backend describes them: by name [datatype, shape]."""
+    return {
+        name: TensorSpec(datatype, None if shape is None else tuple(shape))
+        for name, (datatype, shape) in described.items()
+    }
+
+
+def _of_a_demo(metadata: Any, url: str) -> dict[str, Signature]:
+    """The signatures of the original demo's backend, whose metadata is the union of all inputs with a leading 1."""
+    found = {}
+    for name in (EXPORTED, JPEGS):
+        ((wanted, _),) = demo_signature(name).inputs.items()
+        spec = next((_spec(tensor) for tensor in metadata.inputs if tensor.name == wanted), None)
+        if spec:
+            outputs = {tensor.name: _without_leading(_spec(tensor)) for tensor in metadata.outputs}
+            found[name] = Signature({wanted: _without_leading(spec)}, outputs)
+    if not found:
+        raise ClientError(f"url triton={url}; its model 'saved_model' takes neither images nor JPEG files")
+    return found
+
+
+def _without_leading(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(spec.datatype, (spec.shape or ())[1:])
+
+
+def _raw(values: np.ndarray, datatype: str) -> bytes:
+    """A tensor's bytes, row-major; of BYTES each element after its length, 4 bytes little-endian."""
+    if datatype == "BYTES":
+        return b"".join(len(value).to_bytes(4, "little") + value for value in bytes_of(values))
+    if datatype == "BF16":
+        return (np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    return np.ascontiguousarray(values).tobytes()
 
 
 def _array(tensor: Any, raw: bytes) -> np.ndarray:

@@ -1,14 +1,15 @@
 """What one run does: frozen values, declared once for the flags, the YAML and its schema."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from raybench.config.credentials import Headers
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
-from raybench.config.server_spec import ServerKind, ServerSpec, Urls, labelled, server_specs
+from raybench.config.model_folders import ModelFolders, named_folders
+from raybench.config.server_spec import Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
 from raybench.config.setting import (
     DECLARED,
     LONGEST_S,
@@ -30,6 +31,7 @@ PRELOAD: Final = "preload"  # inputs are encoded before the start
 STREAM: Final = "stream"  # or read and encoded while they are sent
 VARIANTS = ("no-opt", "xla-amp")
 LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
+EXPORTED = "predict_images"  # the main signature of the models that `raybench export` writes
 _DEFAULT_BUDGET = "1GiB"
 _UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30}
 
@@ -70,8 +72,15 @@ class Benchmark(BaseModel):
         description="KEY=VALUE for every call to a server by url, where $NAME is an environment variable.",
     )
     instances: SomeOf[Instances] = Field((1,), description="Triton instances, such as 1,2: each a server of its own.")
+    layout: Annotated[AnyOf[Layout], Flag(shown="multi")] = Field(
+        (),
+        description="One Triton model for all SavedModels (multi), or one for each (per-model).",
+    )
     mix: bool = Field(False, description="Send round robin over the models in one trial.")
     models: Text = Field("models", description="Folder with models.conf.")
+    saved_models: Annotated[ModelFolders, Flag(is_absent=True)] = Field(
+        default={}, description="Folders of SavedModels by name, as -m NAME=FOLDER gives them."
+    )
     stability_percentage: Annotated[float, Remedy("give a percentage above 0, such as 10"), Unit("percent")] = Field(
         10.0, gt=0, le=1e6, description="Largest spread between windows that counts as steady, percent."
     )
@@ -154,7 +163,7 @@ class Benchmark(BaseModel):
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
         """The servers under test."""
-        return server_specs(self.server, self.url, self.instances)
+        return server_specs(self.server, self.url, self.instances, self.layout)
 
     def transport(self, load: LoadSettings, server: ServerSpec) -> str:
         """How requests of a load travel to a server."""
@@ -169,6 +178,16 @@ class Benchmark(BaseModel):
     @property
     def models_conf(self) -> Path:
         return Path(self.models) / "models.conf"
+
+    def by_model(self, choose: Callable[[LoadSettings, str], Mapping[str, object]]) -> Self:
+        """The same run with loads in which settings follow from the model: one is split where its models differ."""
+        loads = []
+        for load in self.loads:
+            chosen = {model: dict(choose(load, model)) for model in load.model}
+            for changes in [each for n, each in enumerate(chosen.values()) if each not in list(chosen.values())[:n]]:
+                models = tuple(model for model, its in chosen.items() if its == changes)
+                loads.append(load.model_copy(update={"model": models, **changes}))
+        return self.with_loads(*loads)
 
     def with_loads(self, *loads: LoadSettings) -> Self:
         """The same run under other loads."""
@@ -190,7 +209,11 @@ def resolved(values: Mapping[str, object]) -> dict[str, object]:
     run = {name: value for name, value in values.items() if name not in LOAD_SETTINGS}
     shared = {name: value for name, value in values.items() if name in LOAD_SETTINGS}
     loads = cast("Sequence[LoadSettings | Mapping[str, object]]", values.get("loads") or ({},))
+    folders = dict(cast("Mapping[str, str]", values.get("saved_models") or {}))
+    shared, loads = _without_folders(shared, folders), [_without_folders(load, folders) for load in loads]
     run["loads"] = tuple(load if isinstance(load, LoadSettings) else _completed(load, shared) for load in loads)
+    if folders:
+        run["saved_models"] = folders
     if urls := cast("Mapping[str, str]", values.get("url")):
         server = cast("Sequence[str]", values.get("server", RUN_SETTINGS["server"].default))
         run["server"] = (*server, *(kind for kind in urls if kind not in server))
@@ -201,3 +224,11 @@ def _completed(load: Mapping[str, object], shared: Mapping[str, object]) -> dict
     """A load on the values that all share; where it has a duration, a count of those is put aside, and so on."""
     put_aside = alternatives(load)
     return {**{name: value for name, value in shared.items() if name not in put_aside}, **load}
+
+
+def _without_folders(load: "LoadSettings | Mapping[str, object]", folders: dict[str, str]) -> Any:
+    """A load whose models are names; folders that stood among them are added to `folders`."""
+    if isinstance(load, LoadSettings) or "model" not in load:
+        return load
+    models = load["model"]
+    return {**load, "model": named_folders(models if isinstance(models, list | tuple) else (models,), folders)}

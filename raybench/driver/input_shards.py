@@ -12,6 +12,7 @@ from raybench.driver.ray_nodes import alive_ids, while_there_are_cpus
 from raybench.inputs.dataset import Shards, materialized, preloaded_shards, readable, streamed_shards
 from raybench.inputs.memory_budget import items_of_load
 from raybench.inputs.source import BoundSource, InputSource
+from raybench.models.saved_models import Signature
 
 
 class InputShards:
@@ -37,6 +38,10 @@ class InputShards:
 
     def source_for(self, endpoint: Endpoint) -> BoundSource:
         return self._bound[endpoint]
+
+    def signatures_of(self, cell: Cell) -> tuple[Signature, ...]:
+        """What each model of a cell takes."""
+        return tuple(self.source_for(Endpoint(cell.server, name, cell.signature)).signature for name in cell.models)
 
     def shards_of(self, cell: Cell) -> Shards:
         """A shard for each worker of a cell."""

@@ -3,14 +3,14 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
-from raybench.config import ECHO, VARIANTS, Benchmark, ConfigError, ServerSpec
+from raybench.config import ECHO, EXPORTED, VARIANTS, Benchmark, ConfigError, LoadSettings, ServerSpec
 from raybench.driver import endpoints
 from raybench.driver.cluster import address_of
 from raybench.driver.endpoints import Endpoint, Signatures
@@ -18,6 +18,7 @@ from raybench.driver.ray_prerequisites import check_address, host_problem, make_
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs import memory_budget
 from raybench.inputs.source import InputSource
+from raybench.models.default_signature import default_signatures
 from raybench.models.saved_models import ModelConfig, Signature, read_models_conf
 from raybench.processes import supervised
 from raybench.results import results_folder
@@ -30,26 +31,55 @@ _MIB = 2**20
 
 
 def check(
-    benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials, observer: RunObserver
-) -> Signatures:
-    """Raise ConfigError for what cannot work, export the asked models that models.conf lacks, and return what every
-    endpoint takes.
+    benchmark: Benchmark,
+    models_conf: Path,
+    source: InputSource,
+    credentials: ConnectionCredentials,
+    observer: RunObserver,
+) -> tuple[Benchmark, Signatures]:
+    """Raise ConfigError for what cannot work, export the asked models that models.conf lacks, and return the benchmark
+    with a signature in every load, and what every endpoint takes.
 
-    `credentials` opens the servers by url.
+    `models_conf` has the models that were named by folders too; `credentials` opens the servers by url.
     """
     results_folder.check_out(benchmark)
-    _check_memory(benchmark, source.item_bytes)
-    _check_shared_memory(benchmark, source.item_bytes, credentials)
+    _check_shared_memory(benchmark, credentials)
     check_ray(benchmark, observer.note)
     for server in benchmark.servers:
         _check_machine(server, benchmark)
-    by_url = _signatures_by_url(benchmark, source, credentials)
-    signatures = {**by_url, **_signatures_here(benchmark, source, observer)}
+    if any(map(endpoints.starts_here, endpoints.endpoints(benchmark))):
+        _export_missing(benchmark, models_conf, observer)
+    there = {entry.name: entry for entry in _models_there(models_conf)}
+    benchmark = _calling(benchmark, there, credentials)
+    by_url = _signatures_by_url(benchmark, credentials)
+    signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
+    benchmark = endpoints.with_batch_sizes(benchmark, signatures)
     bound = endpoints.bound(source, signatures, benchmark.seed)
     endpoints.check_mixes(benchmark, bound)
     for each in set(bound.values()):
         _check_memory(benchmark, each.item_bytes)
-    return signatures
+        _check_room(benchmark, each.item_bytes)
+    return benchmark, signatures
+
+
+def _calling(benchmark: Benchmark, there: Mapping[str, ModelConfig], credentials: ConnectionCredentials) -> Benchmark:
+    """The benchmark with a signature in every load: where the user named none, that of the models on disk, or of the
+    servers by url."""
+    asked = dict.fromkeys(model for load in benchmark.loads if not load.signature for model in load.model)
+    on_disk = {name: there[name] for name in asked if name in there}
+    try:
+        found = default_signatures(on_disk)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for model in (name for name in asked if name not in found and name != ECHO):
+        if signature := endpoints.default_by_url(model, benchmark, credentials):
+            found[model] = signature
+    if benchmark.mix and len({found.get(name, EXPORTED) for name in asked}) > 1:
+        shown = ", ".join(f"{name}: {found.get(name, EXPORTED)}" for name in asked)
+        raise ConfigError(
+            f"mix is true; its models are called by unlike signatures ({shown}): choose one by --signature"
+        )
+    return benchmark.by_model(lambda load, model: {"signature": load.signature or found.get(model, EXPORTED)})
 
 
 def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
@@ -59,23 +89,33 @@ def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
     memory_budget.check_host(benchmark, item_bytes, free_mib, is_own_ray=not address_of(benchmark))
 
 
-def _check_shared_memory(benchmark: Benchmark, item_bytes: int, credentials: ConnectionCredentials) -> None:
-    """Refuse payloads for which this host's shared memory has no room, and a Triton that cannot map what is in it."""
-    shared = [load for load in benchmark.loads if load.shared_memory == "system"]
-    if not shared:
+def _check_shared_memory(benchmark: Benchmark, credentials: ConnectionCredentials) -> None:
+    """Refuse a Triton that cannot map this host's shared memory."""
+    if not _shared(benchmark):
         return
     url = benchmark.url.get("triton")
     if url and not is_here(url):
         raise ConfigError(f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run there")
-    needed_mib = max(memory_budget.items_of_load(benchmark, load, item_bytes) for load in shared) * item_bytes / _MIB
+    if url and "triton" in benchmark.server:
+        _check_mapping(url, credentials)
+
+
+def _shared(benchmark: Benchmark) -> list[LoadSettings]:
+    return [load for load in benchmark.loads if load.shared_memory == "system"]
+
+
+def _check_room(benchmark: Benchmark, item_bytes: int) -> None:
+    """Refuse payloads for which this host's shared memory has no room."""
+    counts = [memory_budget.items_of_load(benchmark, load, item_bytes) for load in _shared(benchmark)]
+    if not counts:
+        return
+    needed_mib = max(counts) * item_bytes / _MIB
     there_mib = shutil.disk_usage(shared_memory.FOLDER).free / _MIB if shared_memory.FOLDER.is_dir() else 0.0
     if needed_mib > there_mib:
         raise ConfigError(
-            f"shared-memory is system; the images take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
-            f"{there_mib:.0f} MiB free: send fewer images a request or fewer requests, or enlarge it (--shm-size)"
+            f"shared-memory is system; the inputs take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
+            f"{there_mib:.0f} MiB free: send fewer items a request or fewer requests, or enlarge it (--shm-size)"
         )
-    if url and "triton" in benchmark.server:
-        _check_mapping(url, credentials)
 
 
 def _check_mapping(url: str, credentials: ConnectionCredentials) -> None:
@@ -106,32 +146,29 @@ def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
         check_bind(benchmark.server_bind)
 
 
-def _signatures_by_url(
-    benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials
-) -> dict[Endpoint, Signature]:
+def _signatures_by_url(benchmark: Benchmark, credentials: ConnectionCredentials) -> dict[Endpoint, Signature]:
     """Ask each server that starts elsewhere for its endpoints, and where a ceiling is asked for, for `echo`."""
     asked = [each for each in endpoints.endpoints(benchmark) if not endpoints.starts_here(each)]
-    found = {each: endpoints.signature_by_url(each, benchmark, source, credentials) for each in asked}
+    found = {each: endpoints.signature_by_url(each, benchmark, credentials) for each in asked}
     for server in {each.server for each in asked if each.server.kind == "triton" and benchmark.calibrate}:
-        endpoints.signature_by_url(Endpoint(server, ECHO, benchmark.loads[0].signature), benchmark, source, credentials)
+        endpoints.signature_by_url(Endpoint(server, ECHO, benchmark.loads[0].signature or ""), benchmark, credentials)
     return found
 
 
-def _signatures_here(benchmark: Benchmark, source: InputSource, observer: RunObserver) -> dict[Endpoint, Signature]:
-    """Read the models of the servers that start here, after the export of those that are missing."""
+def _signatures_here(
+    benchmark: Benchmark, models_conf: Path, there: Mapping[str, ModelConfig]
+) -> dict[Endpoint, Signature]:
+    """Read the models of the servers that start here."""
     mine = [each for each in endpoints.endpoints(benchmark) if endpoints.starts_here(each)]
-    if mine:
-        _export_missing(benchmark, observer)
-    there = {entry.name: entry for entry in _models_there(benchmark)}
-    return {each: endpoints.signature_here(each, benchmark.models_conf, there, source) for each in mine}
+    return {each: endpoints.signature_here(each, models_conf, there) for each in mine}
 
 
-def _export_missing(benchmark: Benchmark, observer: RunObserver) -> None:
+def _export_missing(benchmark: Benchmark, models_conf: Path, observer: RunObserver) -> None:
     """Export the asked models that models.conf lacks, where a server of ours needs them.
 
     TensorFlow lives in a process of its own for that: the driver never holds it.
     """
-    there = {entry.name for entry in _models_there(benchmark)}
+    there = {entry.name for entry in _models_there(models_conf)}
     for model in (name for name in benchmark.all_models if name not in {*there, ECHO}):
         architecture, _, variant = model.partition("-")
         _check_exportable(benchmark, model, variant, there)
@@ -168,10 +205,10 @@ def _check_exportable(benchmark: Benchmark, model: str, variant: str, there: set
         )
 
 
-def _models_there(benchmark: Benchmark) -> tuple[ModelConfig, ...]:
-    if not benchmark.models_conf.exists():
+def _models_there(models_conf: Path) -> tuple[ModelConfig, ...]:
+    if not models_conf.exists():
         return ()
     try:
-        return read_models_conf(benchmark.models_conf)
+        return read_models_conf(models_conf)
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -12,6 +12,7 @@ from raybench.config import ECHO, Benchmark
 from raybench.config.plan import Trial
 from raybench.driver.run_context import RunContext
 from raybench.driver.worker_group import call_all
+from raybench.inputs.batch_axis import on_the_wire
 from raybench.inputs.tensors import Batch, item_hashes, items_of
 from raybench.models.model_facts import describe_model
 from raybench.models.reference import NoReferenceError, Outputs
@@ -115,7 +116,7 @@ def _compare(
 
     A sentence where the difference may be rounding, and nothing tells.
     """
-    facts = describe_model(context.benchmark.models_conf, model)
+    facts = describe_model(context.session.models_conf, model)
     is_on_cpu = telemetry.node is not None and telemetry.gpu_source is None
     derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=is_on_cpu)
     limit = context.benchmark.tolerance or derived
@@ -143,7 +144,9 @@ def _answered(
     for each, first in zip(replies, firsts, strict=True):
         part = items_of(shards[each.worker].batch(each.payload, size), first, count)
         batches.append({name: array.copy() for name, array in part.items()})  # without the rest of the request
-    references = context.session.reference.answers(model, trial.cell.signature, batches)
+    signature = context.session.inputs.source_of(trial.cell).signature
+    sent = [on_the_wire(batch, signature) for batch in batches]
+    references = context.session.reference.answers(model, trial.cell.signature, sent)
     return [
         AnsweredItems(each.outputs, reference, size, first, item_hashes(batch))
         for each, reference, first, batch in zip(replies, references, firsts, batches, strict=True)

@@ -144,8 +144,9 @@ def _tasks(trial: Trial, context: RunContext, server: RunningServer, regions: Se
     task = Task(
         worker=0,
         cell=trial.cell,
+        signatures=context.session.inputs.signatures_of(trial.cell),
         url=server.url,
-        models=str(benchmark.models_conf.parent.resolve()),  # a worker has a working directory of its own
+        models=str(context.session.models_conf.parent),
         request_count=None,
         warmup_request_count=0,
         seed=(benchmark.seed, trial.round),

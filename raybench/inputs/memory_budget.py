@@ -15,7 +15,7 @@ def check_budget(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> N
 
     Streamed items need room for each lane; preloaded ones have to fit as a whole where a budget was asked for.
     """
-    batch_bytes, lanes = load.batch_size * item_bytes, -(-load.in_flight // load.workers)
+    batch_bytes, lanes = load.items * item_bytes, -(-load.in_flight // load.workers)
     if benchmark.feed == STREAM:
         needed_bytes = load.workers * least_bytes(lanes, batch_bytes)
         what, remedy = f"{load.in_flight} requests in flight, and what is read ahead of them,", "have fewer in flight"
@@ -51,8 +51,8 @@ def check_host(benchmark: Benchmark, item_bytes: int, free_mib: float, *, is_own
 def items_of_load(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> int:
     """The items made before the start, for every request of a trial to differ, within the memory budget."""
     requests = _requests_of(load) or _LANE_REQUESTS * load.in_flight
-    most = max(1, benchmark.budget_bytes // (load.workers * load.batch_size * item_bytes))
-    return load.workers * min(_each_of(benchmark, load, requests), most) * load.batch_size
+    most = max(1, benchmark.budget_bytes // (load.workers * load.items * item_bytes))
+    return load.workers * min(_each_of(benchmark, load, requests), most) * load.items
 
 
 def least_bytes(lanes: int, batch_bytes: int) -> int:
@@ -70,7 +70,7 @@ def _check_items(benchmark: Benchmark, item_bytes: int, free_mib: float) -> None
     mib = count * item_bytes / _MIB
     if 2 * mib > free_mib:  # the dataset, and what the workers encode of it
         raise ConfigError(
-            f"batch-size is {load.batch_size}; {count} images for {load.workers} workers take twice "
+            f"batch-size is {load.items}; {count} images for {load.workers} workers take twice "
             f"{mib:.0f} MiB, and {free_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
         )
 

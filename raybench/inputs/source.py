@@ -8,6 +8,28 @@ from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import Signature
 
 
+class TensorSource(Protocol):
+    """Makes the values of one input, item by item. Frozen, so it travels."""
+
+    @property
+    def encoding(self) -> str:
+        """What represents an item in a request, such as uint8 NHWC."""
+
+    @property
+    def is_image(self) -> bool: ...
+
+    @property
+    def item_bytes(self) -> int:
+        """The most bytes that an item takes in a request."""
+
+    @property
+    def distinct(self) -> int | None:
+        """How many items differ; None without a limit."""
+
+    def values(self, numbers: np.ndarray) -> np.ndarray:
+        """The values of items by number, int64 [n]: an array with an entry for each along axis 0."""
+
+
 class BoundSource(Protocol):
     """Makes the items that one signature takes: item i from the source, the seed and i alone. Frozen, so it travels."""
 
@@ -47,10 +69,6 @@ class InputSource(Protocol):
     @property
     def files(self) -> tuple[str, ...]:
         """The files that items are read from; none where they are made."""
-
-    @property
-    def item_bytes(self) -> int:
-        """The most bytes of an item in a request, as far as that is known before a signature is."""
 
     def only(self, files: tuple[str, ...]) -> "InputSource":
         """The source without the files that cannot be read."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from raybench.inputs.tensors import item_count
 from raybench.models.batch_files import write_batches
 from raybench.models.saved_models import ModelConfig, format_models_conf, utf8
 from raybench.servers.served_models import resolve_models
@@ -77,7 +76,7 @@ def _requests_at_once(config: model_config_pb2.ModelConfig, options: TritonOptio
 
     The rest would only be copied early: each execute() copies all its requests before TensorFlow sees the first.
     """
-    items = [item_count(each.batch) for each in options.warm_up]
+    items = [each.items for each in options.warm_up]
     cap = int(config.parameters["merge_max_items"].string_value)
     return max(1, min(config.max_batch_size, cap // min(items))) if items else config.max_batch_size
 

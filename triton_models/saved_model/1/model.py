@@ -34,7 +34,7 @@ from loaded_models import LoadedModels, import_tensorflow
 from merging import MergeDecision, MergeRules
 from pipeline import Pipeline, pipeline_depth
 from request_parsing import RawRequest, RequestError, RequestParser
-from saved_models import ModelConfig, Signature, read_signatures
+from saved_models import ModelConfig, Signature, TensorSpec, read_signatures
 from tensorflow_executor import Executor
 from tensorflow_facts import tensorflow_facts
 from warm_up import read_warm_up, warm_up
@@ -169,7 +169,14 @@ class TritonPythonModel:
         if names[0] == b"":  # Triton takes no request without an input
             unmerged = {str(key): reason for key, reason in self._models.unmerged.items()}
             unservable = dict(self._parser.unservable)
-            return _about({"models": [*self._models.versions], "unservable": unservable, "unmerged": unmerged})
+            return _about(
+                {
+                    "models": [*self._models.versions],
+                    "unservable": unservable,
+                    "unmerged": unmerged,
+                    "signatures": self._signatures(),
+                }
+            )
         key = self._parser.route(request)
         facts = {
             **tensorflow_facts(self._tf),
@@ -179,6 +186,19 @@ class TritonPythonModel:
             "pipeline_depth": self._pipeline.depth if self._pipeline else 1,
         }
         return _about(facts)
+
+    def _signatures(self) -> dict[str, dict[str, Any]]:
+        """By model and name, of the newest version that is served: what a client has to send, and gets."""
+        found: dict[str, dict[str, Any]] = {}
+        for key, signature in self._models.signatures.items():
+            if key.version == self._models.versions[key.model][-1] and str(key) not in self._parser.unservable:
+                of_model = found.setdefault(key.model, {})
+                of_model[key.signature] = [_tensors(signature.inputs), _tensors(signature.outputs)]
+        return found
+
+
+def _tensors(specs: dict[str, TensorSpec]) -> dict[str, list[Any]]:
+    return {name: [spec.datatype, None if spec.shape is None else list(spec.shape)] for name, spec in specs.items()}
 
 
 def _signatures_of(models: list[ModelConfig]) -> list[tuple[str, Signature]]:

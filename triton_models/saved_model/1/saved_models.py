@@ -75,10 +75,13 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """One callable of a SavedModel: its inputs and outputs by name."""
+    """One callable of a model: its inputs and outputs by name, which inputs may be left out, and the most items of a
+    request (None: no limit is known)."""
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    optional: frozenset[str] = frozenset()
+    most_items: int | None = None
 
     @property
     def is_batched(self) -> bool:

@@ -1,0 +1,53 @@
+"""The models of a run: those of the user's models.conf, and SavedModels that were named by their folders."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
+
+_MERGE_RULES = "merge.conf"  # the backend reads it beside models.conf
+_FILE = "saved_model.pb"
+
+
+@contextmanager
+def models_conf_with(models_conf: Path, folders: Mapping[str, str]) -> Iterator[Path]:
+    """The path of a models.conf that also has the named folders; nothing is written beside the user's files.
+
+    A folder either is a SavedModel or holds versions of one. Raises ValueError where it is neither.
+    """
+    if not folders:
+        yield models_conf
+        return
+    with tempfile.TemporaryDirectory(prefix="raybench-models-", ignore_cleanup_errors=True) as scratch:
+        named = tuple(
+            _entry(name, Path(folder), Path(scratch) / str(number))
+            for number, (name, folder) in enumerate(folders.items())
+        )
+        listed = read_models_conf(models_conf) if models_conf.exists() else ()
+        others = tuple(model for model in listed if model.name not in folders)
+        path = Path(scratch) / "models.conf"
+        path.write_text(format_models_conf((*others, *named)), encoding="utf-8")
+        if (rules := models_conf.with_name(_MERGE_RULES)).exists():
+            shutil.copy(rules, scratch)
+        yield path
+
+
+def _entry(name: str, folder: Path, scratch: Path) -> ModelConfig:
+    """A folder of versions as it is; a SavedModel as version 1 of a folder of our own, which links to it."""
+    found = ModelConfig(name=name, base_path=folder.resolve())
+    if not (folder / _FILE).is_file():
+        try:
+            found.versions()
+        except ValueError:
+            raise ValueError(
+                f"model is {folder}; there is no {_FILE} in it, nor in a folder with a version's number: "
+                f"name the folder of a SavedModel"
+            ) from None
+        return found
+    scratch.mkdir()
+    version = folder.resolve().name if folder.resolve().name.isdecimal() else "1"
+    (scratch / version).symlink_to(folder.resolve(), target_is_directory=True)
+    return ModelConfig(name=name, base_path=scratch)

@@ -34,7 +34,7 @@ class LoadSettings(BaseModel):
 
     model: Annotated[SomeOf[ModelName], Flag(short="-m")] = Field(
         ("efficientnetb0-no-opt",),
-        description="A model of models.conf or of a running server, or the folder of a SavedModel ([NAME=]FOLDER).",
+        description="Model of models.conf or of a running server, or FOLDER or NAME=FOLDER of a SavedModel.",
     )
     signature: Annotated[Name | None, Flag(shown="the model's only one, or serving_default")] = Field(
         None, description="Signature to call."

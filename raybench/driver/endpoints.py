@@ -1,6 +1,6 @@
 """The endpoints of a run, and what the signature of each takes; known before any server starts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +106,11 @@ def with_batch_sizes(benchmark: Benchmark, signatures: Signatures) -> Benchmark:
     """
 
     def chosen(load: LoadSettings, model: str) -> dict[str, int]:
-        asked = {load.items if load.batch_size else None}
-        for endpoint, signature in signatures.items():
-            if (endpoint.model, endpoint.signature) == (model, load.signature):
-                needed = items_of_a_request(signature)
-                _check_batch(load, endpoint, signature, needed)
-                asked.add(needed)
-        return {"batch_size": next((each for each in asked if each), load.items)}
+        of_model = {e: s for e, s in signatures.items() if (e.model, e.signature) == (model, load.signature)}
+        items = load.batch_size or _usual_items(load, of_model.values())
+        for endpoint, signature in of_model.items():
+            _check_batch(items, endpoint, signature)
+        return {"batch_size": items}
 
     found = benchmark.by_model(chosen)
     if benchmark.mix and len(found.loads) > len(benchmark.loads):
@@ -120,16 +118,22 @@ def with_batch_sizes(benchmark: Benchmark, signatures: Signatures) -> Benchmark:
     return found
 
 
-def _check_batch(load: LoadSettings, endpoint: Endpoint, signature: Signature, needed: int | None) -> None:
-    if needed and load.batch_size not in (None, needed):
-        why = "takes no batch" if needed == 1 and not has_item_axis(signature) else f"takes {needed} items a request"
+def _usual_items(load: LoadSettings, signatures: Iterable[Signature]) -> int:
+    """The only number that a model takes, or the usual one, as far as it takes so many."""
+    there = list(signatures)
+    needed = [items for each in there if (items := items_of_a_request(each))]
+    return min(needed or [load.items, *(each.most_items for each in there if each.most_items)])
+
+
+def _check_batch(items: int, endpoint: Endpoint, signature: Signature) -> None:
+    needed, most = items_of_a_request(signature), signature.most_items
+    if needed and items != needed:
+        why = f"takes {needed} items a request" if has_item_axis(signature) else "takes no batch"
+        raise ConfigError(f"batch-size is {items}; model {endpoint.model} {why}: give {needed}, or leave it out")
+    if most and items > most:
         raise ConfigError(
-            f"batch-size is {load.batch_size}; model {endpoint.model} {why}: give {needed}, or leave it out"
-        )
-    if signature.most_items and load.items > signature.most_items:
-        raise ConfigError(
-            f"batch-size is {load.items}; model {endpoint.model} takes at most {signature.most_items} items a request "
-            "(max_batch_size): give fewer"
+            f"batch-size is {items}; model {endpoint.model} takes at most {most} items a request (max_batch_size): "
+            "give fewer"
         )
 
 

@@ -59,7 +59,7 @@ class RandomValues:
         items = [self._item(int(number)) for number in numbers]
         made = np.empty((len(items), *self.shape), NUMPY_TYPES[self.datatype])
         for position, item in enumerate(items):
-            made[position] = item
+            made[position, ...] = item  # bytes themselves, where an item is a scalar
         return made
 
     def _item(self, number: int) -> np.ndarray:

@@ -19,7 +19,7 @@ def test_without_yaml_and_flags_there_is_a_benchmark() -> None:
     benchmark = load(None, {})
     (only,) = benchmark.loads
     assert [server.label for server in benchmark.servers] == ["local", "triton x1"]
-    assert (only.workers, only.concurrency, only.batch_size) == (4, 1, 8)
+    assert (only.workers, only.concurrency, only.items) == (4, 1, 8)
     assert (only.request_count, only.duration) == (100, None)
 
 
@@ -154,7 +154,7 @@ LOADS = "workers: 2\nloads:\n  - {workers: 4}\n  - {batch-size: 3, model: x, dur
 def test_each_load_is_the_benchmark_with_its_own_values(tmp_path: Path) -> None:
     """Each entry of `loads` is a load of its own; what an entry does not say, the top level says."""
     four, three = load(written(tmp_path, LOADS), {}).loads
-    assert (four.workers, four.batch_size, four.model, four.request_count) == (4, 8, ("efficientnetb0-no-opt",), 100)
+    assert (four.workers, four.items, four.model, four.request_count) == (4, 8, ("efficientnetb0-no-opt",), 100)
     assert (three.workers, three.batch_size, three.model) == (2, 3, ("x",))
     assert (three.request_count, three.duration) == (None, 5.0)  # a load's length takes the place of the benchmark's
 

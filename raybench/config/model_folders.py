@@ -8,9 +8,11 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from raybench.config.refusal import ConfigError, require
+from raybench.config.server_spec import ECHO
 from raybench.config.setting import Form
 
 _NAMED = re.compile(r"([^=/]+)=(.+)", re.DOTALL)
+_VERSION = re.compile(r"[0-9]+", re.ASCII)
 _ROOTS = (".", "..", "~")
 
 
@@ -40,12 +42,13 @@ def _named(text: str, folders: dict[str, str]) -> str:
 def _name_of(folder: str) -> str:
     path = os.path.abspath(folder)
     parent, last = os.path.split(path)
-    return os.path.basename(parent) if last.isdecimal() else last
+    return os.path.basename(parent) if _VERSION.fullmatch(last) else last
 
 
 def _check_folders(folders: dict[str, str]) -> dict[str, str]:
     for name, folder in folders.items():
         require(bool(name) and "," not in name, "saved_models", name, "give each folder a name without commas")
+        require(name != ECHO, "saved_models", name, f"raybench has a model of that name: write -m NAME={folder}")
         require(bool(folder), "saved_models", f"{name}: ''", "name the folder of a SavedModel")
     return folders
 

@@ -8,9 +8,9 @@ from typing import cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from raybench.config.benchmark import RUN_SETTINGS, SETTINGS, STREAM, Benchmark, resolved
+from raybench.config.benchmark import SETTINGS, STREAM, Benchmark, resolved
 from raybench.config.credentials import SYSTEM
-from raybench.config.load_settings import JPEGS, LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
+from raybench.config.load_settings import LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
 from raybench.config.refusal import ConfigError, require
 from raybench.config.server_spec import ECHO
 
@@ -47,9 +47,6 @@ def checked(b: Benchmark) -> Benchmark:
     _check_credentials(b)
     _check_baseline(b)
     _check_open_loop_alone(b)
-    sends_jpegs = any(load.signature == JPEGS for load in b.loads)
-    is_default = b.jpeg_quality == RUN_SETTINGS["jpeg_quality"].default
-    require(sends_jpegs or is_default, "jpeg_quality", b.jpeg_quality, f"it is of --signature {JPEGS}")
     return b
 
 

@@ -1,6 +1,6 @@
 """The endpoints of a run, and what the signature of each takes; known before any server starts."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,6 @@ from raybench.clients import connect
 from raybench.clients.base import ClientError, Description
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import ECHO, Benchmark, ConfigError, LoadSettings, ServerSpec
-from raybench.inputs.batch_axis import has_item_axis, items_of_a_request
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.source import BoundSource, InputSource
 from raybench.models.default_signature import default_signature
@@ -97,44 +96,6 @@ def signature_here(endpoint: Endpoint, models_conf: Path, there: Mapping[str, Mo
             "or leave out -s triton"
         )
     return found
-
-
-def with_batch_sizes(benchmark: Benchmark, signatures: Signatures) -> Benchmark:
-    """The benchmark with a number of items in every load: as asked, or as its models need it.
-
-    Raises ConfigError where a model takes another number.
-    """
-
-    def chosen(load: LoadSettings, model: str) -> dict[str, int]:
-        of_model = {e: s for e, s in signatures.items() if (e.model, e.signature) == (model, load.signature)}
-        items = load.batch_size or _usual_items(load, of_model.values())
-        for endpoint, signature in of_model.items():
-            _check_batch(items, endpoint, signature)
-        return {"batch_size": items}
-
-    found = benchmark.by_model(chosen)
-    if benchmark.mix and len(found.loads) > len(benchmark.loads):
-        raise ConfigError("mix is true; its models take unlike numbers of items: name models that take the same")
-    return found
-
-
-def _usual_items(load: LoadSettings, signatures: Iterable[Signature]) -> int:
-    """The only number that a model takes, or the usual one, as far as it takes so many."""
-    there = list(signatures)
-    needed = [items for each in there if (items := items_of_a_request(each))]
-    return min(needed or [load.items, *(each.most_items for each in there if each.most_items)])
-
-
-def _check_batch(items: int, endpoint: Endpoint, signature: Signature) -> None:
-    needed, most = items_of_a_request(signature), signature.most_items
-    if needed and items != needed:
-        why = f"takes {needed} items a request" if has_item_axis(signature) else "takes no batch"
-        raise ConfigError(f"batch-size is {items}; model {endpoint.model} {why}: give {needed}, or leave it out")
-    if most and items > most:
-        raise ConfigError(
-            f"batch-size is {items}; model {endpoint.model} takes at most {most} items a request (max_batch_size): "
-            "give fewer"
-        )
 
 
 def check_mixes(benchmark: Benchmark, sources: Mapping[Endpoint, BoundSource]) -> None:

@@ -3,23 +3,34 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
-from raybench.config import ECHO, EXPORTED, VARIANTS, Benchmark, ConfigError, LoadSettings, ServerSpec
+from raybench.config import (
+    ECHO,
+    EXPORTED,
+    RUN_SETTINGS,
+    VARIANTS,
+    Benchmark,
+    ConfigError,
+    LoadSettings,
+    ServerSpec,
+    plan,
+)
 from raybench.driver import endpoints
 from raybench.driver.cluster import address_of
 from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_prerequisites import check_address, host_problem, make_token
+from raybench.driver.resolved_loads import ModelsThere, models_there, with_batch_sizes, with_signatures
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs import memory_budget
-from raybench.inputs.source import InputSource
-from raybench.models.default_signature import default_signatures
-from raybench.models.saved_models import ModelConfig, Signature, read_models_conf
+from raybench.inputs.source import BoundSource, InputSource
+from raybench.models.saved_models import Signature
 from raybench.processes import supervised
 from raybench.results import results_folder
 from raybench.servers import platform_problem
@@ -49,37 +60,31 @@ def check(
         _check_machine(server, benchmark)
     if any(map(endpoints.starts_here, endpoints.endpoints(benchmark))):
         _export_missing(benchmark, models_conf, observer)
-    there = {entry.name: entry for entry in _models_there(models_conf)}
-    benchmark = _calling(benchmark, there, credentials)
+    there = models_there(models_conf)
+    benchmark = with_signatures(benchmark, there, partial(_called_by_default, benchmark, credentials))
     by_url = _signatures_by_url(benchmark, credentials)
     signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
-    benchmark = endpoints.with_batch_sizes(benchmark, signatures)
+    benchmark = with_batch_sizes(benchmark, signatures)
+    plan.trials(benchmark)  # which has a sentence where cells have become the same
     bound = endpoints.bound(source, signatures, benchmark.seed)
     endpoints.check_mixes(benchmark, bound)
+    _check_jpeg_quality(benchmark, bound.values())
     for each in set(bound.values()):
         _check_memory(benchmark, each.item_bytes)
         _check_room(benchmark, each.item_bytes)
     return benchmark, signatures
 
 
-def _calling(benchmark: Benchmark, there: Mapping[str, ModelConfig], credentials: ConnectionCredentials) -> Benchmark:
-    """The benchmark with a signature in every load: where the user named none, that of the models on disk, or of the
-    servers by url."""
-    asked = dict.fromkeys(model for load in benchmark.loads if not load.signature for model in load.model)
-    on_disk = {name: there[name] for name in asked if name in there}
-    try:
-        found = default_signatures(on_disk)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    for model in (name for name in asked if name not in found and name != ECHO):
-        if signature := endpoints.default_by_url(model, benchmark, credentials):
-            found[model] = signature
-    if benchmark.mix and len({found.get(name, EXPORTED) for name in asked}) > 1:
-        shown = ", ".join(f"{name}: {found.get(name, EXPORTED)}" for name in asked)
-        raise ConfigError(
-            f"mix is true; its models are called by unlike signatures ({shown}): choose one by --signature"
-        )
-    return benchmark.by_model(lambda load, model: {"signature": load.signature or found.get(model, EXPORTED)})
+def _called_by_default(benchmark: Benchmark, credentials: ConnectionCredentials, model: str) -> str:
+    """The signature of a model that is not on disk: that of the servers by url, else of our own exports."""
+    return endpoints.default_by_url(model, benchmark, credentials) or EXPORTED
+
+
+def _check_jpeg_quality(benchmark: Benchmark, sources: Iterable[BoundSource]) -> None:
+    """Refuse a quality of JPEG files that no model of the run takes."""
+    quality = benchmark.jpeg_quality
+    if quality != RUN_SETTINGS["jpeg_quality"].default and not any("jpeg" in each.encoding for each in sources):
+        raise ConfigError(f"jpeg-quality is {quality}; no signature of this run takes JPEG files: leave it out")
 
 
 def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
@@ -155,9 +160,7 @@ def _signatures_by_url(benchmark: Benchmark, credentials: ConnectionCredentials)
     return found
 
 
-def _signatures_here(
-    benchmark: Benchmark, models_conf: Path, there: Mapping[str, ModelConfig]
-) -> dict[Endpoint, Signature]:
+def _signatures_here(benchmark: Benchmark, models_conf: Path, there: ModelsThere) -> dict[Endpoint, Signature]:
     """Read the models of the servers that start here."""
     mine = [each for each in endpoints.endpoints(benchmark) if endpoints.starts_here(each)]
     return {each: endpoints.signature_here(each, models_conf, there) for each in mine}
@@ -168,7 +171,7 @@ def _export_missing(benchmark: Benchmark, models_conf: Path, observer: RunObserv
 
     TensorFlow lives in a process of its own for that: the driver never holds it.
     """
-    there = {entry.name for entry in _models_there(models_conf)}
+    there = set(models_there(models_conf))
     for model in (name for name in benchmark.all_models if name not in {*there, ECHO}):
         architecture, _, variant = model.partition("-")
         _check_exportable(benchmark, model, variant, there)
@@ -203,12 +206,3 @@ def _check_exportable(benchmark: Benchmark, model: str, variant: str, there: set
         raise ConfigError(
             f"model is {model}; {known}, but the folder {benchmark.models}/{model} is there: enter or move it"
         )
-
-
-def _models_there(models_conf: Path) -> tuple[ModelConfig, ...]:
-    if not models_conf.exists():
-        return ()
-    try:
-        return read_models_conf(models_conf)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

@@ -1,13 +1,13 @@
 """What a run and a search rest on: a Ray, the items to send, a results folder, and what all of their trials share."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ray.exceptions import RayError
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, read_credentials
-from raybench.config import STOP, Benchmark, ConfigError
+from raybench.config import STOP, Benchmark
 from raybench.config.search_goal import Goal
 from raybench.driver import preflight, server_host
 from raybench.driver.cluster import Cluster, connected
@@ -20,12 +20,12 @@ from raybench.driver.placement import place_servers
 from raybench.driver.ray_errors import sentence
 from raybench.driver.ray_nodes import LostError, here
 from raybench.driver.recorders import recorders
+from raybench.driver.resolved_loads import models_conf_of
 from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs.declared_inputs import DeclaredInputs
 from raybench.inputs.photo_source import photo_source
 from raybench.inputs.source import InputSource
-from raybench.models.named_folders import models_conf_with
 from raybench.models.reference import Reference
 from raybench.results import ResultsError, results_folder
 from raybench.results.results_folder import ObservedTrial
@@ -50,21 +50,10 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
     """
     credentials = read_credentials(benchmark)
     source = DeclaredInputs(photo_source(benchmark.images, jpeg_quality=benchmark.jpeg_quality))
-    with _models_conf(benchmark) as models_conf:
+    with models_conf_of(benchmark) as models_conf:
         benchmark, signatures = preflight.check(benchmark, models_conf, source, credentials, observer)
         with _connected_session(benchmark, models_conf, source, signatures, credentials, observer) as session:
             yield session
-
-
-@contextmanager
-def _models_conf(benchmark: Benchmark) -> Iterator[Path]:
-    """That of the run: the user's, with the models that were named by folders."""
-    with ExitStack() as stack:
-        try:
-            path = stack.enter_context(models_conf_with(benchmark.models_conf, benchmark.saved_models))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        yield path.resolve()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The models of a run: those of the user's models.conf, and SavedModels that were named by their folders."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from raybench.models.saved_models import ModelConfig, format_models_conf, read_m
 
 _MERGE_RULES = "merge.conf"  # the backend reads it beside models.conf
 _FILE = "saved_model.pb"
+_VERSION = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @contextmanager
@@ -48,6 +50,7 @@ def _entry(name: str, folder: Path, scratch: Path) -> ModelConfig:
             ) from None
         return found
     scratch.mkdir()
-    version = folder.resolve().name if folder.resolve().name.isdecimal() else "1"
-    (scratch / version).symlink_to(folder.resolve(), target_is_directory=True)
+    there = folder.resolve()
+    version = there.name if _VERSION.fullmatch(there.name) else "1"
+    (scratch / version).symlink_to(there, target_is_directory=True)
     return ModelConfig(name=name, base_path=scratch)

@@ -1,4 +1,4 @@
-"""The endpoints of a run: what each takes, how many items a request has, and what is said where that cannot be."""
+"""The endpoints of a run: what each takes, and what is said where that cannot be served."""
 
 import re
 from pathlib import Path
@@ -95,48 +95,3 @@ def test_models_of_a_mix_take_the_same() -> None:
         else:
             with pytest.raises(ConfigError, match="mix is true; models a and b take unlike inputs"):
                 endpoints.check_mixes(benchmark, sources)
-
-
-ROWS, PHOTOS = {"x": TensorSpec("FP32", (-1, 2))}, {"x": TensorSpec("UINT8", (4, 8, 8, 3))}
-TABLE = {"x": TensorSpec("FP32", (3, 2))}  # three rows, and no axis of items
-
-
-def sized(inputs: dict[str, TensorSpec], asked: int | None, most_items: int | None = None) -> int | None:
-    """How many items a request has, where a user asks for so many or leaves it out."""
-    benchmark = Benchmark(server=("triton",), model=("m",), signature="s", batch_size=asked)
-    signatures = {Endpoint(benchmark.servers[0], "m", "s"): Signature(inputs, {}, most_items=most_items)}
-    (load,) = endpoints.with_batch_sizes(benchmark, signatures).loads
-    return load.batch_size
-
-
-@pytest.mark.parametrize(
-    ("inputs", "asked", "items"),
-    [(ROWS, None, 8), (ROWS, 5, 5), (PHOTOS, None, 4), (PHOTOS, 4, 4), (TABLE, None, 1), (TABLE, 1, 1)],
-)
-def test_a_request_has_as_many_items_as_the_model_takes(
-    inputs: dict[str, TensorSpec], asked: int | None, items: int
-) -> None:
-    """Without --batch-size it is 8, a fixed number of images, or 1 where the model takes no batch."""
-    assert sized(inputs, asked) == items
-
-
-@pytest.mark.parametrize(
-    ("inputs", "asked", "most", "sentence"),
-    [
-        (TABLE, 2, None, "batch-size is 2; model m takes no batch: give 1, or leave it out"),
-        (PHOTOS, 8, None, "batch-size is 8; model m takes 4 items a request: give 4, or leave it out"),
-        (ROWS, 8, 4, "batch-size is 8; model m takes at most 4 items a request (max_batch_size): give fewer"),
-    ],
-)
-def test_another_number_of_items_is_refused(
-    inputs: dict[str, TensorSpec], asked: int, most: int | None, sentence: str
-) -> None:
-    """A number of items that every request would be refused for is a sentence before any load."""
-    with pytest.raises(ConfigError) as error:
-        sized(inputs, asked, most)
-    assert str(error.value) == sentence
-
-
-def test_the_default_number_of_items_is_no_more_than_a_model_takes() -> None:
-    """Where nothing was asked for, a model with a smaller max_batch_size gets as many items as it takes."""
-    assert sized(ROWS, None, 4) == 4

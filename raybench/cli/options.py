@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from raybench.config import SETTINGS, ConfigError, credentials
+from raybench.config import SETTINGS, ConfigError, credentials, input_values
 from raybench.config.setting import Setting
 
 Command = Callable[..., Any]  # as click decorates it
@@ -43,7 +43,7 @@ def _option(setting: Setting, *, is_listed: bool, is_hidden: bool) -> Callable[[
 def _type(setting: Setting, *, is_listed: bool) -> click.ParamType | type[str] | type[int] | type[float]:
     if setting.flag.is_menu:
         return click.Choice(setting.choices)
-    return str if is_listed or setting.is_list else setting.kind
+    return str if is_listed or setting.is_list or setting.is_mapping else setting.kind
 
 
 def _metavar(setting: Setting) -> str | None:
@@ -87,6 +87,7 @@ def parse(flags: Flags) -> Flags:
     if len(parsed["url"]) < len(pairs):
         raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
     parsed["header"] = credentials.headers(flags["header"])
+    parsed["shape"], parsed["range"] = input_values.shapes(flags["shape"]), input_values.ranges(flags["range"])
     return parsed
 
 

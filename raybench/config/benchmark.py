@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from raybench.config.credentials import Headers
+from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
 from raybench.config.model_folders import ModelFolders, named_folders
 from raybench.config.server_spec import MULTI, Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
@@ -89,6 +90,16 @@ class Benchmark(BaseModel):
     )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of images and order.")
     images: Text = Field("photos", description="photos, noise, or a folder.")
+    shape: Shapes = Field(
+        default={}, description="NAME:D,D: sizes of an item of an input, or of all of it where there is no batch axis."
+    )
+    range: Ranges = Field(
+        default={}, description="NAME:LOW,HIGH: values made for an input lie in [LOW, HIGH), of images in [LOW, HIGH]."
+    )
+    string_length: Annotated[TextLength | None, Flag(shown="16")] = Field(
+        None, description="Letters of each string that is made."
+    )
+    string_data: Text | None = Field(None, description="Text to send as every string, in place of one that is made.")
     feed: Literal["preload", "stream"] = Field(
         PRELOAD, description="stream: images are read while they are sent, for more than memory holds."
     )

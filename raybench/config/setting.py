@@ -158,7 +158,7 @@ class Setting:
 
     @property
     def is_list(self) -> bool:
-        return tuple in self._parts
+        return tuple in self._parts and not self.is_mapping
 
     @property
     def is_mapping(self) -> bool:

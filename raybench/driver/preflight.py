@@ -22,7 +22,7 @@ from raybench.config import (
     ServerSpec,
     plan,
 )
-from raybench.driver import endpoints
+from raybench.driver import accepted_values, endpoints
 from raybench.driver.cluster import address_of
 from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_prerequisites import check_address, host_problem, make_token
@@ -63,9 +63,12 @@ def check(
     there = models_there(models_conf)
     benchmark = with_signatures(benchmark, there, partial(_called_by_default, benchmark, credentials))
     by_url = _signatures_by_url(benchmark, credentials)
-    signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
+    signatures: Signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
     benchmark = with_batch_sizes(benchmark, signatures)
     plan.trials(benchmark)  # which has a sentence where cells have become the same
+    source.check(signatures.values())
+    endpoints.bound(source, signatures, benchmark.seed)  # what does not fit is refused before anything is tried
+    signatures = accepted_values.accepted(benchmark, signatures, source, models_conf, credentials, observer)
     bound = endpoints.bound(source, signatures, benchmark.seed)
     endpoints.check_mixes(benchmark, bound)
     _check_jpeg_quality(benchmark, bound.values())

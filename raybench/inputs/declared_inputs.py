@@ -1,31 +1,26 @@
 """Inputs made from what a signature declares: images where it takes some, and seeded random values for the rest."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
 
 from raybench.config import ConfigError
+from raybench.inputs import enumeration, image_strings, random_texts
 from raybench.inputs.batch_axis import has_item_axis, is_image, required
-from raybench.inputs.photo_source import IMAGE_PX, PIXEL_RANGE, PhotoSource
-from raybench.inputs.random_values import NUMPY_TYPES, RandomValues
+from raybench.inputs.image_strings import ImageStrings
+from raybench.inputs.input_options import InputOptions, check_names
+from raybench.inputs.photo_source import PhotoSource
+from raybench.inputs.random_values import NUMPY_TYPES, TEXT_LENGTH, RandomValues
 from raybench.inputs.source import TensorSource
 from raybench.inputs.tensors import Batch, described
-from raybench.models.saved_models import Signature, TensorSpec
+from raybench.inputs.value_choices import INTEGERS, STRINGS, TRUTHS
+from raybench.models.saved_models import Accepted, Signature, TensorSpec
 
 _IMAGE_FILE = re.compile(r"image|img|jpe?g|png|photo|picture", re.IGNORECASE)  # in the name of an input of BYTES
-_TEXT_LENGTH = 16
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """What a user says of inputs that are made: shapes of items and ranges [low, high) by input name, and texts."""
-
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    string_length: int | None = None
-    string_data: str | None = None
+_OWN_FILES = ("jpeg_image", "jpeg_images")  # of the models that raybench exports: nothing has to be tried
 
 
 @dataclass(frozen=True)
@@ -57,54 +52,68 @@ class DeclaredInputs:
             raise ConfigError("it takes no input, and there is nothing to send")
         return BoundInputs(self.photos.name if any(part.is_image for _, part in parts) else "random", parts, signature)
 
+    def check(self, signatures: Iterable[Signature]) -> None:
+        """Raise ConfigError where the user names an input that none of them has."""
+        check_names(self.options, signatures)
+
+    def alternatives(self, signature: Signature) -> Mapping[str, tuple[Accepted, ...]]:
+        """By input, values that a model may refuse, and those to try in their place, from the widest; one choice where
+        the user made it. Inputs that take numbers of any size are not named."""
+        has_axis = has_item_axis(signature)
+        found = {name: self._choices(name, spec, has_axis=has_axis) for name, spec in required(signature).items()}
+        return {name: choices for name, choices in found.items() if choices}
+
+    def _choices(self, name: str, spec: TensorSpec, *, has_axis: bool) -> tuple[Accepted, ...]:
+        if has_axis and is_image(spec):
+            return ()
+        if given := self.options.range_of(name, spec):
+            return (Accepted(*given),) if "INT" in spec.datatype else ()
+        if spec.datatype == "BYTES":
+            if self.options.string_data is not None:
+                return (Accepted(form=random_texts.TEXT),)
+            if not self._is_image_file(name):
+                return STRINGS
+            first = Accepted(form=image_strings.JPEG)
+            return () if name in _OWN_FILES else (first, *(each for each in STRINGS if each != first))
+        if spec.datatype == "BOOL":
+            return TRUTHS
+        return INTEGERS if "INT" in spec.datatype else ()
+
     def _part(self, name: str, spec: TensorSpec, seed: int, *, has_axis: bool) -> TensorSource:
         if has_axis and is_image(spec):
-            return self.photos.pixels(spec, self._size_px(name, spec), self.options.ranges.get(name, PIXEL_RANGE), seed)
-        shape = self._item_shape(name, spec, has_axis=has_axis)
-        if spec.datatype == "BYTES" and shape == () and self._is_image_file(name):
-            return self.photos.jpegs(seed)
+            return self.photos.pixels(
+                spec,
+                self.options.image_size_px(name, spec),
+                self.options.pixel_range(name, spec),
+                seed,
+                is_range_given=name in self.options.ranges,
+            )
         if spec.datatype not in NUMPY_TYPES:
             raise ConfigError(f"it takes {described(name, spec)}, a type that raybench cannot send")
-        low, high = self.options.ranges.get(name, (None, None))
-        return RandomValues(
-            name,
-            spec.datatype,
-            shape,
-            seed,
-            low,
-            high,
-            self.options.string_length or _TEXT_LENGTH,
-            self.options.string_data,
-        )
+        shape = self.options.item_shape(name, spec, has_axis=has_axis)
+        form = self._form(name, spec)
+        if form in image_strings.FORMS:
+            return ImageStrings(self.photos.jpegs(seed), shape, is_base64=form == image_strings.BASE64)
+        low, high = self._bounds(name, spec)
+        text = self.options.string_data if spec.datatype == "BYTES" else None
+        length = self.options.string_length or TEXT_LENGTH
+        return RandomValues(name, spec.datatype, shape, seed, low, high, length, text, form)
+
+    def _bounds(self, name: str, spec: TensorSpec) -> tuple[float | None, float | None]:
+        if given := self.options.range_of(name, spec):
+            return given
+        return (spec.accepts.low, spec.accepts.high) if spec.accepts else (None, None)
+
+    def _form(self, name: str, spec: TensorSpec) -> str:
+        """Of strings: as the model was seen to accept, else by the input's name."""
+        if spec.datatype != "BYTES":
+            return random_texts.TEXT
+        if spec.accepts and spec.accepts.form:
+            return spec.accepts.form
+        return image_strings.JPEG if self._is_image_file(name) else random_texts.TEXT
 
     def _is_image_file(self, name: str) -> bool:
-        is_text = self.options.string_length or self.options.string_data is not None
-        return not is_text and _IMAGE_FILE.search(name) is not None
-
-    def _size_px(self, name: str, spec: TensorSpec) -> tuple[int, int]:
-        """Height and width, as given by --shape or declared; what both leave free is the usual size."""
-        given = self.options.shapes.get(name)
-        if given and len(given) != 3:
-            raise _shape_error(name, spec, given, "write height, width and channels, such as 299,299,3")
-        height, width = (given or (spec.shape or (-1, -1, -1, -1))[1:])[:2]
-        return (IMAGE_PX if height == -1 else height, IMAGE_PX if width == -1 else width)
-
-    def _item_shape(self, name: str, spec: TensorSpec, *, has_axis: bool) -> tuple[int, ...]:
-        """The shape of an item: as given by --shape, else as declared, where that leaves nothing free."""
-        declared = None if spec.shape is None else spec.shape[1:] if has_axis else spec.shape
-        given = self.options.shapes.get(name)
-        if given is None:
-            if declared is None or -1 in declared:
-                example = "4,16" if declared is None else ",".join(str(16 if n == -1 else n) for n in declared)
-                raise ConfigError(
-                    f"it takes {described(name, spec)}, whose size is free: say it by --shape {name}:{example}"
-                )
-            return declared
-        if declared is not None and (
-            len(given) != len(declared) or any(a not in (-1, b) for a, b in zip(declared, given, strict=True))
-        ):
-            raise _shape_error(name, spec, given, f"an item has the shape {list(declared)}")
-        return given
+        return not self.options.are_strings_given and _IMAGE_FILE.search(name) is not None
 
 
 @dataclass(frozen=True)
@@ -133,12 +142,14 @@ class BoundInputs:
 
     @property
     def distinct(self) -> int | None:
-        counts = [part.distinct for _, part in self.parts]
-        return None if None in counts else max(count for count in counts if count is not None)
+        found = prod(count for count in self._counts if count is not None)
+        return found if None not in self._counts and found <= enumeration.LARGEST else None
 
     def batch(self, numbers: np.ndarray) -> Batch:
-        return {name: part.values(numbers) for name, part in self.parts}
+        """The items of these numbers, int64 [n]; no two are alike before all combinations have been."""
+        of_parts = enumeration.combined(numbers, self._counts)
+        return {name: part.values(each) for (name, part), each in zip(self.parts, of_parts, strict=True)}
 
-
-def _shape_error(name: str, spec: TensorSpec, given: tuple[int, ...], remedy: str) -> ConfigError:
-    return ConfigError(f"it takes {described(name, spec)}, and --shape says {','.join(map(str, given))}: {remedy}")
+    @property
+    def _counts(self) -> list[int | None]:
+        return [part.distinct for _, part in self.parts]

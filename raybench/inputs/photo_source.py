@@ -17,6 +17,7 @@ IMAGE_PX = 224  # a side that a signature leaves free, as in most models of kera
 _CHANNELS = 3
 _LARGEST_VALUE = 256
 PIXEL_RANGE = (0.0, 255.0)
+ASSUMED = "assumed"  # in the encoding of images whose range nobody says
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow and TensorFlow make images grey
 
 
@@ -32,10 +33,21 @@ class PhotoSource:
         """The source without the files that could not be read."""
         return replace(self, files=files)
 
-    def pixels(self, spec: TensorSpec, size_px: tuple[int, int], bounds: tuple[float, float], seed: int) -> "Images":
+    def pixels(
+        self,
+        spec: TensorSpec,
+        size_px: tuple[int, int],
+        bounds: tuple[float, float],
+        seed: int,
+        *,
+        is_range_given: bool = False,
+    ) -> "Images":
         """Images for an input that takes pixels; of an unknown rank they have 3 channels."""
         channels = _CHANNELS if spec.shape is None or spec.shape[3] == -1 else spec.shape[3]
-        return Images(self.name, self.files, *size_px, channels, spec.datatype, bounds, seed)
+        is_assumed = spec.datatype != "UINT8" and not is_range_given
+        return Images(
+            self.name, self.files, *size_px, channels, spec.datatype, bounds, seed, is_range_assumed=is_assumed
+        )
 
     def jpegs(self, seed: int) -> "Images":
         """JPEG files for an input that takes bytes."""
@@ -57,6 +69,7 @@ class Images:
     bounds: tuple[float, float]  # of what black and white are sent as
     seed: int
     jpeg_quality: int | None = None  # None: pixels
+    is_range_assumed: bool = False  # nobody says what the model takes for white
 
     is_image = True
     distinct = None
@@ -66,7 +79,10 @@ class Images:
         if self.jpeg_quality:
             return f"jpeg q{self.jpeg_quality}"
         kind = NUMPY_TYPES[self.datatype].__name__ if self.datatype != "BF16" else "bfloat16"
-        return f"{kind} NHWC" if self.bounds == PIXEL_RANGE else f"{kind} NHWC {self.bounds[0]:g} to {self.bounds[1]:g}"
+        if self.datatype == "UINT8" and self.bounds == PIXEL_RANGE:
+            return f"{kind} NHWC"
+        assumed = f"{ASSUMED} " if self.is_range_assumed else ""
+        return f"{kind} NHWC, {assumed}{self.bounds[0]:g} to {self.bounds[1]:g}"
 
     @property
     def item_bytes(self) -> int:
@@ -80,10 +96,12 @@ class Images:
             return jpeg_files(pixels, self.jpeg_quality)
         if self.channels == 1:
             pixels = np.rint(pixels @ _LUMA).astype(np.uint8)[..., np.newaxis]
-        if self.datatype == "UINT8":
+        if self.datatype == "UINT8" and self.bounds == PIXEL_RANGE:
             return pixels
         low, high = self.bounds
         scaled = low + pixels.astype(np.float32) * np.float32((high - low) / PIXEL_RANGE[1])
+        if self.datatype == "UINT8":
+            return np.rint(scaled).astype(np.uint8)
         return to_bfloat16(scaled) if self.datatype == "BF16" else scaled.astype(NUMPY_TYPES[self.datatype])
 
     def _pixels(self, numbers: np.ndarray) -> np.ndarray:

@@ -1,9 +1,12 @@
-"""Seeded random values for inputs that are no images, each item another."""
+"""Seeded random values for inputs that are no images, each item another as far as the values allow."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from raybench.inputs import enumeration, random_texts
+from raybench.inputs.random_texts import TEXT
 
 # By Triton's names of datatypes; bfloat16, which numpy does not have, travels as float32 that it can hold.
 NUMPY_TYPES = {
@@ -11,16 +14,17 @@ NUMPY_TYPES = {
     "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
     "FP16": np.float16, "FP32": np.float32, "FP64": np.float64, "BF16": np.float32, "BYTES": np.object_,
 }  # fmt: skip
+TEXT_LENGTH = 16
 _FLOATS = (0.0, 1.0)
-_INTEGERS = (0, 100)  # the upper end is not reached
-_LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", np.uint8)
+INTEGERS = (0, 100)  # the upper end is not reached
+_BOOLEANS = (0, 2)
 
 
 @dataclass(frozen=True)
 class RandomValues:
-    """Item i of an input is drawn from the seed, the input's name and i alone.
+    """Item i of an input is made from the seed, the input's name and i alone.
 
-    Numbers lie in [low, high), text has `length` letters, or is `text` as it is.
+    Numbers lie in [low, high); strings have a form and `length` letters, or are `text` as it is.
     """
 
     name: str
@@ -29,8 +33,9 @@ class RandomValues:
     seed: int
     low: float | None = None
     high: float | None = None
-    length: int = 16
+    length: int = TEXT_LENGTH
     text: str | None = None
+    form: str = TEXT
 
     is_image = False
 
@@ -38,58 +43,99 @@ class RandomValues:
     def encoding(self) -> str:
         shape = f" {list(self.shape)}" if self.shape else ""
         if self.datatype == "BYTES":
-            return f"text{shape}"
+            return f"{self.form if self.text is None else 'the text given'}{shape}"
+        if self.datatype == "BOOL" and self._choices > 1:
+            return f"bool{shape}"
         low, high = self._bounds
-        return f"{self.datatype.lower()}{shape} in [{low:g}, {high:g})"
+        if self._is_discrete and high - low == 1:
+            return f"{self.datatype.lower()}{shape} of {low:g}"
+        return f"{self.datatype.lower()}{shape} in [{low:.12g}, {high:.12g})"
 
     @property
     def item_bytes(self) -> int:
-        each = self._text_bytes if self.datatype == "BYTES" else np.dtype(NUMPY_TYPES[self.datatype]).itemsize
-        return max(1, int(np.prod(self.shape, dtype=np.int64)) * each)
+        return max(1, self._values * self._value_bytes)
 
     @property
     def distinct(self) -> int | None:
-        """How many items may differ: all, but where the values leave fewer choices."""
+        """How many items differ at most; None where they hardly ever are alike."""
         if self.text is not None:
             return 1
-        return None
+        if self.datatype == "BYTES":
+            space = random_texts.choices(self.form, self.length)
+        else:
+            space = self._choices if self._is_discrete else None
+        if space is None or (space > 1 and self._values > enumeration.LARGEST.bit_length()):
+            return None
+        size = int(space) ** self._values
+        return size if size <= enumeration.LARGEST else None
 
     def values(self, numbers: np.ndarray) -> np.ndarray:
         """The values of items by number: [n, *shape]."""
-        items = [self._item(int(number)) for number in numbers]
-        made = np.empty((len(items), *self.shape), NUMPY_TYPES[self.datatype])
-        for position, item in enumerate(items):
-            made[position, ...] = item  # bytes themselves, where an item is a scalar
+        made = np.empty((len(numbers), *self.shape), NUMPY_TYPES[self.datatype])
+        for position, number in enumerate(numbers):
+            made[position, ...] = self._item(int(number))  # without the dots a string would be an array in an array
         return made
 
     def _item(self, number: int) -> np.ndarray:
-        rng = np.random.default_rng((self.seed, *self.name.encode(), number))
+        if self.text is not None:
+            return self._strings([self.text.encode()] * self._values)
+        if (size := self.distinct) is not None:
+            return self._chosen(enumeration.shuffled(number, size, self._seed))
+        rng = np.random.default_rng((*self._seed, number))
         if self.datatype == "BYTES":
-            return self._texts(rng)
+            return self._strings([random_texts.drawn(self.form, self.length, rng) for _ in range(self._values)])
+        return self._drawn(rng)
+
+    def _chosen(self, value: int) -> np.ndarray:
+        """An item of a space that is small enough to go through."""
+        if self.datatype == "BYTES":
+            each = random_texts.choices(self.form, self.length) or 1
+            chosen = enumeration.digits(value, each, self._values)
+            return self._strings([random_texts.chosen(self.form, self.length, digit) for digit in chosen])
+        chosen = enumeration.digits(value, self._choices, self._values)
+        numbers = [int(self._bounds[0]) + digit for digit in chosen]
+        return np.array(numbers, NUMPY_TYPES[self.datatype]).reshape(self.shape)
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
         low, high = self._bounds
-        if self.datatype == "BOOL":
-            return rng.integers(0, 2, self.shape).astype(np.bool_)
-        if "INT" in self.datatype:
+        if self._is_discrete:
             kind: Any = NUMPY_TYPES[self.datatype]
             return np.asarray(rng.integers(int(low), int(high), self.shape, kind))
         drawn = np.asarray(rng.uniform(low, high, self.shape))
         return to_bfloat16(drawn) if self.datatype == "BF16" else drawn
 
+    def _strings(self, values: list[bytes]) -> np.ndarray:
+        made = np.empty(len(values), object)
+        made[:] = values
+        return made.reshape(self.shape)
+
+    @property
+    def _seed(self) -> tuple[int, ...]:
+        return (self.seed, *self.name.encode())
+
+    @property
+    def _values(self) -> int:
+        """Of an item."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def _is_discrete(self) -> bool:
+        return self.datatype == "BOOL" or "INT" in self.datatype
+
+    @property
+    def _choices(self) -> int:
+        return int(self._bounds[1]) - int(self._bounds[0])
+
     @property
     def _bounds(self) -> tuple[float, float]:
-        low, high = _INTEGERS if "INT" in self.datatype else _FLOATS
+        low, high = _BOOLEANS if self.datatype == "BOOL" else INTEGERS if self._is_discrete else _FLOATS
         return (low if self.low is None else self.low), (high if self.high is None else self.high)
 
     @property
-    def _text_bytes(self) -> int:
-        return len(self.text.encode()) if self.text is not None else self.length
-
-    def _texts(self, rng: np.random.Generator) -> np.ndarray:
-        made = np.empty(self.shape, object)
-        for index in np.ndindex(self.shape):
-            drawn = _LETTERS[rng.integers(0, len(_LETTERS), self.length)].tobytes()
-            made[index] = drawn if self.text is None else self.text.encode()
-        return made
+    def _value_bytes(self) -> int:
+        if self.datatype != "BYTES":
+            return np.dtype(NUMPY_TYPES[self.datatype]).itemsize
+        return len(self.text.encode()) if self.text is not None else random_texts.most_bytes(self.form, self.length)
 
 
 def to_bfloat16(values: np.ndarray) -> np.ndarray:

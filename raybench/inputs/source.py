@@ -1,11 +1,12 @@
 """The seam for inputs: a source is what the user named; bound to a signature and a seed it makes batches."""
 
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from raybench.inputs.tensors import Batch
-from raybench.models.saved_models import Signature
+from raybench.models.saved_models import Accepted, Signature
 
 
 class TensorSource(Protocol):
@@ -72,6 +73,13 @@ class InputSource(Protocol):
 
     def only(self, files: tuple[str, ...]) -> "InputSource":
         """The source without the files that cannot be read."""
+
+    def check(self, signatures: Iterable[Signature]) -> None:
+        """Raise ConfigError where the user names an input that none of a run's signatures has."""
+
+    def alternatives(self, signature: Signature) -> Mapping[str, tuple[Accepted, ...]]:
+        """By input, the values that are made for it and that a model may refuse, and those to try in their place, from
+        the widest; one alone where the user chose it."""
 
     def bind(self, signature: Signature, seed: int) -> BoundSource:
         """The source for one signature; raises ConfigError, which says what does not fit, and the remedy."""

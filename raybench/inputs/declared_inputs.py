@@ -81,13 +81,8 @@ class DeclaredInputs:
 
     def _part(self, name: str, spec: TensorSpec, seed: int, *, has_axis: bool) -> TensorSource:
         if has_axis and is_image(spec):
-            return self.photos.pixels(
-                spec,
-                self.options.image_size_px(name, spec),
-                self.options.pixel_range(name, spec),
-                seed,
-                is_range_given=name in self.options.ranges,
-            )
+            size_px = self.options.image_size_px(name, spec)
+            return self.photos.pixels(spec, size_px, self.options.range_of(name, spec), seed)
         if spec.datatype not in NUMPY_TYPES:
             raise ConfigError(f"it takes {described(name, spec)}, a type that raybench cannot send")
         shape = self.options.item_shape(name, spec, has_axis=has_axis)

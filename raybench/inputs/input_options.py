@@ -7,7 +7,7 @@ import numpy as np
 
 from raybench.config import ConfigError
 from raybench.inputs.batch_axis import is_image
-from raybench.inputs.photo_source import IMAGE_PX, PIXEL_RANGE
+from raybench.inputs.photo_source import IMAGE_PX
 from raybench.inputs.random_values import NUMPY_TYPES
 from raybench.inputs.tensors import described
 from raybench.models.saved_models import Signature, TensorSpec
@@ -65,9 +65,6 @@ class InputOptions:
             raise _misfit(name, spec, "shape", given, "write height, width and channels, such as 299,299,3")
         height, width = given[:2]
         return (IMAGE_PX if height == -1 else height, IMAGE_PX if width == -1 else width)
-
-    def pixel_range(self, name: str, spec: TensorSpec) -> Range:
-        return self.range_of(name, spec) or PIXEL_RANGE
 
     def _given(self, name: str, declared: tuple[int, ...] | None, *, has_axis: bool) -> tuple[int, ...] | None:
         """As perf_analyzer has it too: of one request with one item, so that a 1 may stand for the batch axis."""

@@ -34,20 +34,15 @@ class PhotoSource:
         return replace(self, files=files)
 
     def pixels(
-        self,
-        spec: TensorSpec,
-        size_px: tuple[int, int],
-        bounds: tuple[float, float],
-        seed: int,
-        *,
-        is_range_given: bool = False,
+        self, spec: TensorSpec, size_px: tuple[int, int], bounds: tuple[float, float] | None, seed: int
     ) -> "Images":
-        """Images for an input that takes pixels; of an unknown rank they have 3 channels."""
+        """Images for an input that takes pixels; of an unknown rank they have 3 channels.
+
+        `bounds` is what black and white are sent as; None where nobody says.
+        """
         channels = _CHANNELS if spec.shape is None or spec.shape[3] == -1 else spec.shape[3]
-        is_assumed = spec.datatype != "UINT8" and not is_range_given
-        return Images(
-            self.name, self.files, *size_px, channels, spec.datatype, bounds, seed, is_range_assumed=is_assumed
-        )
+        made = Images(self.name, self.files, *size_px, channels, spec.datatype, bounds or PIXEL_RANGE, seed)
+        return replace(made, is_range_assumed=bounds is None and spec.datatype != "UINT8")
 
     def jpegs(self, seed: int) -> "Images":
         """JPEG files for an input that takes bytes."""
@@ -79,10 +74,10 @@ class Images:
         if self.jpeg_quality:
             return f"jpeg q{self.jpeg_quality}"
         kind = NUMPY_TYPES[self.datatype].__name__ if self.datatype != "BF16" else "bfloat16"
-        if self.datatype == "UINT8" and self.bounds == PIXEL_RANGE:
-            return f"{kind} NHWC"
-        assumed = f"{ASSUMED} " if self.is_range_assumed else ""
-        return f"{kind} NHWC, {assumed}{self.bounds[0]:g} to {self.bounds[1]:g}"
+        low, high = self.bounds
+        if self.is_range_assumed:
+            return f"{kind} NHWC, {ASSUMED} {low:g} to {high:g}"
+        return f"{kind} NHWC" if self.bounds == PIXEL_RANGE else f"{kind} NHWC {low:g} to {high:g}"
 
     @property
     def item_bytes(self) -> int:

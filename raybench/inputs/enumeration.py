@@ -37,6 +37,6 @@ def combined(numbers: np.ndarray, sizes: list[int | None]) -> list[np.ndarray]:
             found.append(numbers)
             continue
         common = lcm(period, size)
-        found.append(numbers + numbers // common if 1 < period and common < _MOST else numbers)
+        found.append(numbers + numbers // common if period > 1 and common < _MOST else numbers)
         period *= size
     return found

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import ARCHITECTURES
 
 from raybench.models.trial_calls import NotTriedError, TrialCalls, unfinite
 
@@ -12,9 +13,10 @@ def test_a_model_says_what_it_refuses(models: Path) -> None:
     """TensorFlow's own reason comes back for what it refuses; a model that is not there is not tried."""
     with TrialCalls(models / "models.conf", deadline_s=120) as calls:
         assert calls.refusal("scale", "times", {"x": np.ones((2, 2), np.float32)}) is None
-        refused = calls.refusal("scale", "times", {"x": np.ones((2, 3), np.float32)})
+        refused = calls.refusal(ARCHITECTURES[0], "predict_jpegs", {"jpeg_images": np.array([b"text"], object)})
         assert refused is not None
         assert not refused.is_computed
+        assert "image" in refused.sentence
         assert "\n" not in refused.sentence
         infinite = calls.refusal("scale", "times", {"x": np.full((2, 2), np.inf, np.float32)})
         assert infinite is not None

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from raybench.cli.console import print_bind_warnings
 from raybench.cli.usage_errors import Text, WrongInput
-from raybench.config import ConfigError, ServerSpec
+from raybench.config import MULTI, ConfigError, ServerSpec
+from raybench.config.server_spec import Layout
 
 
 @click.group()
@@ -46,6 +47,13 @@ def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., No
     type=click.IntRange(min=1),
     help="TensorFlow calls under way in an instance, one of which computes.  [3 on a GPU, else 1]",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(get_args(Layout)),
+    default=MULTI,
+    show_default=True,
+    help="One Triton model for all SavedModels, or one for each under its own name, with Triton's batch axis.",
+)
 def serve_triton(
     models: str,
     model: tuple[str, ...],
@@ -54,11 +62,13 @@ def serve_triton(
     instances: int,
     merge_max_images: int | None,
     pipeline_depth: int | None,
+    layout: str,
 ) -> None:
     """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP loads what has changed.
 
     \b
     raybench serve triton --models models -m efficientnetb0-no-opt --instances 2
+    raybench serve triton --models models --layout per-model
     kill -HUP PID     read models.conf and its SavedModels again; the old ones answer until the new are ready
     """
     from raybench.servers.triton_server import TritonOptions, check, running_triton
@@ -71,6 +81,7 @@ def serve_triton(
         grpc_port=port,
         merge_max_items=merge_max_images,
         pipeline_depth=pipeline_depth,
+        layout=layout,
     )
     with _errors_in_a_sentence():
         check(options)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from raybench.clients.base import Client
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.config import ECHO, PER_MODEL, ServerSpec
+from raybench.config import PER_MODEL, ServerSpec
 
 if TYPE_CHECKING:
     from raybench.clients.shared_memory import Region
-    from raybench.clients.triton_client import TritonClient
+    from raybench.clients.triton_echo import TritonEcho
     from raybench.models.saved_models import Signature
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it logs each failed handshake, which a sentence tells
@@ -58,11 +58,11 @@ def connect(
     raise ValueError(f"no client for server kind {server.kind!r}")
 
 
-def connect_echo(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "TritonClient":
-    """The client of the model that does nothing, in the Triton at a url."""
-    from raybench.clients.triton_client import TritonClient
+def connect_echo(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "TritonEcho":
+    """The client of the models that do nothing, in the Triton at a url; raises ClientError where it does not answer."""
+    from raybench.clients.triton_echo import TritonEcho
 
-    return TritonClient(url, model=ECHO, signature="", credentials=credentials)
+    return TritonEcho(url, credentials)
 
 
 def shared_region(url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "Region":

@@ -60,6 +60,9 @@ def _check_folders(b: Benchmark) -> None:
 def _check_urls(b: Benchmark) -> None:
     remedy = "a server by url runs as it is: leave out one"
     require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
+    require("triton" not in b.url or len(b.layout) < 2, "layout", b.layout, remedy)
+    needs_triton = "it is of server triton: add -s triton, or leave it out"
+    require("triton" in b.server or not b.layout, "layout", b.layout, needs_triton)
 
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from raybench.clients import connect
 from raybench.clients.base import ClientError, Description
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
-from raybench.config import ECHO, Benchmark, ConfigError, LoadSettings, ServerSpec
+from raybench.config import ECHO, PER_MODEL, Benchmark, ConfigError, LoadSettings, ServerSpec
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.source import BoundSource, InputSource
 from raybench.models.default_signature import default_signature
@@ -42,7 +42,11 @@ def endpoints(benchmark: Benchmark) -> tuple[Endpoint, ...]:
 
 def loads_of(benchmark: Benchmark, endpoint: Endpoint) -> Iterator[LoadSettings]:
     """The loads that an endpoint gets."""
-    return (load for load in benchmark.loads if endpoint.signature == load.signature and endpoint.model in load.model)
+    return (
+        load
+        for load in benchmark.loads
+        if endpoint.signature == (load.signature or "") and endpoint.model in load.model
+    )
 
 
 def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, credentials: ConnectionCredentials) -> Signature:
@@ -52,7 +56,8 @@ def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, credentials: Conn
 
 
 def default_by_url(model: str, benchmark: Benchmark, credentials: ConnectionCredentials) -> str | None:
-    """The signature that servers by url have of a model, where one says so; None where none is asked, or says.
+    """The signature that servers by url have of a model, where one says so; None where none is asked, or says, and an
+    empty one where it is a Triton model of another backend, which has no signatures.
 
     Raises ConfigError where a server cannot be asked, or leaves the choice open.
     """
@@ -64,6 +69,8 @@ def default_by_url(model: str, benchmark: Benchmark, credentials: ConnectionCred
             return chosen
         if found:
             raise ConfigError(f"model is {model}; it has signatures {', '.join(found)}: choose one by --signature")
+        if server.layout == PER_MODEL:
+            return ""
     return None
 
 
@@ -90,11 +97,8 @@ def signature_here(endpoint: Endpoint, models_conf: Path, there: Mapping[str, Mo
     except ValueError:
         return demo_signature(endpoint.signature)
     found = _of(endpoint, signatures)
-    if endpoint.server.kind == "triton" and (why := undeclarable(found)):
-        raise ConfigError(
-            f"signature is {endpoint.signature}; of model {endpoint.model} {why}: export it with another name or type, "
-            "or leave out -s triton"
-        )
+    if endpoint.server.kind == "triton" and (why := undeclarable(found, endpoint.server.layout)):
+        raise ConfigError(f"signature is {endpoint.signature}; of model {endpoint.model} {why}, or leave out -s triton")
     return found
 
 

@@ -28,6 +28,7 @@ from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_prerequisites import check_address, host_problem, make_token
 from raybench.driver.resolved_loads import ModelsThere, models_there, with_batch_sizes, with_signatures
 from raybench.driver.run_observer import RunObserver
+from raybench.driver.url_layout import with_url_layout
 from raybench.inputs import memory_budget
 from raybench.inputs.source import BoundSource, InputSource
 from raybench.models.saved_models import Signature
@@ -61,6 +62,7 @@ def check(
     if any(map(endpoints.starts_here, endpoints.endpoints(benchmark))):
         _export_missing(benchmark, models_conf, observer)
     there = models_there(models_conf)
+    benchmark = with_url_layout(benchmark, credentials)
     benchmark = with_signatures(benchmark, there, partial(_called_by_default, benchmark, credentials))
     by_url = _signatures_by_url(benchmark, credentials)
     signatures: Signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
@@ -80,7 +82,8 @@ def check(
 
 def _called_by_default(benchmark: Benchmark, credentials: ConnectionCredentials, model: str) -> str:
     """The signature of a model that is not on disk: that of the servers by url, else of our own exports."""
-    return endpoints.default_by_url(model, benchmark, credentials) or EXPORTED
+    found = endpoints.default_by_url(model, benchmark, credentials)
+    return EXPORTED if found is None else found
 
 
 def _check_jpeg_quality(benchmark: Benchmark, sources: Iterable[BoundSource]) -> None:

@@ -63,7 +63,7 @@ def with_signatures(benchmark: Benchmark, there: ModelsThere, otherwise: Callabl
         raise ConfigError(
             f"mix is true; its models are called by unlike signatures ({shown}): choose one by --signature"
         )
-    return benchmark.by_model(lambda load, model: {"signature": load.signature or found[model]})
+    return benchmark.by_model(lambda load, model: {"signature": load.signature or found[model] or None})
 
 
 def with_batch_sizes(benchmark: Benchmark, signatures: Signatures) -> Benchmark:
@@ -73,7 +73,7 @@ def with_batch_sizes(benchmark: Benchmark, signatures: Signatures) -> Benchmark:
     """
 
     def chosen(load: LoadSettings, model: str) -> dict[str, int | None]:
-        of_model = {e: s for e, s in signatures.items() if (e.model, e.signature) == (model, load.signature)}
+        of_model = {e: s for e, s in signatures.items() if (e.model, e.signature) == (model, load.signature or "")}
         items = load.batch_size or _usual_items(load, of_model.values())
         for endpoint, signature in of_model.items():
             _check_batch(items, endpoint, signature)

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from raybench.config import triton_model
+from raybench.config import PER_MODEL, triton_model
 from raybench.config.plan import Trial
 from raybench.driver.ray_nodes import alive
 from raybench.driver.run_context import RunContext
@@ -145,7 +145,10 @@ def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: W
     """What the server runs with, by its own word; a scripted one computes nothing and has none."""
     kind, name = trial.cell.server.kind, trial.cell.models[0]
     if kind == "triton":
-        about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.credentials)
+        is_direct = trial.cell.server.layout == PER_MODEL
+        about = triton_statistics.read_about(
+            server.url, name, trial.cell.signature, is_direct=is_direct, credentials=server.credentials
+        )
         config = triton_statistics.read_config(server.url, triton_model(trial.cell.server, name), server.credentials)
         return effective_config.of_triton(config, about, precision=model.precision, xla=model.xla)
     if kind == "local":

@@ -1,0 +1,41 @@
+"""Which models a Triton has."""
+
+from collections.abc import Iterable
+from contextlib import closing
+
+from raybench.clients.grpc.channel import CallError, Channel
+from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
+from raybench.clients.grpc.kserve import ask
+
+
+def models_there(
+    url: str, names: Iterable[str], credentials: ConnectionCredentials = NO_CREDENTIALS
+) -> dict[str, bool] | None:
+    """By name whether the Triton at a url has such a model, ready or not; None where it does not say."""
+    with closing(Channel(url, credentials)) as channel:
+        try:
+            return {name: _is_there(channel, name) for name in names}
+        except CallError:
+            return None
+
+
+def model_names(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> list[str]:
+    """All that the Triton at a url has; none where it does not say."""
+    with closing(Channel(url, credentials)) as channel:
+        try:
+            return sorted({each.name for each in ask(channel, "RepositoryIndex").models})
+        except CallError:
+            return []
+
+
+def _is_there(channel: Channel, name: str) -> bool:
+    """Whether Triton knows a model; of one that is not loaded it says UNAVAILABLE, and that is its own sentence."""
+    try:
+        ask(channel, "ModelMetadata", name=name)
+    except CallError as error:
+        if error.status == "NOT_FOUND":
+            return False
+        if error.status == "UNAVAILABLE" and name in (error.said or ""):
+            return True
+        raise
+    return True

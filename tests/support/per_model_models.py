@@ -10,7 +10,7 @@ FACTORS = {1: 2.0, 2: 5.0}  # of `whole`, by version
 
 
 def write_per_model_models(folder: Path) -> Path:
-    """models.conf of `mixed` (several inputs, strings, bfloat16, two signatures), `whole` (no batch axis, two versions),
+    """models.conf of `mixed` (several inputs, strings, bfloat16, two signatures), `whole` (no batch axis, 2 versions),
     `ranked` (rows depend on each other; its `x` is of another type than that of `mixed`) and `corrupt`."""
     export_mixed(folder / "mixed" / "1")
     for version, factor in FACTORS.items():

@@ -89,7 +89,14 @@ class Benchmark(BaseModel):
         None, description="Server that the others are compared with."
     )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of images and order.")
-    images: Text = Field("photos", description="photos, noise, or a folder.")
+    input: Annotated[AnyOf[Text], Flag(shown="made from the signature: photos, random values")] = Field(
+        (),
+        description=(
+            "[NAME=]SOURCE: photos, noise, random, zero, an image folder, .npz, .npy, perf_analyzer's .json or folder, "
+            "or .parquet, .jsonl, .csv, .tfrecord; for one input, or for all."
+        ),
+    )
+    images: Text = Field("photos", description="The earlier name of --input, for photos, noise, or a folder.")
     shape: Shapes = Field(
         default={}, description="NAME:D,D: sizes of an item of an input, or of all of it where there is no batch axis."
     )
@@ -151,6 +158,12 @@ class Benchmark(BaseModel):
     @classmethod
     def _resolved(cls, values: Mapping[str, object]) -> dict[str, object]:
         return resolved(values)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where inputs come from, as --input has it; nothing where they are made from the signature."""
+        is_default = self.images == RUN_SETTINGS["images"].default
+        return self.input or (() if is_default else (self.images,))
 
     @property
     def budget(self) -> str:

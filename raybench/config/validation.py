@@ -53,6 +53,7 @@ def checked(b: Benchmark) -> Benchmark:
 def _check_folders(b: Benchmark) -> None:
     is_folder = b.images in ("photos", "noise") or _is_folder(b.images)
     require(is_folder, "images", b.images, "give 'photos', 'noise' or a folder")
+    require(not b.input or b.images == "photos", "images", b.images, "input says where inputs come from: leave out one")
     is_place = _is_folder(b.models) or _is_free(b.models)
     require(is_place, "models", b.models, "name a folder that holds models.conf, or a new one")
 

@@ -9,6 +9,7 @@ from raybench.clients import connect
 from raybench.clients.base import ClientError, Description
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import ECHO, PER_MODEL, Benchmark, ConfigError, LoadSettings, ServerSpec
+from raybench.inputs.file_locations import InputFileError
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.source import BoundSource, InputSource
 from raybench.models.default_signature import default_signature
@@ -119,6 +120,8 @@ def bound(source: InputSource, signatures: Signatures, seed: int) -> dict[Endpoi
     for endpoint, signature in signatures.items():
         try:
             found[endpoint] = source.bind(signature, seed)
+        except InputFileError:
+            raise
         except ConfigError as error:
             raise ConfigError(f"signature is {endpoint.signature}; of model {endpoint.model} {error}") from error
     return found

@@ -9,9 +9,18 @@ from raybench.config.plan import Cell
 from raybench.driver import endpoints
 from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_nodes import alive_ids, while_there_are_cpus
-from raybench.inputs.dataset import Shards, materialized, preloaded_shards, readable, streamed_shards
+from raybench.inputs.dataset import (
+    Shards,
+    materialized,
+    preloaded_shards,
+    readable,
+    stored_shards,
+    streamed_shards,
+)
+from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.memory_budget import items_of_load
 from raybench.inputs.source import BoundSource, InputSource
+from raybench.inputs.stored_items import SkippedRows
 from raybench.models.saved_models import Signature
 
 
@@ -32,6 +41,13 @@ class InputShards:
         self._bound = endpoints.bound(source.only(files), signatures, benchmark.seed)
         self.remake()
 
+    @property
+    def skipped(self) -> tuple[SkippedRows, ...]:
+        """The rows of files that do not fit, each file once."""
+        loads = [(self.source_for(e), load) for e in self._bound for load in endpoints.loads_of(self._benchmark, e)]
+        sent = [_sent(source, load.items) for source, load in loads]
+        return tuple(dict.fromkeys(rows for each in sent if isinstance(each, StoredInputs) for rows in each.skipped))
+
     def source_of(self, cell: Cell) -> BoundSource:
         """What a cell is sent: its models take the same."""
         return self.source_for(Endpoint(cell.server, cell.models[0], cell.signature))
@@ -45,7 +61,7 @@ class InputShards:
 
     def shards_of(self, cell: Cell) -> Shards:
         """A shard for each worker of a cell."""
-        source, workers = self.source_of(cell), cell.load.workers
+        source, workers = _sent(self.source_of(cell), cell.load.batch_size), cell.load.workers
         if (source, workers) not in self._shards:
             self._shards[source, workers] = self._dealt(source, workers)
         return self._shards[source, workers]
@@ -61,21 +77,33 @@ class InputShards:
         """
         self._shards: dict[tuple[BoundSource, int], Shards] = {}
         self._datasets: dict[BoundSource, Any] = {}
+        self._counts: Mapping[BoundSource, int] = {}
         if self._benchmark.feed != STREAM:
-            for source, count in self._counts().items():
-                self._datasets[source] = while_there_are_cpus(partial(materialized, source, count))
+            self._counts = self._items_of_sources()
+            for source, count in self._counts.items():
+                if not isinstance(source, StoredInputs):
+                    self._datasets[source] = while_there_are_cpus(partial(materialized, source, count))
         self._nodes = alive_ids()
 
-    def _counts(self) -> Mapping[BoundSource, int]:
+    def _items_of_sources(self) -> Mapping[BoundSource, int]:
         """How many items are made of each source: enough for any of its loads."""
         counts: dict[BoundSource, int] = {}
-        for endpoint, source in self._bound.items():
+        for endpoint, bound in self._bound.items():
             for load in endpoints.loads_of(self._benchmark, endpoint):
-                count = items_of_load(self._benchmark, load, source.item_bytes)
+                source = _sent(bound, load.items)
+                distinct = source.distinct if isinstance(source, StoredInputs) else None
+                count = items_of_load(self._benchmark, load, source.item_bytes, distinct)
                 counts[source] = max(count, counts.get(source, 0))
         return counts
 
     def _dealt(self, source: BoundSource, workers: int) -> Shards:
-        if source not in self._datasets:
+        if source not in self._counts:
             return streamed_shards(source, workers)
+        if isinstance(source, StoredInputs):
+            return stored_shards(source, self._counts[source], workers)
         return while_there_are_cpus(partial(preloaded_shards, self._datasets[source], workers))
+
+
+def _sent(source: BoundSource, batch_size: int) -> BoundSource:
+    """The items of a source that requests of so many can hold."""
+    return source.alike() if isinstance(source, StoredInputs) and batch_size > 1 else source

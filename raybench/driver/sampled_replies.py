@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from ray.exceptions import RayError
 
 from raybench.analysis import verification
@@ -13,6 +14,7 @@ from raybench.config.plan import Trial
 from raybench.driver.run_context import RunContext
 from raybench.driver.worker_group import call_all
 from raybench.inputs.batch_axis import on_the_wire
+from raybench.inputs.dataset import StreamedShard
 from raybench.inputs.tensors import Batch, item_hashes, items_of
 from raybench.models.model_facts import describe_model
 from raybench.models.reference import NoReferenceError, Outputs
@@ -137,7 +139,10 @@ def _compare(
 def _answered(
     trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], few: int | None
 ) -> list[AnsweredItems]:
-    """Replies with TensorFlow's answers to so many items of each request, or to all of them."""
+    """Replies with the answers that an input file expects, or with TensorFlow's to so many items of each request, or to
+    all of them."""
+    if expected := _expected(trial, context, replies):
+        return expected
     size, shards = trial.cell.load.batch_size, context.session.inputs.shards_of(trial.cell)
     count = min(few or size, size)
     batches, firsts = list[Batch](), [each.seq % (size - count + 1) for each in replies]
@@ -151,6 +156,31 @@ def _answered(
         AnsweredItems(each.outputs, reference, size, first, item_hashes(batch))
         for each, reference, first, batch in zip(replies, references, firsts, batches, strict=True)
     ]
+
+
+def _expected(trial: Trial, context: RunContext, replies: Sequence[SampledReply]) -> list[AnsweredItems]:
+    """Replies with the outputs that an input file expects of their items; nothing where it does not."""
+    size, shards = trial.cell.load.batch_size, context.session.inputs.shards_of(trial.cell)
+    signature, found = context.session.inputs.source_of(trial.cell).signature, list[AnsweredItems]()
+    for each in replies:
+        shard = shards[each.worker]
+        items = shard.expected(each.payload, size) if isinstance(shard, StreamedShard) else None
+        if not items or not all(items):
+            return []
+        names = [name for name in items[0] if all(name in item for item in items)]
+        stacked = {name: np.stack([item[name] for item in items]) for name in names}
+        reference = {
+            name: _laid_out(values, each.outputs.get(name)) for name, values in on_the_wire(stacked, signature).items()
+        }
+        batch = shard.batch(each.payload, size)
+        found.append(AnsweredItems(each.outputs, reference, size, 0, item_hashes(batch), "the input file"))
+    return found
+
+
+def _laid_out(expected: np.ndarray, found: np.ndarray | None) -> np.ndarray:
+    """A flat list of expected values in the shape of the reply, where it has as many."""
+    is_flat = found is not None and expected.ndim < found.ndim and found.size == expected.size
+    return expected.reshape(found.shape) if found is not None and is_flat else expected
 
 
 def _spread(replies: Sequence[Any], most: int) -> list[Any]:

@@ -25,7 +25,8 @@ from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs.declared_inputs import DeclaredInputs
 from raybench.inputs.input_options import InputOptions
-from raybench.inputs.photo_source import photo_source
+from raybench.inputs.input_sources import input_source
+from raybench.inputs.photo_source import PHOTOS, photo_source
 from raybench.inputs.source import InputSource
 from raybench.models.reference import Reference
 from raybench.results import ResultsError, results_folder
@@ -50,8 +51,8 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
     Raises ConfigError before any server starts, and RunError where Ray fails inside the block.
     """
     credentials = read_credentials(benchmark)
-    photos = photo_source(benchmark.images, jpeg_quality=benchmark.jpeg_quality)
-    source = DeclaredInputs(photos, _input_options(benchmark))
+    usual = DeclaredInputs(photo_source(PHOTOS, jpeg_quality=benchmark.jpeg_quality), _input_options(benchmark))
+    source = input_source(benchmark.sources, usual, jpeg_quality=benchmark.jpeg_quality)
     with models_conf_of(benchmark) as models_conf:
         benchmark, signatures = preflight.check(benchmark, models_conf, source, credentials, observer)
         with _connected_session(benchmark, models_conf, source, signatures, credentials, observer) as session:
@@ -79,7 +80,7 @@ def _connected_session(
             placement = place_servers(benchmark, is_hosted=not cluster.is_ours, say=observer.step)
             server_host.check(benchmark, models_conf, placement)
             with recorders(placement.server.id) as recording:
-                observer.step(f"reading images ({benchmark.images})")
+                observer.step(f"reading inputs ({source.name})")
                 yield Session(
                     benchmark=benchmark,
                     observer=observer,
@@ -110,6 +111,8 @@ def open_folder(
     observer, unreadable = session.observer, session.inputs.unreadable
     if unreadable:
         observer.note(_skipped(unreadable))
+    for rows in session.inputs.skipped:
+        observer.note(str(rows))
     if resume:
         folder = results_folder.resume(resume, command)
     else:

@@ -12,7 +12,7 @@ from raybench.clients.base import ClientError
 from raybench.config.plan import Cell
 from raybench.driver.ray_errors import sentence
 from raybench.driver.ray_nodes import here, on
-from raybench.inputs.dataset import StreamedShard
+from raybench.inputs.dataset import StoredShard, StreamedShard
 from raybench.inputs.memory_budget import READ_AHEAD
 from raybench.inputs.source import BoundSource
 from raybench.worker.feed import RequestItems, hashed
@@ -38,6 +38,12 @@ def read_ahead(shard: StreamedShard, cell: Cell) -> Iterator[RequestItems]:
         coming.append(reader.items.remote(payload))
         if len(coming) > READ_AHEAD:
             yield _received(coming.popleft())
+
+
+def stored(shard: StoredShard, cell: Cell) -> Iterator[RequestItems]:
+    """The requests of a shard that lies in memory, once."""
+    for payload in range(shard.payloads(cell.load.batch_size, len(cell.models))):
+        yield hashed(payload, shard.batch(payload, cell.load.batch_size))
 
 
 def _received(made: Any) -> RequestItems:

@@ -13,8 +13,8 @@ import ray
 from raybench.clients.base import Description
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.driver.ray_metrics import Metrics, Tags
-from raybench.driver.stream_reader import read_ahead
-from raybench.inputs.dataset import PreloadedShard, StreamedShard
+from raybench.driver.stream_reader import read_ahead, stored
+from raybench.inputs.dataset import PreloadedShard, StoredShard, StreamedShard
 from raybench.models.tensorflow_facts import tensorflow_facts
 from raybench.telemetry.effective_config import TensorflowFacts
 from raybench.worker.load_worker import Worker
@@ -53,6 +53,8 @@ class _Worker:
 
     def encode(self, shard: PreloadedShard | StreamedShard) -> PayloadSummary:
         """All of it, or of a stream what the lanes need to begin."""
+        if isinstance(shard, StoredShard):
+            return self._worker.encode_requests(stored(shard, self._cell))
         if isinstance(shard, StreamedShard):
             return self._worker.stream(read_ahead(shard, self._cell))
         return self._worker.encode(ray.get(shard.blocks))

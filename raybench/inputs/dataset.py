@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.photos import decodes
 from raybench.inputs.source import BoundSource
 from raybench.inputs.tensors import Batch, concatenated, item_count, items_of
@@ -61,6 +62,16 @@ class StreamedShard:
         source: BoundSource = ray.get(self.source)
         return source.batch(self.numbers(payload, batch_size))
 
+    def expected(self, payload: int, batch_size: int) -> list[Batch] | None:
+        """The outputs that an input file expects of the items of a payload; None where it expects none."""
+        source: BoundSource = ray.get(self.source)
+        return source.answers(self.numbers(payload, batch_size)) if isinstance(source, StoredInputs) else None
+
+
+@dataclass(frozen=True)
+class StoredShard(StreamedShard):
+    """A worker's part of items that lie in memory: payload k of all workers has the items from k times its size on."""
+
 
 Shards = Sequence[PreloadedShard | StreamedShard]  # one for each worker
 
@@ -80,6 +91,12 @@ def streamed_shards(source: BoundSource, workers: int) -> Shards:
     """Items that are made while they are sent, shared out to so many workers."""
     reference, count = ray.put(source), max(_STREAM_ITEMS, source.distinct or 0)
     return [StreamedShard(reference, count, worker, workers) for worker in range(workers)]
+
+
+def stored_shards(source: BoundSource, count: int, workers: int) -> Shards:
+    """So many items of a source that has them in memory, shared out by the batch."""
+    reference = ray.put(source)
+    return [StoredShard(reference, count, worker, workers) for worker in range(workers)]
 
 
 def readable(paths: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Inputs made from what a signature declares: images where it takes some, and seeded random values for the rest."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -44,13 +44,15 @@ class DeclaredInputs:
 
     def bind(self, signature: Signature, seed: int) -> "BoundInputs":
         """A part for each input that has to be sent; raises ConfigError for one that cannot be made, with the flag."""
-        has_axis = has_item_axis(signature)
-        parts = tuple(
-            (name, self._part(name, spec, seed, has_axis=has_axis)) for name, spec in required(signature).items()
-        )
+        parts = self.parts(signature, seed, tuple(required(signature)))
         if not parts:
             raise ConfigError("it takes no input, and there is nothing to send")
         return BoundInputs(self.photos.name if any(part.is_image for _, part in parts) else "random", parts, signature)
+
+    def parts(self, signature: Signature, seed: int, names: Sequence[str]) -> tuple[tuple[str, TensorSource], ...]:
+        """What makes these inputs of a signature; raises ConfigError for one that cannot be made, with the flag."""
+        has_axis, specs = has_item_axis(signature), signature.inputs
+        return tuple((name, self._part(name, specs[name], seed, has_axis=has_axis)) for name in names)
 
     def check(self, signatures: Iterable[Signature]) -> None:
         """Raise ConfigError where the user names an input that none of them has."""

@@ -1,6 +1,6 @@
 """How many items a run makes before its start, and whether memory holds them."""
 
-from math import ceil
+from math import ceil, lcm
 
 from raybench.config import STREAM, Benchmark, ConfigError, LoadSettings
 
@@ -48,9 +48,13 @@ def check_host(benchmark: Benchmark, item_bytes: int, free_mib: float, *, is_own
         )
 
 
-def items_of_load(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> int:
-    """The items made before the start, for every request of a trial to differ, within the memory budget."""
-    requests = _requests_of(load) or _LANE_REQUESTS * load.in_flight
+def items_of_load(benchmark: Benchmark, load: LoadSettings, item_bytes: int, distinct: int | None = None) -> int:
+    """The items made before the start, for every request of a trial to differ, within the memory budget.
+
+    Of a source with so many `distinct` items a trial without a count of requests has each combination that they make.
+    """
+    every = lcm(distinct, load.items) // load.items if distinct else 0
+    requests = _requests_of(load) or max(every, _LANE_REQUESTS * load.in_flight)
     most = max(1, benchmark.budget_bytes // (load.workers * load.items * item_bytes))
     return load.workers * min(_each_of(benchmark, load, requests), most) * load.items
 

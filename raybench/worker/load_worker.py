@@ -67,8 +67,11 @@ class Worker:
                 f"worker {self._task.worker} got {there} items, fewer than a batch of {cell.load.batch_size} "
                 f"for each model"
             )
+        return self.encode_requests(cut(blocks, batch_size=cell.load.batch_size, models=len(cell.models)))
+
+    def encode_requests(self, requests: Iterable[RequestItems]) -> PayloadSummary:
+        """Encode requests that are all there, as many for each model."""
         before_bytes = psutil.Process().memory_info().rss
-        requests = cut(blocks, batch_size=cell.load.batch_size, models=len(cell.models))
         self._feed = PreloadedFeed([self._encoder.encode(items) for items in requests])
         self._encoder.register()
         self._held_mib = (psutil.Process().memory_info().rss - before_bytes) / 2**20

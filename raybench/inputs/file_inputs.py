@@ -72,7 +72,9 @@ class FileInputs:
     @property
     def files(self) -> tuple[str, ...]:
         """The image files of all sources."""
-        return tuple(dict.fromkeys(file for each in (*self.made, self.rest) for file in each.made.files))
+        is_complete = any(each.input is None for each in self.stored)  # it fills what others leave
+        makers = self.made if is_complete else (*self.made, self.rest)
+        return tuple(dict.fromkeys(file for each in makers for file in each.made.files))
 
     def only(self, files: tuple[str, ...]) -> "FileInputs":
         """The source without the image files that cannot be read."""

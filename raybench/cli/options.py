@@ -23,6 +23,17 @@ def benchmark_flags(command: Command, listed: Collection[str] = (), hidden: Coll
     return command
 
 
+def chosen_flags(*names: str) -> Callable[[Command], Command]:
+    """A decorator: the flags of some settings alone."""
+
+    def decorated(command: Command) -> Command:
+        for name in reversed(names):
+            command = _option(SETTINGS[name], is_listed=False, is_hidden=False)(command)
+        return command
+
+    return decorated
+
+
 def _option(setting: Setting, *, is_listed: bool, is_hidden: bool) -> Callable[[Command], Command]:
     short = (setting.flag.short,) if setting.flag.short else ()
     word = setting.name.replace("_", "-")
@@ -79,7 +90,7 @@ def parse(flags: Flags) -> Flags:
     """Flags whose text holds several values, as values."""
     parsed = dict(flags)
     for name in ("instances", "request_rate"):
-        parsed[name] = _numbers(name, flags[name])
+        parsed[name] = _numbers(name, flags.get(name))
     pairs = [text.partition("=") for text in flags["url"]]
     if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
         raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")

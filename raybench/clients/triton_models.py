@@ -1,11 +1,14 @@
 """Which models a Triton has."""
 
+import json
 from collections.abc import Iterable
 from contextlib import closing
 
+from raybench.clients.base import ClientError
 from raybench.clients.grpc.channel import CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import ask
+from raybench.clients.triton_client import TritonClient
 
 
 def models_there(
@@ -26,6 +29,16 @@ def model_names(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -
             return sorted({each.name for each in ask(channel, "RepositoryIndex").models})
         except CallError:
             return []
+
+
+def names_behind_saved_model(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> list[str]:
+    """The SavedModels that raybench's backend answers for in the Triton at a url; none where it does not say."""
+    with closing(TritonClient(url, model="", signature="", credentials=credentials)) as client:
+        try:
+            told = json.loads(client.about() or "{}")
+        except (ClientError, ValueError):
+            return []
+    return sorted(told.get("signatures", {}))
 
 
 def _is_there(channel: Channel, name: str) -> bool:

@@ -10,7 +10,7 @@ from raybench.config.credentials import Headers
 from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
 from raybench.config.model_folders import ModelFolders, named_folders
-from raybench.config.server_spec import MULTI, Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
+from raybench.config.server_spec import Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
 from raybench.config.setting import (
     DECLARED,
     LONGEST_S,
@@ -73,8 +73,8 @@ class Benchmark(BaseModel):
         description="KEY=VALUE for every call to a server by url, where $NAME is an environment variable.",
     )
     instances: SomeOf[Instances] = Field((1,), description="Triton instances, such as 1,2: each a server of its own.")
-    layout: SomeOf[Layout] = Field(
-        (MULTI,), description="One Triton model for all SavedModels (multi), or one for each (per-model)."
+    layout: Annotated[AnyOf[Layout], Flag(shown="multi, or as a Triton by url has it")] = Field(
+        (), description="One Triton model for all SavedModels (multi), or one for each (per-model)."
     )
     mix: bool = Field(False, description="Send round robin over the models in one trial.")
     models: Text = Field("models", description="Folder with models.conf.")

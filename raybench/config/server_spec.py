@@ -66,7 +66,7 @@ def server_specs(
             specs += _scripted(urls.get(kind))
             continue
         counts = instances if kind == "triton" and kind not in urls else (1,)
-        of_kind = layouts if kind == "triton" else (MULTI,)
+        of_kind = layouts if kind == "triton" and layouts else (MULTI,)
         specs += [
             ServerSpec(kind=kind, instances=n, url=urls.get(kind), layout=each) for each in of_kind for n in counts
         ]

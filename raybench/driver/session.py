@@ -23,10 +23,7 @@ from raybench.driver.recorders import recorders
 from raybench.driver.resolved_loads import models_conf_of
 from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
-from raybench.inputs.declared_inputs import DeclaredInputs
-from raybench.inputs.input_options import InputOptions
-from raybench.inputs.input_sources import input_source
-from raybench.inputs.photo_source import PHOTOS, photo_source
+from raybench.inputs.input_sources import inputs_of
 from raybench.inputs.source import InputSource
 from raybench.models.reference import Reference
 from raybench.results import ResultsError, results_folder
@@ -51,16 +48,11 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
     Raises ConfigError before any server starts, and RunError where Ray fails inside the block.
     """
     credentials = read_credentials(benchmark)
-    usual = DeclaredInputs(photo_source(PHOTOS, jpeg_quality=benchmark.jpeg_quality), _input_options(benchmark))
-    source = input_source(benchmark.sources, usual, jpeg_quality=benchmark.jpeg_quality)
+    source = inputs_of(benchmark)
     with models_conf_of(benchmark) as models_conf:
         benchmark, signatures = preflight.check(benchmark, models_conf, source, credentials, observer)
         with _connected_session(benchmark, models_conf, source, signatures, credentials, observer) as session:
             yield session
-
-
-def _input_options(benchmark: Benchmark) -> InputOptions:
-    return InputOptions(benchmark.shape, benchmark.range, benchmark.string_length, benchmark.string_data)
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from raybench.config import ConfigError
+from raybench.config import Benchmark, ConfigError
 from raybench.inputs.declared_inputs import DeclaredInputs
 from raybench.inputs.file_inputs import ZERO, FileInputs, FileSource, MadeSource, StoredFile
 from raybench.inputs.file_locations import InputFileError, absolute, files_below, is_uri, read_bytes
+from raybench.inputs.input_options import InputOptions
 from raybench.inputs.numpy_files import numpy_file
 from raybench.inputs.perf_analyzer_files import StepsFile, joined, raw_folder, steps_file
 from raybench.inputs.photo_source import NOISE, PHOTOS, photo_source
@@ -18,6 +19,14 @@ RANDOM = "random"
 _NAMED = re.compile(r"([^=/]+)=(.+)", re.DOTALL)
 _IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _KINDS = ".npz, .npy, .json, .jsonl, .csv, .parquet or .tfrecord"
+
+
+def inputs_of(benchmark: Benchmark) -> InputSource:
+    """The source of a run's inputs, as its settings say; raises ConfigError for one that cannot be read."""
+    quality = benchmark.jpeg_quality
+    options = InputOptions(benchmark.shape, benchmark.range, benchmark.string_length, benchmark.string_data)
+    usual = DeclaredInputs(photo_source(PHOTOS, jpeg_quality=quality), options)
+    return input_source(benchmark.sources, usual, jpeg_quality=quality)
 
 
 def input_source(texts: Sequence[str], usual: DeclaredInputs, *, jpeg_quality: int) -> InputSource:

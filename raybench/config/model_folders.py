@@ -47,8 +47,8 @@ def _name_of(folder: str) -> str:
 
 def _check_folders(folders: dict[str, str]) -> dict[str, str]:
     for name, folder in folders.items():
-        require(bool(name) and "," not in name, "saved_models", name, "give each folder a name without commas")
-        require(name != ECHO, "saved_models", name, f"raybench has a model of that name: write -m NAME={folder}")
+        require(bool(name) and "," not in name, "model", name, f"give it a name without commas: -m NAME={folder}")
+        require(name != ECHO, "model", name, f"raybench has a model of that name: write -m NAME={folder}")
         require(bool(folder), "saved_models", f"{name}: ''", "name the folder of a SavedModel")
     return folders
 

@@ -59,12 +59,13 @@ def check(
     check_ray(benchmark, observer.note)
     for server in benchmark.servers:
         _check_machine(server, benchmark)
+    benchmark = with_url_layout(benchmark, credentials)
+    called_by_default = partial(_called_by_default, benchmark, credentials)
+    benchmark = with_signatures(benchmark, models_there(models_conf), called_by_default)
+    by_url = _signatures_by_url(benchmark, credentials)
     if any(map(endpoints.starts_here, endpoints.endpoints(benchmark))):
         _export_missing(benchmark, models_conf, observer)
     there = models_there(models_conf)
-    benchmark = with_url_layout(benchmark, credentials)
-    benchmark = with_signatures(benchmark, there, partial(_called_by_default, benchmark, credentials))
-    by_url = _signatures_by_url(benchmark, credentials)
     signatures: Signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
     benchmark = with_batch_sizes(benchmark, signatures)
     plan.trials(benchmark)  # which has a sentence where cells have become the same

@@ -1,7 +1,7 @@
 """Every load with the signature that it calls and the number of items that it sends, as its models need them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from raybench.config import ECHO, EXPORTED, Benchmark, ConfigError, LoadSettings
@@ -18,11 +18,7 @@ ModelsThere = Mapping[str, ModelConfig]  # by name, of a models.conf
 def models_conf_of(benchmark: Benchmark) -> Iterator[Path]:
     """The path of a run's models.conf: the user's, with the models that were named by folders."""
     folders = {name: folder for name, folder in benchmark.saved_models.items() if name in benchmark.all_models}
-    with ExitStack() as stack:
-        try:
-            path = stack.enter_context(models_conf_with(benchmark.models_conf, folders))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+    with models_conf_with(benchmark.models_conf, folders) as path:
         yield path.resolve()
 
 

@@ -22,11 +22,11 @@ def check_budget(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> N
     else:
         requests = load.workers * _each_of(benchmark, load, _requests_of(load) or 1)
         needed_bytes = requests * batch_bytes if benchmark.memory_budget else 0
-        what, remedy = f"{requests} requests that all differ", "read images while they are sent (--feed stream)"
+        what, remedy = f"{requests} requests that all differ", "read them while they are sent (--feed stream)"
     if needed_bytes > benchmark.budget_bytes:
         raise ConfigError(
             f"memory-budget is {benchmark.budget}; {what} take {ceil(needed_bytes / _MIB)} MiB: give more, "
-            f"send fewer images a request, or {remedy}"
+            f"send fewer items a request, or {remedy}"
         )
 
 
@@ -74,8 +74,8 @@ def _check_items(benchmark: Benchmark, item_bytes: int, free_mib: float) -> None
     mib = count * item_bytes / _MIB
     if 2 * mib > free_mib:  # the dataset, and what the workers encode of it
         raise ConfigError(
-            f"batch-size is {load.items}; {count} images for {load.workers} workers take twice "
-            f"{mib:.0f} MiB, and {free_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
+            f"batch-size is {load.items}; {count} items for {load.workers} workers take twice "
+            f"{mib:.0f} MiB, and {free_mib:.0f} MiB are free: send fewer items a request, or use fewer workers"
         )
 
 

@@ -72,8 +72,22 @@ def tiny(policy: str = "", base_path: str = "tiny") -> str:
     return listed(entry("tiny", policy, base_path))
 
 
-TWO = ("two", [IMAGES, ("boxes", 1, (-1, 4))], [LOGITS])
+FLOAT, COMPLEX = 1, 8
+SIGNATURES = (
+    ("predict_images", [IMAGES], [LOGITS]),
+    ("odd", [("wave", COMPLEX, (-1, 4))], [LOGITS]),
+    ("free", [("x", FLOAT, (-1, -1))], [LOGITS]),
+    ("single", [("x", FLOAT, (3, 2))], [LOGITS]),
+    ("four", [("x", FLOAT, (4, 8, 8, 3))], [LOGITS]),
+)
 BY_URL = "-s triton --url triton=127.0.0.1:1"
+
+
+def pair(path: Path) -> None:
+    """A SavedModel that may be called by two signatures."""
+    saved_model(path.parent, *((name, [IMAGES], [LOGITS]) for name in ("one", "other")))
+
+
 NO_TRITON = ("url triton=127.0.0.1:", "no Triton answers", "name the gRPC port")
 SERVE = "serve triton --port 0 --models given"
 TINY = "run -s local --models given -m tiny"
@@ -187,7 +201,6 @@ FLAGS = {
                                   "203.0.113.1:8001 is not on this host"),
     "nobody to calibrate with": run("--calibrate -s local", "calibrate is true", "-s triton"),
     "a quality above all": run("--signature predict_jpegs --jpeg-quality 101", "jpeg-quality is 101", "at most 100"),
-    "a quality of pixels": run("--jpeg-quality 75", "jpeg-quality is 75", "--signature predict_jpegs"),
     "a percentage of zero": run("--stability-percentage 0", "stability-percentage is 0.0", "above 0"),
     "no time to warm up": run("--warmup-timeout 0", "warmup-timeout is 0.0", "above 0"),
     "no time for a sign of life": run("--heartbeat-timeout 0.5", "heartbeat-timeout is 0.5", "1 or more"),
@@ -232,7 +245,7 @@ FLAGS = {
     "an escape in a signature": flag("--signature", "\x1b[2J", "signature is '\\x1b[2J'", "control characters"),
     "a long name": run(f"--name {LONG}", "name is 'xxx", "at most 80"),
     "a long signature": run(f"--signature {'ä' * 30}", "signature is ä", "at most 80"),
-    "a path for a model": run("-m ../../etc/passwd", "model is ../../etc/passwd", "ARCHITECTURE-no-opt"),
+    "a path for a model": run("-m ../../etc/passwd", "model is ../../etc/passwd", "no saved_model.pb"),
     "two models in one": run("-m a,b", "model is a,b", "without commas"),
     "an empty model": flag("-m", "", "model is ''", "can be printed"),
     "an empty out": flag("--out", "", "out is ''", "give text"),
@@ -268,7 +281,7 @@ FLAGS = {
                                             "256 requests in flight", "fewer in flight"),
     "a budget beyond memory": run("-s fake --feed stream --memory-budget 9GiB", "memory-budget is 9GiB",
                                   "8192 MiB are free", "less"),
-    "larger batches than memory": run("-s fake -b 10000", "batch-size is 10000", "40000 images", "fewer images"),
+    "larger batches than memory": run("-s fake -b 10000", "batch-size is 10000", "40000 items", "fewer items"),
 }  # fmt: skip
 
 PICTURES = {
@@ -312,10 +325,32 @@ MODELS = {
                                  flags="run -s local --models given -m tyni"),
     "unknown architecture": models_conf(tiny(), "model is resnet51-no-opt", "has tiny", "resnet50",
                                         flags="run -s local --models given -m resnet51-no-opt"),
-    "unknown signature": models_conf(tiny(), "signature is predict_jpegs", "model tiny has predict_images",
+    "unknown signature": models_conf(tiny(), "signature is predict_jpegs", "tiny has four, free, odd, predict_images, ",
                                      flags=f"{TINY} --signature predict_jpegs"),
-    "a signature with other inputs": models_conf(tiny(), "signature is two", "it takes boxes FP32 [-1, 4]",
-                                                 "predict_images", flags=f"{TINY} --signature two"),
+    "a quality of pixels": models_conf(tiny(), "jpeg-quality is 75", "no signature of this run takes JPEG", "leave it",
+                                       flags=f"{TINY} --jpeg-quality 75"),
+    "a type that nobody sends": models_conf(tiny(), "signature is odd", "model tiny it takes wave DT_8", "cannot send",
+                                            flags=f"{TINY} --signature odd"),
+    "a size that is free": models_conf(tiny(), "signature is free", "x FP32 [-1, -1]", "--shape x:16",
+                                       flags=f"{TINY} --signature free"),
+    "a batch of what takes none": models_conf(tiny(), "batch-size is 2", "model tiny takes no batch", "leave it out",
+                                              flags=f"{TINY} --signature single -b 2"),
+    "another number of images": models_conf(tiny(), "batch-size is 2", "takes 4 items a request", "give 4",
+                                            flags=f"{TINY} --signature four -b 2"),
+    "a signature to choose": run("-s local -m ./pair", "model is pair", "signatures one, other", "--signature",
+                                 files={"pair/saved_model.pb": pair}),
+    "a plan without a signature": run("-s local -m ./pair --dry-run", "model is pair", "signatures one, other",
+                                      files={"pair/saved_model.pb": pair}),
+    "a folder that is not there": run("-s local -m ./absent", "model is ./absent", "no saved_model.pb", "name the"),
+    "a folder without a SavedModel": run("-s local -m mine=./empty", "model is ./empty", "no saved_model.pb",
+                                         files={"empty": Path.mkdir}),
+    "a plan of a folder that is not there": run("-m ./absent --dry-run", "model is ./absent", "no saved_model.pb"),
+    "two folders of one name": run("-m a/m -m b/m", "model is b/m", "a/m would be called m too", "-m NAME=b/m"),
+    "a folder called echo": run("-m ./echo", "model is echo", "raybench has a model of that name", "-m NAME=./echo"),
+    "a folder with a comma": run("-m ./a,b", "model is a,b", "without commas"),
+    "a folder's name with a comma": run("-m a,b=./m", "model is a,b", "without commas"),
+    "folders that are a list": yaml("saved_models: [./m]", "line 1", "saved_models is ['./m']", "{NAME: FOLDER}"),
+    "a folder that is empty text": wrong_value("model: m\nsaved_models: {m: ''}", "saved-models is m: ''", "folder"),
     "a folder in the way of an export": run("-s local --models given", "model is efficientnetb0-no-opt", "enter or",
                                             files={"given/efficientnetb0-no-opt": Path.mkdir}),
 }  # fmt: skip
@@ -326,6 +361,8 @@ OTHERS = {
     "serve with an empty models.conf": models_conf("", "models is given", "no models", "export some", flags=SERVE),
     "serve a model that is not there": models_conf(tiny(), "model is b", "given/models.conf has tiny", "name those",
                                                    flags=f"{SERVE} -m b"),
+    "serve a folder that is not there": Row("serve triton --port 0 -m ./absent", ["model is ./absent", "no saved_mod"]),
+    "serve two folders of one name": Row("serve tfserving -m a/m -m b/m", ["model is b/m", "a/m", "-m NAME=b/m"]),
     "serve a missing folder": models_conf(listed(entry("a")), "model a", "base_path", flags=SERVE),
     "serve at no address": models_conf(tiny(), "server-bind is 203.0.113.1", "of this machine",
                                        flags=f"{SERVE} --server-bind 203.0.113.1"),
@@ -454,7 +491,7 @@ def there() -> dict[Path, int]:
 @pytest.mark.parametrize("row", [pytest.param(row, id=name.replace(" ", "-")) for name, row in ROWS.items()])
 def test_bad_input(row: Row, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Wrong input is told in one sentence with field, value and remedy; nothing starts, and nothing is written."""
-    saved_model(tmp_path / "given" / "tiny" / "1", ("predict_images", [IMAGES], [LOGITS]), TWO)
+    saved_model(tmp_path / "given" / "tiny" / "1", *SIGNATURES)
     (tmp_path / "given" / "f").write_text("")
     for name, content in row.files.items():
         make(tmp_path / name, content)

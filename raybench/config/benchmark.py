@@ -88,12 +88,12 @@ class Benchmark(BaseModel):
     baseline: Annotated[str | None, Flag(shown="local, else the first")] = Field(
         None, description="Server that the others are compared with."
     )
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of images and order.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of inputs and order.")
     input: Annotated[AnyOf[Text], Flag(shown="made from the signature: photos, random values")] = Field(
         (),
         description=(
-            "[NAME=]SOURCE: photos, noise, random, zero, an image folder, .npz, .npy, perf_analyzer's .json or folder, "
-            "or .parquet, .jsonl, .csv, .tfrecord; for one input, or for all."
+            "SOURCE, or NAME=SOURCE of one input: photos, noise, random, zero, a folder of images, .npz, .npy, "
+            "perf_analyzer's .json or folder, .parquet, .jsonl, .csv or .tfrecord."
         ),
     )
     images: Text = Field("photos", description="The earlier name of --input, for photos, noise, or a folder.")
@@ -103,12 +103,12 @@ class Benchmark(BaseModel):
     range: Ranges = Field(
         default={}, description="NAME:LOW,HIGH: values made for an input lie in [LOW, HIGH), of images in [LOW, HIGH]."
     )
-    string_length: Annotated[TextLength | None, Flag(shown="16")] = Field(
+    string_length: Annotated[TextLength | None, Flag(shown="16 letters")] = Field(
         None, description="Letters of each string that is made."
     )
     string_data: Text | None = Field(None, description="Text to send as every string, in place of one that is made.")
     feed: Literal["preload", "stream"] = Field(
-        PRELOAD, description="stream: images are read while they are sent, for more than memory holds."
+        PRELOAD, description="stream: inputs are read while they are sent, for more than memory holds."
     )
     memory_budget: Annotated[
         str | None,
@@ -118,9 +118,9 @@ class Benchmark(BaseModel):
     ] = Field(
         None,
         pattern=r"^[1-9][0-9]{0,8}(MiB|GiB)$",
-        description="Memory for images over all workers, such as 512MiB.",
+        description="Memory for inputs over all workers, such as 512MiB.",
     )
-    jpeg_quality: int = Field(90, ge=1, le=100, description="Of the files that predict_jpegs takes, up to 100.")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="Quality of JPEG files, where an input takes some.")
     heartbeat_timeout: Annotated[float, Remedy("give a time in seconds of 1 or more"), Unit("seconds")] = Field(
         10.0, ge=1, le=LONGEST_S, description="Seconds without a sign of a worker after which it is lost."
     )
@@ -167,7 +167,7 @@ class Benchmark(BaseModel):
 
     @property
     def budget(self) -> str:
-        """How much the workers of a trial may hold of images, encoded or about to be."""
+        """How much the workers of a trial may hold of inputs, encoded or about to be."""
         return self.memory_budget or _DEFAULT_BUDGET
 
     @property

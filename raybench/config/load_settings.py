@@ -68,7 +68,7 @@ class LoadSettings(BaseModel):
     warmup_timeout: Seconds = Field(5.0, description="Seconds after which warm-up ends, steady or not.")
     timeout: Seconds = Field(60.0, description="Deadline of one request, seconds.")
     shared_memory: Literal["none", "system"] = Field(
-        "none", description="system: images reach a Triton on this host without the network."
+        "none", description="system: inputs reach a Triton on this host without the network."
     )
 
     @model_validator(mode="before")

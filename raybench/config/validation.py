@@ -68,7 +68,7 @@ def _check_urls(b: Benchmark) -> None:
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:
     shared = load.shared_memory
-    remedy = "shared memory holds images that are there before the start: leave out one"
+    remedy = "shared memory holds inputs that are there before the start: leave out one"
     require(b.feed != STREAM or shared == "none", "feed", b.feed, remedy)
     is_known = ECHO not in load.model or set(b.server) <= {"triton", "fake"}
     require(is_known, "model", ECHO, "only Triton has it: -s triton")

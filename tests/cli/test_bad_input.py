@@ -288,9 +288,9 @@ PICTURES = {
     "images that are no folder": run("--images file", "images is file", "folder", files={"file": ""}),
     "images that are not there": run("--images absent", "images is absent", "'photos', 'noise'"),
     "a long images": run(f"--images {LONG}", "images is 'xxx", "folder"),
-    "an empty folder": run("-s fake --images empty", "images is empty", ".jpeg", "name a folder with photos",
+    "an empty folder": run("-s fake --images empty", "input is empty", "put images in it",
                            files={"empty": Path.mkdir}),
-    "a folder without images": run("-s fake --images notes", "images is notes", "no .bmp",
+    "a folder without images": run("-s fake --images notes", "input is notes", "a.jpg in it is no file",
                                    files={"notes/a.txt": "", "notes/a.jpg": Path.mkdir}),
 }  # fmt: skip
 

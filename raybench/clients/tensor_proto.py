@@ -35,7 +35,9 @@ def array(tensor: Any) -> np.ndarray:
     if not 0 <= prod(shape) <= _MOST_VALUES:
         raise ValueError(f"a tensor of shape {list(shape)} has no such number of values")
     values = _filled(_values(tensor), prod(shape)).reshape(shape)
-    return np.asarray((values.astype(np.uint32) << 16).view(np.float32)) if tensor.dtype == _BFLOAT16 else values
+    if tensor.dtype != _BFLOAT16:
+        return values
+    return np.asarray(np.left_shift(values.astype(np.uint32), 16, dtype=np.uint32)).view(np.float32)  # scalars too
 
 
 def put(array: np.ndarray, tensor: Any, *, is_bfloat16: bool = False) -> None:

@@ -7,6 +7,7 @@ below it.
 
 import os
 import resource
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -85,6 +86,7 @@ def check(benchmark: Benchmark, models_conf: Path, placement: Placement) -> None
     started = tuple(server for server in benchmark.servers if server.is_ours or server.kind == "local")
     if not started or benchmark.server_node is None:
         return  # preflight has looked: it is this node
+    _check_folders(benchmark, placement.server)
     actor = _on(placement.server)
     try:
         options = _options(benchmark, models_conf, benchmark.all_models, ())
@@ -95,6 +97,16 @@ def check(benchmark: Benchmark, models_conf: Path, placement: Placement) -> None
         ray.kill(actor)
     if found:
         raise ConfigError(f"on {placement.server.host}, which has server-node {benchmark.server_node}, {found[0]}")
+
+
+def _check_folders(benchmark: Benchmark, server: Node) -> None:
+    """Refuse models that were named by folders of this host, where the servers are on another."""
+    named = [name for name in benchmark.saved_models if name in benchmark.all_models]
+    if named and server.host != socket.gethostname():
+        raise ConfigError(
+            f"model is {benchmark.saved_models[named[0]]}, a folder of this host, and servers start on {server.host}, "
+            f"which has server-node {benchmark.server_node}: enter it into a models.conf that both can read (--models)"
+        )
 
 
 @contextmanager

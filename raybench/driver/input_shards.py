@@ -11,17 +11,23 @@ from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_nodes import alive_ids, while_there_are_cpus
 from raybench.inputs.dataset import (
     Shards,
+    TableRows,
     materialized,
     preloaded_shards,
+    read_rows,
     readable,
     stored_shards,
     streamed_shards,
+    streamed_table,
 )
 from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.memory_budget import items_of_load
 from raybench.inputs.source import BoundSource, InputSource
 from raybench.inputs.stored_items import SkippedRows
+from raybench.inputs.table_inputs import TableInputs
 from raybench.models.saved_models import Signature
+
+_UNPLANNED_REQUESTS = 16  # of a worker, where a search comes to a size that no load had
 
 
 class InputShards:
@@ -44,9 +50,9 @@ class InputShards:
     @property
     def skipped(self) -> tuple[SkippedRows, ...]:
         """The rows of files that do not fit, each file once."""
-        loads = [(self.source_for(e), load) for e in self._bound for load in endpoints.loads_of(self._benchmark, e)]
-        sent = [_sent(source, load.items) for source, load in loads]
-        return tuple(dict.fromkeys(rows for each in sent if isinstance(each, StoredInputs) for rows in each.skipped))
+        stored = [rows for source, _ in self._counts if isinstance(source, StoredInputs) for rows in source.skipped]
+        read = [rows.skipped for rows in self._rows.values() if rows.skipped.count]
+        return tuple(dict.fromkeys((*stored, *read)))
 
     def source_of(self, cell: Cell) -> BoundSource:
         """What a cell is sent: its models take the same."""
@@ -61,10 +67,11 @@ class InputShards:
 
     def shards_of(self, cell: Cell) -> Shards:
         """A shard for each worker of a cell."""
-        source, workers = _sent(self.source_of(cell), cell.load.batch_size), cell.load.workers
-        if (source, workers) not in self._shards:
-            self._shards[source, workers] = self._dealt(source, workers)
-        return self._shards[source, workers]
+        size, workers = cell.load.batch_size, cell.load.workers
+        source = _sent(self.source_of(cell), size)
+        if (source, size, workers) not in self._shards:
+            self._shards[source, size, workers] = self._dealt(source, size, workers)
+        return self._shards[source, size, workers]
 
     def are_whole(self) -> bool:
         """Whether every node is there that was when items were made."""
@@ -75,33 +82,48 @@ class InputShards:
 
         Ray would make lost ones again by itself, but only with a free CPU, and workers that wait for them may hold all.
         """
-        self._shards: dict[tuple[BoundSource, int], Shards] = {}
+        self._shards: dict[tuple[BoundSource, int, int], Shards] = {}
         self._datasets: dict[BoundSource, Any] = {}
-        self._counts: Mapping[BoundSource, int] = {}
-        if self._benchmark.feed != STREAM:
-            self._counts = self._items_of_sources()
-            for source, count in self._counts.items():
-                if not isinstance(source, StoredInputs):
-                    self._datasets[source] = while_there_are_cpus(partial(materialized, source, count))
+        self._rows: dict[tuple[TableInputs, int], TableRows] = {}
+        self._counts = self._items_of_sources()
+        for (source, size), count in self._counts.items() if self._benchmark.feed != STREAM else ():
+            if isinstance(source, TableInputs):
+                self._rows[source, size] = while_there_are_cpus(partial(read_rows, source, size, count // size))
+        for source, count in _largest(self._counts).items() if self._benchmark.feed != STREAM else ():
+            self._datasets[source] = while_there_are_cpus(partial(materialized, source, count))
         self._nodes = alive_ids()
 
-    def _items_of_sources(self) -> Mapping[BoundSource, int]:
-        """How many items are made of each source: enough for any of its loads."""
-        counts: dict[BoundSource, int] = {}
+    def _items_of_sources(self) -> Mapping[tuple[BoundSource, int], int]:
+        """How many items are needed of each source, by the size of a request: enough for any of its loads."""
+        counts: dict[tuple[BoundSource, int], int] = {}
         for endpoint, bound in self._bound.items():
             for load in endpoints.loads_of(self._benchmark, endpoint):
                 source = _sent(bound, load.items)
                 distinct = source.distinct if isinstance(source, StoredInputs) else None
                 count = items_of_load(self._benchmark, load, source.item_bytes, distinct)
-                counts[source] = max(count, counts.get(source, 0))
+                counts[source, load.items] = max(count, counts.get((source, load.items), 0))
         return counts
 
-    def _dealt(self, source: BoundSource, workers: int) -> Shards:
-        if source not in self._counts:
+    def _dealt(self, source: BoundSource, size: int, workers: int) -> Shards:
+        if isinstance(source, TableInputs):
+            if rows := self._rows.get((source, size)):
+                return rows.shards(source, workers)
+            return streamed_table(source, workers, is_kept=self._benchmark.verify)
+        if isinstance(source, StoredInputs) and self._benchmark.feed != STREAM:
+            count = self._counts.get((source, size), workers * size * _UNPLANNED_REQUESTS)
+            return stored_shards(source, count, workers)
+        if source not in self._datasets:
             return streamed_shards(source, workers)
-        if isinstance(source, StoredInputs):
-            return stored_shards(source, self._counts[source], workers)
         return while_there_are_cpus(partial(preloaded_shards, self._datasets[source], workers))
+
+
+def _largest(counts: Mapping[tuple[BoundSource, int], int]) -> Mapping[BoundSource, int]:
+    """The most items of each source that is made before the start, as a dataset."""
+    most: dict[BoundSource, int] = {}
+    for (source, _), count in counts.items():
+        if not isinstance(source, StoredInputs | TableInputs):
+            most[source] = max(count, most.get(source, 0))
+    return most
 
 
 def _sent(source: BoundSource, batch_size: int) -> BoundSource:

@@ -15,6 +15,7 @@ from raybench.config import (
     ECHO,
     EXPORTED,
     RUN_SETTINGS,
+    STREAM,
     VARIANTS,
     Benchmark,
     ConfigError,
@@ -31,6 +32,7 @@ from raybench.driver.run_observer import RunObserver
 from raybench.driver.url_layout import with_url_layout
 from raybench.inputs import memory_budget
 from raybench.inputs.source import BoundSource, InputSource
+from raybench.inputs.table_inputs import TableInputs
 from raybench.models.saved_models import Signature
 from raybench.processes import supervised
 from raybench.results import results_folder
@@ -76,7 +78,8 @@ def check(
     endpoints.check_mixes(benchmark, bound)
     _check_jpeg_quality(benchmark, bound.values())
     for each in set(bound.values()):
-        _check_memory(benchmark, each.item_bytes)
+        kept = 2 if isinstance(each, TableInputs) and benchmark.feed == STREAM else 1  # the rows, and the requests
+        _check_memory(benchmark, kept * each.item_bytes)
         _check_room(benchmark, each.item_bytes)
     return benchmark, signatures
 

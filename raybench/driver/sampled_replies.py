@@ -14,11 +14,12 @@ from raybench.config.plan import Trial
 from raybench.driver.run_context import RunContext
 from raybench.driver.worker_group import call_all
 from raybench.inputs.batch_axis import on_the_wire
-from raybench.inputs.dataset import StreamedShard
+from raybench.inputs.dataset import Shard, StreamedShard, StreamedTable
 from raybench.inputs.tensors import Batch, item_hashes, items_of
 from raybench.models.model_facts import describe_model
 from raybench.models.reference import NoReferenceError, Outputs
 from raybench.results.records import ModelVerification, TelemetryRecord, VerificationRecord
+from raybench.worker.reply_sampler import DecodedReply
 
 _TIMEOUT_S = 120.0  # until replies of any size are decoded and here
 _ITEMS = 16  # of a worker, over its replies
@@ -34,6 +35,7 @@ class SampledReply:
     seq: int
     payload: int
     outputs: Outputs
+    items: Batch | None = None  # None: they can be made again
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def sample_replies(trial: Trial, context: RunContext, left: Mapping[int, Any]) -
     replies, most = list[SampledReply](), max(_LEAST_REPLIES, _MOST_REPLIES // max(1, len(left)))
     for worker, kept in sorted(found.items()):
         missing += kept.unsupported
-        replies += [SampledReply(worker, each.seq, each.payload, each.outputs) for each in _spread(kept.replies, most)]
+        replies += [_with_worker(worker, each) for each in _spread(kept.replies, most)]
     malformed = tuple(text for _, kept in sorted(found.items()) for text in kept.malformed)
     return SampledReplies(tuple(replies), malformed, tuple(missing if silent else missing[1:]))
 
@@ -147,7 +149,8 @@ def _answered(
     count = min(few or size, size)
     batches, firsts = list[Batch](), [each.seq % (size - count + 1) for each in replies]
     for each, first in zip(replies, firsts, strict=True):
-        part = items_of(shards[each.worker].batch(each.payload, size), first, count)
+        whole = each.items or _made_again(shards[each.worker], each.payload, size)
+        part = items_of(whole, first, count)
         batches.append({name: array.copy() for name, array in part.items()})  # without the rest of the request
     signature = context.session.inputs.source_of(trial.cell).signature
     sent = [on_the_wire(batch, signature) for batch in batches]
@@ -172,7 +175,7 @@ def _expected(trial: Trial, context: RunContext, replies: Sequence[SampledReply]
         reference = {
             name: _laid_out(values, each.outputs.get(name)) for name, values in on_the_wire(stacked, signature).items()
         }
-        batch = shard.batch(each.payload, size)
+        batch = _made_again(shard, each.payload, size)
         found.append(AnsweredItems(each.outputs, reference, size, 0, item_hashes(batch), "the input file"))
     return found
 
@@ -181,6 +184,16 @@ def _laid_out(expected: np.ndarray, found: np.ndarray | None) -> np.ndarray:
     """A flat list of expected values in the shape of the reply, where it has as many."""
     is_flat = found is not None and expected.ndim < found.ndim and found.size == expected.size
     return expected.reshape(found.shape) if found is not None and is_flat else expected
+
+
+def _with_worker(worker: int, reply: DecodedReply) -> SampledReply:
+    return SampledReply(worker, reply.seq, reply.payload, reply.outputs, reply.items)
+
+
+def _made_again(shard: Shard, payload: int, size: int) -> Batch:
+    if isinstance(shard, StreamedTable):
+        raise NoReferenceError("the rows of the table were not kept")
+    return shard.batch(payload, size)
 
 
 def _spread(replies: Sequence[Any], most: int) -> list[Any]:

@@ -1,6 +1,6 @@
 """What a user names by --input: files for some inputs or all, and what is made for the rest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -13,6 +13,9 @@ from raybench.inputs.file_locations import InputFileError
 from raybench.inputs.random_values import NUMPY_TYPES
 from raybench.inputs.source import BoundSource, TensorSource
 from raybench.inputs.stored_items import SkippedRows, StoredItems, StoredValues, stored_values
+from raybench.inputs.table_files import TableFiles
+from raybench.inputs.table_inputs import TableInputs, check_columns
+from raybench.inputs.table_rows import RowReader
 from raybench.inputs.tensors import Batch, described
 from raybench.inputs.wanted_values import Wanted
 from raybench.models.saved_models import Accepted, Signature, TensorSpec
@@ -57,22 +60,35 @@ class MadeSource:
 
 
 @dataclass(frozen=True)
+class TableSource:
+    """A table and the input that it fills; None: every input that no other source fills."""
+
+    file: TableFiles
+    input: str | None = None
+
+
+@dataclass(frozen=True)
 class FileInputs:
     """Files fill what they hold, `rest` makes what no source fills."""
 
     name: str
     stored: tuple[FileSource, ...]
+    table: TableSource | None
     made: tuple[MadeSource, ...]
     rest: MadeSource
 
     @property
-    def _sources(self) -> tuple[FileSource | MadeSource, ...]:
-        return (*self.stored, *self.made)
+    def _files(self) -> tuple[FileSource | TableSource, ...]:
+        return (*self.stored, self.table) if self.table else self.stored
+
+    @property
+    def _sources(self) -> tuple[FileSource | TableSource | MadeSource, ...]:
+        return (*self._files, *self.made)
 
     @property
     def files(self) -> tuple[str, ...]:
         """The image files of all sources."""
-        is_complete = any(each.input is None for each in self.stored)  # it fills what others leave
+        is_complete = any(each.input is None for each in self._files)  # it fills what others leave
         makers = self.made if is_complete else (*self.made, self.rest)
         return tuple(dict.fromkeys(file for each in makers for file in each.made.files))
 
@@ -102,7 +118,7 @@ class FileInputs:
         outputs = wanted_outputs(signature)
         parts, skipped, expected = dict[str, TensorSource](), list[SkippedRows](), None
         for source in self.stored:
-            mine = self._filled_by(source, wanted, taken=parts)
+            mine = self._filled_by(source, wanted, parts, source.file.names)
             if not mine:
                 raise InputFileError(source.file.name, "every input has a source of its own: leave this one out")
             found = source.file.items(mine, outputs)
@@ -112,6 +128,8 @@ class FileInputs:
                 is_picture = has_item_axis(signature) and is_image(signature.inputs[name])
                 parts[name] = stored_values(column, signature.inputs[name].datatype, is_image=is_picture)
         parts |= self._made(signature, seed)
+        if self.table:
+            return self._with_table(self.table, signature, wanted, parts)
         ordered = tuple((name, parts[name]) for name in signature.inputs if name in parts)
         if not ordered:
             raise ConfigError("it takes no input, and there is nothing to send")
@@ -120,13 +138,28 @@ class FileInputs:
             return inputs
         return StoredInputs(inputs, tuple(skipped), expected)
 
+    def _with_table(
+        self, source: TableSource, signature: Signature, wanted: Mapping[str, Wanted], parts: Mapping[str, TensorSource]
+    ) -> TableInputs:
+        there = source.file.columns() or ()
+        mine = self._filled_by(source, wanted, parts, there)
+        if not mine:
+            raise InputFileError(source.file.name, "every input has a source of its own: leave this one out")
+        is_other = source.input and there and source.input not in there and len(there) == 1
+        reader = RowReader(source.file, tuple(mine.values()), ((source.input or "", there[0]),) if is_other else ())
+        check_columns(reader)
+        return TableInputs(self.name, reader, tuple(parts.items()), signature)
+
     def _filled_by(
-        self, source: FileSource, wanted: Mapping[str, Wanted], taken: Mapping[str, TensorSource]
+        self,
+        source: FileSource | TableSource,
+        wanted: Mapping[str, Wanted],
+        taken: Mapping[str, TensorSource],
+        there: Collection[str],
     ) -> dict[str, Wanted]:
         if source.input:
             return {source.input: replace(wanted[source.input], is_optional=False)}
         named = {each.input for each in self._sources}
-        there = source.file.names
         return {
             name: its
             for name, its in wanted.items()
@@ -136,7 +169,7 @@ class FileInputs:
     def _makers(self, signature: Signature) -> dict[str, MadeSource]:
         """What makes the inputs that no file fills, by name."""
         chosen = {each.input: each for each in self.made if each.input in signature.inputs}
-        filled = {each.input for each in self.stored}
+        filled = {each.input for each in self._files}
         rest = {} if None in filled else {name: self.rest for name in required(signature) if name not in filled}
         return {**rest, **{name: each for name, each in chosen.items() if name}}
 
@@ -151,7 +184,7 @@ class FileInputs:
         there = ", ".join(signature.inputs) or "none"
         for each in self._sources:
             if each.input and each.input not in signature.inputs:
-                what = each.file.name if isinstance(each, FileSource) else each.made.name
+                what = each.file.name if isinstance(each, FileSource | TableSource) else each.made.name
                 raise InputFileError(f"{each.input}={what}", f"the signature takes {there}: name one of them")
         for source in self.stored:
             known = (*signature.inputs, *signature.outputs)

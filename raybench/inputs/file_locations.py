@@ -43,7 +43,7 @@ def files_below(source: str) -> list[str]:
             return [source]
         below = system.get_file_info(fs.FileSelector(path, recursive=True))
     except (OSError, ValueError, TypeError, ImportError) as error:
-        raise _unreadable(source, error) from error
+        raise unreadable(source, error) from error
     found = sorted(each.path for each in below if each.is_file and _is_visible(each.path[len(path) :]))
     prefix = source[: source.index("://") + 3] if is_uri(source) and not source.startswith("file:") else ""
     return [prefix + each for each in found]
@@ -55,7 +55,7 @@ def read_bytes(source: str) -> bytes:
         with opened(source) as stream:
             return bytes(stream.read())
     except (OSError, ValueError) as error:
-        raise _unreadable(source, error) from error
+        raise unreadable(source, error) from error
 
 
 def opened(source: str) -> Any:
@@ -84,7 +84,7 @@ def _is_visible(path: str) -> bool:
     return not any(part.startswith((".", "_")) for part in path.split("/") if part)
 
 
-def _unreadable(source: str, error: Exception) -> InputFileError:
+def unreadable(source: str, error: Exception) -> InputFileError:
     if isinstance(error, InputFileError):
         return error
     said = " ".join(str(error).split())[:_LONGEST]

@@ -10,7 +10,7 @@ from raybench.inputs.file_locations import InputFileError
 from raybench.inputs.tensors import Batch, size_bytes
 from raybench.inputs.wanted_values import MisfitError
 
-_EXAMPLES = 5
+EXAMPLES = 5
 Column = np.ndarray | tuple[np.ndarray | None, ...]  # items along axis 0; apart where shapes differ or one is left out
 
 
@@ -89,15 +89,16 @@ def fitting_rows(source: str, count: int, row: Callable[[int], Batch]) -> tuple[
             reasons.append(f"row {number}: {error}")
     if not found:
         raise none_fits(source, reasons)
-    skipped = SkippedRows(source, len(reasons), count, tuple(reasons[:_EXAMPLES]))
+    skipped = SkippedRows(source, len(reasons), count, tuple(reasons[:EXAMPLES]))
     return found, numbers, skipped
 
 
-def none_fits(source: str, reasons: Sequence[str]) -> InputFileError:
+def none_fits(source: str, reasons: Sequence[str], count: int | None = None) -> InputFileError:
     """The error of a source that has no row to send."""
     if not reasons:
         return InputFileError(source, "it holds no rows: name a file that does")
-    what = "its only row does not fit" if len(reasons) == 1 else f"none of its {len(reasons)} rows fits"
+    rows = len(reasons) if count is None else count
+    what = "its only row does not fit" if rows == 1 else f"none of its {rows} rows fits"
     return InputFileError(source, f"{what} ({reasons[0]}): correct it, or choose another file or --signature")
 
 

@@ -51,7 +51,8 @@ class Encoder:
         before = self._region.size if self._region else 0
         body = client.encode(on_the_wire(items.batch, signature))
         placed = self._region.size - before if self._region else 0
-        request = Request(items.payload, client.send, body, _size(body) + placed)
+        kept = items.batch if items.is_kept else None
+        request = Request(items.payload, client.send, body, _size(body) + placed, kept)
         if len(self._hashes) == items.payload * len(items.hashes):
             self._hashes += items.hashes
             self._request_bytes = self._request_bytes or request.size

@@ -152,9 +152,9 @@ class Worker:
     def replies(self) -> DecodedReplies:
         """Some answers to the measured requests, and what was wrong with those that cannot be read."""
         replies, malformed, unsupported = list[DecodedReply](), list[str](), list[str]()
-        for seq, payload, reply in sorted(self._lanes.sampler.kept, key=lambda kept: kept.seq):
+        for seq, payload, reply, items in sorted(self._lanes.sampler.kept, key=lambda kept: kept.seq):
             try:
-                replies.append(DecodedReply(seq, payload, self._encoder.decode(payload, reply)))
+                replies.append(DecodedReply(seq, payload, self._encoder.decode(payload, reply), items))
             except MalformedReplyError as error:
                 malformed.append(str(error))
             except UnsupportedReplyError as error:

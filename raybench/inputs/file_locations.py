@@ -18,6 +18,11 @@ class InputFileError(ConfigError):
 
     def __init__(self, source: str, why: str) -> None:
         super().__init__(f"input is {source}; {why}")
+        self._parts = (source, why)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """A task of Ray's raises it too: it has to travel."""
+        return type(self), self._parts
 
 
 def is_uri(source: str) -> bool:

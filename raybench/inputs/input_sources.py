@@ -87,7 +87,7 @@ def _lines(source: str) -> TableFiles | None:
     except (OSError, ValueError, RecursionError):
         return None
     is_row = isinstance(first, dict) and "data" not in first
-    return TableFiles(source, LINES, (source,)) if is_row and rest.lstrip().startswith(b"{") else None
+    return TableFiles(source, LINES, (absolute(source),)) if is_row and rest.lstrip().startswith(b"{") else None
 
 
 def _file(source: str, files: Sequence[str]) -> StoredFile:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from raybench.inputs.file_locations import InputFileError, opened, random_access, unreadable
+from raybench.inputs.file_locations import InputFileError, absolute, opened, random_access, unreadable
 from raybench.inputs.tfrecords import records, row_of
 from raybench.inputs.wanted_values import MisfitError
 
@@ -101,7 +101,7 @@ def table_files(source: str, files: Sequence[str]) -> TableFiles | None:
     if len(set(kinds)) > 1:
         other = files[next(number for number, kind in enumerate(kinds) if kind != kinds[0])]
         raise InputFileError(source, f"it holds files of several kinds, such as {files[0]} and {other}: separate them")
-    return TableFiles(source, str(kinds[0]), tuple(files))
+    return TableFiles(source, str(kinds[0]), tuple(map(absolute, files)))
 
 
 def _row_groups(path: str, metadata: Any) -> Iterator[Piece]:

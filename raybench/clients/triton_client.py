@@ -18,7 +18,7 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 from raybench.clients.base import ClientError, Description, Reply, UnsupportedReplyError
 from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.grpc.kserve import INFER, ask
+from raybench.clients.grpc.kserve import INFER, ask, is_unready
 from raybench.clients.shared_memory import Region
 from raybench.clients.triton_own_model import OwnModel
 from raybench.clients.triton_tensors import array_of, described_specs, raw_bytes, spec_of
@@ -29,7 +29,6 @@ from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import Signature, TensorSpec
 
 _ABOUT, _SAVED_MODEL = "about", "saved_model"
-_UNREADY = "Request for unknown model"  # with UNAVAILABLE: of a model that it has, and that is not loaded
 
 
 class TritonClient:
@@ -191,7 +190,7 @@ class TritonClient:
         try:
             return ask(self._channel, method, **fields)
         except CallError as error:
-            if _UNREADY in (error.said or "") and error.status == "UNAVAILABLE":
+            if is_unready(error):
                 why = self._why_unready(error)
                 raise ClientError(
                     f"url triton={self._url}; its model {self._triton_model!r} is not ready ({why}): "

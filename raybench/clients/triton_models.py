@@ -7,7 +7,7 @@ from contextlib import closing
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.channel import CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.grpc.kserve import ask
+from raybench.clients.grpc.kserve import ask, is_unready
 from raybench.clients.triton_client import TritonClient
 
 
@@ -42,13 +42,11 @@ def names_behind_saved_model(url: str, credentials: ConnectionCredentials = NO_C
 
 
 def _is_there(channel: Channel, name: str) -> bool:
-    """Whether Triton knows a model; of one that is not loaded it says UNAVAILABLE, and that is its own sentence."""
+    """Whether Triton knows a model, loaded or not."""
     try:
         ask(channel, "ModelMetadata", name=name)
     except CallError as error:
-        if error.status == "NOT_FOUND":
-            return False
-        if error.status == "UNAVAILABLE" and name in (error.said or ""):
-            return True
-        raise
+        if error.status != "NOT_FOUND" and not is_unready(error):
+            raise
+        return is_unready(error)
     return True

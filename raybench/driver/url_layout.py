@@ -9,34 +9,27 @@ _MOST_NAMED = 20
 
 
 def with_url_layout(benchmark: Benchmark, credentials: ConnectionCredentials) -> Benchmark:
-    """The benchmark with the layout of its Triton by url, where the user named none.
+    """The benchmark with the layout of its Triton by url, where the user did not name per-model: that, if it has every
+    model under its own name.
 
-    Raises ConfigError where it has some of the models under their own names and others not. One that does not answer is
-    left as it is: who describes its models has the sentence.
+    Raises ConfigError for a model that it does not have at all. A Triton that does not answer is left as it is: who
+    describes its models has the sentence.
     """
     url = benchmark.url.get("triton")
-    if not url or "triton" not in benchmark.server or benchmark.layout:
+    if not url or "triton" not in benchmark.server or benchmark.layout != (MULTI,):
         return benchmark
     asked = [name for name in benchmark.all_models if name != ECHO]
-    there = models_there(url, (*asked, _SAVED_MODEL), credentials)
+    there = models_there(url, {*asked, _SAVED_MODEL}, credentials)
     if there is None:
         return benchmark
-    own = [name for name in asked if there[name]]
-    others = [name for name in asked if not there[name]]
-    if others and (own or not there[_SAVED_MODEL]):
-        raise ConfigError(_missing(url, own, others, credentials, is_routing=there[_SAVED_MODEL]))
-    layout = PER_MODEL if own or not there[_SAVED_MODEL] else MULTI
-    return benchmark.model_copy(update={"layout": (layout,)})
+    has_router, missing = there.pop(_SAVED_MODEL), [name for name in asked if not there[name]]
+    if has_router and (missing or not asked):
+        return benchmark
+    if missing:
+        raise ConfigError(_missing(url, missing[0], model_names(url, credentials)))
+    return benchmark.model_copy(update={"layout": (PER_MODEL,)})
 
 
-def _missing(
-    url: str, own: list[str], others: list[str], credentials: ConnectionCredentials, *, is_routing: bool
-) -> str:
-    if own and is_routing:
-        return (
-            f"model is {others[0]}; Triton at {url} has {', '.join(own)} under its own name and may have {others[0]} "
-            f"behind {_SAVED_MODEL}: measure them in runs of their own, or choose by --layout"
-        )
-    there = model_names(url, credentials)
+def _missing(url: str, model: str, there: list[str]) -> str:
     listed = ", ".join(there[:_MOST_NAMED]) + (" and others" if len(there) > _MOST_NAMED else "")
-    return f"model is {others[0]}; Triton at {url} has no such model: name one that it has ({listed or 'it has none'})"
+    return f"model is {model}; Triton at {url} has no such model: name one that it has ({listed or 'it has none'})"

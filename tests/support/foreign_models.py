@@ -58,7 +58,7 @@ FOREIGN = {
     "ragged": (
         """
         max_batch_size: 8
-        input [ { name: "tokens" data_type: TYPE_BOOL dims: [ 5 ] allow_ragged_batch: true } ]
+        input [ { name: "tokens" data_type: TYPE_BOOL dims: [ 40 ] allow_ragged_batch: true } ]
         output [ { name: "size" data_type: TYPE_INT32 dims: [ 1 ] } ]
         """,
         _ROWS,

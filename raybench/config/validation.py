@@ -12,7 +12,7 @@ from raybench.config.benchmark import SETTINGS, STREAM, Benchmark, resolved
 from raybench.config.credentials import SYSTEM
 from raybench.config.load_settings import LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
 from raybench.config.refusal import ConfigError, require
-from raybench.config.server_spec import ECHO, MULTI
+from raybench.config.server_spec import ECHO
 
 _HOST = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -63,7 +63,7 @@ def _check_urls(b: Benchmark) -> None:
     require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
     require("triton" not in b.url or len(b.layout) < 2, "layout", b.layout, remedy)
     needs_triton = "it is of server triton: add -s triton, or leave it out"
-    require("triton" in b.server or b.layout == (MULTI,), "layout", b.layout, needs_triton)
+    require("triton" in b.server or not b.layout, "layout", b.layout, needs_triton)
 
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:

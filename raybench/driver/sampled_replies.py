@@ -121,6 +121,8 @@ def _compare(
     A sentence where the difference may be rounding, and nothing tells.
     """
     facts = describe_model(context.session.models_conf, model)
+    if facts.version is None:
+        return f"TensorFlow has no model {model} to compare with: {context.benchmark.models_conf} does not have it"
     is_on_cpu = telemetry.node is not None and telemetry.gpu_source is None
     derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=is_on_cpu)
     limit = context.benchmark.tolerance or derived

@@ -9,25 +9,24 @@ _MOST_NAMED = 20
 
 
 def with_url_layout(benchmark: Benchmark, credentials: ConnectionCredentials) -> Benchmark:
-    """The benchmark with the layout of its Triton by url, where the user did not name per-model: that, if it has every
-    model under its own name.
+    """The benchmark with the layout of its Triton by url, where the user named none: per-model, if it has every model
+    under its own name.
 
     Raises ConfigError for a model that it does not have at all. A Triton that does not answer is left as it is: who
     describes its models has the sentence.
     """
     url = benchmark.url.get("triton")
-    if not url or "triton" not in benchmark.server or benchmark.layout != (MULTI,):
+    if not url or "triton" not in benchmark.server or benchmark.layout:
         return benchmark
     asked = [name for name in benchmark.all_models if name != ECHO]
     there = models_there(url, {*asked, _SAVED_MODEL}, credentials)
     if there is None:
         return benchmark
     has_router, missing = there.pop(_SAVED_MODEL), [name for name in asked if not there[name]]
-    if has_router and (missing or not asked):
-        return benchmark
-    if missing:
+    if missing and not has_router:
         raise ConfigError(_missing(url, missing[0], model_names(url, credentials)))
-    return benchmark.model_copy(update={"layout": (PER_MODEL,)})
+    layout = MULTI if has_router and (missing or not asked) else PER_MODEL
+    return benchmark.model_copy(update={"layout": (layout,)})
 
 
 def _missing(url: str, model: str, there: list[str]) -> str:

@@ -15,7 +15,7 @@ from raybench.inputs.photos import decodes
 from raybench.inputs.source import BoundSource
 from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.table_inputs import TableInputs
-from raybench.inputs.tensors import Batch, concatenated, item_count, items_of
+from raybench.inputs.tensors import Batch, concatenated, item_count, items_of, unnested
 
 _BLOCK_ITEMS = 256
 _PROBE_FILES = 64
@@ -31,7 +31,7 @@ class PreloadedShard:
 
     def batch(self, payload: int, batch_size: int) -> Batch:
         """The items of a payload."""
-        blocks: list[Batch] = ray.get(self.blocks, timeout=_FETCH_S)
+        blocks = [unnested(block) for block in ray.get(self.blocks, timeout=_FETCH_S)]
         first, parts = payload * batch_size, []
         for block in blocks:
             count = item_count(block)

@@ -52,12 +52,15 @@ def test_any_model_of_a_triton_is_measured(
     assert trial["model"]["name"] == model
     assert trial["requests"]["succeeded"] == 30
     assert trial["server_statistics"]["counted"]["success"] == 30
-    lines = foreign.received(model)
-    assert all(
-        [tensor[: len(start)] for tensor, start in zip(line.split(), inputs, strict=True)] == inputs for line in lines
-    )
-    assert len(set(lines)) == 30
+    sent = {line for line in foreign.received(model) if starts(line, inputs)}  # beside what a trial request brought
+    assert len(sent) == 30
     assert "TensorFlow" in next(each["sentence"] for each in trial["doubts"] if each["code"] == "not_verified")
+
+
+def starts(line: str, inputs: list[str]) -> bool:
+    """Whether a request had exactly these inputs, of these types and shapes."""
+    tensors = line.split()
+    return len(tensors) == len(inputs) and all(map(str.startswith, tensors, inputs))
 
 
 def test_what_cannot_be_measured_is_one_sentence(

@@ -146,8 +146,9 @@ def _signature(options: TritonOptions, model: ModelConfig, config: model_config_
     default; None where the backend is to refuse it."""
     if calls := [each for each in options.warm_up if each.model == model.name]:
         return calls[0].signature
-    if "signature" in config.parameters:
-        return config.parameters["signature"].string_value
+    for name in ("signature", "TF_SIGNATURE_DEF"):
+        if name in config.parameters:
+            return config.parameters[name].string_value
     try:
         return default_signature(read_signatures(model.version_folder(model.versions()[-1])))
     except ValueError:

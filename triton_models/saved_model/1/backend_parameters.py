@@ -48,7 +48,7 @@ class BackendParameters:
             models_conf=local_path(text["models_conf"]) if layout == MULTI else None,
             models=_names(text.get("models", "")),
             keep=_names(text.get("keep", "")),
-            signature=text.get("signature", ""),
+            signature=text.get("signature", text.get("TF_SIGNATURE_DEF", "")),  # as Triton's TensorFlow backend had it
             max_batch_size=int(text.get("max_batch_size", _MAX_BATCH_SIZE)),
             facts=local_path(text["facts"]) if "facts" in text else None,
             warm_up=text.get("warm_up", "{}"),

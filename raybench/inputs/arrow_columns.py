@@ -10,7 +10,9 @@ from raybench.inputs.wanted_values import MisfitError, Wanted, from_raw, items_o
 def array_of(column: pa.Array, wanted: Wanted) -> np.ndarray | None:
     """The rows of a column [n, *shape]; None where one does not fit: each has to be looked at."""
     try:
-        values = _raw(column, wanted) if _holds_raw(column.type, wanted) else _values(column)
+        if _holds_raw(column.type, wanted):
+            return _raw(column, wanted)
+        values = _values(column)
         return None if values is None else items_of_array(values, wanted)
     except MisfitError:
         return None
@@ -22,15 +24,22 @@ def _holds_raw(kind: pa.DataType, wanted: Wanted) -> bool:
 
 
 def _raw(column: pa.Array, wanted: Wanted) -> np.ndarray | None:
-    """Rows of little-endian bytes, each as long as an item."""
+    """Rows of little-endian bytes, each as long as an item; not copied where numbers need no conversion."""
     if column.null_count or wanted.size is None:
         return None
-    item_bytes = wanted.size * wanted.value_bytes
-    cells = column.to_pylist()
-    if any(len(cell) != item_bytes for cell in cells):
-        return None
-    flat = from_raw(b"".join(cells), Wanted(wanted.name, wanted.datatype, None), None)
-    return flat.reshape(len(cells), *(wanted.shape or ()))
+    item_bytes, count = wanted.size * wanted.value_bytes, len(column)
+    if types.is_fixed_size_binary(column.type):
+        if column.type.byte_width != item_bytes:
+            return None
+        first, data = column.offset * item_bytes, column.buffers()[1]
+    else:
+        width = np.int64 if types.is_large_binary(column.type) else np.int32
+        offsets = np.frombuffer(column.buffers()[1], width)[column.offset : column.offset + count + 1]
+        if (np.diff(offsets) != item_bytes).any():
+            return None
+        first, data = int(offsets[0]), column.buffers()[2]
+    raw = memoryview(data)[first : first + count * item_bytes]
+    return from_raw(raw, Wanted(wanted.name, wanted.datatype, None), None).reshape(count, *(wanted.shape or ()))
 
 
 def _values(column: pa.Array) -> np.ndarray | None:

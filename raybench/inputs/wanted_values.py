@@ -66,14 +66,15 @@ def fitted_shape(shape: Shape, wanted: Wanted) -> Shape:
         return shape
     if len(shape) <= 1 and math.prod(shape) == wanted.size:
         return wanted.shape
-    raise MisfitError(f"{wanted.name} has shape {list(shape)}, and an item has {list(wanted.shape)}")
+    free = ", where --shape says what is free" if len(shape) == 1 and wanted.size is None else ""
+    raise MisfitError(f"{wanted.name} has shape {list(shape)}, and an item has {list(wanted.shape)}{free}")
 
 
-def from_raw(data: bytes, wanted: Wanted, shape: Shape | None) -> np.ndarray:
+def from_raw(data: bytes | memoryview, wanted: Wanted, shape: Shape | None) -> np.ndarray:
     """One item from little-endian bytes in row-major order; raises MisfitError where they are too many or too few."""
     size = None if shape is None or -1 in shape else math.prod(shape)
     if wanted.datatype == "BYTES":
-        values = _raw_texts(data, wanted)
+        values = _raw_texts(bytes(data), wanted)
     elif len(data) % wanted.value_bytes:
         raise MisfitError(f"{wanted.name} has {len(data)} bytes, which are no {wanted.datatype}")
     else:
@@ -87,10 +88,12 @@ def from_raw(data: bytes, wanted: Wanted, shape: Shape | None) -> np.ndarray:
     return values.reshape(fitted_shape(shape, wanted))
 
 
-def _raw_numbers(data: bytes, datatype: str) -> np.ndarray:
+def _raw_numbers(data: bytes | memoryview, datatype: str) -> np.ndarray:
     if datatype == "BF16":
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(data, np.dtype(NUMPY_TYPES[datatype]).newbyteorder("<")).astype(NUMPY_TYPES[datatype])
+    return np.frombuffer(data, np.dtype(NUMPY_TYPES[datatype]).newbyteorder("<")).astype(
+        NUMPY_TYPES[datatype], copy=False
+    )
 
 
 def _raw_texts(data: bytes, wanted: Wanted) -> np.ndarray:
@@ -160,6 +163,8 @@ def _kind_of(values: np.ndarray) -> str:
 
 def _integers(values: np.ndarray, wanted: Wanted) -> np.ndarray:
     kind: Any = NUMPY_TYPES[wanted.datatype]
+    if values.dtype == kind:
+        return values
     limits = np.iinfo(kind)
     if values.dtype.kind == "f":
         whole = np.isfinite(values) & (values == np.trunc(np.nan_to_num(values)))
@@ -176,6 +181,8 @@ def _integers(values: np.ndarray, wanted: Wanted) -> np.ndarray:
 
 
 def _floats(values: np.ndarray, wanted: Wanted) -> np.ndarray:
+    if wanted.datatype != "BF16" and values.dtype == NUMPY_TYPES[wanted.datatype]:
+        return values
     if wanted.datatype == "BF16":
         limit, made = _LARGEST_BFLOAT16, to_bfloat16(np.clip(values, -_LARGEST_BFLOAT16, _LARGEST_BFLOAT16))
         made = np.where(np.isfinite(values), made, values).astype(np.float32)

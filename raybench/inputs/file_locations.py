@@ -89,8 +89,9 @@ def _is_visible(path: str) -> bool:
     return not any(part.startswith((".", "_")) for part in path.split("/") if part)
 
 
-def unreadable(source: str, error: Exception) -> InputFileError:
+def unreadable(source: str, error: Exception, what: str = "it") -> InputFileError:
+    """The error of a source that an error kept from being read, or a file of it."""
     if isinstance(error, InputFileError):
         return error
     said = " ".join(str(error).split())[:_LONGEST]
-    return InputFileError(source, f"it cannot be read ({said}): correct it, or allow this host to read it")
+    return InputFileError(source, f"{what} cannot be read ({said}): correct it, or allow this host to read it")

@@ -65,7 +65,7 @@ class TableFiles:
                 with opened(self.paths[0]) as stream, csv.open_csv(stream) as reader:
                     return tuple(reader.schema.names)
             except (OSError, ValueError, pa.ArrowException) as error:
-                raise unreadable(self.name, error) from error
+                raise self._unreadable(self.paths[0], error) from error
         return None
 
     def chunks(self, piece: Piece, names: Sequence[str]) -> Iterator[Chunk]:
@@ -74,7 +74,7 @@ class TableFiles:
         try:
             yield from readers[self.kind](piece, names)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise unreadable(piece.path, error) from error
+            raise self._unreadable(piece.path, error) from error
 
     def _of_parquet(self, piece: Piece, names: Sequence[str]) -> Iterator[Chunk]:
         file = self._parquet(piece.path)
@@ -87,7 +87,11 @@ class TableFiles:
         try:
             return parquet.ParquetFile(random_access(path), buffer_size=_BLOCK_BYTES, pre_buffer=False)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise unreadable(path, error) from error
+            raise self._unreadable(path, error) from error
+
+    def _unreadable(self, path: str, error: Exception) -> InputFileError:
+        """The error of one of its files, which is named where there are several."""
+        return unreadable(self.name, error, "it" if len(self.paths) == 1 else path)
 
 
 def table_files(source: str, files: Sequence[str]) -> TableFiles | None:

@@ -1,5 +1,6 @@
 """Bad input: one sentence with the field, the value and the remedy, exit 2, before anything starts or is written."""
 
+import json
 import os
 import socket
 import ssl
@@ -13,10 +14,13 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import grpc
+import numpy as np
+import pyarrow as pa
 import pytest
 from certificates import Authority
 from click.testing import CliRunner
 from helpers import IMAGES, LOGITS, entry, listed, saved_model
+from pyarrow import parquet
 from real_parts import raybench, small_disk
 
 from raybench import cli
@@ -79,6 +83,7 @@ SIGNATURES = (
     ("free", [("x", FLOAT, (-1, -1))], [LOGITS]),
     ("single", [("x", FLOAT, (3, 2))], [LOGITS]),
     ("four", [("x", FLOAT, (4, 8, 8, 3))], [LOGITS]),
+    ("rows", [("ids", 9, (-1, 3)), ("text", 7, (-1,))], [LOGITS]),  # INT64 and BYTES
 )
 BY_URL = "-s triton --url triton=127.0.0.1:1"
 
@@ -355,6 +360,102 @@ MODELS = {
                                             files={"given/efficientnetb0-no-opt": Path.mkdir}),
 }  # fmt: skip
 
+GOOD = {"ids": [1, 2, 3], "text": ["a"]}
+FILES = "run -s local --models given -m tiny --signature rows"
+
+
+def steps(*data: object, **more: object) -> str:
+    """perf_analyzer's JSON."""
+    return json.dumps({"data": list(data), **more})
+
+
+def arrays(**columns: Any) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        np.savez(path, **columns)
+
+    return write
+
+
+def parquet_table(**columns: list[Any]) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        parquet.write_table(pa.table(columns), path)
+
+    return write
+
+
+def source(name: str, content: str | bytes | Callable[[Path], object], *said: str, flags: str = "") -> Row:
+    """A file that is named by --input."""
+    return named(f"--input {name} {flags}", f"input is {name}", *said, files={name: content})
+
+
+def named(flags: str, *said: str, files: dict[str, Any] | None = None) -> Row:
+    """Flags for a signature that takes ids INT64 [-1, 3] and text BYTES [-1]."""
+    return Row(f"{FILES} {flags}", list(said), {"given/models.conf": tiny(), **(files or {})})
+
+
+INPUTS = {
+    "inputs that are not there": run("--input absent.npz", "input is absent.npz", "it is not there", "random, zero"),
+    "inputs of no known kind": source("notes.txt", "hello", "does not say what it holds", ".parquet", "folder"),
+    "inputs at a scheme of nobody": run("--input nobody://bucket/a.csv", "input is nobody://bucket/a.csv",
+                                        "cannot be read", "nobody"),
+    "inputs by both names": run("--input noise --images noise", "images is noise", "leave out one"),
+    "an input that nobody takes": named("--input tokens=random", "input is tokens=random", "ids, text",
+                                        "name one of them"),
+    "two sources for one input": named("--input ids=random --input ids=zero", "input is ids=random, ids=zero",
+                                       "two sources", "NAME=SOURCE"),
+    "two tables": named("--input a.csv --input ids=b.csv", "input is a.csv, ids=b.csv", "two tables", "join",
+                        files={"a.csv": "ids", "b.csv": "ids"}),
+    "an npz without an input's key": source("a.npz", arrays(ids=np.zeros((2, 3), int)), "no array text", "it has ids",
+                                            "--input text=random"),
+    "an npz of objects": source("a.npz", arrays(ids=np.array([None])), "allow_pickle", "save numbers or text"),
+    "an npz that is none": source("a.npz", "hello", "no array file", "save numbers or text"),
+    "an npz of another rank": source("a.npz", arrays(ids=np.zeros((2, 2, 2), int), text=["a", "b"]),
+                                     "none of its 2 rows fits", "ids has shape [2, 2], and an item has [3]"),
+    "an npz whose arrays differ in length": source("a.npz", arrays(ids=np.zeros((2, 3), int), text=["a"]),
+                                                   "unlike numbers of items", "ids 2, text 1"),
+    "an npy without a name": source("a.npy", lambda path: np.save(path, np.zeros((2, 3))), "write --input ids=a.npy"),
+    "steps that are no JSON": source("a.json", "{", "it is no JSON", ".jsonl"),
+    "an empty JSON": source("a.json", "", "it is no JSON"),
+    "a JSON without data": source("a.json", "{}", "no list 'data'", "perf_analyzer"),
+    "no steps": source("a.json", steps(), "it holds no rows"),
+    "steps among streams": source("a.json", steps(GOOD, [GOOD]), "data mixes steps and streams"),
+    "steps that are no objects": source("a.json", steps(1), "neither steps nor streams"),
+    "a step of an unknown input": source("a.json", steps({**GOOD, "txet": ["a"]}), "it has txet", "ids, text"),
+    "a step without an input": source("a.json", steps({"ids": [1, 2, 3]}), "its only row does not fit", "has no text"),
+    "NaN for an integer": source("a.json", '{"data": [{"ids": [1, NaN, 3], "text": ["a"]}]}', "ids has nan",
+                                 "INT64 takes whole numbers"),
+    "a fraction for an integer": source("a.json", steps({**GOOD, "ids": [1, 2, 3.5]}), "ids has 3.5", "whole numbers"),
+    "a number beyond its type": source("a.json", steps({**GOOD, "ids": [1, 2, 2**63]}), "ids has",
+                                       "INT64 does not hold"),
+    "a number for a text": source("a.json", steps({**GOOD, "text": [7]}), "text has 7, and it takes text"),
+    "ragged rows": source("a.json", steps({**GOOD, "ids": [[1], [2, 3]]}), "ids is ragged"),
+    "b64 of the wrong length": source("a.json", steps({**GOOD, "ids": {"b64": "AAAA"}}), "3 bytes", "INT64"),
+    "b64 that is none": source("a.json", steps({**GOOD, "ids": {"b64": "A"}}), "b64 that does not decode"),
+    "a shape of another rank": source("a.json", steps({**GOOD, "ids": {"content": [1, 2, 3], "shape": [1, 1, 3]}}),
+                                      "ids has shape [1, 1, 3], and an item has [3]"),
+    "validation of another length": source("a.json", steps(GOOD, validation_data=[]), "validation_data", "as data"),
+    "validation of an unknown output": source("a.json", steps(GOOD, validation_data=[{"y": [1]}]),
+                                              "validation_data has y", "logits"),
+    "a table without a column": source("a.csv", "ids\n1\n", "it has no column text", "it has ids",
+                                       "--input text=random"),
+    "an empty table": source("a.csv", "", "cannot be read", "Empty CSV"),
+    "rows that are all null": source("a.parquet", parquet_table(ids=[None, None], text=["a", "b"]),
+                                     "none of its 2 rows fits", "row 0: ids is null"),
+    "rows of another length": source("a.parquet", parquet_table(ids=[[1], [1, 2]], text=["a", "b"]),
+                                     "none of its 2 rows fits", "ids has shape [1], and an item has [3]"),
+    "a Parquet that is none": source("a.parquet", "hello", "cannot be read", "Parquet"),
+    "JSON Lines of no objects": source("a.jsonl", "[1]\n2\nx\n", "none of its 3 rows fits", "no JSON object"),
+    "no JSON Lines": source("a.jsonl", "\n", "it holds no rows"),
+    "a TFRecord that is none": source("a.tfrecord", "hello, this is no record", "no TFRecord file"),
+    "files of several kinds": named("--input both", "input is both", "several kinds", "separate them",
+                                    files={"both/a.csv": "ids,text", "both/b.jsonl": "{}"}),
+    "a raw file of another length": named("--input raw", "input is raw", "ids has 8 bytes", "takes 24 bytes",
+                                          files={"raw/ids": bytes(8), "raw/text": "a"}),
+    "a raw file of nobody": named("--input raw", "input is raw", "it has other", "ids, text",
+                                  files={"raw/ids": bytes(24), "raw/text": "a", "raw/other": ""}),
+    "an empty folder of inputs": source("nothing", Path.mkdir, "it is empty", "a raw file named as each input"),
+}  # fmt: skip
+
 OTHERS = {
     "serve without models.conf": Row("serve triton --port 0 --models absent", ["absent/models.conf", "No such file"]),
     "serve with a broken models.conf": models_conf("{", "given/models.conf", "cannot be read", flags=SERVE),
@@ -436,7 +537,7 @@ URLS = {
                                       flags="run -s fake --address ray://127.0.0.1:{port}"),
 }  # fmt: skip
 
-ROWS = YAML | FLAGS | PICTURES | MODELS | OTHERS | URLS
+ROWS = YAML | FLAGS | PICTURES | INPUTS | MODELS | OTHERS | URLS
 
 
 @pytest.fixture

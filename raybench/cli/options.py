@@ -91,6 +91,7 @@ def parse(flags: Flags) -> Flags:
     parsed = dict(flags)
     for name in ("instances", "request_rate"):
         parsed[name] = _numbers(name, flags.get(name))
+    parsed["layout"] = tuple(part for text in flags.get("layout") or () for part in text.split(","))
     pairs = [text.partition("=") for text in flags["url"]]
     if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
         raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")

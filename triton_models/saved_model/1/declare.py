@@ -13,7 +13,7 @@ _FOREIGN_TYPES = {
 }  # fmt: skip
 _RESERVED = {"model_name", "signature", "about"}
 _DEMO = {"images", "jpeg_image", "boxes", "jpeg_images"}  # config.pbtxt declares them for clients of the demo
-_REMEDY = 'serve it by layout "per-model"'
+_REMEDY = "use --layout per-model"
 
 
 def union(config: dict[str, Any], signatures: Iterable[tuple[str, Signature]]) -> dict[str, str]:

@@ -96,8 +96,8 @@ def main() -> None:
         print(f"{items} rows of {ITEM_BYTES} bytes, {options.gb} GB", flush=True)
         command = [
             str(RAYBENCH), "run", "-s", "fake", "--feed", "stream", "--memory-budget", options.budget, "--ui", "plain",
-            "--input", str(folder / "rows"), "--shape", "images:224,224,3", "-b", str(options.batch), "--workers", str(options.workers),
-            "--request-count", str(int(items * options.passes / options.batch)), "--out", str(folder / "results"),
+            "--input", str(folder / "rows"), "--shape", "images:224,224,3",
+            "-b", str(options.batch), "--workers", str(options.workers), "--request-count", str(int(items * options.passes / options.batch)), "--out", str(folder / "results"),
         ]  # fmt: skip
         for line in watched(command):
             print(line, flush=True)

@@ -88,7 +88,8 @@ class TritonClient:
     def _routed_signatures(self) -> dict[str, Signature]:
         """The signatures of a SavedModel behind raybench's python backend; raises ClientError where it is not there."""
         metadata = self._ask("ModelMetadata", name=self._triton_model)
-        self._check_routing()
+        if self._signature:
+            self._check_routing()
         if not any(tensor.name == _ABOUT for tensor in metadata.outputs):
             return _of_a_demo(metadata, self._url)
         told = self._told_signatures()

@@ -9,6 +9,7 @@ from raybench.clients.grpc.channel import CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.kserve import ask, is_unready
 from raybench.clients.triton_client import TritonClient
+from raybench.config import ECHO, MULTI
 
 
 def models_there(
@@ -29,6 +30,16 @@ def model_names(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -
             return sorted({each.name for each in ask(channel, "RepositoryIndex").models})
         except CallError:
             return []
+
+
+def echo_layout(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> str | None:
+    """The layout for which the Triton at a url has its `echo`; None where it does not say."""
+    with closing(Channel(url, credentials)) as channel:
+        try:
+            parameters = ask(channel, "ModelConfig", name=ECHO).config.parameters
+        except CallError:
+            return None
+    return parameters["layout"].string_value or MULTI
 
 
 def names_behind_saved_model(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> list[str]:

@@ -1,7 +1,7 @@
 """How a Triton that runs already has the models of a run: each under its own name, or all behind `saved_model`."""
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
-from raybench.clients.triton_models import model_names, models_there
+from raybench.clients.triton_models import echo_layout, model_names, models_there
 from raybench.config import ECHO, MULTI, PER_MODEL, Benchmark, ConfigError
 
 _SAVED_MODEL = "saved_model"
@@ -19,13 +19,18 @@ def with_url_layout(benchmark: Benchmark, credentials: ConnectionCredentials) ->
     if not url or "triton" not in benchmark.server or benchmark.layout:
         return benchmark
     asked = [name for name in benchmark.all_models if name != ECHO]
+    if not asked:
+        return _with(benchmark, echo_layout(url, credentials) or MULTI)
     there = models_there(url, {*asked, _SAVED_MODEL}, credentials)
     if there is None:
         return benchmark
     has_router, missing = there.pop(_SAVED_MODEL), [name for name in asked if not there[name]]
     if missing and not has_router:
         raise ConfigError(_missing(url, missing[0], model_names(url, credentials)))
-    layout = MULTI if has_router and (missing or not asked) else PER_MODEL
+    return _with(benchmark, MULTI if missing else PER_MODEL)
+
+
+def _with(benchmark: Benchmark, layout: str) -> Benchmark:
     return benchmark.model_copy(update={"layout": (layout,)})
 
 

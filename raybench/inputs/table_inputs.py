@@ -29,7 +29,7 @@ class TableInputs:
     @property
     def encoding(self) -> str:
         first = _first_rows(self.reader)
-        said = [f"{name}: {values.dtype.name} {list(values.shape[1:])}" for name, values in first.items()]
+        said = [f"{its.name}: {its.datatype.lower()} {list(first[its.name].shape[1:])}" for its in self.reader.wanted]
         return "; ".join([*said, *(f"{name}: {part.encoding}" for name, part in self.parts)])
 
     @property

@@ -4,6 +4,7 @@ The messages are those of proto/tfserving.proto, the methods those of tensorflow
 and model_service.proto.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ _PREDICTION, _MODEL = "/tensorflow.serving.PredictionService", "/tensorflow.serv
 _INIT = "__saved_model_init_op"  # TensorFlow's own, listed beside the signatures
 _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 _COMING = (pb.GetModelStatusResponse.START, pb.GetModelStatusResponse.LOADING)
+_LOST_VARIABLE = re.compile(r"Could not find variable (\S+?)\.? ")
 _NO_THREAD = ("", "Server Threadpool Exhausted")
 
 
@@ -133,14 +135,22 @@ def _tensor(info: Any) -> TensorSpec:
 
 
 def _explained(reply: Reply) -> Reply:
-    """The official binary refuses a call for which it has no thread without a word (tensorflow/serving#1795)."""
-    if reply.status != "RESOURCE_EXHAUSTED" or (reply.error or "") not in _NO_THREAD:
+    """A refusal whose own words do not say what to do, with the remedy."""
+    said = reply.error or ""
+    if reply.status == "FAILED_PRECONDITION" and (variable := _LOST_VARIABLE.search(said)):
+        error = (
+            f"TF Serving cannot find variable {variable[1]} of the model, as with a Keras 3 model that "
+            "tf.saved_model.save wrote: export it by model.export(FOLDER)"
+        )
+    elif reply.status == "RESOURCE_EXHAUSTED" and said in _NO_THREAD:
+        # the official binary refuses a call for which it has no thread without a word (tensorflow/serving#1795)
+        error = (
+            "TF Serving had no free gRPC thread, of which it has 4 a CPU by default: "
+            "start it with --grpc_max_threads of more than twice what is in flight"
+        )
+    else:
         return reply
-    return Reply(
-        status=reply.status,
-        error="TF Serving had no free gRPC thread, of which it has 4 a CPU by default: "
-        "start it with --grpc_max_threads of more than twice what is in flight",
-    )
+    return Reply(status=reply.status, error=error)
 
 
 def _unavailable(versions: Mapping[int, Any]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from raybench.config import JPEGS, ConfigError
 from raybench.inputs.photos import decode, jpeg_files, photos_in, random_crop, sample_photos
 from raybench.inputs.random_values import NUMPY_TYPES, to_bfloat16
+from raybench.inputs.source import ASSUMED
 from raybench.models.saved_models import Signature, TensorSpec
 
 PHOTOS, NOISE = "photos", "noise"
@@ -17,7 +18,6 @@ IMAGE_PX = 224  # a side that a signature leaves free, as in most models of kera
 _CHANNELS = 3
 _LARGEST_VALUE = 256
 PIXEL_RANGE = (0.0, 255.0)
-ASSUMED = "assumed"  # in the encoding of images whose range nobody says
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow and TensorFlow make images grey
 
 

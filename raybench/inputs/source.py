@@ -8,6 +8,8 @@ import numpy as np
 from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import Accepted, Signature
 
+ASSUMED = "assumed"  # in the encoding of images whose range nobody says
+
 
 class TensorSource(Protocol):
     """Makes the values of one input, item by item. Frozen, so it travels."""

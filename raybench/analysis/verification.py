@@ -20,13 +20,14 @@ class OutputMismatchError(ValueError):
 
 @dataclass(frozen=True)
 class AnsweredItems:
-    """A reply to a request of `batch` items, and TensorFlow's answer to those with `ids`, from number `first` on."""
+    """A reply to a request of `batch` items, and the reference answer to those with `ids`, from number `first` on."""
 
     reply: Outputs
     reference: Outputs
     batch: int
     first: int
     ids: tuple[str, ...]
+    origin: str = "TensorFlow"  # of the reference
 
     @property
     def is_whole(self) -> bool:
@@ -53,9 +54,8 @@ class AnsweredItems:
         if values.shape == (1,) and self.reference[name].shape == ():
             return values.reshape(())  # Triton has no scalars
         if values.shape != self.reference[name].shape:
-            raise OutputMismatchError(
-                f"output {name!r} has shape {list(values.shape)}, and TensorFlow's {list(self.reference[name].shape)}"
-            )
+            expected = list(self.reference[name].shape)
+            raise OutputMismatchError(f"output {name!r} has shape {list(values.shape)}, and {self.origin}'s {expected}")
         return values
 
 

@@ -6,6 +6,7 @@ from raybench.cli import (
     compare_command,
     doctor_command,
     export_command,
+    models_command,
     report_command,
     run_command,
     search_command,
@@ -33,6 +34,7 @@ main.add_command(run_command.run)
 main.add_command(search_command.search)
 main.add_command(report_command.report)
 main.add_command(compare_command.compare)
+main.add_command(models_command.models)
 main.add_command(export_command.export)
 main.add_command(serve_command.serve)
 main.add_command(doctor_command.doctor)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from raybench.config import SETTINGS, ConfigError, credentials
+from raybench.config import SETTINGS, ConfigError, credentials, input_values
 from raybench.config.setting import Setting
 
 Command = Callable[..., Any]  # as click decorates it
@@ -17,10 +17,21 @@ def benchmark_flags(command: Command, listed: Collection[str] = (), hidden: Coll
 
     Of the numbers in `listed` a search takes several, as text; what is `hidden` it refuses, and its help leaves out.
     """
-    for setting in reversed(SETTINGS.values()):
+    for setting in reversed([setting for setting in SETTINGS.values() if not setting.flag.is_absent]):
         is_listed, is_hidden = setting.name in listed, setting.name in hidden
         command = _option(setting, is_listed=is_listed, is_hidden=is_hidden)(command)
     return command
+
+
+def chosen_flags(*names: str) -> Callable[[Command], Command]:
+    """A decorator: the flags of some settings alone."""
+
+    def decorated(command: Command) -> Command:
+        for name in reversed(names):
+            command = _option(SETTINGS[name], is_listed=False, is_hidden=False)(command)
+        return command
+
+    return decorated
 
 
 def _option(setting: Setting, *, is_listed: bool, is_hidden: bool) -> Callable[[Command], Command]:
@@ -43,7 +54,7 @@ def _option(setting: Setting, *, is_listed: bool, is_hidden: bool) -> Callable[[
 def _type(setting: Setting, *, is_listed: bool) -> click.ParamType | type[str] | type[int] | type[float]:
     if setting.flag.is_menu:
         return click.Choice(setting.choices)
-    return str if is_listed or setting.is_list else setting.kind
+    return str if is_listed or setting.is_list or setting.is_mapping else setting.kind
 
 
 def _metavar(setting: Setting) -> str | None:
@@ -79,7 +90,8 @@ def parse(flags: Flags) -> Flags:
     """Flags whose text holds several values, as values."""
     parsed = dict(flags)
     for name in ("instances", "request_rate"):
-        parsed[name] = _numbers(name, flags[name])
+        parsed[name] = _numbers(name, flags.get(name))
+    parsed["layout"] = tuple(part for text in flags.get("layout") or () for part in text.split(","))
     pairs = [text.partition("=") for text in flags["url"]]
     if wrong := [kind for kind, equals, url in pairs if not (equals and url)]:
         raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")
@@ -87,6 +99,7 @@ def parse(flags: Flags) -> Flags:
     if len(parsed["url"]) < len(pairs):
         raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
     parsed["header"] = credentials.headers(flags["header"])
+    parsed["shape"], parsed["range"] = input_values.shapes(flags["shape"]), input_values.ranges(flags["range"])
     return parsed
 
 

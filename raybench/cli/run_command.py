@@ -41,6 +41,7 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed:
     raybench run --resume results/run-20260101T120000Z
     """
     from raybench.analysis.requests_needed import check_supported
+    from raybench.driver.resolved_loads import as_on_disk
 
     if resume:
         _resume(resume, benchmark, flags, keep_failed=keep_failed, dry_run=dry_run)
@@ -49,13 +50,14 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed:
         if keep_failed:
             raise ConfigError("keep-failed is given; it goes with --resume: leave it out, or name the folder")
         loaded = config.load(benchmark, parse(flags))
-        trials = plan.trials(loaded)
+        plan.trials(loaded)
         check_supported(loaded)
+        if dry_run:
+            loaded = as_on_disk(loaded)
+            show_plan(plan.trials(loaded), loaded)
+            return
     except ConfigError as error:
         raise WrongInput(str(error)) from error
-    if dry_run:
-        show_plan(trials, loaded)
-        return
     sys.exit(_run_and_report(loaded, None))
 
 

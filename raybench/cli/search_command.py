@@ -62,16 +62,18 @@ def search(
     raybench search -s triton --until-oom --workers 1,2,4,8,16
     raybench search -s triton --instances 1,2 --latency-threshold 'p99<100ms' --request-rate-range 5:200
     """
+    from raybench.driver.resolved_loads import as_on_disk
+
     ranges = {"request_rate_range": request_rate_range, "concurrency_range": concurrency_range}
     try:
         asked = _goal(until_oom, latency_threshold, flags, {k: v for k, v in ranges.items() if v is not None})
         goal, loaded = _configured(benchmark, asked, flags)
         plan.trials(loaded)
+        if dry_run:
+            _show_steps(goal, as_on_disk(loaded))
+            return
     except ConfigError as error:
         raise WrongInput(str(error)) from error
-    if dry_run:
-        _show_steps(goal, loaded)
-        return
     sys.exit(_search_and_report(loaded, goal))
 
 

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from raybench.cli.console import print_bind_warnings
 from raybench.cli.usage_errors import Text, WrongInput
-from raybench.config import ConfigError, ServerSpec
+from raybench.config import MULTI, ConfigError, ServerSpec
+from raybench.config.model_folders import named_folders
+from raybench.config.server_spec import Layout
 
 
 @click.group()
@@ -26,7 +28,12 @@ def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., No
     """The flags of every server, with its usual port."""
     options = [
         click.option("--models", type=Text(), default="models", show_default=True, help="Folder with models.conf."),
-        click.option("-m", "--model", multiple=True, help="Model to load; all of models.conf by default."),
+        click.option(
+            "-m",
+            "--model",
+            multiple=True,
+            help="Model of models.conf, or a SavedModel by FOLDER or NAME=FOLDER; all of models.conf by default.",
+        ),
         click.option(
             "--port", type=click.IntRange(0, 65535), default=port, show_default=True, help="gRPC port; 0: a free one."
         ),
@@ -46,6 +53,13 @@ def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., No
     type=click.IntRange(min=1),
     help="TensorFlow calls under way in an instance, one of which computes.  [3 on a GPU, else 1]",
 )
+@click.option(
+    "--layout",
+    type=click.Choice(get_args(Layout)),
+    default=MULTI,
+    show_default=True,
+    help="One Triton model for all SavedModels, or one for each under its own name, with Triton's batch axis.",
+)
 def serve_triton(
     models: str,
     model: tuple[str, ...],
@@ -54,25 +68,29 @@ def serve_triton(
     instances: int,
     merge_max_images: int | None,
     pipeline_depth: int | None,
+    layout: str,
 ) -> None:
     """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP loads what has changed.
 
     \b
     raybench serve triton --models models -m efficientnetb0-no-opt --instances 2
+    raybench serve triton --models models --layout per-model
+    raybench serve triton -m ./my-saved-model
     kill -HUP PID     read models.conf and its SavedModels again; the old ones answer until the new are ready
     """
     from raybench.servers.triton_server import TritonOptions, check, running_triton
 
-    options = TritonOptions(
-        models_conf=Path(models) / "models.conf",
-        models=model or None,
-        instances=instances,
-        bind=server_bind,
-        grpc_port=port,
-        merge_max_items=merge_max_images,
-        pipeline_depth=pipeline_depth,
-    )
-    with _errors_in_a_sentence():
+    with _errors_in_a_sentence(), _served(models, model) as (models_conf, names):
+        options = TritonOptions(
+            models_conf=models_conf,
+            models=names,
+            instances=instances,
+            bind=server_bind,
+            grpc_port=port,
+            merge_max_items=merge_max_images,
+            pipeline_depth=pipeline_depth,
+            layout=layout,
+        )
         check(options)
         print_bind_warnings([ServerSpec(kind="triton")], server_bind)
         _serve(running_triton(options), "Triton")
@@ -90,20 +108,32 @@ def serve_tfserving(
 
     \b
     raybench serve tfserving --models models -m efficientnetb0-no-opt
+    raybench serve tfserving -m ./my-saved-model
     """
     from raybench.servers.tfserving_server import TfServingOptions, check, running_tfserving
 
-    options = TfServingOptions(
-        models_conf=Path(models) / "models.conf",
-        models=model or None,
-        bind=server_bind,
-        grpc_port=port,
-        batching_file=Path(batching_file) if batching_file else None,
-    )
-    with _errors_in_a_sentence():
+    with _errors_in_a_sentence(), _served(models, model) as (models_conf, names):
+        options = TfServingOptions(
+            models_conf=models_conf,
+            models=names,
+            bind=server_bind,
+            grpc_port=port,
+            batching_file=Path(batching_file) if batching_file else None,
+        )
         check(options)
         print_bind_warnings([ServerSpec(kind="tfserving")], server_bind)
         _serve(running_tfserving(options), "TF Serving")
+
+
+@contextmanager
+def _served(models: str, asked: tuple[str, ...]) -> Iterator[tuple[Path, tuple[str, ...] | None]]:
+    """A models.conf with the folders among what is asked for, and the names of the models; None for all of them."""
+    from raybench.models.named_folders import models_conf_with
+
+    folders = dict[str, str]()
+    names = named_folders(asked, folders)
+    with models_conf_with(Path(models) / "models.conf", folders) as models_conf:
+        yield models_conf, tuple(map(str, names)) or None
 
 
 def _serve(starting: Any, name: str) -> None:

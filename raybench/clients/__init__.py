@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from raybench.clients.base import Client
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.config import ECHO, ServerSpec
+from raybench.config import PER_MODEL, ServerSpec
 
 if TYPE_CHECKING:
     from raybench.clients.shared_memory import Region
-    from raybench.clients.triton_client import TritonClient
+    from raybench.clients.triton_echo import TritonEcho
+    from raybench.models.saved_models import Signature
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # else it logs each failed handshake, which a sentence tells
 
@@ -21,18 +22,31 @@ def connect(
     model: str,
     signature: str,
     models: str,
+    spec: "Signature | None" = None,
     region: "Region | None" = None,
     credentials: ConnectionCredentials = NO_CREDENTIALS,
 ) -> Client:
-    """The client of a server's kind; a kind's module is imported only where it is used."""
+    """The client of a server's kind; a kind's module is imported only where it is used.
+
+    `spec` is what the signature takes, where requests are to be encoded.
+    """
     if server.kind == "triton":
         from raybench.clients.triton_client import TritonClient
 
-        return TritonClient(url, model=model, signature=signature, region=region, credentials=credentials)
+        is_direct = server.layout == PER_MODEL
+        return TritonClient(
+            url,
+            model=model,
+            signature=signature,
+            spec=spec,
+            is_direct=is_direct,
+            region=region,
+            credentials=credentials,
+        )
     if server.kind == "tfserving":
         from raybench.clients.tfserving_client import TfServingClient
 
-        return TfServingClient(url, model=model, signature=signature, credentials=credentials)
+        return TfServingClient(url, model=model, signature=signature, spec=spec, credentials=credentials)
     if server.kind == "local":
         from raybench.clients.local_client import LocalClient
 
@@ -44,11 +58,11 @@ def connect(
     raise ValueError(f"no client for server kind {server.kind!r}")
 
 
-def connect_echo(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "TritonClient":
-    """The client of the model that does nothing, in the Triton at a url."""
-    from raybench.clients.triton_client import TritonClient
+def connect_echo(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "TritonEcho":
+    """The client of the models that do nothing, in the Triton at a url; raises ClientError where it does not answer."""
+    from raybench.clients.triton_echo import TritonEcho
 
-    return TritonClient(url, model=ECHO, signature="", credentials=credentials)
+    return TritonEcho(url, credentials)
 
 
 def shared_region(url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "Region":

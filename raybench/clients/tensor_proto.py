@@ -35,16 +35,22 @@ def array(tensor: Any) -> np.ndarray:
     if not 0 <= prod(shape) <= _MOST_VALUES:
         raise ValueError(f"a tensor of shape {list(shape)} has no such number of values")
     values = _filled(_values(tensor), prod(shape)).reshape(shape)
-    return np.asarray((values.astype(np.uint32) << 16).view(np.float32)) if tensor.dtype == _BFLOAT16 else values
+    if tensor.dtype != _BFLOAT16:
+        return values
+    return np.asarray(np.left_shift(values.astype(np.uint32), 16, dtype=np.uint32)).view(np.float32)  # scalars too
 
 
-def put(array: np.ndarray, tensor: Any) -> None:
+def put(array: np.ndarray, tensor: Any, *, is_bfloat16: bool = False) -> None:
     """An array of numbers, or of bytes (dtype O or S), into an empty TensorProto; a scalar has no dimensions."""
     for size in array.shape:
         tensor.tensor_shape.dim.add(size=size)
     if array.dtype.kind in "OS":
         tensor.dtype = STRING
         tensor.string_val.extend(bytes_of(array))
+        return
+    if is_bfloat16:
+        tensor.dtype = _BFLOAT16
+        tensor.tensor_content = (np.asarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16).tobytes()
         return
     tensor.dtype = _NUMBERS[array.dtype]
     tensor.tensor_content = np.ascontiguousarray(array).tobytes()

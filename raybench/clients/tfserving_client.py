@@ -4,6 +4,7 @@ The messages are those of proto/tfserving.proto, the methods those of tensorflow
 and model_service.proto.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,12 +16,14 @@ from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, Connect
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensor_proto import array, put
 from raybench.inputs.tensors import Batch
+from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import DATATYPES, Signature, TensorSpec
 
 _PREDICTION, _MODEL = "/tensorflow.serving.PredictionService", "/tensorflow.serving.ModelService"
 _INIT = "__saved_model_init_op"  # TensorFlow's own, listed beside the signatures
 _AVAILABLE = pb.GetModelStatusResponse.AVAILABLE
 _COMING = (pb.GetModelStatusResponse.START, pb.GetModelStatusResponse.LOADING)
+_LOST_VARIABLE = re.compile(r"Could not find variable (\S+?)\.? ")
 _NO_THREAD = ("", "Server Threadpool Exhausted")
 
 
@@ -28,9 +31,16 @@ class TfServingClient:
     """One model and signature behind TensorFlow Serving, on connections of its own; lanes may share it."""
 
     def __init__(
-        self, url: str, *, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
+        self,
+        url: str,
+        *,
+        model: str,
+        signature: str,
+        spec: Signature | None = None,
+        credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url = url
+        self._bfloat16 = {name for name, each in spec.inputs.items() if each.datatype == "BF16"} if spec else set()
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
         self._channel = Channel(url, credentials)
         self._predict = self._channel.method(f"{_PREDICTION}/Predict")
@@ -46,13 +56,14 @@ class TfServingClient:
             signatures = self._signatures()
         except CallError as error:
             raise ClientError(f"url tfserving={self._url}; {self._why(error)}") from error
-        if name not in signatures:
+        name = name or default_signature(signatures) or ""
+        if name not in signatures and self._spec.signature_name:
             raise ClientError(f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: name one")
         return Description(
             server="tensorflow serving",
             version=None,  # it does not say
             model_version=max(available),
-            signature=signatures[name],
+            signature=signatures.get(name, Signature({}, {})),
             signatures=signatures,
         )
 
@@ -60,7 +71,7 @@ class TfServingClient:
         """A PredictRequest with the signature's inputs: numbers as tensor_content, bytes as string_val."""
         request = pb.PredictRequest(model_spec=self._spec)
         for name, values in batch.items():
-            put(values, request.inputs[name])
+            put(values, request.inputs[name], is_bfloat16=name in self._bfloat16)
         return bytes(request.SerializeToString())
 
     def prepare(self, calls: int) -> None:
@@ -124,14 +135,22 @@ def _tensor(info: Any) -> TensorSpec:
 
 
 def _explained(reply: Reply) -> Reply:
-    """The official binary refuses a call for which it has no thread without a word (tensorflow/serving#1795)."""
-    if reply.status != "RESOURCE_EXHAUSTED" or (reply.error or "") not in _NO_THREAD:
+    """A refusal whose own words do not say what to do, with the remedy."""
+    said = reply.error or ""
+    if reply.status == "FAILED_PRECONDITION" and (variable := _LOST_VARIABLE.search(said)):
+        error = (
+            f"TF Serving cannot find variable {variable[1]} of the model, as with a Keras 3 model that "
+            "tf.saved_model.save wrote: export it by model.export(FOLDER)"
+        )
+    elif reply.status == "RESOURCE_EXHAUSTED" and said in _NO_THREAD:
+        # the official binary refuses a call for which it has no thread without a word (tensorflow/serving#1795)
+        error = (
+            "TF Serving had no free gRPC thread, of which it has 4 a CPU by default: "
+            "start it with --grpc_max_threads of more than twice what is in flight"
+        )
+    else:
         return reply
-    return Reply(
-        status=reply.status,
-        error="TF Serving had no free gRPC thread, of which it has 4 a CPU by default: "
-        "start it with --grpc_max_threads of more than twice what is in flight",
-    )
+    return Reply(status=reply.status, error=error)
 
 
 def _unavailable(versions: Mapping[int, Any]) -> str:

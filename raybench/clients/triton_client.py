@@ -1,31 +1,41 @@
 """Triton over gRPC: requests are serialized before the clock starts and sent as bytes.
 
+A model is asked for behind raybench's `saved_model`, to which requests name it, or as a Triton model of its own name.
+
 The bytes are KServe v2 ModelInferRequest messages (inference.GRPCInferenceService); tritonclient brings their classes.
 """
 
+import json
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2
-from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
+from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 from raybench.clients.base import ClientError, Description, Reply, UnsupportedReplyError
 from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.grpc.kserve import INFER, ask
+from raybench.clients.grpc.kserve import INFER, ask, is_unready
 from raybench.clients.shared_memory import Region
-from raybench.config import triton_model
+from raybench.clients.triton_own_model import OwnModel
+from raybench.clients.triton_tensors import array_of, described_specs, raw_bytes, spec_of
+from raybench.config import ECHO, EXPORTED, JPEGS
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.tensors import Batch
+from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import Signature, TensorSpec
 
-_UNREADY = "Request for unknown model"  # with UNAVAILABLE: of a model that it has, and that is not loaded
+_ABOUT, _SAVED_MODEL = "about", "saved_model"
 
 
 class TritonClient:
-    """One model and signature behind Triton's `saved_model`, on connections of its own; lanes may share it.
+    """One model and signature, on connections of its own; lanes may share it.
 
-    With a region inputs go there, to be registered before the first request is sent.
+    `is_direct` is one under its own name. With a region inputs go there, to be registered before the first request is
+    sent.
     """
 
     def __init__(
@@ -34,41 +44,76 @@ class TritonClient:
         *,
         model: str,
         signature: str,
+        spec: Signature | None = None,
+        is_direct: bool = False,
         region: Region | None = None,
         credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url, self._region = url, region
-        self._triton_model = triton_model(model)
-        # The metadata is the union of all signatures' inputs: which of them one takes is known of the demo's alone.
-        (self._input,) = demo_signature(signature).inputs
-        self._routing = {"model_name": model, "signature": signature}
+        self._model, self._signature = model, signature
+        self._datatypes = {name: each.datatype for name, each in spec.inputs.items()} if spec else {}
+        self._has_leading = not is_direct
+        self._is_routed = not (is_direct or model == ECHO)
+        self._triton_model = _SAVED_MODEL if self._is_routed else model
         self._channel = Channel(url, credentials)
         self._infer = self._channel.method(INFER)
 
     def describe(self) -> Description:
         server = self._ask("ServerMetadata")
+        signatures = self._routed_signatures() if self._is_routed else self._own_signatures()
+        chosen = self._signature or default_signature(filter(None, signatures)) or ""
+        return Description(
+            server=server.name,
+            version=server.version,
+            signature=signatures.get(chosen, Signature({}, {})),
+            signatures={name: signature for name, signature in signatures.items() if name},
+        )
+
+    def _own_signatures(self) -> dict[str, Signature]:
+        """Of a Triton model by name: those of a SavedModel in layout per-model, else one, whatever it is asked for."""
         metadata = self._ask("ModelMetadata", name=self._triton_model)
-        self._check_routing()
-        inputs = {tensor.name: _spec(tensor) for tensor in metadata.inputs}
-        if self._input not in inputs:
-            raise ClientError(f"url triton={self._url}; its model {self._triton_model!r} has no input {self._input!r}")
-        outputs = {tensor.name: _spec(tensor) for tensor in metadata.outputs}
-        signature = Signature({self._input: inputs[self._input]}, outputs)
-        return Description(server=server.name, version=server.version, signature=signature)
+        if self._model == ECHO:
+            return {self._signature: demo_signature(self._signature or EXPORTED)}
+        own = self._own_model.signature(metadata)
+        served = self._own_model.served_signature
+        if not served:
+            return {self._signature: own}
+        told = self._told_signatures() or {}
+        return {**told, served: replace(told.get(served, own), most_items=own.most_items)}
+
+    @cached_property
+    def _own_model(self) -> OwnModel:
+        return OwnModel(self._ask("ModelConfig", name=self._triton_model).config)
+
+    def _routed_signatures(self) -> dict[str, Signature]:
+        """The signatures of a SavedModel behind raybench's python backend; raises ClientError where it is not there."""
+        metadata = self._ask("ModelMetadata", name=self._triton_model)
+        if self._signature:
+            self._check_routing()
+        if not any(tensor.name == _ABOUT for tensor in metadata.outputs):
+            return _of_a_demo(metadata, self._url)
+        told = self._told_signatures()
+        return _of_a_demo(metadata, self._url) if told is None else told
+
+    def _told_signatures(self) -> dict[str, Signature] | None:
+        """What raybench's backend says of the model; None where it says nothing, such as an older one."""
+        said = json.loads(self.about(model="") or "{}")
+        if "signatures" not in said:
+            return None
+        found = said["signatures"].get(self._model, {})
+        return {
+            name: Signature(described_specs(inputs), described_specs(outputs))
+            for name, (inputs, outputs) in found.items()
+        }
 
     def encode(self, batch: Batch) -> bytes:
-        """The demo's request: `model_name` and `signature` [1, 1], and each input with a leading 1."""
-        request = self._routed()
+        """Each input as it is or, behind raybench's backend, as the demo has it: `model_name` and `signature` [1, 1],
+        and each input with a leading 1."""
+        request = self._routed() if self._is_routed else self._direct()
         for name, values in batch.items():
-            is_bytes = values.dtype.kind in "OS"
-            raw = serialize_byte_tensor(values).item() if is_bytes else np.ascontiguousarray(values).tobytes()
-            datatype = "BYTES" if is_bytes else np_to_triton_dtype(values.dtype)
-            self._add_payload(request, name, datatype, (1, *values.shape), raw)
+            datatype = self._datatypes.get(name) or np_to_triton_dtype(values.dtype)
+            self._add_payload(request, name, datatype, self._shape(name, values), raw_bytes(values, datatype))
         return bytes(request.SerializeToString())
-
-    def readdressed(self, request: bytes) -> bytes:
-        """A request of another model, asked of this one: of a scalar that is there twice protobuf takes the last."""
-        return request + bytes(service_pb2.ModelInferRequest(model_name=self._triton_model).SerializeToString())
 
     def prepare(self, calls: int) -> None:
         self._channel.prepare(calls)
@@ -80,14 +125,20 @@ class TritonClient:
         response = service_pb2.ModelInferResponse.FromString(reply.body)
         if any(tensor.HasField("contents") for tensor in response.outputs):
             raise UnsupportedReplyError("raybench does not read typed contents, but raw ones")
-        return {
-            tensor.name: _array(tensor, raw)
+        arrays = {
+            tensor.name: array_of(tensor, raw)
             for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
         }
+        if self._has_leading:
+            return arrays
+        own = self._own_model
+        return {name: array.reshape(own.own_shape(name, array.shape)) for name, array in arrays.items()}
 
-    def about(self) -> str | None:
-        """What raybench's python backend says of the model, as JSON; None where another backend answers."""
-        request = self._routed()
+    def about(self, model: str | None = None) -> str | None:
+        """What raybench's python backend says of the model, or of all (an empty name), as JSON; None where another
+        backend answers. For models of their own names `echo` says it."""
+        request = self._routed(model)
+        request.model_name = _SAVED_MODEL if self._is_routed else ECHO
         request.outputs.add(name="about")
         reply = self.send(bytes(request.SerializeToString()), DESCRIBE_TIMEOUT_S)
         said = self.decode(reply) if reply.is_ok else {}
@@ -96,9 +147,27 @@ class TritonClient:
     def close(self) -> None:
         self._channel.close()
 
-    def _routed(self) -> Any:
-        request = service_pb2.ModelInferRequest(model_name=self._triton_model)
-        for name, value in self._routing.items():
+    def _shape(self, name: str, values: np.ndarray) -> tuple[int, ...]:
+        """In which an input travels: Triton has no scalars."""
+        if self._has_leading:
+            return (1, *(values.shape or (1,)))
+        return values.shape or (1,) if self._model == ECHO else self._own_model.wire_shape(name, values.shape)
+
+    def _plain(self) -> Any:
+        return service_pb2.ModelInferRequest(model_name=self._triton_model)
+
+    def _direct(self) -> Any:
+        """A request that names its signature where the model calls another by itself."""
+        request = self._plain()
+        served = None if self._model == ECHO else self._own_model.served_signature
+        if served and self._signature not in ("", served):
+            request.parameters["signature"].string_param = self._signature
+        return request
+
+    def _routed(self, model: str | None = None) -> Any:
+        request = self._plain()
+        routing = {"model_name": self._model if model is None else model, "signature": self._signature}
+        for name, value in routing.items():
             _add(request, name, "BYTES", (1, 1), serialize_byte_tensor(np.array([value.encode()], object)).item())
         return request
 
@@ -122,13 +191,26 @@ class TritonClient:
         try:
             return ask(self._channel, method, **fields)
         except CallError as error:
-            if _UNREADY in (error.said or "") and error.status == "UNAVAILABLE":
+            if is_unready(error):
+                why = self._why_unready(error)
                 raise ClientError(
-                    f"url triton={self._url}; its model {self._triton_model!r} is not ready ({error.said}): "
+                    f"url triton={self._url}; its model {self._triton_model!r} is not ready ({why}): "
                     "wait until it has loaded, or read in Triton's log why it has not"
                 ) from error
             said = f"this Triton says {error.status}: {error.said}; raybench calls its model {self._triton_model!r}"
             raise ClientError(f"url triton={self._url}; {self._channel.diagnose(error, 'Triton') or said}") from error
+
+    def _why_unready(self, error: CallError) -> str:
+        """What Triton has noted of the load that failed, or what it said."""
+        with suppress(CallError):
+            there = ask(self._channel, "RepositoryIndex").models
+            reasons = (each.reason for each in there if each.name == self._triton_model and each.reason)
+            return _first_line(next(reasons, "")) or error.said or ""
+        return error.said or ""
+
+
+def _first_line(reason: str) -> str:
+    return reason.partition("\n")[0].strip()
 
 
 def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> None:
@@ -136,18 +218,19 @@ def _add(request: Any, name: str, datatype: str, shape: tuple[int, ...], raw: by
     request.raw_input_contents.append(raw)
 
 
-def _spec(tensor: Any) -> TensorSpec:
-    """What a tensor of the metadata is, without Triton's leading element."""
-    return TensorSpec(tensor.datatype, tuple(int(size) for size in tensor.shape[1:]))
+def _of_a_demo(metadata: Any, url: str) -> dict[str, Signature]:
+    """The signatures of the original demo's backend, whose metadata is the union of all inputs with a leading 1."""
+    found = {}
+    for name in (EXPORTED, JPEGS):
+        ((wanted, _),) = demo_signature(name).inputs.items()
+        spec = next((spec_of(tensor) for tensor in metadata.inputs if tensor.name == wanted), None)
+        if spec:
+            outputs = {tensor.name: _without_leading(spec_of(tensor)) for tensor in metadata.outputs}
+            found[name] = Signature({wanted: _without_leading(spec)}, outputs)
+    if not found:
+        raise ClientError(f"url triton={url}; its model 'saved_model' takes neither images nor JPEG files")
+    return found
 
 
-def _array(tensor: Any, raw: bytes) -> np.ndarray:
-    if tensor.datatype == "BYTES":
-        flat = deserialize_bytes_tensor(raw)
-    elif tensor.datatype == "BF16":
-        flat = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
-    elif kind := triton_to_np_dtype(tensor.datatype):
-        flat = np.frombuffer(raw, kind)
-    else:
-        raise UnsupportedReplyError(f"raybench does not read Triton's type {tensor.datatype or 'without a name'}")
-    return np.asarray(flat).reshape(tuple(tensor.shape))
+def _without_leading(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(spec.datatype, (spec.shape or ())[1:])

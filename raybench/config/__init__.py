@@ -6,6 +6,7 @@ from pathlib import Path
 from raybench.config import validation, yaml_file
 from raybench.config.benchmark import (
     CONTINUE,
+    EXPORTED,
     LARGEST_SEED,
     PRELOAD,
     RUN_SETTINGS,
@@ -25,6 +26,8 @@ from raybench.config.refusal import ConfigError, is_text
 from raybench.config.server_spec import (
     ECHO,
     IN_PROCESS,
+    MULTI,
+    PER_MODEL,
     SERVER_KINDS,
     SHARED_MEMORY,
     ServerSpec,
@@ -36,10 +39,13 @@ from raybench.config.threshold import Threshold, ratio, threshold
 __all__ = [
     "CONTINUE",
     "ECHO",
+    "EXPORTED",
     "IN_PROCESS",
     "JPEGS",
     "LARGEST_SEED",
     "LOAD_SETTINGS",
+    "MULTI",
+    "PER_MODEL",
     "PRELOAD",
     "RUN_SETTINGS",
     "SERVER_KINDS",

@@ -1,14 +1,16 @@
 """What one run does: frozen values, declared once for the flags, the YAML and its schema."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from raybench.config.credentials import Headers
+from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
-from raybench.config.server_spec import ServerKind, ServerSpec, Urls, labelled, server_specs
+from raybench.config.model_folders import ModelFolders, named_folders
+from raybench.config.server_spec import Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
 from raybench.config.setting import (
     DECLARED,
     LONGEST_S,
@@ -30,6 +32,7 @@ PRELOAD: Final = "preload"  # inputs are encoded before the start
 STREAM: Final = "stream"  # or read and encoded while they are sent
 VARIANTS = ("no-opt", "xla-amp")
 LARGEST_SEED = 2**32 - 1  # of Keras and of numpy
+EXPORTED = "predict_images"  # the main signature of the models that `raybench export` writes
 _DEFAULT_BUDGET = "1GiB"
 _UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30}
 
@@ -70,8 +73,14 @@ class Benchmark(BaseModel):
         description="KEY=VALUE for every call to a server by url, where $NAME is an environment variable.",
     )
     instances: SomeOf[Instances] = Field((1,), description="Triton instances, such as 1,2: each a server of its own.")
+    layout: Annotated[AnyOf[Layout], Flag(shown="multi, or as a Triton by url has it")] = Field(
+        (), description="One Triton model for all SavedModels (multi), or one for each (per-model)."
+    )
     mix: bool = Field(False, description="Send round robin over the models in one trial.")
     models: Text = Field("models", description="Folder with models.conf.")
+    saved_models: Annotated[ModelFolders, Flag(is_absent=True)] = Field(
+        default={}, description="Folders of SavedModels by name, as -m NAME=FOLDER gives them."
+    )
     stability_percentage: Annotated[float, Remedy("give a percentage above 0, such as 10"), Unit("percent")] = Field(
         10.0, gt=0, le=1e6, description="Largest spread between windows that counts as steady, percent."
     )
@@ -79,10 +88,27 @@ class Benchmark(BaseModel):
     baseline: Annotated[str | None, Flag(shown="local, else the first")] = Field(
         None, description="Server that the others are compared with."
     )
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of images and order.")
-    images: Text = Field("photos", description="photos, noise, or a folder.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of inputs and order.")
+    input: Annotated[AnyOf[Text], Flag(shown="made from the signature: photos, random values")] = Field(
+        (),
+        description=(
+            "SOURCE, or NAME=SOURCE of one input: photos, noise, random, zero, a folder of images, .npz, .npy, "
+            "perf_analyzer's .json or folder, .parquet, .jsonl, .csv or .tfrecord."
+        ),
+    )
+    images: Text = Field("photos", description="The earlier name of --input, for photos, noise, or a folder.")
+    shape: Shapes = Field(
+        default={}, description="NAME:D,D: sizes of an item of an input, or of all of it where there is no batch axis."
+    )
+    range: Ranges = Field(
+        default={}, description="NAME:LOW,HIGH: values made for an input lie in [LOW, HIGH), of images in [LOW, HIGH]."
+    )
+    string_length: Annotated[TextLength | None, Flag(shown="16 letters")] = Field(
+        None, description="Letters of each string that is made."
+    )
+    string_data: Text | None = Field(None, description="Text to send as every string, in place of one that is made.")
     feed: Literal["preload", "stream"] = Field(
-        PRELOAD, description="stream: images are read while they are sent, for more than memory holds."
+        PRELOAD, description="stream: inputs are read while they are sent, for more than memory holds."
     )
     memory_budget: Annotated[
         str | None,
@@ -92,9 +118,9 @@ class Benchmark(BaseModel):
     ] = Field(
         None,
         pattern=r"^[1-9][0-9]{0,8}(MiB|GiB)$",
-        description="Memory for images over all workers, such as 512MiB.",
+        description="Memory for inputs over all workers, such as 512MiB.",
     )
-    jpeg_quality: int = Field(90, ge=1, le=100, description="Of the files that predict_jpegs takes, up to 100.")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="Quality of JPEG files, where an input takes some.")
     heartbeat_timeout: Annotated[float, Remedy("give a time in seconds of 1 or more"), Unit("seconds")] = Field(
         10.0, ge=1, le=LONGEST_S, description="Seconds without a sign of a worker after which it is lost."
     )
@@ -134,8 +160,14 @@ class Benchmark(BaseModel):
         return resolved(values)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Where inputs come from, as --input has it; nothing where they are made from the signature."""
+        is_default = self.images == RUN_SETTINGS["images"].default
+        return self.input or (() if is_default else (self.images,))
+
+    @property
     def budget(self) -> str:
-        """How much the workers of a trial may hold of images, encoded or about to be."""
+        """How much the workers of a trial may hold of inputs, encoded or about to be."""
         return self.memory_budget or _DEFAULT_BUDGET
 
     @property
@@ -154,7 +186,7 @@ class Benchmark(BaseModel):
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
         """The servers under test."""
-        return server_specs(self.server, self.url, self.instances)
+        return server_specs(self.server, self.url, self.instances, self.layout)
 
     def transport(self, load: LoadSettings, server: ServerSpec) -> str:
         """How requests of a load travel to a server."""
@@ -169,6 +201,16 @@ class Benchmark(BaseModel):
     @property
     def models_conf(self) -> Path:
         return Path(self.models) / "models.conf"
+
+    def by_model(self, choose: Callable[[LoadSettings, str], Mapping[str, object]]) -> Self:
+        """The same run with loads in which settings follow from the model: one is split where its models differ."""
+        loads = []
+        for load in self.loads:
+            chosen = {model: dict(choose(load, model)) for model in load.model}
+            for changes in [each for n, each in enumerate(chosen.values()) if each not in list(chosen.values())[:n]]:
+                models = tuple(model for model, its in chosen.items() if its == changes)
+                loads.append(load.model_copy(update={"model": models, **changes}))
+        return self.with_loads(*loads)
 
     def with_loads(self, *loads: LoadSettings) -> Self:
         """The same run under other loads."""
@@ -190,7 +232,11 @@ def resolved(values: Mapping[str, object]) -> dict[str, object]:
     run = {name: value for name, value in values.items() if name not in LOAD_SETTINGS}
     shared = {name: value for name, value in values.items() if name in LOAD_SETTINGS}
     loads = cast("Sequence[LoadSettings | Mapping[str, object]]", values.get("loads") or ({},))
+    folders = dict(cast("Mapping[str, str]", values.get("saved_models") or {}))
+    shared, loads = _without_folders(shared, folders), [_without_folders(load, folders) for load in loads]
     run["loads"] = tuple(load if isinstance(load, LoadSettings) else _completed(load, shared) for load in loads)
+    if folders:
+        run["saved_models"] = folders
     if urls := cast("Mapping[str, str]", values.get("url")):
         server = cast("Sequence[str]", values.get("server", RUN_SETTINGS["server"].default))
         run["server"] = (*server, *(kind for kind in urls if kind not in server))
@@ -201,3 +247,11 @@ def _completed(load: Mapping[str, object], shared: Mapping[str, object]) -> dict
     """A load on the values that all share; where it has a duration, a count of those is put aside, and so on."""
     put_aside = alternatives(load)
     return {**{name: value for name, value in shared.items() if name not in put_aside}, **load}
+
+
+def _without_folders(load: "LoadSettings | Mapping[str, object]", folders: dict[str, str]) -> Any:
+    """A load whose models are names; folders that stood among them are added to `folders`."""
+    if isinstance(load, LoadSettings) or "model" not in load:
+        return load
+    models = load["model"]
+    return {**load, "model": named_folders(models if isinstance(models, list | tuple) else (models,), folders)}

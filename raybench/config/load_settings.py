@@ -14,6 +14,7 @@ MOST_LANES = 1_000  # of a worker: each is a thread of it
 MOST_DUE = 10**7  # due times of a trial; each worker draws them all
 ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a load has one
 _REQUEST_COUNT, _CONCURRENCY = 100, 1  # where nothing of its pair is given
+_BATCH_SIZE = 8
 _RATES = "give requests a second above 0, each rate once"
 
 
@@ -32,9 +33,12 @@ class LoadSettings(BaseModel):
     model_config = DECLARED
 
     model: Annotated[SomeOf[ModelName], Flag(short="-m")] = Field(
-        ("efficientnetb0-no-opt",), description="ARCHITECTURE-VARIANT."
+        ("efficientnetb0-no-opt",),
+        description="Model of models.conf or of a running server, or FOLDER or NAME=FOLDER of a SavedModel.",
     )
-    signature: Name = Field("predict_images", description=f"Signature to call; {JPEGS} takes JPEG files.")
+    signature: Annotated[Name | None, Flag(shown="the model's only one, or serving_default")] = Field(
+        None, description="Signature to call."
+    )
     workers: int = Field(4, ge=1, le=10_000, description="Ray actors that send.")
     concurrency: Annotated[int | None, Flag(shown=str(_CONCURRENCY))] = Field(
         None, ge=1, le=MOST_LANES, description="Lanes per worker: requests in flight in each."
@@ -48,11 +52,11 @@ class LoadSettings(BaseModel):
     max_in_flight: Annotated[int | None, Flag(shown=f"{LANES} per worker")] = Field(
         None, ge=1, le=10**6, description="Most requests in flight in an open loop."
     )
-    batch_size: Annotated[int, Flag(short="-b")] = Field(
-        8,
+    batch_size: Annotated[int | None, Flag(short="-b", shown="8, or 1 where a model takes no batch")] = Field(
+        None,
         ge=1,
         le=10_000,  # a message of protobuf holds 2 GiB
-        description="Images a request.",
+        description="Items a request, such as images.",
     )
     request_count: Annotated[int | None, Flag(shown=str(_REQUEST_COUNT))] = Field(
         None, ge=1, le=10**9, description="Requests of a trial, over all workers."
@@ -64,7 +68,7 @@ class LoadSettings(BaseModel):
     warmup_timeout: Seconds = Field(5.0, description="Seconds after which warm-up ends, steady or not.")
     timeout: Seconds = Field(60.0, description="Deadline of one request, seconds.")
     shared_memory: Literal["none", "system"] = Field(
-        "none", description="system: images reach a Triton on this host without the network."
+        "none", description="system: inputs reach a Triton on this host without the network."
     )
 
     @model_validator(mode="before")
@@ -77,6 +81,11 @@ class LoadSettings(BaseModel):
         if resolved.get("concurrency") is None and not resolved.get("request_rate"):
             resolved["concurrency"] = _CONCURRENCY
         return resolved
+
+    @property
+    def items(self) -> int:
+        """Of a request."""
+        return self.batch_size or _BATCH_SIZE
 
     @property
     def in_flight(self) -> int:

@@ -75,8 +75,8 @@ class Cell:
     @property
     def id(self) -> str:
         server = self.server.label.replace(" ", "-")
-        models, signature = "+".join(map(_quoted, self.models)), _quoted(self.signature)  # the id names files
-        return f"{server}-{models}-{signature}-{self.load.name}"
+        parts = ("+".join(map(_quoted, self.models)), _quoted(self.signature), self.load.name)  # the id names files
+        return "-".join((server, *filter(None, parts)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ def _cell(
         in_flight=asked.in_flight,
         arrivals=asked.request_distribution if rate else "closed",
         offered_rps=rate,
-        batch_size=asked.batch_size,
+        batch_size=asked.items,
         request_count=asked.request_count,
         duration_s=asked.duration,
         warmup_request_count=asked.warmup_request_count,
@@ -171,7 +171,7 @@ def _cell(
         transport=benchmark.transport(asked, server),
         feed=benchmark.feed,
     )
-    return Cell(server=server, models=models, signature=asked.signature, load=load)
+    return Cell(server=server, models=models, signature=asked.signature or "", load=load)
 
 
 def estimate(trials: Sequence[Trial], seconds_per_request: Mapping[str, float]) -> tuple[float, set[str]]:

@@ -12,6 +12,9 @@ from raybench.config.setting import Form
 ServerKind = Literal["triton", "tfserving", "local", "fake"]
 SERVER_KINDS = get_args(ServerKind)
 _STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as processes of their own
+Layout = Literal["multi", "per-model"]
+MULTI: Layout = "multi"  # one Triton model, `saved_model`, answers for every SavedModel
+PER_MODEL: Layout = "per-model"  # each has a Triton model under its own name
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
 IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
     "in process",
@@ -31,6 +34,7 @@ class ServerSpec:
     instances: int = 1
     url: str | None = None
     number: int | None = None  # of scripted servers, where there are several
+    layout: str = MULTI  # of a Triton
 
     @property
     def is_ours(self) -> bool:
@@ -46,18 +50,26 @@ class ServerSpec:
     def label(self) -> str:
         if self.number:
             return f"{self.kind} {self.number}"
-        return f"triton x{self.instances}" if self.kind == "triton" and self.is_ours else self.kind
+        if self.kind != "triton" or not self.is_ours:
+            return self.kind
+        return f"triton x{self.instances}" if self.layout == MULTI else f"triton x{self.instances} {self.layout}"
 
 
-def server_specs(kinds: tuple[str, ...], urls: dict[str, str], instances: tuple[int, ...]) -> tuple[ServerSpec, ...]:
-    """The servers under test; each number of Triton instances, and each script of the fake, is one of its own."""
+def server_specs(
+    kinds: tuple[str, ...], urls: dict[str, str], instances: tuple[int, ...], layouts: tuple[str, ...]
+) -> tuple[ServerSpec, ...]:
+    """The servers under test; each layout and number of Triton instances, and each script of the fake, is one of its
+    own."""
     specs = []
     for kind in kinds:
         if kind == "fake":
             specs += _scripted(urls.get(kind))
             continue
         counts = instances if kind == "triton" and kind not in urls else (1,)
-        specs += [ServerSpec(kind=kind, instances=n, url=urls.get(kind)) for n in counts]
+        of_kind = layouts if kind == "triton" and layouts else (MULTI,)
+        specs += [
+            ServerSpec(kind=kind, instances=n, url=urls.get(kind), layout=each) for each in of_kind for n in counts
+        ]
     return tuple(specs)
 
 
@@ -74,9 +86,9 @@ def labelled(server: ServerSpec, transport: str) -> str:
     return f"{server.label} ({transport})" if transport == SHARED_MEMORY else server.label
 
 
-def triton_model(model: str) -> str:
-    """Which model of Triton answers for a model of ours: all SavedModels live behind one."""
-    return ECHO if model == ECHO else "saved_model"
+def triton_model(server: ServerSpec, model: str) -> str:
+    """Which model of a Triton answers for a model of ours."""
+    return model if model == ECHO or server.layout == PER_MODEL else "saved_model"
 
 
 def _check_urls(urls: dict[str, str]) -> dict[str, str]:

@@ -41,11 +41,13 @@ class Flag:
     """What the flag of a setting has beside what follows from its type.
 
     `shown` stands in the help where the default would; `is_menu`: click itself refuses what is not a choice.
+    `is_absent`: only a YAML has the setting.
     """
 
     short: str | None = None
     shown: str | None = None
     is_menu: bool = False
+    is_absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Setting:
 
     @property
     def is_list(self) -> bool:
-        return tuple in self._parts
+        return tuple in self._parts and not self.is_mapping
 
     @property
     def is_mapping(self) -> bool:

@@ -8,9 +8,9 @@ from typing import cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from raybench.config.benchmark import RUN_SETTINGS, SETTINGS, STREAM, Benchmark, resolved
+from raybench.config.benchmark import SETTINGS, STREAM, Benchmark, resolved
 from raybench.config.credentials import SYSTEM
-from raybench.config.load_settings import JPEGS, LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
+from raybench.config.load_settings import LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
 from raybench.config.refusal import ConfigError, require
 from raybench.config.server_spec import ECHO
 
@@ -47,15 +47,13 @@ def checked(b: Benchmark) -> Benchmark:
     _check_credentials(b)
     _check_baseline(b)
     _check_open_loop_alone(b)
-    sends_jpegs = any(load.signature == JPEGS for load in b.loads)
-    is_default = b.jpeg_quality == RUN_SETTINGS["jpeg_quality"].default
-    require(sends_jpegs or is_default, "jpeg_quality", b.jpeg_quality, f"it is of --signature {JPEGS}")
     return b
 
 
 def _check_folders(b: Benchmark) -> None:
     is_folder = b.images in ("photos", "noise") or _is_folder(b.images)
     require(is_folder, "images", b.images, "give 'photos', 'noise' or a folder")
+    require(not b.input or b.images == "photos", "images", b.images, "input says where inputs come from: leave out one")
     is_place = _is_folder(b.models) or _is_free(b.models)
     require(is_place, "models", b.models, "name a folder that holds models.conf, or a new one")
 
@@ -63,11 +61,14 @@ def _check_folders(b: Benchmark) -> None:
 def _check_urls(b: Benchmark) -> None:
     remedy = "a server by url runs as it is: leave out one"
     require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
+    require("triton" not in b.url or len(b.layout) < 2, "layout", b.layout, remedy)
+    needs_triton = "it is of server triton: add -s triton, or leave it out"
+    require("triton" in b.server or not b.layout, "layout", b.layout, needs_triton)
 
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:
     shared = load.shared_memory
-    remedy = "shared memory holds images that are there before the start: leave out one"
+    remedy = "shared memory holds inputs that are there before the start: leave out one"
     require(b.feed != STREAM or shared == "none", "feed", b.feed, remedy)
     is_known = ECHO not in load.model or set(b.server) <= {"triton", "fake"}
     require(is_known, "model", ECHO, "only Triton has it: -s triton")

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raybench.clients import connect
-from raybench.clients.base import ClientError
+from raybench.clients.base import ClientError, Description
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
-from raybench.config import ECHO, Benchmark, ConfigError, LoadSettings, ServerSpec
+from raybench.config import ECHO, PER_MODEL, Benchmark, ConfigError, LoadSettings, ServerSpec
+from raybench.inputs.file_locations import InputFileError
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.source import BoundSource, InputSource
+from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import ModelConfig, Signature, read_signatures
 from raybench.servers.declarable import undeclarable
 
@@ -31,7 +33,7 @@ def endpoints(benchmark: Benchmark) -> tuple[Endpoint, ...]:
     """Every endpoint that a run loads, each once."""
     return tuple(
         dict.fromkeys(
-            Endpoint(server, model, load.signature)
+            Endpoint(server, model, load.signature or "")
             for server in benchmark.servers
             for load in benchmark.loads
             for model in load.model
@@ -41,28 +43,36 @@ def endpoints(benchmark: Benchmark) -> tuple[Endpoint, ...]:
 
 def loads_of(benchmark: Benchmark, endpoint: Endpoint) -> Iterator[LoadSettings]:
     """The loads that an endpoint gets."""
-    return (load for load in benchmark.loads if endpoint.signature == load.signature and endpoint.model in load.model)
+    return (
+        load
+        for load in benchmark.loads
+        if endpoint.signature == (load.signature or "") and endpoint.model in load.model
+    )
 
 
-def signature_by_url(
-    endpoint: Endpoint, benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials
-) -> Signature:
-    """Ask a server that somebody else runs for the endpoint; raises ConfigError where it cannot be loaded."""
-    url = endpoint.server.url or ""
-    try:
-        client = connect(
-            endpoint.server,
-            url=url,
-            model=endpoint.model,
-            signature=endpoint.signature,
-            models=benchmark.models,
-            credentials=credentials,
-        )
-        with closing(client):
-            found = client.describe()
-    except ClientError as error:
-        raise ConfigError(str(error)) from error
-    return _bindable(endpoint, {endpoint.signature: found.signature, **found.signatures}, source)
+def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, credentials: ConnectionCredentials) -> Signature:
+    """Ask a server that somebody else runs for the endpoint; raises ConfigError where it is not there."""
+    found = _described(endpoint, benchmark, credentials)
+    return _of(endpoint, {**found.signatures, endpoint.signature: found.signature})
+
+
+def default_by_url(model: str, benchmark: Benchmark, credentials: ConnectionCredentials) -> str | None:
+    """The signature that servers by url have of a model, where one says so; None where none is asked, or says, and an
+    empty one where it is a Triton model of another backend, which has no signatures.
+
+    Raises ConfigError where a server cannot be asked, or leaves the choice open.
+    """
+    for server in benchmark.servers:
+        if not server.url or server.is_in_process:
+            continue
+        found = _described(Endpoint(server, model, ""), benchmark, credentials).signatures
+        if chosen := default_signature(found):
+            return chosen
+        if found:
+            raise ConfigError(f"model is {model}; it has signatures {', '.join(found)}: choose one by --signature")
+        if server.layout == PER_MODEL:
+            return ""
+    return None
 
 
 def starts_here(endpoint: Endpoint) -> bool:
@@ -70,9 +80,7 @@ def starts_here(endpoint: Endpoint) -> bool:
     return endpoint.server.kind != "fake" and not endpoint.server.url
 
 
-def signature_here(
-    endpoint: Endpoint, models_conf: Path, there: Mapping[str, ModelConfig], source: InputSource
-) -> Signature:
+def signature_here(endpoint: Endpoint, models_conf: Path, there: Mapping[str, ModelConfig]) -> Signature:
     """Read what a SavedModel's signature takes; raises ConfigError where every request would be refused.
 
     A model without a version is refused too. One that cannot be read is not: its server says why, and others can still
@@ -89,12 +97,9 @@ def signature_here(
         signatures = read_signatures(entry.version_folder(versions[-1]))
     except ValueError:
         return demo_signature(endpoint.signature)
-    found = _bindable(endpoint, signatures, source)
-    if endpoint.server.kind == "triton" and (why := undeclarable(found)):
-        raise ConfigError(
-            f"signature is {endpoint.signature}; of model {endpoint.model} {why}: export it with another name or type, "
-            "or leave out -s triton"
-        )
+    found = _of(endpoint, signatures)
+    if endpoint.server.kind == "triton" and (why := undeclarable(found, endpoint.server.layout)):
+        raise ConfigError(f"signature is {endpoint.signature}; of model {endpoint.model} {why}, or leave out -s triton")
     return found
 
 
@@ -111,26 +116,37 @@ def check_mixes(benchmark: Benchmark, sources: Mapping[Endpoint, BoundSource]) -
 
 def bound(source: InputSource, signatures: Signatures, seed: int) -> dict[Endpoint, BoundSource]:
     """The source for each endpoint; raises ConfigError where it does not fit one."""
-    return {endpoint: source.bind(signature, seed) for endpoint, signature in signatures.items()}
+    found: dict[Endpoint, BoundSource] = {}
+    for endpoint, signature in signatures.items():
+        try:
+            found[endpoint] = source.bind(signature, seed)
+        except InputFileError:
+            raise
+        except ConfigError as error:
+            raise ConfigError(f"signature is {endpoint.signature}; of model {endpoint.model} {error}") from error
+    return found
 
 
-def _bindable(endpoint: Endpoint, there: Mapping[str, Signature], source: InputSource) -> Signature:
-    name, model = endpoint.signature, endpoint.model
-    fitting = [other for other, signature in there.items() if _fits(source, signature)]
-    if name not in there:
-        usable = ", ".join(fitting) or "none"
-        raise ConfigError(f"signature is {name}; model {model} has {usable} that takes images alone")
+def _described(endpoint: Endpoint, benchmark: Benchmark, credentials: ConnectionCredentials) -> Description:
+    server, url = endpoint.server, endpoint.server.url or ""
     try:
-        source.bind(there[name], seed=0)
-    except ConfigError as error:
-        names = " or ".join(fitting) or "another model, for this one has no such signature"
-        raise ConfigError(f"signature is {name}; of model {model} {error}: name {names}") from error
-    return there[name]
+        client = connect(
+            server,
+            url=url,
+            model=endpoint.model,
+            signature=endpoint.signature,
+            models=benchmark.models,
+            credentials=credentials,
+        )
+        with closing(client):
+            return client.describe()
+    except ClientError as error:
+        raise ConfigError(str(error)) from error
 
 
-def _fits(source: InputSource, signature: Signature) -> bool:
-    try:
-        source.bind(signature, seed=0)
-    except ConfigError:
-        return False
-    return True
+def _of(endpoint: Endpoint, there: Mapping[str, Signature]) -> Signature:
+    """A signature of a model; raises ConfigError, which lists them, where the model does not have it."""
+    if not (found := there.get(endpoint.signature)):
+        listed = ", ".join(sorted(name for name in there if name)) or "none"
+        raise ConfigError(f"signature is {endpoint.signature}; model {endpoint.model} has {listed}: name one")
+    return found

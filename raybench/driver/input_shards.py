@@ -9,9 +9,25 @@ from raybench.config.plan import Cell
 from raybench.driver import endpoints
 from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_nodes import alive_ids, while_there_are_cpus
-from raybench.inputs.dataset import Shards, materialized, preloaded_shards, readable, streamed_shards
+from raybench.inputs.dataset import (
+    Shards,
+    TableRows,
+    materialized,
+    preloaded_shards,
+    read_rows,
+    readable,
+    stored_shards,
+    streamed_shards,
+    streamed_table,
+)
+from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.memory_budget import items_of_load
 from raybench.inputs.source import BoundSource, InputSource
+from raybench.inputs.stored_items import SkippedRows
+from raybench.inputs.table_inputs import TableInputs
+from raybench.models.saved_models import Signature
+
+_UNPLANNED_REQUESTS = 16  # of a worker, where a search comes to a size that no load had
 
 
 class InputShards:
@@ -31,6 +47,13 @@ class InputShards:
         self._bound = endpoints.bound(source.only(files), signatures, benchmark.seed)
         self.remake()
 
+    @property
+    def skipped(self) -> tuple[SkippedRows, ...]:
+        """The rows of files that do not fit, each file once."""
+        stored = [rows for source, _ in self._counts if isinstance(source, StoredInputs) for rows in source.skipped]
+        read = [rows.skipped for rows in self._rows.values() if rows.skipped.count]
+        return tuple(dict.fromkeys((*stored, *read)))
+
     def source_of(self, cell: Cell) -> BoundSource:
         """What a cell is sent: its models take the same."""
         return self.source_for(Endpoint(cell.server, cell.models[0], cell.signature))
@@ -38,12 +61,17 @@ class InputShards:
     def source_for(self, endpoint: Endpoint) -> BoundSource:
         return self._bound[endpoint]
 
+    def signatures_of(self, cell: Cell) -> tuple[Signature, ...]:
+        """What each model of a cell takes."""
+        return tuple(self.source_for(Endpoint(cell.server, name, cell.signature)).signature for name in cell.models)
+
     def shards_of(self, cell: Cell) -> Shards:
         """A shard for each worker of a cell."""
-        source, workers = self.source_of(cell), cell.load.workers
-        if (source, workers) not in self._shards:
-            self._shards[source, workers] = self._dealt(source, workers)
-        return self._shards[source, workers]
+        size, workers = cell.load.batch_size, cell.load.workers
+        source = _sent(self.source_of(cell), size)
+        if (source, size, workers) not in self._shards:
+            self._shards[source, size, workers] = self._dealt(source, size, workers)
+        return self._shards[source, size, workers]
 
     def are_whole(self) -> bool:
         """Whether every node is there that was when items were made."""
@@ -54,23 +82,50 @@ class InputShards:
 
         Ray would make lost ones again by itself, but only with a free CPU, and workers that wait for them may hold all.
         """
-        self._shards: dict[tuple[BoundSource, int], Shards] = {}
+        self._shards: dict[tuple[BoundSource, int, int], Shards] = {}
         self._datasets: dict[BoundSource, Any] = {}
-        if self._benchmark.feed != STREAM:
-            for source, count in self._counts().items():
-                self._datasets[source] = while_there_are_cpus(partial(materialized, source, count))
+        self._rows: dict[tuple[TableInputs, int], TableRows] = {}
+        self._counts = self._items_of_sources()
+        for (source, size), count in self._counts.items() if self._benchmark.feed != STREAM else ():
+            if isinstance(source, TableInputs):
+                self._rows[source, size] = while_there_are_cpus(partial(read_rows, source, size, count // size))
+        for source, count in _largest(self._counts).items() if self._benchmark.feed != STREAM else ():
+            self._datasets[source] = while_there_are_cpus(partial(materialized, source, count))
         self._nodes = alive_ids()
 
-    def _counts(self) -> Mapping[BoundSource, int]:
-        """How many items are made of each source: enough for any of its loads."""
-        counts: dict[BoundSource, int] = {}
-        for endpoint, source in self._bound.items():
+    def _items_of_sources(self) -> Mapping[tuple[BoundSource, int], int]:
+        """How many items are needed of each source, by the size of a request: enough for any of its loads."""
+        counts: dict[tuple[BoundSource, int], int] = {}
+        for endpoint, bound in self._bound.items():
             for load in endpoints.loads_of(self._benchmark, endpoint):
-                count = items_of_load(self._benchmark, load, source.item_bytes)
-                counts[source] = max(count, counts.get(source, 0))
+                source = _sent(bound, load.items)
+                distinct = source.distinct if isinstance(source, StoredInputs) else None
+                count = items_of_load(self._benchmark, load, source.item_bytes, distinct)
+                counts[source, load.items] = max(count, counts.get((source, load.items), 0))
         return counts
 
-    def _dealt(self, source: BoundSource, workers: int) -> Shards:
+    def _dealt(self, source: BoundSource, size: int, workers: int) -> Shards:
+        if isinstance(source, TableInputs):
+            if rows := self._rows.get((source, size)):
+                return rows.shards(source, workers)
+            return streamed_table(source, workers, is_kept=self._benchmark.verify)
+        if isinstance(source, StoredInputs) and self._benchmark.feed != STREAM:
+            count = self._counts.get((source, size), workers * size * _UNPLANNED_REQUESTS)
+            return stored_shards(source, count, workers)
         if source not in self._datasets:
             return streamed_shards(source, workers)
         return while_there_are_cpus(partial(preloaded_shards, self._datasets[source], workers))
+
+
+def _largest(counts: Mapping[tuple[BoundSource, int], int]) -> Mapping[BoundSource, int]:
+    """The most items of each source that is made before the start, as a dataset."""
+    most: dict[BoundSource, int] = {}
+    for (source, _), count in counts.items():
+        if not isinstance(source, StoredInputs | TableInputs):
+            most[source] = max(count, most.get(source, 0))
+    return most
+
+
+def _sent(source: BoundSource, batch_size: int) -> BoundSource:
+    """The items of a source that requests of so many can hold."""
+    return source.alike() if isinstance(source, StoredInputs) and batch_size > 1 else source

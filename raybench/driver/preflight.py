@@ -3,22 +3,37 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
-from raybench.config import ECHO, VARIANTS, Benchmark, ConfigError, ServerSpec
-from raybench.driver import endpoints
+from raybench.config import (
+    ECHO,
+    EXPORTED,
+    RUN_SETTINGS,
+    STREAM,
+    VARIANTS,
+    Benchmark,
+    ConfigError,
+    LoadSettings,
+    ServerSpec,
+    plan,
+)
+from raybench.driver import accepted_values, endpoints
 from raybench.driver.cluster import address_of
 from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_prerequisites import check_address, host_problem, make_token
+from raybench.driver.resolved_loads import ModelsThere, models_there, with_batch_sizes, with_signatures
 from raybench.driver.run_observer import RunObserver
+from raybench.driver.url_layout import with_url_layout
 from raybench.inputs import memory_budget
-from raybench.inputs.source import InputSource
-from raybench.models.saved_models import ModelConfig, Signature, read_models_conf
+from raybench.inputs.source import BoundSource, InputSource
+from raybench.inputs.table_inputs import TableInputs
+from raybench.models.saved_models import Signature
 from raybench.processes import supervised
 from raybench.results import results_folder
 from raybench.servers import platform_problem
@@ -30,26 +45,56 @@ _MIB = 2**20
 
 
 def check(
-    benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials, observer: RunObserver
-) -> Signatures:
-    """Raise ConfigError for what cannot work, export the asked models that models.conf lacks, and return what every
-    endpoint takes.
+    benchmark: Benchmark,
+    models_conf: Path,
+    source: InputSource,
+    credentials: ConnectionCredentials,
+    observer: RunObserver,
+) -> tuple[Benchmark, Signatures]:
+    """Raise ConfigError for what cannot work, export the asked models that models.conf lacks, and return the benchmark
+    with a signature in every load, and what every endpoint takes.
 
-    `credentials` opens the servers by url.
+    `models_conf` has the models that were named by folders too; `credentials` opens the servers by url.
     """
     results_folder.check_out(benchmark)
-    _check_memory(benchmark, source.item_bytes)
-    _check_shared_memory(benchmark, source.item_bytes, credentials)
+    _check_shared_memory(benchmark, credentials)
     check_ray(benchmark, observer.note)
     for server in benchmark.servers:
         _check_machine(server, benchmark)
-    by_url = _signatures_by_url(benchmark, source, credentials)
-    signatures = {**by_url, **_signatures_here(benchmark, source, observer)}
+    benchmark = with_url_layout(benchmark, credentials)
+    called_by_default = partial(_called_by_default, benchmark, credentials)
+    benchmark = with_signatures(benchmark, models_there(models_conf), called_by_default)
+    by_url = _signatures_by_url(benchmark, credentials)
+    if any(map(endpoints.starts_here, endpoints.endpoints(benchmark))):
+        _export_missing(benchmark, models_conf, observer)
+    there = models_there(models_conf)
+    signatures: Signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
+    benchmark = with_batch_sizes(benchmark, signatures)
+    plan.trials(benchmark)  # which has a sentence where cells have become the same
+    source.check(signatures.values())
+    endpoints.bound(source, signatures, benchmark.seed)  # what does not fit is refused before anything is tried
+    signatures = accepted_values.accepted(benchmark, signatures, source, models_conf, credentials, observer)
     bound = endpoints.bound(source, signatures, benchmark.seed)
     endpoints.check_mixes(benchmark, bound)
+    _check_jpeg_quality(benchmark, bound.values())
     for each in set(bound.values()):
-        _check_memory(benchmark, each.item_bytes)
-    return signatures
+        kept = 2 if isinstance(each, TableInputs) and benchmark.feed == STREAM else 1  # the rows, and the requests
+        _check_memory(benchmark, kept * each.item_bytes)
+        _check_room(benchmark, each.item_bytes)
+    return benchmark, signatures
+
+
+def _called_by_default(benchmark: Benchmark, credentials: ConnectionCredentials, model: str) -> str:
+    """The signature of a model that is not on disk: that of the servers by url, else of our own exports."""
+    found = endpoints.default_by_url(model, benchmark, credentials)
+    return EXPORTED if found is None else found
+
+
+def _check_jpeg_quality(benchmark: Benchmark, sources: Iterable[BoundSource]) -> None:
+    """Refuse a quality of JPEG files that no model of the run takes."""
+    quality = benchmark.jpeg_quality
+    if quality != RUN_SETTINGS["jpeg_quality"].default and not any("jpeg" in each.encoding for each in sources):
+        raise ConfigError(f"jpeg-quality is {quality}; no signature of this run takes JPEG files: leave it out")
 
 
 def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
@@ -59,23 +104,33 @@ def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
     memory_budget.check_host(benchmark, item_bytes, free_mib, is_own_ray=not address_of(benchmark))
 
 
-def _check_shared_memory(benchmark: Benchmark, item_bytes: int, credentials: ConnectionCredentials) -> None:
-    """Refuse payloads for which this host's shared memory has no room, and a Triton that cannot map what is in it."""
-    shared = [load for load in benchmark.loads if load.shared_memory == "system"]
-    if not shared:
+def _check_shared_memory(benchmark: Benchmark, credentials: ConnectionCredentials) -> None:
+    """Refuse a Triton that cannot map this host's shared memory."""
+    if not _shared(benchmark):
         return
     url = benchmark.url.get("triton")
     if url and not is_here(url):
         raise ConfigError(f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run there")
-    needed_mib = max(memory_budget.items_of_load(benchmark, load, item_bytes) for load in shared) * item_bytes / _MIB
+    if url and "triton" in benchmark.server:
+        _check_mapping(url, credentials)
+
+
+def _shared(benchmark: Benchmark) -> list[LoadSettings]:
+    return [load for load in benchmark.loads if load.shared_memory == "system"]
+
+
+def _check_room(benchmark: Benchmark, item_bytes: int) -> None:
+    """Refuse payloads for which this host's shared memory has no room."""
+    counts = [memory_budget.items_of_load(benchmark, load, item_bytes) for load in _shared(benchmark)]
+    if not counts:
+        return
+    needed_mib = max(counts) * item_bytes / _MIB
     there_mib = shutil.disk_usage(shared_memory.FOLDER).free / _MIB if shared_memory.FOLDER.is_dir() else 0.0
     if needed_mib > there_mib:
         raise ConfigError(
-            f"shared-memory is system; the images take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
-            f"{there_mib:.0f} MiB free: send fewer images a request or fewer requests, or enlarge it (--shm-size)"
+            f"shared-memory is system; the inputs take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
+            f"{there_mib:.0f} MiB free: send fewer items a request or fewer requests, or enlarge it (--shm-size)"
         )
-    if url and "triton" in benchmark.server:
-        _check_mapping(url, credentials)
 
 
 def _check_mapping(url: str, credentials: ConnectionCredentials) -> None:
@@ -106,32 +161,27 @@ def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
         check_bind(benchmark.server_bind)
 
 
-def _signatures_by_url(
-    benchmark: Benchmark, source: InputSource, credentials: ConnectionCredentials
-) -> dict[Endpoint, Signature]:
+def _signatures_by_url(benchmark: Benchmark, credentials: ConnectionCredentials) -> dict[Endpoint, Signature]:
     """Ask each server that starts elsewhere for its endpoints, and where a ceiling is asked for, for `echo`."""
     asked = [each for each in endpoints.endpoints(benchmark) if not endpoints.starts_here(each)]
-    found = {each: endpoints.signature_by_url(each, benchmark, source, credentials) for each in asked}
+    found = {each: endpoints.signature_by_url(each, benchmark, credentials) for each in asked}
     for server in {each.server for each in asked if each.server.kind == "triton" and benchmark.calibrate}:
-        endpoints.signature_by_url(Endpoint(server, ECHO, benchmark.loads[0].signature), benchmark, source, credentials)
+        endpoints.signature_by_url(Endpoint(server, ECHO, benchmark.loads[0].signature or ""), benchmark, credentials)
     return found
 
 
-def _signatures_here(benchmark: Benchmark, source: InputSource, observer: RunObserver) -> dict[Endpoint, Signature]:
-    """Read the models of the servers that start here, after the export of those that are missing."""
+def _signatures_here(benchmark: Benchmark, models_conf: Path, there: ModelsThere) -> dict[Endpoint, Signature]:
+    """Read the models of the servers that start here."""
     mine = [each for each in endpoints.endpoints(benchmark) if endpoints.starts_here(each)]
-    if mine:
-        _export_missing(benchmark, observer)
-    there = {entry.name: entry for entry in _models_there(benchmark)}
-    return {each: endpoints.signature_here(each, benchmark.models_conf, there, source) for each in mine}
+    return {each: endpoints.signature_here(each, models_conf, there) for each in mine}
 
 
-def _export_missing(benchmark: Benchmark, observer: RunObserver) -> None:
+def _export_missing(benchmark: Benchmark, models_conf: Path, observer: RunObserver) -> None:
     """Export the asked models that models.conf lacks, where a server of ours needs them.
 
     TensorFlow lives in a process of its own for that: the driver never holds it.
     """
-    there = {entry.name for entry in _models_there(benchmark)}
+    there = set(models_there(models_conf))
     for model in (name for name in benchmark.all_models if name not in {*there, ECHO}):
         architecture, _, variant = model.partition("-")
         _check_exportable(benchmark, model, variant, there)
@@ -166,12 +216,3 @@ def _check_exportable(benchmark: Benchmark, model: str, variant: str, there: set
         raise ConfigError(
             f"model is {model}; {known}, but the folder {benchmark.models}/{model} is there: enter or move it"
         )
-
-
-def _models_there(benchmark: Benchmark) -> tuple[ModelConfig, ...]:
-    if not benchmark.models_conf.exists():
-        return ()
-    try:
-        return read_models_conf(benchmark.models_conf)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error

@@ -42,7 +42,7 @@ class Metrics:
     def __init__(self, tags: Tags, load: Load) -> None:
         self._tags, self._load = asdict(tags), load
         self._requests = self._counter("requests", "Requests that were answered or failed, by gRPC status", "status")
-        self._items = self._counter("images", "Images in requests that succeeded")
+        self._items = self._counter("items", "Items, such as images, in requests that succeeded")
         timed = "response, from when it was due" if load.offered_rps else "service"
         self._buckets = self._gauge("latency_ms_bucket", f"Successes so far within `le` ms ({timed})", "le")
         self._count = self._gauge("latency_ms_count", "Successes so far")

@@ -27,8 +27,9 @@ def run(benchmark: Benchmark, observer: RunObserver, command: list[str], resume:
     """
     folder = resume.folder if resume else None
     with locked(folder) if folder else nullcontext():
-        trials = left_to_measure(resume).trials if resume else plan.trials(benchmark)
+        left = left_to_measure(resume) if resume else None
         with open_session(benchmark, observer) as session, open_folder(session, command, resume=folder) as context:
+            trials = left.trials if left else plan.trials(session.benchmark)
             for trial in trials:
                 session.inputs.shards_of(trial.cell)  # before any worker or server is there
             observer.plan(trials)

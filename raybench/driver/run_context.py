@@ -23,6 +23,7 @@ class Session:
     placement: Placement
     recorders: Recorders
     inputs: InputShards
+    models_conf: Path
     reference: Reference
     credentials: ConnectionCredentials
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from ray.exceptions import RayError
 
 from raybench.analysis import verification
@@ -12,10 +13,13 @@ from raybench.config import ECHO, Benchmark
 from raybench.config.plan import Trial
 from raybench.driver.run_context import RunContext
 from raybench.driver.worker_group import call_all
+from raybench.inputs.batch_axis import on_the_wire
+from raybench.inputs.dataset import Shard, StreamedShard, StreamedTable
 from raybench.inputs.tensors import Batch, item_hashes, items_of
 from raybench.models.model_facts import describe_model
 from raybench.models.reference import NoReferenceError, Outputs
 from raybench.results.records import ModelVerification, TelemetryRecord, VerificationRecord
+from raybench.worker.reply_sampler import DecodedReply
 
 _TIMEOUT_S = 120.0  # until replies of any size are decoded and here
 _ITEMS = 16  # of a worker, over its replies
@@ -31,6 +35,7 @@ class SampledReply:
     seq: int
     payload: int
     outputs: Outputs
+    items: Batch | None = None  # None: they can be made again
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def sample_replies(trial: Trial, context: RunContext, left: Mapping[int, Any]) -
     replies, most = list[SampledReply](), max(_LEAST_REPLIES, _MOST_REPLIES // max(1, len(left)))
     for worker, kept in sorted(found.items()):
         missing += kept.unsupported
-        replies += [SampledReply(worker, each.seq, each.payload, each.outputs) for each in _spread(kept.replies, most)]
+        replies += [_with_worker(worker, each) for each in _spread(kept.replies, most)]
     malformed = tuple(text for _, kept in sorted(found.items()) for text in kept.malformed)
     return SampledReplies(tuple(replies), malformed, tuple(missing if silent else missing[1:]))
 
@@ -115,7 +120,9 @@ def _compare(
 
     A sentence where the difference may be rounding, and nothing tells.
     """
-    facts = describe_model(context.benchmark.models_conf, model)
+    facts = describe_model(context.session.models_conf, model)
+    if facts.version is None:
+        return f"TensorFlow has no model {model} to compare with: {context.benchmark.models_conf} does not have it"
     is_on_cpu = telemetry.node is not None and telemetry.gpu_source is None
     derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=is_on_cpu)
     limit = context.benchmark.tolerance or derived
@@ -136,18 +143,59 @@ def _compare(
 def _answered(
     trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], few: int | None
 ) -> list[AnsweredItems]:
-    """Replies with TensorFlow's answers to so many items of each request, or to all of them."""
+    """Replies with the answers that an input file expects, or with TensorFlow's to so many items of each request, or to
+    all of them."""
+    if expected := _expected(trial, context, replies):
+        return expected
     size, shards = trial.cell.load.batch_size, context.session.inputs.shards_of(trial.cell)
     count = min(few or size, size)
     batches, firsts = list[Batch](), [each.seq % (size - count + 1) for each in replies]
     for each, first in zip(replies, firsts, strict=True):
-        part = items_of(shards[each.worker].batch(each.payload, size), first, count)
+        whole = each.items or _made_again(shards[each.worker], each.payload, size)
+        part = items_of(whole, first, count)
         batches.append({name: array.copy() for name, array in part.items()})  # without the rest of the request
-    references = context.session.reference.answers(model, trial.cell.signature, batches)
+    signature = context.session.inputs.source_of(trial.cell).signature
+    sent = [on_the_wire(batch, signature) for batch in batches]
+    references = context.session.reference.answers(model, trial.cell.signature, sent)
     return [
         AnsweredItems(each.outputs, reference, size, first, item_hashes(batch))
         for each, reference, first, batch in zip(replies, references, firsts, batches, strict=True)
     ]
+
+
+def _expected(trial: Trial, context: RunContext, replies: Sequence[SampledReply]) -> list[AnsweredItems]:
+    """Replies with the outputs that an input file expects of their items; nothing where it does not."""
+    size, shards = trial.cell.load.batch_size, context.session.inputs.shards_of(trial.cell)
+    signature, found = context.session.inputs.source_of(trial.cell).signature, list[AnsweredItems]()
+    for each in replies:
+        shard = shards[each.worker]
+        items = shard.expected(each.payload, size) if isinstance(shard, StreamedShard) else None
+        if not items or not all(items):
+            return []
+        names = [name for name in items[0] if all(name in item for item in items)]
+        stacked = {name: np.stack([item[name] for item in items]) for name in names}
+        reference = {
+            name: _laid_out(values, each.outputs.get(name)) for name, values in on_the_wire(stacked, signature).items()
+        }
+        batch = _made_again(shard, each.payload, size)
+        found.append(AnsweredItems(each.outputs, reference, size, 0, item_hashes(batch), "the input file"))
+    return found
+
+
+def _laid_out(expected: np.ndarray, found: np.ndarray | None) -> np.ndarray:
+    """A flat list of expected values in the shape of the reply, where it has as many."""
+    is_flat = found is not None and expected.ndim < found.ndim and found.size == expected.size
+    return expected.reshape(found.shape) if found is not None and is_flat else expected
+
+
+def _with_worker(worker: int, reply: DecodedReply) -> SampledReply:
+    return SampledReply(worker, reply.seq, reply.payload, reply.outputs, reply.items)
+
+
+def _made_again(shard: Shard, payload: int, size: int) -> Batch:
+    if isinstance(shard, StreamedTable):
+        raise NoReferenceError("the rows of the table were not kept")
+    return shard.batch(payload, size)
 
 
 def _spread(replies: Sequence[Any], most: int) -> list[Any]:

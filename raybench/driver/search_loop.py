@@ -24,7 +24,7 @@ def search(benchmark: Benchmark, goal: Goal, observer: RunObserver, command: lis
     `benchmark.loads` are the steps of the goal. Raises what `run` does.
     """
     with open_session(benchmark, observer) as session, open_folder(session, command, goal=goal) as context:
-        for first in plan.first_trials(benchmark):
+        for first in plan.first_trials(session.benchmark):
             search_one_server(first, goal, context)
 
 

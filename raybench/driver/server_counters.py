@@ -15,7 +15,8 @@ def counting(trial: Trial, server: RunningServer) -> Iterator[server_statistics.
     """A count of what happens inside the block; TensorFlow in process and the scripted server tell nothing."""
     cell = trial.cell
     if cell.server.kind == "triton":
-        reader = triton_statistics.StatisticsReader(server.url, triton_model(cell.models[0]), server.credentials)
+        models = dict.fromkeys(triton_model(cell.server, model) for model in cell.models)
+        reader = triton_statistics.StatisticsReader(server.url, *models, credentials=server.credentials)
         with closing(reader), server_statistics.counting(reader) as count:
             yield count
         return

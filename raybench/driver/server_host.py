@@ -7,10 +7,12 @@ below it.
 
 import os
 import resource
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from raybench.driver.placement import Placement
 from raybench.driver.ray_errors import cause_of, last_line
 from raybench.driver.ray_nodes import Node, here, on
 from raybench.driver.run_context import RunContext
+from raybench.inputs.batch_axis import on_the_wire
 from raybench.servers import RunningServer, ServeOptions, ServerError, WarmUp, running, unsupported_reason
 from raybench.servers.server_process import EVERYWHERE, endpoint
 
@@ -78,14 +81,15 @@ class _Host:
 _HostActor: Any = ray.remote(num_cpus=0, max_restarts=0)(_Host)
 
 
-def check(benchmark: Benchmark, placement: Placement) -> None:
+def check(benchmark: Benchmark, models_conf: Path, placement: Placement) -> None:
     """Raise ConfigError where the servers' node could not run one of them, or has no such models."""
     started = tuple(server for server in benchmark.servers if server.is_ours or server.kind == "local")
     if not started or benchmark.server_node is None:
         return  # preflight has looked: it is this node
+    _check_folders(benchmark, placement.server)
     actor = _on(placement.server)
     try:
-        options = _options(benchmark, benchmark.all_models, ())
+        options = _options(benchmark, models_conf, benchmark.all_models, ())
         found = ray.get(actor.unsupported_reasons.remote(started, options), timeout=_START_S)
     except (RayError, GetTimeoutError) as error:
         raise ConfigError(f"the servers' node {placement.server.host} cannot be used: {last_line(error)}") from error
@@ -93,6 +97,16 @@ def check(benchmark: Benchmark, placement: Placement) -> None:
         ray.kill(actor)
     if found:
         raise ConfigError(f"on {placement.server.host}, which has server-node {benchmark.server_node}, {found[0]}")
+
+
+def _check_folders(benchmark: Benchmark, server: Node) -> None:
+    """Refuse models that were named by folders of this host, where the servers are on another."""
+    named = [name for name in benchmark.saved_models if name in benchmark.all_models]
+    if named and server.host != socket.gethostname():
+        raise ConfigError(
+            f"model is {benchmark.saved_models[named[0]]}, a folder of this host, and servers start on {server.host}, "
+            f"which has server-node {benchmark.server_node}: enter it into a models.conf that both can read (--models)"
+        )
 
 
 @contextmanager
@@ -105,7 +119,8 @@ def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext)
     context.observer.step(f"starting {server.label}")
     context.session.recorders.before(server)
     models = tuple(dict.fromkeys(model for cell in cells for model in cell.models))
-    options = _options(context.benchmark, models, _warm_up(server, cells, context))
+    warm_up = _warm_up(server, cells, context)
+    options = _options(context.benchmark, context.session.models_conf, models, warm_up)
     if not (server.is_ours and context.session.placement.is_hosted):
         with running(server, options, context.session.credentials) as started:
             yield started
@@ -128,10 +143,11 @@ def _hosted(server: ServerSpec, options: ServeOptions, node: Node) -> Iterator[R
         ray.kill(actor)
 
 
-def _options(benchmark: Benchmark, models: tuple[str, ...], warm_up: tuple[WarmUp, ...]) -> ServeOptions:
-    """With an absolute path: who starts the server may have another working directory."""
+def _options(
+    benchmark: Benchmark, models_conf: Path, models: tuple[str, ...], warm_up: tuple[WarmUp, ...]
+) -> ServeOptions:
     return ServeOptions(
-        models_conf=benchmark.models_conf.resolve(),
+        models_conf=models_conf,
         models=models,
         warm_up=warm_up,
         bind=benchmark.server_bind,
@@ -144,11 +160,12 @@ def _warm_up(server: ServerSpec, cells: Sequence[Cell], context: RunContext) -> 
     if not server.is_ours:
         return ()
     asked = {(m, cell.signature, cell.load.batch_size) for cell in cells for m in cell.models if m != ECHO}
-    inputs = context.session.inputs
-    return tuple(
-        WarmUp(model, signature, inputs.source_for(Endpoint(server, model, signature)).batch(np.arange(batch_size)))
-        for model, signature, batch_size in sorted(asked)
-    )
+    calls = []
+    for model, signature, items in sorted(asked):
+        source = context.session.inputs.source_for(Endpoint(server, model, signature))
+        batch = on_the_wire(source.batch(np.arange(items)), source.signature)
+        calls.append(WarmUp(model, signature, batch))
+    return tuple(calls)
 
 
 def _on(node: Node) -> Any:

@@ -6,22 +6,25 @@ from pathlib import Path
 
 from ray.exceptions import RayError
 
-from raybench.clients.grpc.connection_credentials import read_credentials
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials, read_credentials
 from raybench.config import STOP, Benchmark
 from raybench.config.search_goal import Goal
 from raybench.driver import preflight, server_host
 from raybench.driver.cluster import Cluster, connected
 from raybench.driver.cluster_processes import vital_processes
 from raybench.driver.deferred_interrupts import deferred_interrupts
+from raybench.driver.endpoints import Signatures
 from raybench.driver.input_shards import InputShards
 from raybench.driver.loss import recover
 from raybench.driver.placement import place_servers
 from raybench.driver.ray_errors import sentence
 from raybench.driver.ray_nodes import LostError, here
 from raybench.driver.recorders import recorders
+from raybench.driver.resolved_loads import models_conf_of
 from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
-from raybench.inputs.photo_source import photo_source
+from raybench.inputs.input_sources import inputs_of
+from raybench.inputs.source import InputSource
 from raybench.models.reference import Reference
 from raybench.results import ResultsError, results_folder
 from raybench.results.results_folder import ObservedTrial
@@ -45,17 +48,31 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
     Raises ConfigError before any server starts, and RunError where Ray fails inside the block.
     """
     credentials = read_credentials(benchmark)
-    source = photo_source(benchmark.images, jpeg_quality=benchmark.jpeg_quality)
-    signatures = preflight.check(benchmark, source, credentials, observer)
+    source = inputs_of(benchmark)
+    with models_conf_of(benchmark) as models_conf:
+        benchmark, signatures = preflight.check(benchmark, models_conf, source, credentials, observer)
+        with _connected_session(benchmark, models_conf, source, signatures, credentials, observer) as session:
+            yield session
+
+
+@contextmanager
+def _connected_session(
+    benchmark: Benchmark,
+    models_conf: Path,
+    source: InputSource,
+    signatures: Signatures,
+    credentials: ConnectionCredentials,
+    observer: RunObserver,
+) -> Iterator[Session]:
     observer.step("starting Ray")
     with connected(benchmark, observer.step) as cluster:
         observer.note(_dashboard(cluster))
         observer.relies_on(vital_processes(cluster.session_folder, here()))
         try:
             placement = place_servers(benchmark, is_hosted=not cluster.is_ours, say=observer.step)
-            server_host.check(benchmark, placement)
+            server_host.check(benchmark, models_conf, placement)
             with recorders(placement.server.id) as recording:
-                observer.step(f"reading images ({benchmark.images})")
+                observer.step(f"reading inputs ({source.name})")
                 yield Session(
                     benchmark=benchmark,
                     observer=observer,
@@ -63,7 +80,8 @@ def open_session(benchmark: Benchmark, observer: RunObserver) -> Iterator[Sessio
                     placement=placement,
                     recorders=recording,
                     inputs=InputShards(benchmark, source, signatures),
-                    reference=Reference(benchmark.models_conf.parent.resolve()),
+                    models_conf=models_conf,
+                    reference=Reference(models_conf.parent),
                     credentials=credentials,
                 )
         except LostError as error:
@@ -85,6 +103,8 @@ def open_folder(
     observer, unreadable = session.observer, session.inputs.unreadable
     if unreadable:
         observer.note(_skipped(unreadable))
+    for rows in session.inputs.skipped:
+        observer.note(str(rows))
     if resume:
         folder = results_folder.resume(resume, command)
     else:

@@ -12,9 +12,10 @@ from raybench.clients.base import ClientError
 from raybench.config.plan import Cell
 from raybench.driver.ray_errors import sentence
 from raybench.driver.ray_nodes import here, on
-from raybench.inputs.dataset import StreamedShard
+from raybench.inputs.dataset import MOST_HASHES, StoredShard, StreamedShard, StreamedTable, TableShard
 from raybench.inputs.memory_budget import READ_AHEAD
 from raybench.inputs.source import BoundSource
+from raybench.inputs.tensors import Batch
 from raybench.worker.feed import RequestItems, hashed
 
 _TIMEOUT_S = 50.0
@@ -22,22 +23,47 @@ _TIMEOUT_S = 50.0
 
 @ray.remote(num_cpus=0, max_restarts=0)
 class _Reader:
-    def __init__(self, shard: StreamedShard, cell: Cell) -> None:
-        self._shard, self._cell = shard, cell
-        self._source: BoundSource = ray.get(shard.source)
+    def __init__(self, shard: StreamedShard | StreamedTable, cell: Cell) -> None:
+        self._is_kept = isinstance(shard, StreamedTable) and shard.is_kept and cell.server.kind != "fake"
+        self._batches = _batches(shard, cell)
 
     def items(self, payload: int) -> RequestItems:
-        return hashed(payload, self._source.batch(self._shard.numbers(payload, self._cell.load.batch_size)))
+        """The next request; it is of this payload."""
+        return hashed(payload, next(self._batches), is_kept=self._is_kept)
 
 
-def read_ahead(shard: StreamedShard, cell: Cell) -> Iterator[RequestItems]:
+def read_ahead(shard: StreamedShard | StreamedTable, cell: Cell) -> Iterator[RequestItems]:
     """The requests of a shard, over and over, by a process on this node that is some ahead; raises ClientError."""
     reader: Any = _Reader.options(**on(here())).remote(shard, cell)  # type: ignore[attr-defined]
     coming: deque[Any] = deque()
-    for payload in cycle(range(shard.payloads(cell.load.batch_size, len(cell.models)))):
+    for payload in _payloads(shard, cell):
         coming.append(reader.items.remote(payload))
         if len(coming) > READ_AHEAD:
             yield _received(coming.popleft())
+
+
+def stored(shard: StoredShard | TableShard, cell: Cell) -> Iterator[RequestItems]:
+    """The requests of a shard that lies in memory, once."""
+    size, models = cell.load.batch_size, len(cell.models)
+    count = shard.payloads(models) if isinstance(shard, TableShard) else shard.payloads(size, models)
+    for payload in range(count):
+        yield hashed(payload, shard.batch(payload, size))
+
+
+def _payloads(shard: StreamedShard | StreamedTable, cell: Cell) -> Iterator[int]:
+    """The numbers of the requests, over and over: their hashes are kept."""
+    size, models = cell.load.batch_size, len(cell.models)
+    if isinstance(shard, StreamedShard):
+        return cycle(range(shard.payloads(size, models)))
+    return cycle(range(max(1, MOST_HASHES // (shard.workers * size * models)) * models))
+
+
+def _batches(shard: StreamedShard | StreamedTable, cell: Cell) -> Iterator[Batch]:
+    """The items of the requests, in their order, without end."""
+    if isinstance(shard, StreamedTable):
+        return shard.batches(cell.load.batch_size)
+    source: BoundSource = ray.get(shard.source)
+    return (source.batch(shard.numbers(payload, cell.load.batch_size)) for payload in _payloads(shard, cell))
 
 
 def _received(made: Any) -> RequestItems:

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from raybench.config import triton_model
+from raybench.config import PER_MODEL, triton_model
 from raybench.config.plan import Trial
 from raybench.driver.ray_nodes import alive
 from raybench.driver.run_context import RunContext
@@ -46,9 +46,9 @@ def now() -> str:
 
 def new_record(trial: Trial, context: RunContext, server: RunningServer | None) -> TrialRecord:
     """What is known before a trial begins; without a server, it is one that will not be measured."""
-    cell, benchmark = trial.cell, context.benchmark
+    cell = trial.cell
     is_known = cell.server.kind == "local" or cell.server.is_ours
-    known = describe_model(benchmark.models_conf, cell.model) if is_known else ModelFacts(name=cell.model)
+    known = describe_model(context.session.models_conf, cell.model) if is_known else ModelFacts(name=cell.model)
     return TrialRecord(
         id=trial.id,
         cell=cell.id,
@@ -145,8 +145,11 @@ def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: W
     """What the server runs with, by its own word; a scripted one computes nothing and has none."""
     kind, name = trial.cell.server.kind, trial.cell.models[0]
     if kind == "triton":
-        about = triton_statistics.read_about(server.url, name, trial.cell.signature, server.credentials)
-        config = triton_statistics.read_config(server.url, triton_model(name), server.credentials)
+        is_direct = trial.cell.server.layout == PER_MODEL
+        about = triton_statistics.read_about(
+            server.url, name, trial.cell.signature, is_direct=is_direct, credentials=server.credentials
+        )
+        config = triton_statistics.read_config(server.url, triton_model(trial.cell.server, name), server.credentials)
         return effective_config.of_triton(config, about, precision=model.precision, xla=model.xla)
     if kind == "local":
         facts = ray.get(group.actors[0].tensorflow.remote(), timeout=_EFFECTIVE_TIMEOUT_S)

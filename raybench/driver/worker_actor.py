@@ -13,8 +13,9 @@ import ray
 from raybench.clients.base import Description
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.driver.ray_metrics import Metrics, Tags
-from raybench.driver.stream_reader import read_ahead
-from raybench.inputs.dataset import PreloadedShard, StreamedShard
+from raybench.driver.stream_reader import read_ahead, stored
+from raybench.inputs.dataset import Shard, StoredShard, StreamedShard, StreamedTable, TableShard
+from raybench.inputs.tensors import unnested
 from raybench.models.tensorflow_facts import tensorflow_facts
 from raybench.telemetry.effective_config import TensorflowFacts
 from raybench.worker.load_worker import Worker
@@ -51,11 +52,13 @@ class _Worker:
     def open(self, credentials: ConnectionCredentials) -> Description:
         return self._worker.open(credentials)
 
-    def encode(self, shard: PreloadedShard | StreamedShard) -> PayloadSummary:
+    def encode(self, shard: Shard) -> PayloadSummary:
         """All of it, or of a stream what the lanes need to begin."""
-        if isinstance(shard, StreamedShard):
+        if isinstance(shard, StoredShard | TableShard):
+            return self._worker.encode_requests(stored(shard, self._cell))
+        if isinstance(shard, StreamedShard | StreamedTable):
             return self._worker.stream(read_ahead(shard, self._cell))
-        return self._worker.encode(ray.get(shard.blocks))
+        return self._worker.encode([unnested(block) for block in ray.get(shard.blocks)])
 
     def warm_up(self) -> pa.Table:
         return self._worker.warm_up()

@@ -20,6 +20,7 @@ from raybench.driver.start_barrier import ClockOffset, measure_clock
 from raybench.driver.worker_actor import WorkerActor, WorkerLocation, end
 from raybench.inputs.dataset import Shards
 from raybench.inputs.memory_budget import encoded_bytes
+from raybench.inputs.table_inputs import TableInputs
 from raybench.results import samples
 from raybench.servers import RunningServer
 from raybench.telemetry.telemetry_schema import WARM
@@ -138,18 +139,21 @@ def _regions(load: Load, server: RunningServer) -> Sequence[str | None]:
 
 def _tasks(trial: Trial, context: RunContext, server: RunningServer, regions: Sequence[str | None]) -> Sequence[Task]:
     load, benchmark = trial.cell.load, context.benchmark
-    batch_bytes = load.batch_size * context.session.inputs.source_of(trial.cell).item_bytes
+    source = context.session.inputs.source_of(trial.cell)
+    batch_bytes = load.batch_size * source.item_bytes
+    kept = 2 if isinstance(source, TableInputs) else 1  # of a table that is streamed the items are kept too
     counts = _shares(load.request_count or None, load.workers)
     warmups = _shares(load.warmup_request_count, load.workers)
     task = Task(
         worker=0,
         cell=trial.cell,
+        signatures=context.session.inputs.signatures_of(trial.cell),
         url=server.url,
-        models=str(benchmark.models_conf.parent.resolve()),  # a worker has a working directory of its own
+        models=str(context.session.models_conf.parent),
         request_count=None,
         warmup_request_count=0,
         seed=(benchmark.seed, trial.round),
-        stream_bytes=encoded_bytes(benchmark.budget_bytes // load.workers, batch_bytes),
+        stream_bytes=encoded_bytes(benchmark.budget_bytes // load.workers, batch_bytes) // kept,
     )
     return [
         replace(task, worker=number, request_count=counts[number], warmup_request_count=warmups[number], region=region)

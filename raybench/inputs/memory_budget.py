@@ -1,6 +1,6 @@
 """How many items a run makes before its start, and whether memory holds them."""
 
-from math import ceil
+from math import ceil, lcm
 
 from raybench.config import STREAM, Benchmark, ConfigError, LoadSettings
 
@@ -15,18 +15,18 @@ def check_budget(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> N
 
     Streamed items need room for each lane; preloaded ones have to fit as a whole where a budget was asked for.
     """
-    batch_bytes, lanes = load.batch_size * item_bytes, -(-load.in_flight // load.workers)
+    batch_bytes, lanes = load.items * item_bytes, -(-load.in_flight // load.workers)
     if benchmark.feed == STREAM:
         needed_bytes = load.workers * least_bytes(lanes, batch_bytes)
         what, remedy = f"{load.in_flight} requests in flight, and what is read ahead of them,", "have fewer in flight"
     else:
         requests = load.workers * _each_of(benchmark, load, _requests_of(load) or 1)
         needed_bytes = requests * batch_bytes if benchmark.memory_budget else 0
-        what, remedy = f"{requests} requests that all differ", "read images while they are sent (--feed stream)"
+        what, remedy = f"{requests} requests that all differ", "read them while they are sent (--feed stream)"
     if needed_bytes > benchmark.budget_bytes:
         raise ConfigError(
             f"memory-budget is {benchmark.budget}; {what} take {ceil(needed_bytes / _MIB)} MiB: give more, "
-            f"send fewer images a request, or {remedy}"
+            f"send fewer items a request, or {remedy}"
         )
 
 
@@ -48,11 +48,15 @@ def check_host(benchmark: Benchmark, item_bytes: int, free_mib: float, *, is_own
         )
 
 
-def items_of_load(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> int:
-    """The items made before the start, for every request of a trial to differ, within the memory budget."""
-    requests = _requests_of(load) or _LANE_REQUESTS * load.in_flight
-    most = max(1, benchmark.budget_bytes // (load.workers * load.batch_size * item_bytes))
-    return load.workers * min(_each_of(benchmark, load, requests), most) * load.batch_size
+def items_of_load(benchmark: Benchmark, load: LoadSettings, item_bytes: int, distinct: int | None = None) -> int:
+    """The items made before the start, for every request of a trial to differ, within the memory budget.
+
+    Of a source with so many `distinct` items a trial without a count of requests has each combination that they make.
+    """
+    every = lcm(distinct, load.items) // load.items if distinct else 0
+    requests = _requests_of(load) or max(every, _LANE_REQUESTS * load.in_flight)
+    most = max(1, benchmark.budget_bytes // (load.workers * load.items * item_bytes))
+    return load.workers * min(_each_of(benchmark, load, requests), most) * load.items
 
 
 def least_bytes(lanes: int, batch_bytes: int) -> int:
@@ -70,8 +74,8 @@ def _check_items(benchmark: Benchmark, item_bytes: int, free_mib: float) -> None
     mib = count * item_bytes / _MIB
     if 2 * mib > free_mib:  # the dataset, and what the workers encode of it
         raise ConfigError(
-            f"batch-size is {load.batch_size}; {count} images for {load.workers} workers take twice "
-            f"{mib:.0f} MiB, and {free_mib:.0f} MiB are free: send fewer images a request, or use fewer workers"
+            f"batch-size is {load.items}; {count} items for {load.workers} workers take twice "
+            f"{mib:.0f} MiB, and {free_mib:.0f} MiB are free: send fewer items a request, or use fewer workers"
         )
 
 

@@ -1,13 +1,14 @@
 """Images as a source of inputs: crops of photos, each another, or noise; as pixels or as JPEG files."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from raybench.config import JPEGS, ConfigError
 from raybench.inputs.photos import decode, jpeg_files, photos_in, random_crop, sample_photos
-from raybench.inputs.tensors import Batch, described
+from raybench.inputs.random_values import NUMPY_TYPES, to_bfloat16
+from raybench.inputs.source import ASSUMED
 from raybench.models.saved_models import Signature, TensorSpec
 
 PHOTOS, NOISE = "photos", "noise"
@@ -16,69 +17,87 @@ FILES = TensorSpec("BYTES", (-1,))
 IMAGE_PX = 224  # a side that a signature leaves free, as in most models of keras.applications
 _CHANNELS = 3
 _LARGEST_VALUE = 256
-_FREE = (-1, -1, -1, _CHANNELS)
+PIXEL_RANGE = (0.0, 255.0)
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow and TensorFlow make images grey
 
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """Crops of image files, or noise where there are no `files`; `jpeg_quality` is for signatures that take files."""
+    """Crops of image files, or noise where there are no `files`; `jpeg_quality` is for inputs that take files."""
 
     name: str
     files: tuple[str, ...]
     jpeg_quality: int
 
-    @property
-    def item_bytes(self) -> int:
-        """The most bytes of an image in a request, in the size that a signature leaves free."""
-        return IMAGE_PX * IMAGE_PX * _CHANNELS
-
-    def bind(self, signature: Signature, seed: int) -> "BoundPhotos":
-        """Images for the one input of a signature, in its size; raises ConfigError where it takes something else."""
-        if len(signature.inputs) == 1:
-            ((name, spec),) = signature.inputs.items()
-            if _takes_pixels(spec):
-                height_px, width_px = (IMAGE_PX if side == -1 else side for side in (spec.shape or _FREE)[1:3])
-                return BoundPhotos(self.name, self.files, name, height_px, width_px, seed, None, signature)
-            if _takes_files(spec):
-                quality = self.jpeg_quality
-                return BoundPhotos(self.name, self.files, name, IMAGE_PX, IMAGE_PX, seed, quality, signature)
-        takes = ", ".join(described(*each) for each in sorted(signature.inputs.items())) or "nothing"
-        raise ConfigError(
-            f"it takes {takes}, and images go into a single input of UINT8 [n, h, w, 3], or of BYTES [n] as JPEG files"
-        )
-
     def only(self, files: tuple[str, ...]) -> "PhotoSource":
         """The source without the files that could not be read."""
         return replace(self, files=files)
 
+    def pixels(
+        self, spec: TensorSpec, size_px: tuple[int, int], bounds: tuple[float, float] | None, seed: int
+    ) -> "Images":
+        """Images for an input that takes pixels; of an unknown rank they have 3 channels.
+
+        `bounds` is what black and white are sent as; None where nobody says.
+        """
+        channels = _CHANNELS if spec.shape is None or spec.shape[3] == -1 else spec.shape[3]
+        made = Images(self.name, self.files, *size_px, channels, spec.datatype, bounds or PIXEL_RANGE, seed)
+        return replace(made, is_range_assumed=bounds is None and spec.datatype != "UINT8")
+
+    def jpegs(self, seed: int) -> "Images":
+        """JPEG files for an input that takes bytes."""
+        return Images(
+            self.name, self.files, IMAGE_PX, IMAGE_PX, _CHANNELS, "UINT8", PIXEL_RANGE, seed, self.jpeg_quality
+        )
+
 
 @dataclass(frozen=True)
-class BoundPhotos:
+class Images:
     """Image i is made from the files (none: it is noise), the seed and i alone. Equal ones make the same items."""
 
     source: str
     files: tuple[str, ...]
-    input_name: str
     height_px: int
     width_px: int
+    channels: int
+    datatype: str
+    bounds: tuple[float, float]  # of what black and white are sent as
     seed: int
-    jpeg_quality: int | None  # None: pixels
-    signature: Signature = field(compare=False)
+    jpeg_quality: int | None = None  # None: pixels
+    is_range_assumed: bool = False  # nobody says what the model takes for white
 
-    unit = "images"
+    is_image = True
     distinct = None
 
     @property
     def encoding(self) -> str:
-        return f"jpeg q{self.jpeg_quality}" if self.jpeg_quality else "uint8 NHWC"
+        if self.jpeg_quality:
+            return f"jpeg q{self.jpeg_quality}"
+        kind = NUMPY_TYPES[self.datatype].__name__ if self.datatype != "BF16" else "bfloat16"
+        low, high = self.bounds
+        if self.is_range_assumed:
+            return f"{kind} NHWC, {ASSUMED} {low:g} to {high:g}"
+        return f"{kind} NHWC" if self.bounds == PIXEL_RANGE else f"{kind} NHWC {low:g} to {high:g}"
 
     @property
     def item_bytes(self) -> int:
-        return self.height_px * self.width_px * _CHANNELS
+        each = np.dtype(NUMPY_TYPES[self.datatype]).itemsize
+        return self.height_px * self.width_px * self.channels * each
 
-    def batch(self, numbers: np.ndarray) -> Batch:
+    def values(self, numbers: np.ndarray) -> np.ndarray:
+        """Images by number, [n, height_px, width_px, channels]; as JPEG files, bytes [n]."""
         pixels = self._pixels(numbers)
-        return {self.input_name: jpeg_files(pixels, self.jpeg_quality) if self.jpeg_quality else pixels}
+        if self.jpeg_quality:
+            return jpeg_files(pixels, self.jpeg_quality)
+        if self.channels == 1:
+            pixels = np.rint(pixels @ _LUMA).astype(np.uint8)[..., np.newaxis]
+        if self.datatype == "UINT8" and self.bounds == PIXEL_RANGE:
+            return pixels
+        low, high = self.bounds
+        scaled = low + pixels.astype(np.float32) * np.float32((high - low) / PIXEL_RANGE[1])
+        if self.datatype == "UINT8":
+            return np.rint(scaled).astype(np.uint8)
+        return to_bfloat16(scaled) if self.datatype == "BF16" else scaled.astype(NUMPY_TYPES[self.datatype])
 
     def _pixels(self, numbers: np.ndarray) -> np.ndarray:
         """The images of these numbers, uint8 [n, height_px, width_px, 3]."""
@@ -116,13 +135,3 @@ def photo_source(name: str, *, jpeg_quality: int) -> PhotoSource:
 def demo_signature(name: str) -> Signature:
     """What a signature of the exported models takes by its name, for endpoints that declare no inputs of their own."""
     return Signature({"jpeg_images": FILES} if name == JPEGS else {"images": PIXELS}, {})
-
-
-def _takes_pixels(spec: TensorSpec) -> bool:
-    if spec.datatype != PIXELS.datatype or spec.shape is None:
-        return spec.datatype == PIXELS.datatype
-    return len(spec.shape) == 4 and spec.shape[3] in (-1, _CHANNELS)
-
-
-def _takes_files(spec: TensorSpec) -> bool:
-    return spec.datatype == FILES.datatype and spec.shape is not None and len(spec.shape) == 1

@@ -27,6 +27,21 @@ def concatenated(batches: Sequence[Batch]) -> Batch:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
+def unnested(batch: Batch) -> dict[str, np.ndarray]:
+    """A batch whose strings with more than one for each item came through Ray Data as arrays in an array."""
+    return {name: _unnested(array) for name, array in batch.items()}
+
+
+def _unnested(array: np.ndarray) -> np.ndarray:
+    if array.dtype != object or not len(array) or not isinstance(array[0], np.ndarray | list):
+        return array
+    rows = [np.asarray(_unnested(np.asarray(row, object)), object) for row in array]
+    made = np.empty((len(rows), *rows[0].shape), object)
+    for number, row in enumerate(rows):
+        made[number, ...] = row
+    return made
+
+
 def item_hashes(batch: Batch) -> tuple[str, ...]:
     """What distinguishes items: equal items have equal hashes."""
     return tuple(_hash(items_of(batch, number, 1)) for number in range(item_count(batch)))

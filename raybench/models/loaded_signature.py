@@ -57,7 +57,7 @@ class LoadedSignature:
             return {name: _array(tensor.numpy()) for name, tensor in results.items()}
         except self._tf.errors.OpError as error:
             # The codes are gRPC's: tensorflow/core/protobuf/error_codes.proto.
-            raise CallFailed(error.error_code, str(error.message).splitlines()[0]) from error
+            raise CallFailed(error.error_code, _reason(str(error.message))) from error
 
     def _tensor(self, name: str, array: Any) -> Any:
         is_bfloat16 = name in self.spec.inputs and self.spec.inputs[name].datatype == "BF16"
@@ -70,6 +70,13 @@ def readable(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind != "V":
         return array
     return array.astype(np.int8 if "int" in array.dtype.name else np.float32)
+
+
+def _reason(message: str) -> str:
+    """What went wrong, which stands before the node where it did, and after a header that says nothing."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["TensorFlow gave no reason"]
+    node = next((number for number, line in enumerate(lines) if line.startswith("[[")), 1)
+    return lines[max(0, node - 1)]
 
 
 def _array(value: Any) -> np.ndarray:

@@ -191,6 +191,7 @@ def _triton(server: ServerSpec, options: ServeOptions) -> AbstractContextManager
         instances=server.instances,
         warm_up=options.warm_up,
         bind=options.bind,
+        layout=server.layout,
     )
     return running_triton(triton_options)
 

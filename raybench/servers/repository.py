@@ -2,56 +2,67 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from raybench.inputs.tensors import item_count
+from raybench.config import PER_MODEL
 from raybench.models.batch_files import write_batches
-from raybench.models.saved_models import ModelConfig, format_models_conf, utf8
+from raybench.models.saved_models import ModelConfig, Signature, format_models_conf, read_signatures, utf8
+from raybench.servers import echo_models, per_model_repository
 from raybench.servers.served_models import resolve_models
-from raybench.servers.warm_up import WarmUp
+from raybench.servers.triton_options import MERGE_RULES, TritonOptions
 
-_MERGE_RULES = "merge.conf"  # triton_models/saved_model/1/merging.py reads it beside models.conf
-
-
-@dataclass(frozen=True)
-class TritonOptions:
-    """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, calls to make before it
-    is ready, the merge cap in items, TensorFlow calls under way at once; None is the backend's own choice.
-
-    `backend` is a model.py to serve `saved_model` in place of the shipped one.
-    """
-
-    models_conf: Path
-    models: tuple[str, ...] | None = None
-    instances: int = 1
-    warm_up: tuple[WarmUp, ...] = ()
-    merge_max_items: int | None = None
-    pipeline_depth: int | None = None
-    backend: Path | None = None
-    bind: str = "127.0.0.1"
-    grpc_port: int = 0
+__all__ = ["TritonOptions", "assemble", "echo_configs", "model_config", "parameters"]
 
 
 def assemble(options: TritonOptions, folder: Path) -> Path:
     """A copy of triton_models/ below `folder`, configured; raises ServerError where models.conf cannot be served."""
     repository = folder / "repository"
-    with resources.as_file(resources.files("triton_models")) as shipped:
-        for model in ("echo",) if options.models == () else ("saved_model", "echo"):
-            shutil.copytree(shipped / model, repository / model, ignore=shutil.ignore_patterns("__pycache__"))
-    if options.models == ():
-        return repository
-    if options.backend:
-        shutil.copy(options.backend, repository / "saved_model" / "1" / "model.py")
-    models = resolve_models(options.models_conf, options.models)
-    (repository / "saved_model" / "config.pbtxt").write_text(
-        text_format.MessageToString(model_config(options, models, folder)), encoding="utf-8"
-    )
+    models = () if options.models == () else resolve_models(options.models_conf, options.models)
+    echo_models.write(repository, echo_configs(options, models, folder))
+    if options.layout == PER_MODEL:
+        per_model_repository.write(options, models, folder)
+    elif models:
+        _write_saved_model(options, models, folder, repository / "saved_model")
     return repository
+
+
+def echo_configs(
+    options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path
+) -> dict[str, model_config_pb2.ModelConfig]:
+    """By name the configs of the models that do nothing, which take what these models take."""
+    is_per_model = options.layout == PER_MODEL
+    each = per_model_repository.served_signatures(options, models) if is_per_model else _signatures_of(models)
+    configs = echo_models.echo_configs(options.layout, each)
+    for config in configs.values():
+        if is_per_model:
+            config.parameters["facts"].string_value = utf8(folder / per_model_repository.FACTS)
+    return configs
+
+
+def _signatures_of(models: Iterable[ModelConfig]) -> list[Signature]:
+    """Every signature of the models that can be read: who serves the others says why they cannot."""
+    found: list[Signature] = []
+    for model in models:
+        for version in model.versions():
+            try:
+                found += read_signatures(model.version_folder(version)).values()
+            except ValueError:
+                continue
+    return found
+
+
+def _write_saved_model(options: TritonOptions, models: tuple[ModelConfig, ...], folder: Path, target: Path) -> None:
+    with resources.as_file(resources.files("triton_models")) as shipped:
+        shutil.copytree(shipped / "saved_model", target, ignore=shutil.ignore_patterns("__pycache__"))
+    if options.backend:
+        shutil.copy(options.backend, target / "1" / "model.py")
+    config = model_config(options, models, folder)
+    (target / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
 def model_config(
@@ -77,7 +88,7 @@ def _requests_at_once(config: model_config_pb2.ModelConfig, options: TritonOptio
 
     The rest would only be copied early: each execute() copies all its requests before TensorFlow sees the first.
     """
-    items = [item_count(each.batch) for each in options.warm_up]
+    items = [each.items for each in options.warm_up]
     cap = int(config.parameters["merge_max_items"].string_value)
     return max(1, min(config.max_batch_size, cap // min(items))) if items else config.max_batch_size
 
@@ -107,9 +118,9 @@ def _write_models_conf(options: TritonOptions, models: tuple[ModelConfig, ...], 
     user's merge rules are copied beside it."""
     path = folder / f"models-{len(list(folder.glob('models-*.conf'))) + 1}.conf"
     path.write_text(format_models_conf(models), encoding="utf-8")
-    rules = options.models_conf.with_name(_MERGE_RULES)
+    rules = options.models_conf.with_name(MERGE_RULES)
     if rules.exists():
-        shutil.copy(rules, folder / _MERGE_RULES)
+        shutil.copy(rules, folder / MERGE_RULES)
     else:
-        (folder / _MERGE_RULES).unlink(missing_ok=True)
+        (folder / MERGE_RULES).unlink(missing_ok=True)
     return path

@@ -1,26 +1,23 @@
 """A real Triton: the tritonserver binary of the nvidia-pytriton wheel with raybench's python backend."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import tritonclient.grpc as triton_grpc
-from google.protobuf import json_format
 from tritonclient.utils import InferenceServerException
 
 from raybench.clients.grpc import channel
-from raybench.config import ConfigError
+from raybench.config import PER_MODEL, ConfigError
 from raybench.models.saved_models import ModelConfig
-from raybench.servers import repository, wheel
-from raybench.servers.repository import TritonOptions
+from raybench.servers import repository, triton_reload, wheel
+from raybench.servers.echo_models import is_echo
 from raybench.servers.server_process import (
     ServerError,
     ServerProcess,
@@ -32,36 +29,26 @@ from raybench.servers.server_process import (
     scratch_folder,
     wait_until,
 )
-from raybench.servers.started_server import OLD_SERVE, StartedServer, check_options
+from raybench.servers.started_server import StartedServer, check_options
+from raybench.servers.triton_options import TritonOptions
+from raybench.servers.triton_overview import Overview, overview, self_check, states
 
-__all__ = ["RunningTriton", "TritonOptions", "check", "running_triton", "self_check"]
+__all__ = ["RunningTriton", "TritonOptions", "check", "running_triton"]
 
 START_TIMEOUT_S = 900.0  # XLA compiles in here: on an H200 two models at a batch of 100 took two minutes
-RELOAD_S = START_TIMEOUT_S
 STALL_S = 20.0
 _MOST_STARTS = 3
-_ASK_S = 10.0
 _Started = TypeVar("_Started")
 _STOP_TIMEOUT_S = 20.0
-_ASK_S = 30.0
 # The folder that the server runs in, whatever it is called: the python backend hands paths to a shell, which takes
 # quotes and spaces apart, and to a Python that logs none with other letters than ASCII's.
 _HERE = Path("/proc/self/cwd")
+# A model that does not load costs the others nothing: Triton answers when all have been tried.
+_FLAGS: dict[str, tuple[str, ...]] = {PER_MODEL: ("--exit-on-error=false", "--strict-readiness=false")}
 _SHM_PREFIX = "raybench"
 _SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
 # model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
 _REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(?:\\n|\"\n)")
-# "load failed for model 'saved_model': version 1 is at UNAVAILABLE state: Internal: ValueError: ...\n\nAt:\n  ..."
-_LOAD_REASON = re.compile(r"UNAVAILABLE state: (?:Internal: )?(.*?)(?:\n\nAt:|;?\n|$)")
-
-
-@dataclass(frozen=True)
-class Overview:
-    """What the backend serves, and, by model or model/signature, why it does not serve or does not merge others."""
-
-    models: list[str] = field(default_factory=list)
-    unservable: dict[str, str] = field(default_factory=dict)
-    unmerged: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +68,12 @@ class RunningTriton(StartedServer):
         if self.options.models == ():
             return Overview()
         with client(self.grpc_url) as asking:
-            return _overview(asking)
+            return overview(asking, self.options.layout)
 
     def _load(self, models: tuple[ModelConfig, ...]) -> None:
         served = self._overview().models
-        keep = tuple(model.name for model in models if model.name in served)
-        config = repository.model_config(self.options, models, self.folder, keep)
         with client(self.grpc_url) as asking:
-            try:
-                asking.load_model("saved_model", config=json_format.MessageToJson(config), client_timeout=RELOAD_S)
-            except InferenceServerException as error:
-                raise ServerError(f"{_load_failure(error)}; {_what_serves(asking)}") from error
+            triton_reload.reload(asking, self.options, models, self.folder, served)
 
 
 def check(options: TritonOptions) -> None:
@@ -145,7 +127,7 @@ def _started(tritonserver: Path, options: TritonOptions) -> Iterator[RunningTrit
 def _start(tritonserver: Path, options: TritonOptions, folder: Path, ports: list[int]) -> ServerProcess:
     backends = wheel.assemble_backends(tritonserver, folder / "backends")
     models = repository.assemble(options, folder)
-    command = _command(tritonserver, backends, models, options.bind, *ports)
+    command = [*_command(tritonserver, backends, models, options.bind, *ports), *_FLAGS.get(options.layout, ())]
     regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{ports[0]}*"
     return ServerProcess(command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions)
 
@@ -155,6 +137,7 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
     asking = client(grpc_url)
     is_ready = partial(_is_ready, asking)
     wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S, stall_s=STALL_S)
+    _check_loaded(asking, options)
     return RunningTriton(
         grpc_url=grpc_url,
         http_url=f"http://{http_url}",
@@ -169,6 +152,15 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
     )
 
 
+def _check_loaded(asking: triton_grpc.InferenceServerClient, options: TritonOptions) -> None:
+    """Raise ServerError where nothing is served: in layout multi the backend does, in the other Triton goes on."""
+    if options.layout != PER_MODEL or options.models == ():
+        return
+    found = {name: reason for name, reason in states(asking).items() if not is_echo(name)}
+    if all(found.values()):
+        raise ServerError("; ".join(f"model {name}: {reason}" for name, reason in found.items()))
+
+
 def client(url: str) -> triton_grpc.InferenceServerClient:
     """Triton's own client, past every proxy."""
     return triton_grpc.InferenceServerClient(url, channel_args=channel.OPTIONS)
@@ -178,44 +170,10 @@ def _config(options: TritonOptions) -> dict[str, str | int]:
     """What tells this Triton from another: its instances, the backend's parameters, the allocator's settings."""
     return {
         "instances": options.instances,
+        "layout": options.layout,
         **repository.parameters(options, options.models_conf),
         **{name.strip("_").lower(): value for name, value in wheel.malloc().items()},
     }
-
-
-def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess) -> str:
-    """Send known data both ways, compare, and return Triton's version.
-
-    numpy 2 in the stub's environment garbles tensors without an error. Raises ServerError where what comes back is not
-    what was sent.
-    """
-    known = np.random.default_rng(0).integers(0, 256, (1, 3, 5, 7, 3), np.uint8)
-    images = triton_grpc.InferInput("images", known.shape, "UINT8").set_data_from_numpy(known)
-    wanted = [triton_grpc.InferRequestedOutput("checksum")]
-    try:
-        answer = client.infer("echo", [images], outputs=wanted, client_timeout=30)
-        server_version = str(client.get_server_metadata(client_timeout=10).version)
-    except InferenceServerException as error:
-        raise ServerError(f"Triton did not pass its self-check: {error.message()}; {process.tail()}") from error
-    weights = np.arange(1, known.size + 1, dtype=np.int64)
-    sent, came = int((known.reshape(-1) * weights).sum()), int(answer.as_numpy("checksum")[0])
-    if came != sent:
-        raise ServerError(
-            f"Triton's self-check sent the checksum {sent} and got {came}: data is garbled between Triton and "
-            f"its python backend; check that its Python environment has numpy<2\n{process.tail()}"
-        )
-    return server_version
-
-
-def _overview(asking: triton_grpc.InferenceServerClient) -> Overview:
-    all_models = triton_grpc.InferInput("model_name", [1, 1], "BYTES")
-    all_models.set_data_from_numpy(np.array([[b""]], object))
-    wanted = [triton_grpc.InferRequestedOutput("about")]
-    try:
-        answer = asking.infer("saved_model", [all_models], outputs=wanted, client_timeout=_ASK_S)
-    except InferenceServerException as error:
-        raise ServerError(f"Triton does not say what it serves: {error.message()}") from error
-    return Overview(**json.loads(answer.as_numpy("about")[0]))
 
 
 def _command(
@@ -248,20 +206,3 @@ def _is_ready(client: triton_grpc.InferenceServerClient) -> bool:
         return bool(client.is_server_ready(client_timeout=2)) and bool(client.is_model_ready("echo", client_timeout=2))
     except InferenceServerException:
         return False
-
-
-def _what_serves(client: triton_grpc.InferenceServerClient) -> str:
-    """What answers after a load that failed: as a rule Triton keeps what it had."""
-    try:
-        is_ready = bool(client.is_model_ready("saved_model", client_timeout=_ASK_S))
-    except InferenceServerException as error:
-        return f"what it serves is not known ({error.message()})"
-    return OLD_SERVE if is_ready else "it serves none of them now"
-
-
-def _load_failure(error: InferenceServerException) -> str:
-    if str(error.status()).endswith("DEADLINE_EXCEEDED"):
-        return f"Triton has not loaded the models within {RELOAD_S:.0f} s, and may yet"
-    said = str(error.message())
-    reason = _LOAD_REASON.search(said)
-    return f"Triton cannot load the models: {reason[1] if reason else said}"

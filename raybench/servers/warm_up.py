@@ -12,3 +12,9 @@ class WarmUp:
     model: str
     signature: str
     batch: Batch
+
+    @property
+    def items(self) -> int:
+        """Entries along axis 0, which are items where the signature takes batches."""
+        first = next(iter(self.batch.values()))
+        return len(first) if first.ndim else 1

@@ -27,16 +27,16 @@ _GPU_FAMILIES = {
 class StatisticsReader:
     """ModelStatistics over gRPC, by a connection of its own."""
 
-    def __init__(self, url: str, model: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
-        self._channel, self._model = Channel(url, credentials), model
+    def __init__(self, url: str, *models: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+        self._channel, self._models = Channel(url, credentials), models
 
     def __call__(self) -> ServerStatistics | None:
-        """The counters of a model; None where Triton does not give them."""
+        """The counters of the models together; None where Triton does not give them."""
         try:
-            answer = ask(self._channel, "ModelStatistics", name=self._model)
+            answers = [ask(self._channel, "ModelStatistics", name=name) for name in self._models]
         except CallError:
             return None
-        each = [_statistics(stats) for stats in answer.model_stats]  # of its versions
+        each = [_statistics(stats) for answer in answers for stats in answer.model_stats]  # of its versions
         return reduce(add, each) if each else None
 
     def close(self) -> None:
@@ -80,10 +80,16 @@ def read_config(url: str, model: str, credentials: ConnectionCredentials = NO_CR
 
 
 def read_about(
-    url: str, model: str, signature: str, credentials: ConnectionCredentials = NO_CREDENTIALS
+    url: str,
+    model: str,
+    signature: str,
+    *,
+    is_direct: bool = False,
+    credentials: ConnectionCredentials = NO_CREDENTIALS,
 ) -> BackendFacts:
     """What raybench's python backend says about a model in it; all None where another backend answers."""
-    with closing(TritonClient(url, model=model, signature=signature, credentials=credentials)) as client:
+    client = TritonClient(url, model=model, signature=signature, is_direct=is_direct, credentials=credentials)
+    with closing(client):
         text = client.about()
     said = {} if text is None else json.loads(text)
     return BackendFacts(**{each.name: said.get(each.name) for each in fields(BackendFacts)})

@@ -8,6 +8,7 @@ from raybench.clients import connect, shared_region
 from raybench.clients.base import ClientError, Description, MalformedReplyError, Reply, UnsupportedReplyError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import IN_PROCESS
+from raybench.inputs.batch_axis import on_the_wire
 from raybench.inputs.tensors import size_bytes
 from raybench.worker.feed import Request, RequestItems
 from raybench.worker.task import PayloadSummary, Task
@@ -32,9 +33,10 @@ class Encoder:
                 signature=cell.signature,
                 models=task.models,
                 region=self._region,
+                spec=spec,
                 credentials=credentials,
             )
-            for model in cell.models
+            for model, spec in zip(cell.models, task.signatures, strict=True)
         ]
 
     def describe(self) -> Description:
@@ -44,11 +46,13 @@ class Encoder:
 
     def encode(self, items: RequestItems) -> Request:
         """A request to the model whose turn it is; what it holds is noted when it comes for the first time."""
-        client = self._clients[items.payload % len(self._clients)]
+        turn = items.payload % len(self._clients)
+        client, signature = self._clients[turn], self._task.signatures[turn]
         before = self._region.size if self._region else 0
-        body = client.encode(items.batch)
+        body = client.encode(on_the_wire(items.batch, signature))
         placed = self._region.size - before if self._region else 0
-        request = Request(items.payload, client.send, body, _size(body) + placed)
+        kept = items.batch if items.is_kept else None
+        request = Request(items.payload, client.send, body, _size(body) + placed, kept)
         if len(self._hashes) == items.payload * len(items.hashes):
             self._hashes += items.hashes
             self._request_bytes = self._request_bytes or request.size

@@ -19,10 +19,11 @@ class RequestItems(NamedTuple):
     payload: int
     batch: Batch
     hashes: tuple[str, ...]
+    is_kept: bool = False  # with the reply, for nobody can make them again
 
 
-def hashed(payload: int, batch: Batch) -> RequestItems:
-    return RequestItems(payload, batch, item_hashes(batch))
+def hashed(payload: int, batch: Batch, *, is_kept: bool = False) -> RequestItems:
+    return RequestItems(payload, batch, item_hashes(batch), is_kept)
 
 
 def cut(blocks: Sequence[Batch], *, batch_size: int, models: int) -> Iterator[RequestItems]:
@@ -39,6 +40,7 @@ class Request(NamedTuple):
     send: Callable[[Any, float], Reply]
     body: Any
     size: int
+    items: Batch | None = None  # where they are kept with the reply
 
 
 class PreloadedFeed:

@@ -140,7 +140,7 @@ class Lanes:
                 )
             )
             if reply.is_ok:
-                self.sampler.offer(seq, request.payload, reply)
+                self.sampler.offer(seq, request.payload, reply, request.items)
             feed.give_back(request)
             del request  # whose memory no lane holds that waits for its next
             if due_ns is None and reply.status == UNAVAILABLE:

@@ -67,8 +67,11 @@ class Worker:
                 f"worker {self._task.worker} got {there} items, fewer than a batch of {cell.load.batch_size} "
                 f"for each model"
             )
+        return self.encode_requests(cut(blocks, batch_size=cell.load.batch_size, models=len(cell.models)))
+
+    def encode_requests(self, requests: Iterable[RequestItems]) -> PayloadSummary:
+        """Encode requests that are all there, as many for each model."""
         before_bytes = psutil.Process().memory_info().rss
-        requests = cut(blocks, batch_size=cell.load.batch_size, models=len(cell.models))
         self._feed = PreloadedFeed([self._encoder.encode(items) for items in requests])
         self._encoder.register()
         self._held_mib = (psutil.Process().memory_info().rss - before_bytes) / 2**20
@@ -149,9 +152,9 @@ class Worker:
     def replies(self) -> DecodedReplies:
         """Some answers to the measured requests, and what was wrong with those that cannot be read."""
         replies, malformed, unsupported = list[DecodedReply](), list[str](), list[str]()
-        for seq, payload, reply in sorted(self._lanes.sampler.kept, key=lambda kept: kept.seq):
+        for seq, payload, reply, items in sorted(self._lanes.sampler.kept, key=lambda kept: kept.seq):
             try:
-                replies.append(DecodedReply(seq, payload, self._encoder.decode(payload, reply)))
+                replies.append(DecodedReply(seq, payload, self._encoder.decode(payload, reply), items))
             except MalformedReplyError as error:
                 malformed.append(str(error))
             except UnsupportedReplyError as error:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from raybench.clients.base import Reply
+from raybench.inputs.tensors import Batch, size_bytes
 
 _EACH_OF_FIRST = 10
 _GROWTH = 1.5
@@ -35,6 +36,11 @@ class KeptReply(NamedTuple):
     seq: int
     payload: int
     reply: Reply
+    items: Batch | None = None  # that it answers, where they cannot be made again
+
+    @property
+    def held_bytes(self) -> int:
+        return self.reply.received_bytes + (size_bytes(self.items) if self.items else 0)
 
 
 class ReplySampler:
@@ -53,15 +59,15 @@ class ReplySampler:
         self._sizes: set[int] = set()
         self._smallest, self._largest, self._bytes = 2**62, -1, 0
 
-    def offer(self, seq: int, payload: int, reply: Reply) -> None:
+    def offer(self, seq: int, payload: int, reply: Reply, items: Batch | None = None) -> None:
         """Keep a reply with status OK, or not; lanes call it at any time."""
         size = reply.received_bytes
         if seq in _NUMBERS or self._is_new(size):
             with self._lock:
                 self._sizes.add(size)
                 self._smallest, self._largest = min(self._smallest, size), max(self._largest, size)
-                self.kept.append(KeptReply(seq, payload, reply))
-                self._bytes += size
+                self.kept.append(KeptReply(seq, payload, reply, items))
+                self._bytes += self.kept[-1].held_bytes
                 if self._bytes > self._budget_bytes and len(self.kept) > 3:
                     self._thin()
 
@@ -77,7 +83,7 @@ class ReplySampler:
         odd = {number for number in range(1, len(sizes)) if sizes[number] != sizes[number - 1]}
         few = sorted(odd)[:_SIZES]
         self.kept = [each for number, each in enumerate(self.kept) if number % 2 == 0 or number in few]
-        self._bytes = sum(each.reply.received_bytes for each in self.kept)
+        self._bytes = sum(each.held_bytes for each in self.kept)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class DecodedReply:
     seq: int
     payload: int
     outputs: dict[str, np.ndarray]
+    items: Batch | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from raybench.config.plan import Cell
+from raybench.models.saved_models import Signature
 from raybench.telemetry.host_cpu import HostLoad
 
 
@@ -12,6 +13,7 @@ class Task:
 
     worker: int
     cell: Cell
+    signatures: tuple[Signature, ...]  # of the cell's models
     url: str
     models: str
     request_count: int | None

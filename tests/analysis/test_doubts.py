@@ -58,6 +58,11 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"payload": replace(PAYLOAD, encoding="jpeg q90")},
             {"payload": replace(PAYLOAD, encoding="jpeg q90", source="noise")},
         ),
+        (
+            "assumed_range",
+            {"payload": replace(PAYLOAD, encoding="float32 NHWC 0 to 1")},
+            {"payload": replace(PAYLOAD, encoding="float32 NHWC, assumed 0 to 255")},
+        ),
         ("no_window", {"window_s": 0.001, "job_s": 0.001}, {"window_s": None}),
         (
             "workers_over_cores",

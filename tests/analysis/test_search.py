@@ -7,7 +7,7 @@ import pytest
 
 from raybench.analysis.search import strategy
 from raybench.analysis.search.strategy import BROKE, HELD, LATE, UNKNOWN, SearchPoint, SearchResult
-from raybench.config import Benchmark, ConfigError
+from raybench.config import Benchmark, ConfigError, plan
 from raybench.config.search_goal import LATENCY, OOM, Goal
 
 UP_TO_8 = Goal(kind=OOM, variable="workers", steps=(1, 2, 4, 8))
@@ -44,6 +44,16 @@ def test_the_last_load_that_holds_is_found(most: int) -> None:
     assert strategy.boundary(UP_TO_8, points) == (most, most + 1 if most < 8 else None)
     assert values(points).count(most) == 2
     assert values(points).count(most + 1) == (2 if most < 8 else 0)
+
+
+def test_each_model_is_searched_under_its_own_load() -> None:
+    """Where models are called by different signatures, or take other numbers of items, a step is that of the model."""
+    calls = {"a": {"signature": "x", "batch_size": 8}, "b": {"signature": "y", "batch_size": 1}}
+    benchmark = Benchmark(server=("fake",), model=("a", "b")).by_model(lambda _, model: calls[model])
+    for first in plan.first_trials(benchmark):
+        cell = strategy.trial_at(benchmark, P90, first, 20.0).cell
+        asked = {"signature": cell.signature, "batch_size": cell.load.batch_size}
+        assert (cell.models, asked) == (first.cell.models, calls[cell.model])
 
 
 def test_steps_come_in_order_and_the_gap_is_halved() -> None:

@@ -1,5 +1,6 @@
 """Bad input: one sentence with the field, the value and the remedy, exit 2, before anything starts or is written."""
 
+import json
 import os
 import socket
 import ssl
@@ -13,10 +14,13 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import grpc
+import numpy as np
+import pyarrow as pa
 import pytest
 from certificates import Authority
 from click.testing import CliRunner
 from helpers import IMAGES, LOGITS, entry, listed, saved_model
+from pyarrow import parquet
 from real_parts import raybench, small_disk
 
 from raybench import cli
@@ -72,8 +76,23 @@ def tiny(policy: str = "", base_path: str = "tiny") -> str:
     return listed(entry("tiny", policy, base_path))
 
 
-TWO = ("two", [IMAGES, ("boxes", 1, (-1, 4))], [LOGITS])
+FLOAT, COMPLEX = 1, 8
+SIGNATURES = (
+    ("predict_images", [IMAGES], [LOGITS]),
+    ("odd", [("wave", COMPLEX, (-1, 4))], [LOGITS]),
+    ("free", [("x", FLOAT, (-1, -1))], [LOGITS]),
+    ("single", [("x", FLOAT, (3, 2))], [LOGITS]),
+    ("four", [("x", FLOAT, (4, 8, 8, 3))], [LOGITS]),
+    ("rows", [("ids", 9, (-1, 3)), ("text", 7, (-1,))], [LOGITS]),  # INT64 and BYTES
+)
 BY_URL = "-s triton --url triton=127.0.0.1:1"
+
+
+def pair(path: Path) -> None:
+    """A SavedModel that may be called by two signatures."""
+    saved_model(path.parent, *((name, [IMAGES], [LOGITS]) for name in ("one", "other")))
+
+
 NO_TRITON = ("url triton=127.0.0.1:", "no Triton answers", "name the gRPC port")
 SERVE = "serve triton --port 0 --models given"
 TINY = "run -s local --models given -m tiny"
@@ -187,7 +206,6 @@ FLAGS = {
                                   "203.0.113.1:8001 is not on this host"),
     "nobody to calibrate with": run("--calibrate -s local", "calibrate is true", "-s triton"),
     "a quality above all": run("--signature predict_jpegs --jpeg-quality 101", "jpeg-quality is 101", "at most 100"),
-    "a quality of pixels": run("--jpeg-quality 75", "jpeg-quality is 75", "--signature predict_jpegs"),
     "a percentage of zero": run("--stability-percentage 0", "stability-percentage is 0.0", "above 0"),
     "no time to warm up": run("--warmup-timeout 0", "warmup-timeout is 0.0", "above 0"),
     "no time for a sign of life": run("--heartbeat-timeout 0.5", "heartbeat-timeout is 0.5", "1 or more"),
@@ -232,7 +250,7 @@ FLAGS = {
     "an escape in a signature": flag("--signature", "\x1b[2J", "signature is '\\x1b[2J'", "control characters"),
     "a long name": run(f"--name {LONG}", "name is 'xxx", "at most 80"),
     "a long signature": run(f"--signature {'ä' * 30}", "signature is ä", "at most 80"),
-    "a path for a model": run("-m ../../etc/passwd", "model is ../../etc/passwd", "ARCHITECTURE-no-opt"),
+    "a path for a model": run("-m ../../etc/passwd", "model is ../../etc/passwd", "no saved_model.pb"),
     "two models in one": run("-m a,b", "model is a,b", "without commas"),
     "an empty model": flag("-m", "", "model is ''", "can be printed"),
     "an empty out": flag("--out", "", "out is ''", "give text"),
@@ -268,16 +286,16 @@ FLAGS = {
                                             "256 requests in flight", "fewer in flight"),
     "a budget beyond memory": run("-s fake --feed stream --memory-budget 9GiB", "memory-budget is 9GiB",
                                   "8192 MiB are free", "less"),
-    "larger batches than memory": run("-s fake -b 10000", "batch-size is 10000", "40000 images", "fewer images"),
+    "larger batches than memory": run("-s fake -b 10000", "batch-size is 10000", "40000 items", "fewer items"),
 }  # fmt: skip
 
 PICTURES = {
     "images that are no folder": run("--images file", "images is file", "folder", files={"file": ""}),
     "images that are not there": run("--images absent", "images is absent", "'photos', 'noise'"),
     "a long images": run(f"--images {LONG}", "images is 'xxx", "folder"),
-    "an empty folder": run("-s fake --images empty", "images is empty", ".jpeg", "name a folder with photos",
+    "an empty folder": run("-s fake --images empty", "input is empty", "put images in it",
                            files={"empty": Path.mkdir}),
-    "a folder without images": run("-s fake --images notes", "images is notes", "no .bmp",
+    "a folder without images": run("-s fake --images notes", "input is notes", "a.jpg in it is no file",
                                    files={"notes/a.txt": "", "notes/a.jpg": Path.mkdir}),
 }  # fmt: skip
 
@@ -312,12 +330,130 @@ MODELS = {
                                  flags="run -s local --models given -m tyni"),
     "unknown architecture": models_conf(tiny(), "model is resnet51-no-opt", "has tiny", "resnet50",
                                         flags="run -s local --models given -m resnet51-no-opt"),
-    "unknown signature": models_conf(tiny(), "signature is predict_jpegs", "model tiny has predict_images",
+    "unknown signature": models_conf(tiny(), "signature is predict_jpegs", "tiny has four, free, odd, predict_images, ",
                                      flags=f"{TINY} --signature predict_jpegs"),
-    "a signature with other inputs": models_conf(tiny(), "signature is two", "it takes boxes FP32 [-1, 4]",
-                                                 "predict_images", flags=f"{TINY} --signature two"),
+    "a quality of pixels": models_conf(tiny(), "jpeg-quality is 75", "no signature of this run takes JPEG", "leave it",
+                                       flags=f"{TINY} --jpeg-quality 75"),
+    "a type that nobody sends": models_conf(tiny(), "signature is odd", "model tiny it takes wave DT_8", "cannot send",
+                                            flags=f"{TINY} --signature odd"),
+    "a size that is free": models_conf(tiny(), "signature is free", "x FP32 [-1, -1]", "--shape x:16",
+                                       flags=f"{TINY} --signature free"),
+    "a batch of what takes none": models_conf(tiny(), "batch-size is 2", "model tiny takes no batch", "leave it out",
+                                              flags=f"{TINY} --signature single -b 2"),
+    "another number of images": models_conf(tiny(), "batch-size is 2", "takes 4 items a request", "give 4",
+                                            flags=f"{TINY} --signature four -b 2"),
+    "a signature to choose": run("-s local -m ./pair", "model is pair", "signatures one, other", "--signature",
+                                 files={"pair/saved_model.pb": pair}),
+    "a plan without a signature": run("-s local -m ./pair --dry-run", "model is pair", "signatures one, other",
+                                      files={"pair/saved_model.pb": pair}),
+    "a folder that is not there": run("-s local -m ./absent", "model is ./absent", "no saved_model.pb", "name the"),
+    "a folder without a SavedModel": run("-s local -m mine=./empty", "model is ./empty", "no saved_model.pb",
+                                         files={"empty": Path.mkdir}),
+    "a plan of a folder that is not there": run("-m ./absent --dry-run", "model is ./absent", "no saved_model.pb"),
+    "two folders of one name": run("-m a/m -m b/m", "model is b/m", "a/m would be called m too", "-m NAME=b/m"),
+    "a folder called echo": run("-m ./echo", "model is echo", "raybench has a model of that name", "-m NAME=./echo"),
+    "a folder with a comma": run("-m ./a,b", "model is a,b", "without commas"),
+    "a folder's name with a comma": run("-m a,b=./m", "model is a,b", "without commas"),
+    "folders that are a list": yaml("saved_models: [./m]", "line 1", "saved_models is ['./m']", "{NAME: FOLDER}"),
+    "a folder that is empty text": wrong_value("model: m\nsaved_models: {m: ''}", "saved-models is m: ''", "folder"),
     "a folder in the way of an export": run("-s local --models given", "model is efficientnetb0-no-opt", "enter or",
                                             files={"given/efficientnetb0-no-opt": Path.mkdir}),
+}  # fmt: skip
+
+GOOD = {"ids": [1, 2, 3], "text": ["a"]}
+FILES = "run -s local --models given -m tiny --signature rows"
+
+
+def steps(*data: object, **more: object) -> str:
+    """perf_analyzer's JSON."""
+    return json.dumps({"data": list(data), **more})
+
+
+def arrays(**columns: Any) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        np.savez(path, **columns)
+
+    return write
+
+
+def parquet_table(**columns: list[Any]) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        parquet.write_table(pa.table(columns), path)
+
+    return write
+
+
+def source(name: str, content: str | bytes | Callable[[Path], object], *said: str, flags: str = "") -> Row:
+    """A file that is named by --input."""
+    return named(f"--input {name} {flags}", f"input is {name}", *said, files={name: content})
+
+
+def named(flags: str, *said: str, files: dict[str, Any] | None = None) -> Row:
+    """Flags for a signature that takes ids INT64 [-1, 3] and text BYTES [-1]."""
+    return Row(f"{FILES} {flags}", list(said), {"given/models.conf": tiny(), **(files or {})})
+
+
+INPUTS = {
+    "inputs that are not there": run("--input absent.npz", "input is absent.npz", "it is not there", "random, zero"),
+    "inputs of no known kind": source("notes.txt", "hello", "does not say what it holds", ".parquet", "folder"),
+    "inputs at a scheme of nobody": run("--input nobody://bucket/a.csv", "input is nobody://bucket/a.csv",
+                                        "cannot be read", "nobody"),
+    "inputs by both names": run("--input noise --images noise", "images is noise", "leave out one"),
+    "an input that nobody takes": named("--input tokens=random", "input is tokens=random", "ids, text",
+                                        "name one of them"),
+    "two sources for one input": named("--input ids=random --input ids=zero", "input is ids=random, ids=zero",
+                                       "two sources", "NAME=SOURCE"),
+    "two tables": named("--input a.csv --input ids=b.csv", "input is a.csv, ids=b.csv", "two tables", "join",
+                        files={"a.csv": "ids", "b.csv": "ids"}),
+    "an npz without an input's key": source("a.npz", arrays(ids=np.zeros((2, 3), int)), "no array text", "it has ids",
+                                            "--input text=random"),
+    "an npz of objects": source("a.npz", arrays(ids=np.array([None])), "allow_pickle", "save numbers or text"),
+    "an npz that is none": source("a.npz", "hello", "no array file", "save numbers or text"),
+    "an npz of another rank": source("a.npz", arrays(ids=np.zeros((2, 2, 2), int), text=["a", "b"]),
+                                     "none of its 2 rows fits", "ids has shape [2, 2], and an item has [3]"),
+    "an npz whose arrays differ in length": source("a.npz", arrays(ids=np.zeros((2, 3), int), text=["a"]),
+                                                   "unlike numbers of items", "ids 2, text 1"),
+    "an npy without a name": source("a.npy", lambda path: np.save(path, np.zeros((2, 3))), "write --input ids=a.npy"),
+    "steps that are no JSON": source("a.json", "{", "it is no JSON", ".jsonl"),
+    "an empty JSON": source("a.json", "", "it is no JSON"),
+    "a JSON without data": source("a.json", "{}", "no list 'data'", "perf_analyzer"),
+    "no steps": source("a.json", steps(), "it holds no rows"),
+    "steps among streams": source("a.json", steps(GOOD, [GOOD]), "data mixes steps and streams"),
+    "steps that are no objects": source("a.json", steps(1), "neither steps nor streams"),
+    "a step of an unknown input": source("a.json", steps({**GOOD, "txet": ["a"]}), "it has txet", "ids, text"),
+    "a step without an input": source("a.json", steps({"ids": [1, 2, 3]}), "its only row does not fit", "has no text"),
+    "NaN for an integer": source("a.json", '{"data": [{"ids": [1, NaN, 3], "text": ["a"]}]}', "ids has nan",
+                                 "INT64 takes whole numbers"),
+    "a fraction for an integer": source("a.json", steps({**GOOD, "ids": [1, 2, 3.5]}), "ids has 3.5", "whole numbers"),
+    "a number beyond its type": source("a.json", steps({**GOOD, "ids": [1, 2, 2**63]}), "ids has",
+                                       "INT64 does not hold"),
+    "a number for a text": source("a.json", steps({**GOOD, "text": [7]}), "text has 7, and it takes text"),
+    "ragged rows": source("a.json", steps({**GOOD, "ids": [[1], [2, 3]]}), "ids is ragged"),
+    "b64 of the wrong length": source("a.json", steps({**GOOD, "ids": {"b64": "AAAA"}}), "3 bytes", "INT64"),
+    "b64 that is none": source("a.json", steps({**GOOD, "ids": {"b64": "A"}}), "b64 that does not decode"),
+    "a shape of another rank": source("a.json", steps({**GOOD, "ids": {"content": [1, 2, 3], "shape": [1, 1, 3]}}),
+                                      "ids has shape [1, 1, 3], and an item has [3]"),
+    "validation of another length": source("a.json", steps(GOOD, validation_data=[]), "validation_data", "as data"),
+    "validation of an unknown output": source("a.json", steps(GOOD, validation_data=[{"y": [1]}]),
+                                              "validation_data has y", "logits"),
+    "a table without a column": source("a.csv", "ids\n1\n", "it has no column text", "it has ids",
+                                       "--input text=random"),
+    "an empty table": source("a.csv", "", "cannot be read", "Empty CSV"),
+    "rows that are all null": source("a.parquet", parquet_table(ids=[None, None], text=["a", "b"]),
+                                     "none of its 2 rows fits", "row 0: ids is null"),
+    "rows of another length": source("a.parquet", parquet_table(ids=[[1], [1, 2]], text=["a", "b"]),
+                                     "none of its 2 rows fits", "ids has shape [1], and an item has [3]"),
+    "a Parquet that is none": source("a.parquet", "hello", "cannot be read", "Parquet"),
+    "JSON Lines of no objects": source("a.jsonl", "[1]\n2\nx\n", "none of its 3 rows fits", "no JSON object"),
+    "no JSON Lines": source("a.jsonl", "\n", "it holds no rows"),
+    "a TFRecord that is none": source("a.tfrecord", "hello, this is no record", "no TFRecord file"),
+    "files of several kinds": named("--input both", "input is both", "several kinds", "separate them",
+                                    files={"both/a.csv": "ids,text", "both/b.jsonl": "{}"}),
+    "a raw file of another length": named("--input raw", "input is raw", "ids has 8 bytes", "takes 24 bytes",
+                                          files={"raw/ids": bytes(8), "raw/text": "a"}),
+    "a raw file of nobody": named("--input raw", "input is raw", "it has other", "ids, text",
+                                  files={"raw/ids": bytes(24), "raw/text": "a", "raw/other": ""}),
+    "an empty folder of inputs": source("nothing", Path.mkdir, "it is empty", "a raw file named as each input"),
 }  # fmt: skip
 
 OTHERS = {
@@ -326,6 +462,8 @@ OTHERS = {
     "serve with an empty models.conf": models_conf("", "models is given", "no models", "export some", flags=SERVE),
     "serve a model that is not there": models_conf(tiny(), "model is b", "given/models.conf has tiny", "name those",
                                                    flags=f"{SERVE} -m b"),
+    "serve a folder that is not there": Row("serve triton --port 0 -m ./absent", ["model is ./absent", "no saved_mod"]),
+    "serve two folders of one name": Row("serve tfserving -m a/m -m b/m", ["model is b/m", "a/m", "-m NAME=b/m"]),
     "serve a missing folder": models_conf(listed(entry("a")), "model a", "base_path", flags=SERVE),
     "serve at no address": models_conf(tiny(), "server-bind is 203.0.113.1", "of this machine",
                                        flags=f"{SERVE} --server-bind 203.0.113.1"),
@@ -399,7 +537,7 @@ URLS = {
                                       flags="run -s fake --address ray://127.0.0.1:{port}"),
 }  # fmt: skip
 
-ROWS = YAML | FLAGS | PICTURES | MODELS | OTHERS | URLS
+ROWS = YAML | FLAGS | PICTURES | INPUTS | MODELS | OTHERS | URLS
 
 
 @pytest.fixture
@@ -454,7 +592,7 @@ def there() -> dict[Path, int]:
 @pytest.mark.parametrize("row", [pytest.param(row, id=name.replace(" ", "-")) for name, row in ROWS.items()])
 def test_bad_input(row: Row, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Wrong input is told in one sentence with field, value and remedy; nothing starts, and nothing is written."""
-    saved_model(tmp_path / "given" / "tiny" / "1", ("predict_images", [IMAGES], [LOGITS]), TWO)
+    saved_model(tmp_path / "given" / "tiny" / "1", *SIGNATURES)
     (tmp_path / "given" / "f").write_text("")
     for name, content in row.files.items():
         make(tmp_path / name, content)

@@ -22,6 +22,7 @@ from real_parts import TritonUnderTest, crops, raybench
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError
 from raybench.config import Benchmark, plan
+from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.photos import jpeg_files
 from raybench.results import samples
 from raybench.worker.load_worker import Worker
@@ -51,6 +52,7 @@ def task(triton: TritonUnderTest, **changes: object) -> Task:
     return Task(
         worker=0,
         cell=trial.cell,
+        signatures=(demo_signature(trial.cell.signature),),
         url=triton.url,
         models=str(triton.models),
         request_count=4,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from raybench.config import LOAD_SETTINGS, Benchmark, ConfigError, ServerSpec, load
@@ -19,7 +20,7 @@ def test_without_yaml_and_flags_there_is_a_benchmark() -> None:
     benchmark = load(None, {})
     (only,) = benchmark.loads
     assert [server.label for server in benchmark.servers] == ["local", "triton x1"]
-    assert (only.workers, only.concurrency, only.batch_size) == (4, 1, 8)
+    assert (only.workers, only.concurrency, only.items) == (4, 1, 8)
     assert (only.request_count, only.duration) == (100, None)
 
 
@@ -154,7 +155,7 @@ LOADS = "workers: 2\nloads:\n  - {workers: 4}\n  - {batch-size: 3, model: x, dur
 def test_each_load_is_the_benchmark_with_its_own_values(tmp_path: Path) -> None:
     """Each entry of `loads` is a load of its own; what an entry does not say, the top level says."""
     four, three = load(written(tmp_path, LOADS), {}).loads
-    assert (four.workers, four.batch_size, four.model, four.request_count) == (4, 8, ("efficientnetb0-no-opt",), 100)
+    assert (four.workers, four.items, four.model, four.request_count) == (4, 8, ("efficientnetb0-no-opt",), 100)
     assert (three.workers, three.batch_size, three.model) == (2, 3, ("x",))
     assert (three.request_count, three.duration) == (None, 5.0)  # a load's length takes the place of the benchmark's
 
@@ -181,3 +182,49 @@ def test_a_wrong_load_is_refused_in_one_sentence(tmp_path: Path, text: str, said
     with pytest.raises(ConfigError) as refusal:
         load(written(tmp_path, text), {})
     assert all(part in str(refusal.value) for part in said), refusal.value
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "folder"),
+    [
+        ("./m", "m", "./m"),
+        ("some/where/m/", "m", "some/where/m/"),
+        ("/abs/resnet/3", "resnet", "/abs/resnet/3"),  # a version of it
+        ("mine=./m", "mine", "./m"),
+        ("a.b=x/y=z", "a.b", "x/y=z"),
+        ("m", "m", None),
+        ("m=x", "m=x", None),  # a name of models.conf may have any character but a comma
+    ],
+)
+def test_a_model_may_be_named_by_its_folder(text: str, name: str, folder: str | None) -> None:
+    """What has a slash is a folder, called by its last part or as NAME= says; all else is a name of models.conf."""
+    benchmark = load(None, {"model": (text,)})
+    assert benchmark.loads[0].model == (name,)
+    assert benchmark.saved_models == ({name: folder} if folder else {})
+
+
+def test_the_folder_we_stand_in_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-m .` is the folder where the command was called, under the name that it has."""
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine" / "deep")
+    assert load(None, {"model": (".",)}).all_models == ("deep",)
+    assert load(None, {"model": ("..",)}).all_models == ("mine",)
+
+
+def test_folders_stand_in_a_yaml_as_they_do_in_flags(tmp_path: Path) -> None:
+    """Beside the run's settings, in each load, and under saved_models; what a run writes down is read as the same."""
+    text = "model: [./a, b]\nsaved_models: {c: ./far/c}\nloads:\n  - {workers: 1}\n  - {model: [x=./a2, c]}\n"
+    benchmark = load(written(tmp_path, text), {})
+    assert [each.model for each in benchmark.loads] == [("a", "b"), ("x", "c")]
+    assert benchmark.saved_models == {"a": "./a", "c": "./far/c", "x": "./a2"}
+    again = load(written(tmp_path, yaml.safe_dump(benchmark.written())), {})
+    assert (again.loads, again.saved_models) == (benchmark.loads, benchmark.saved_models)
+
+
+def test_a_flag_takes_the_place_of_a_folder(tmp_path: Path) -> None:
+    """-m replaces the models of a YAML; one folder may be named twice, by two loads or beside a flag."""
+    path = written(tmp_path, "model: ./a\nloads: [{workers: 1}, {workers: 2, model: ./a}]")
+    assert load(path, {}).saved_models == {"a": "./a"}
+    benchmark = load(path, {"model": ("./b",)})
+    assert benchmark.all_models == ("b",)
+    assert benchmark.saved_models["b"] == "./b"

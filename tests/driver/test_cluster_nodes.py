@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from raybench import config
-from raybench.config import ConfigError, ServerSpec
+from raybench.config import Benchmark, ConfigError, ServerSpec
 from raybench.driver import cluster, server_host
+from raybench.driver.placement import Placement
 from raybench.driver.ray_nodes import Node, named, resource_names
 from raybench.servers import RunningServer, ServeOptions, ServerFacts, unsupported_reason
 
@@ -43,6 +44,17 @@ def test_a_node_without_the_models_cannot_serve_them(kind: str, tmp_path: Path) 
     said = unsupported_reason(ServerSpec(kind=kind), ServeOptions(models_conf=tmp_path / "models.conf", models=("m",)))
     assert said
     assert str(tmp_path) in said
+
+
+def test_a_folder_of_this_host_is_not_on_another() -> None:
+    """A model that was named by its folder cannot be served elsewhere: one sentence, before anything starts there."""
+    benchmark = Benchmark(server=("triton",), model=("./m",), server_node="big")
+    with pytest.raises(ConfigError) as error:
+        server_host.check(benchmark, Path("models.conf"), Placement(NODES[0], is_hosted=True))
+    assert str(error.value) == (
+        "model is ./m, a folder of this host, and servers start on host-1, which has server-node big: "
+        "enter it into a models.conf that both can read (--models)"
+    )
 
 
 @pytest.mark.parametrize(

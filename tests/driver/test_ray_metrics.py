@@ -70,7 +70,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Told]:
 
 
 def test_counts_are_whole_at_the_end(told: dict[str, Told]) -> None:
-    """What came after the last full second is told too: counters come to every request, by status, and its images."""
+    """What came after the last full second is told too: counters come to every request, by status, and its items."""
     chunks = [
         samples.table([sample(0, 4), sample(0, 40, items=3)]),
         samples.table([]),
@@ -78,7 +78,7 @@ def test_counts_are_whole_at_the_end(told: dict[str, Told]) -> None:
     ]
     assert list(Metrics(TAGS, fake_cell().load).publish(chunks, time.time())) == chunks
     assert told["requests"].values == {"OK": 3, "UNAVAILABLE": 1}
-    assert told["images"].values == {"": 5}
+    assert told["items"].values == {"": 5}
     buckets = told["latency_ms_bucket"].values
     assert [buckets[str(bound)] for bound in (3.2, 4.0, 32.0, 40.0, BOUNDS_MS[-1])] == [0, 1, 1, 2, 2]
     assert buckets["+Inf"] == told["latency_ms_count"].values[""] == 3
@@ -111,7 +111,7 @@ def test_an_open_loop_is_told_by_what_was_due(told: dict[str, Told]) -> None:
 def test_the_dashboard_shows_every_metric(told: dict[str, Told]) -> None:
     """The dashboard's queries name every metric that workers tell, by Prometheus' name for it, and no other."""
     Metrics(TAGS, fake_cell().load)
-    totals = ("requests", "images")
+    totals = ("requests", "items")
     names = {f"ray_raybench_{name}{'_total' if name in totals else ''}" for name in told}
     assert set(re.findall(r"ray_raybench_\w+", DASHBOARD.read_text())) == names
 
@@ -166,7 +166,7 @@ def test_workers_end_after_their_metrics(ray_environment: dict[str, str], tmp_pa
     page = fetch(agent.stdout.split()[-1]) or []
     mine = [each for each in page if each.labels.get("run") == run.folder.name]  # type: ignore[union-attr]
     total = {each.name: sum(other.value for other in mine if other.name == each.name) for each in mine}
-    assert (total["ray_raybench_requests_total"], total["ray_raybench_images_total"]) == (41, 82)  # gauges age out
+    assert (total["ray_raybench_requests_total"], total["ray_raybench_items_total"]) == (41, 82)  # gauges age out
 
 
 @pytest.fixture

@@ -1,80 +1,82 @@
-"""The photo source: which signatures it fits, and what it makes for them."""
+"""Images as inputs: what they look like for each type, size and number of channels that a model declares."""
 
 import numpy as np
 import pytest
 
-from raybench.config import ConfigError
-from raybench.inputs.photo_source import IMAGE_PX, NOISE, PHOTOS, BoundPhotos, photo_source
+from raybench.inputs.photo_source import IMAGE_PX, NOISE, PHOTOS, PIXEL_RANGE, Images, photo_source
 from raybench.inputs.photos import decode
 from raybench.inputs.tensors import item_hashes
-from raybench.models.saved_models import Signature, TensorSpec
+from raybench.models.saved_models import TensorSpec
 
-PIXELS = TensorSpec("UINT8", (-1, 32, 32, 3))
-FILES = TensorSpec("BYTES", (-1,))
-
-
-def signature(**inputs: TensorSpec) -> Signature:
-    return Signature(inputs, {})
+SIZE = (32, 48)
 
 
-def bound(name: str = NOISE, seed: int = 3, spec: TensorSpec = PIXELS, quality: int = 90) -> BoundPhotos:
-    return photo_source(name, jpeg_quality=quality).bind(signature(x=spec), seed)
+def pixels(
+    name: str = NOISE,
+    datatype: str = "UINT8",
+    channels: int = 3,
+    bounds: tuple[float, float] = PIXEL_RANGE,
+    seed: int = 3,
+) -> Images:
+    spec = TensorSpec(datatype, (-1, *SIZE, channels))
+    return photo_source(name, jpeg_quality=90).pixels(spec, SIZE, bounds, seed)
 
 
 @pytest.mark.parametrize("name", [NOISE, PHOTOS])
 def test_an_image_depends_on_its_number_alone(name: str) -> None:
     """Who verifies an answer makes the image again: alone or among others, in any order, it is the same."""
-    many = bound(name).batch(np.array([5, 0, 2, 7]))
-    assert (bound(name).batch(np.array([2]))["x"][0] == many["x"][2]).all()
-    assert len(set(item_hashes(many))) == 4
-    assert item_hashes(bound(name, seed=4).batch(np.array([2]))) != item_hashes({"x": many["x"][2:3]})
+    many = pixels(name).values(np.array([5, 0, 2, 7]))
+    assert (pixels(name).values(np.array([2]))[0] == many[2]).all()
+    assert len(set(item_hashes({"x": many}))) == 4
+    assert (pixels(name, seed=4).values(np.array([2]))[0] != many[2]).any()
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"),
+    ("datatype", "made", "encoding"),
     [
-        ((-1, -1, -1, 3), (IMAGE_PX, IMAGE_PX)), ((-1, 299, 299, 3), (299, 299)), ((4, 20, 40, 3), (20, 40)),
-        ((-1, 64, -1, -1), (64, IMAGE_PX)), (None, (IMAGE_PX, IMAGE_PX)),
+        ("UINT8", np.uint8, "uint8 NHWC"), ("FP32", np.float32, "float32 NHWC"), ("FP64", np.float64, "float64 NHWC"),
+        ("FP16", np.float16, "float16 NHWC"), ("BF16", np.float32, "bfloat16 NHWC"),
     ],
 )  # fmt: skip
-def test_images_have_the_size_that_the_signature_declares(shape: tuple[int, ...] | None, size: tuple[int, int]) -> None:
-    """Whatever side a signature declares, images have it; what it leaves free is the usual size."""
+def test_images_have_the_declared_type(datatype: str, made: type, encoding: str) -> None:
+    """Floats are the values of the pixels, 0 to 255; bfloat16 is float32 that it can hold."""
     for name in (NOISE, PHOTOS):
-        made = bound(name, spec=TensorSpec("UINT8", shape))
-        images = made.batch(np.arange(2))["x"]
-        assert (images.shape, images.dtype) == ((2, *size, 3), np.uint8)
-        assert made.item_bytes == images.nbytes // 2
-        assert made.encoding == "uint8 NHWC"
+        images = pixels(name, datatype).values(np.arange(2))
+        assert (images.shape, images.dtype) == ((2, *SIZE, 3), made)
+        assert (images == pixels(name).values(np.arange(2))).all()  # each of 0 to 255 fits into 8 bits of mantissa
+        assert pixels(name, datatype).item_bytes == images.nbytes // 2
+        assert pixels(name, datatype).encoding == encoding
 
 
-def test_a_signature_of_files_gets_jpeg_files() -> None:
-    """Where a signature takes bytes, an image is a JPEG file of the asked quality that decodes to the usual size."""
-    good, poor = (bound(PHOTOS, spec=FILES, quality=quality).batch(np.arange(3))["x"] for quality in (95, 20))
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0), (-123.7, 151.1)])
+def test_black_and_white_are_the_ends_of_the_range(bounds: tuple[float, float]) -> None:
+    """A model that wants other values than 0 to 255 gets them: black is the lower end, white the upper one."""
+    raw, scaled = pixels().values(np.arange(3)), pixels(datatype="FP32", bounds=bounds).values(np.arange(3))
+    assert raw.min() == 0
+    assert raw.max() == 255
+    assert scaled[raw == 0] == pytest.approx(bounds[0], abs=1e-4)
+    assert scaled[raw == 255] == pytest.approx(bounds[1], abs=1e-4)
+    assert pixels(datatype="FP32", bounds=bounds).encoding == f"float32 NHWC {bounds[0]:g} to {bounds[1]:g}"
+
+
+def test_one_channel_is_the_brightness() -> None:
+    """A model of grey images gets the same photos, as bright as Pillow makes them, give or take its rounding."""
+    colored, grey = pixels(PHOTOS).values(np.arange(2)), pixels(PHOTOS, channels=1).values(np.arange(2))
+    assert grey.shape == (2, *SIZE, 1)
+    luma = colored @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(grey[..., 0] - luma).max() <= 1
+
+
+def test_images_of_an_unknown_number_of_channels_are_in_color() -> None:
+    """What a signature leaves open is what most models take: three channels."""
+    for spec in (TensorSpec("UINT8", None), TensorSpec("UINT8", (-1, -1, -1, -1))):
+        made = photo_source(NOISE, jpeg_quality=90).pixels(spec, (8, 8), PIXEL_RANGE, 0)
+        assert made.values(np.arange(1)).shape == (1, 8, 8, 3)
+
+
+def test_files_are_jpegs_of_the_asked_quality() -> None:
+    """Where an input takes files, an image is a JPEG of the asked quality that decodes to the usual size."""
+    good, poor = (photo_source(PHOTOS, jpeg_quality=quality).jpegs(3).values(np.arange(3)) for quality in (95, 20))
     assert {decode(file).size for file in good} == {(IMAGE_PX, IMAGE_PX)}
     assert all(len(small) < len(large) for small, large in zip(poor, good, strict=True))
-    assert bound(spec=FILES).encoding == "jpeg q90"
-
-
-def test_what_is_no_image_is_refused() -> None:
-    """A signature of another type, rank or number of inputs is a sentence with what it takes."""
-    refused = {
-        "x FP32 [-1, 32, 32, 3]": signature(x=TensorSpec("FP32", (-1, 32, 32, 3))),
-        "x UINT8 [-1, 3]": signature(x=TensorSpec("UINT8", (-1, 3))),
-        "x UINT8 [-1, 8, 8, 4]": signature(x=TensorSpec("UINT8", (-1, 8, 8, 4))),
-        "x BYTES []": signature(x=TensorSpec("BYTES", ())),
-        "x BYTES of any rank": signature(x=TensorSpec("BYTES", None)),
-        "x UINT8 [-1, 32, 32, 3], y INT32 [-1]": signature(y=TensorSpec("INT32", (-1,)), x=PIXELS),
-        "nothing": signature(),
-    }
-    for takes, wrong in refused.items():
-        with pytest.raises(ConfigError) as error:
-            photo_source(NOISE, jpeg_quality=90).bind(wrong, 0)
-        assert str(error.value).startswith(f"it takes {takes}, and images go into a single input of UINT8 [n, h, w, 3]")
-
-
-def test_sources_that_make_the_same_are_equal() -> None:
-    """Servers whose signatures differ in name or output alone are sent the same items, made once."""
-    one = photo_source(PHOTOS, jpeg_quality=90).bind(Signature({"x": PIXELS}, {"a": PIXELS}), 0)
-    other = photo_source(PHOTOS, jpeg_quality=50).bind(Signature({"x": PIXELS}, {"b": FILES}), 0)
-    assert (one, hash(one)) == (other, hash(other))
-    assert one != bound(PHOTOS, seed=1)
+    assert photo_source(NOISE, jpeg_quality=90).jpegs(3).encoding == "jpeg q90"

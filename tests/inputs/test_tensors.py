@@ -1,8 +1,9 @@
 """Batches: arrays by input name, an item along axis 0."""
 
 import numpy as np
+import pytest
 
-from raybench.inputs.tensors import concatenated, item_count, item_hashes, items_of, size_bytes
+from raybench.inputs.tensors import concatenated, item_count, item_hashes, items_of, size_bytes, unnested
 
 BATCH = {"ids": np.arange(6).reshape(3, 2), "text": np.array([b"a\0", b"", b"ccc"], object)}
 
@@ -27,3 +28,20 @@ def test_an_item_is_known_by_all_of_its_inputs() -> None:
 def test_the_size_of_a_batch_is_that_of_its_values() -> None:
     """Numbers count by their type, bytes by their lengths."""
     assert size_bytes(BATCH) == 6 * 8 + 5
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 2)])
+def test_strings_are_whole_after_ray_data(shape: tuple[int, ...]) -> None:
+    """Several strings for each item, which Ray Data brings as arrays in an array, are one array again."""
+    flat = np.empty(int(np.prod(shape)), object)
+    flat[:] = [bytes([65 + number]) for number in range(flat.size)]
+    sent = flat.reshape(shape)
+
+    def nested(array: np.ndarray) -> np.ndarray:
+        made = np.empty(len(array), object)
+        made[:] = [nested(each) if each.ndim > 1 else each for each in array] if array.ndim > 1 else array
+        return made
+
+    found = unnested({"x": nested(sent)})["x"]
+    assert found.shape == shape
+    assert found.tolist() == sent.tolist()

@@ -47,7 +47,7 @@ HOMES = (
     Rule("ray", ("driver/", "inputs/dataset.py")),
     Rule("rich", ("cli/", "report/")),
     Rule("tensorflow", ("models/export.py", "models/loaded_signature.py", "models/saved_model_loader.py")),
-    Rule("tritonclient", ("clients/grpc/", "clients/triton_client.py", "servers/")),
+    Rule("tritonclient", ("clients/grpc/", "clients/triton_", "servers/")),
     Rule("yaml", ("config/", "report/", "results/")),
 )
 

@@ -3,11 +3,15 @@
 import os
 import signal
 import subprocess
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import tritonclient.grpc as triton_grpc
 from real_parts import BIN, Family, TritonUnderTest, raybench, wait_for_line
+
+from raybench.clients.triton_client import TritonClient
 
 
 def test_serve_triton(models: Path, tmp_path: Path) -> None:
@@ -23,6 +27,25 @@ def test_serve_triton(models: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0
     assert family.is_gone()
+
+
+@pytest.mark.slow
+def test_a_folder_is_served_under_its_name(models: Path, tmp_path: Path) -> None:
+    """`serve triton -m NAME=FOLDER` serves a SavedModel that no models.conf names, and leaves nothing behind."""
+    command = [BIN / "raybench", "serve", "triton", "-m", f"mine={models / 'scale'}", "--port", "0"]
+    before = set(Path(tempfile.gettempdir()).glob("raybench-models-*"))
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        lines = wait_for_line(process, "ready")
+        url = next(line.split()[1] for line in lines if line.startswith("grpc"))
+        with closing(TritonClient(url, model="mine", signature="")) as client:
+            assert client.describe().signatures
+    finally:
+        process.terminate()
+        code = process.wait(timeout=60)
+    assert code == 0
+    assert set(Path(tempfile.gettempdir()).glob("raybench-models-*")) <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

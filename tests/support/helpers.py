@@ -22,6 +22,7 @@ from raybench.analysis.trial_summary import TrialSummary, summarize_trial
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Cell
 from raybench.config.search_goal import Goal
+from raybench.inputs.photo_source import demo_signature
 from raybench.models import saved_models
 from raybench.results import results_folder, samples
 from raybench.results.records import ModelRecord, ServerRecord
@@ -191,6 +192,7 @@ def fake_task(
     return Task(
         worker=0,
         cell=fake_cell(script, **changes),
+        signatures=(demo_signature(""),),
         url=script,
         models="models",
         request_count=requests,

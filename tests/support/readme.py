@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import observed, results
+from helpers import IMAGES, LOGITS, observed, results, saved_model
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -31,8 +31,10 @@ def lines() -> list[Line]:
 
 
 def prepare(folder: Path, line: Line) -> None:
-    """Put into a folder what a command names: a YAML, results folders."""
+    """Put into a folder what a command names: a YAML, results folders, a SavedModel."""
     for word in line.words:
+        if word.startswith("./"):
+            saved_model(folder / word, ("serving_default", [IMAGES], [LOGITS]))
         if word.endswith(".yaml"):
             (folder / word).write_text(_YAML)
         if word.startswith("results/"):

@@ -12,6 +12,7 @@ from raybench.analysis.doubts import (
     comparability,
     environment,
     lost_files,
+    made_inputs,
     sampling,
     sharing,
 )
@@ -29,6 +30,7 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     sampling.few_payloads,
     sampling.payloads_unknown,
     sampling.jpeg_noise,
+    made_inputs.assumed_range,
     sampling.empty_window,
     sharing.workers_over_cores,
     sharing.server_beside_workers,

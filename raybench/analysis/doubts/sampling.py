@@ -148,7 +148,7 @@ def jpeg_noise(trial: TrialSummary) -> Doubt | None:
     return Doubt(
         code="jpeg_noise",
         sentence="noise does not compress: its JPEG files are several times as large as those of photos",
-        remedy="use --images photos, or a folder of your own",
+        remedy="use --input photos, or a folder of your own",
     )
 
 

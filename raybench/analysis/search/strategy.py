@@ -83,9 +83,10 @@ def doublings(low: float, high: float) -> tuple[float, ...]:
     return (*steps, high) if high > low else (low,)
 
 
-def at(benchmark: Benchmark, goal: Goal, value: float, *, round: int = 1) -> Benchmark:
-    """The benchmark with one value of the variable, which is measured for the `round`-th time."""
-    base = benchmark.loads[0]
+def at(benchmark: Benchmark, goal: Goal, value: float, *, models: tuple[str, ...] = (), round: int = 1) -> Benchmark:
+    """The benchmark with one value of the variable, which is measured for the `round`-th time; of its loads, which may
+    differ by model, that of these."""
+    base = next(load for load in benchmark.loads if set(models) <= set(load.model))
     return benchmark.with_loads(base.changed(**load(goal, value, workers=base.workers, round=round)))
 
 
@@ -97,7 +98,7 @@ def load(goal: Goal, value: float, *, workers: int, round: int = 1) -> dict[str,
 
 def trial_at(benchmark: Benchmark, goal: Goal, first: plan.Trial, value: float, *, round: int = 1) -> plan.Trial:
     """The trial of one step, of the server and model of `first`."""
-    planned = plan.trials(at(benchmark, goal, value, round=round))
+    planned = plan.trials(at(benchmark, goal, value, models=first.cell.models, round=round))
     return replace(next(trial for trial in planned if plan.is_same_endpoint(trial, first)), round=round)
 
 

@@ -1,4 +1,4 @@
-"""The inputs and outputs that Triton must know: the union over all signatures of models.conf."""
+"""The inputs and outputs that Triton must know: the union over all signatures of models.conf, or one signature's."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +13,7 @@ _FOREIGN_TYPES = {
 }  # fmt: skip
 _RESERVED = {"model_name", "signature", "about"}
 _DEMO = {"images", "jpeg_image", "boxes", "jpeg_images"}  # config.pbtxt declares them for clients of the demo
+_REMEDY = "use --layout per-model"
 
 
 def union(config: dict[str, Any], signatures: Iterable[tuple[str, Signature]]) -> dict[str, str]:
@@ -42,23 +43,72 @@ def union(config: dict[str, Any], signatures: Iterable[tuple[str, Signature]]) -
     return refused
 
 
+def single(config: dict[str, Any], signature: Signature, *, max_batch_size: int) -> None:
+    """Add to a Triton config, in place, the tensors of one signature that it does not declare itself.
+
+    As Triton's TensorFlow backend did: where the config names no tensor and no batch size and the signature is batched,
+    it gets `max_batch_size` and dynamic batching. Raises ValueError, one sentence, for what Triton cannot hold.
+    """
+    declared = {side: {entry["name"]: entry for entry in config[side]} for side in ("input", "output")}
+    _check_single(declared, signature)
+    if signature.is_batched and not int(config["max_batch_size"]) and not any(declared.values()):
+        config["max_batch_size"] = max_batch_size
+        if not {"dynamic_batching", "sequence_batching"} & set(config):
+            config["dynamic_batching"] = {}
+    is_batched = int(config["max_batch_size"]) > 0
+    if is_batched and not signature.is_batched:
+        raise ValueError(
+            f"max_batch_size is {config['max_batch_size']}, and not every input and output has a free first dimension: "
+            "leave it out"
+        )
+    for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        missing = {name: spec for name, spec in specs.items() if name not in declared[side]}
+        config[side] = [*config[side], *(_entry(name, spec, is_batched=is_batched) for name, spec in missing.items())]
+
+
+def _check_single(declared: dict[str, dict[str, Any]], signature: Signature) -> None:
+    if not signature.inputs:
+        raise ValueError("it takes no input, and Triton sends no request without one")
+    for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for name, entry in declared[side].items():
+            if name not in specs:
+                raise ValueError(f"its config has {side} {name!r}; the signature has {', '.join(sorted(specs))}")
+            if entry["data_type"] != _type(specs[name]):
+                raise ValueError(f"its config has {name!r} as {entry['data_type']}; it is {_type(specs[name])}")
+        for name, spec in specs.items():
+            if name not in declared[side] and (reason := _undeclarable(name, spec)):
+                raise ValueError(reason)
+
+
+def _entry(name: str, spec: TensorSpec, *, is_batched: bool) -> dict[str, Any]:
+    """Of one tensor without its batch axis; of an item that is a scalar Triton wants one element, as it travels."""
+    if is_batched and spec.shape == (-1,):
+        return {"name": name, "data_type": _type(spec), "dims": [1], "reshape": {"shape": []}}
+    dims = list((spec.shape or ())[1:]) if is_batched else _dims(spec)
+    return {"name": name, "data_type": _type(spec), "dims": dims}
+
+
+def _undeclarable(name: str, spec: TensorSpec) -> str | None:
+    """Why Triton cannot hold a tensor, whatever else it holds."""
+    if spec.datatype.startswith("DT_"):
+        kind = _FOREIGN_TYPES.get(spec.datatype, f"of TensorFlow's type {spec.datatype.removeprefix('DT_')}")
+        return f"its tensor {name!r} is {kind}, and Triton has no such type"
+    if spec.shape is None:
+        return f"its tensor {name!r} has no fixed rank, and Triton needs one"
+    return None
+
+
 def _contradiction(declared: dict[str, dict[str, Any]], specs: dict[str, TensorSpec]) -> str | None:
     for name, spec in specs.items():
         if name in _RESERVED:
-            return f"its tensor {name!r} has a name that the backend itself uses"
-        if spec.datatype.startswith("DT_"):
-            kind = _FOREIGN_TYPES.get(spec.datatype, f"of TensorFlow's type {spec.datatype.removeprefix('DT_')}")
-            return f"its tensor {name!r} is {kind}, and Triton has no such type"
-        if spec.shape is None:
-            return f"its tensor {name!r} has no fixed rank, and Triton needs one"
-        if name not in declared:
-            continue
-        there = declared[name]
-        if _is_unlike(there, spec):
+            return f"its tensor {name!r} has a name that the backend itself uses: {_REMEDY}"
+        if reason := _undeclarable(name, spec):
+            return reason
+        if name in declared and _is_unlike(there := declared[name], spec):
             return (
                 f"its tensor {name!r} is {_type(spec)} {_dims(spec)}, but an earlier signature declared "
                 f"{there['data_type']} {list(map(int, there['dims']))}, and Triton allows one type and rank per name: "
-                f"serve its model alone"
+                f"serve its model alone, or {_REMEDY}"
             )
     return None
 

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from dynamic_batching import SignatureKey
 from saved_model_loader import load_saved_model
-from saved_models import ModelConfig, Signature, read_signatures, utf8
+from saved_models import Signature, read_signatures, utf8
 from tensorflow_errors import readable, sentence
 
 
@@ -23,6 +24,18 @@ def import_tensorflow(args: Mapping[str, str]) -> Any:
     return tf
 
 
+class ServedModel(Protocol):
+    """A model and where its versions are."""
+
+    @property
+    def name(self) -> str: ...
+
+    def versions(self) -> tuple[int, ...]:
+        """Those to serve, lowest first; raises ValueError where there is none."""
+
+    def version_folder(self, version: int) -> Path: ...
+
+
 class LoadedModels:
     """All served versions of some models, in memory.
 
@@ -30,7 +43,7 @@ class LoadedModels:
     share a call, `unmerged` why the others may not; a thread that finds that one may not takes it out.
     """
 
-    def __init__(self, tf: Any, models: Sequence[ModelConfig]) -> None:
+    def __init__(self, tf: Any, models: Sequence[ServedModel]) -> None:
         self.versions: dict[str, tuple[int, ...]] = {}
         self.failed: dict[str, str] = {}
         self.signatures: dict[SignatureKey, Signature] = {}
@@ -40,7 +53,7 @@ class LoadedModels:
         for model in models:
             self._load_all(tf, model)
 
-    def _load_all(self, tf: Any, model: ModelConfig) -> None:
+    def _load_all(self, tf: Any, model: ServedModel) -> None:
         """Every version of a model that loads: one that does not costs no other its place."""
         try:
             versions = model.versions()
@@ -55,7 +68,7 @@ class LoadedModels:
             else:
                 self.versions[model.name] = (*self.versions.get(model.name, ()), version)
 
-    def _load(self, tf: Any, model: ModelConfig, version: int) -> None:
+    def _load(self, tf: Any, model: ServedModel, version: int) -> None:
         folder = model.version_folder(version)
         signatures = read_signatures(folder)
         loaded = load_saved_model(tf, utf8(folder))

@@ -1,7 +1,7 @@
 """Which signatures' requests may share a TensorFlow call: those that are proven, and those that somebody decides."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,13 +28,13 @@ class MergeRules:
     rules: Mapping[str, str]
 
     @classmethod
-    def read(cls, models_conf: Path, parameter: str) -> "MergeRules":
-        """Of the parameter, which goes first, and of the file `merge.conf` beside a models.conf.
+    def read(cls, models_conf: Path | None, parameter: str) -> "MergeRules":
+        """Of the parameter, which goes first, and of the file `merge.conf` beside a models.conf, where there is one.
 
         Lines, or entries separated by commas, of a name and a word; `#` begins a comment. Raises ValueError.
         """
-        file = models_conf.parent / SIDE_FILE
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        file = models_conf.parent / SIDE_FILE if models_conf else None
+        text = file.read_text(encoding="utf-8") if file and file.exists() else ""
         return cls({**_rules(text, str(file)), **_rules(parameter, "parameter merge")})
 
     def of(self, key: SignatureKey) -> str | None:
@@ -57,9 +57,11 @@ class MergeDecision:
         )
         self._coarsest = _TF32 if has_tf32 else 0.0
 
-    def decide(self, loaded: LoadedModels) -> None:
-        """Enter each signature of `loaded` among those that merge, or why it does not."""
+    def decide(self, loaded: LoadedModels, unservable: Collection[str] = ()) -> None:
+        """Enter each signature of `loaded` that is served among those that merge, or why it does not."""
         for key, signature in loaded.signatures.items():
+            if str(key) in unservable:
+                continue
             reason = self._reason(key, signature, loaded.functions[key])
             if reason is None:
                 loaded.batchable.add(key)

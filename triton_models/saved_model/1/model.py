@@ -1,17 +1,18 @@
-"""Triton python backend that serves every SavedModel and signature of a models.conf from one model.
+"""Triton python backend that serves every SavedModel and signature of a models.conf from one model, or a single one.
 
-A request names its model and signature, by the inputs `model_name` and `signature` or by request parameters `model`,
-`signature` and `version`, and brings that signature's inputs, each with a leading element of 1. Requests of one
-execute() that ask for the same thing share one TensorFlow call; each is answered, or refused, alone. One that asks for
-output `about` alone, and brings no inputs, gets a description of how its signature is executed here or, for an
-empty model name, of what cannot be served, as JSON.
+In layout multi a request names its model and signature, by the inputs `model_name` and `signature` or by request
+parameters `model`, `signature` and `version`, and brings that signature's inputs, each with a leading element of 1. One
+that asks for output `about` alone, and brings no inputs, gets a description of how its signature is executed here or,
+for an empty model name, of what cannot be served, as JSON. In layout per-model the Triton model is one SavedModel, and
+requests bring its inputs as they are (layouts.py).
+
+Requests of one execute() that ask for the same thing share one TensorFlow call; each is answered, or refused, alone.
 
 With a pipeline execute() hands full batches, and requests that cannot share a call, over and returns: Triton gives it
 the next requests while TensorFlow executes these, and each is answered through its response sender when it is done.
 """
 
 import json
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,19 +25,17 @@ if int(np.__version__.split(".")[0]) >= 2:
         f"install 'numpy<2' into the environment that Triton's python finds first on PATH"
     )
 
-from backend_parameters import BackendParameters
+from about import About
+from backend_parameters import MULTI, BackendParameters
 from batch_execution import BatchExecution, Outputs
-from bfloat16 import received, to_send
-from declare import union
+from bfloat16 import to_send
 from dynamic_batching import Batch, ParsedRequest, batches, is_full
-from graph_facts import graph_facts
+from layouts import layout_of
 from loaded_models import LoadedModels, import_tensorflow
 from merging import MergeDecision, MergeRules
 from pipeline import Pipeline, pipeline_depth
-from request_parsing import RawRequest, RequestError, RequestParser
-from saved_models import ModelConfig, Signature, read_signatures
+from request_parsing import RawRequest, RequestError
 from tensorflow_executor import Executor
-from tensorflow_facts import tensorflow_facts
 from warm_up import read_warm_up, warm_up
 
 _ABOUT = "about"
@@ -46,22 +45,21 @@ _LONGEST_ERROR = 2000  # gRPC refuses long error messages
 class TritonPythonModel:
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Declare the union of all signatures; Triton drops what is not declared without a word."""
+        """Declare the tensors of every signature that is served; Triton drops what is not declared without a word."""
         config = auto_complete_model_config.as_dict()
-        models = BackendParameters.from_config(config).model_configs()
-        for where, reason in union(config, _signatures_of(models)).items():
-            print(f"{where} cannot be served: {reason}", flush=True)  # the logger is not there yet
+        layout_of(BackendParameters.from_config(config)).declare(config)
         return auto_complete_model_config
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
         parameters = BackendParameters.from_config(config)
+        self._has_about = parameters.layout == MULTI
         self._tf = import_tensorflow(args)
         has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
         executor = Executor(self._tf, "GPU:0" if has_gpu else None)
-        models = parameters.model_configs()
-        self._models = LoadedModels(self._tf, models)
-        self._parser = _request_parser(config, models, self._models)
+        self._layout = layout_of(parameters, args)
+        self._models = LoadedModels(self._tf, self._layout.models())
+        self._parser = self._layout.parser(config, self._models)
         self._execution = BatchExecution(self._tf, self._models, executor)
         self._max_items = parameters.merge_max_items
         depth = pipeline_depth(parameters.pipeline_depth, has_gpu=has_gpu)
@@ -70,6 +68,9 @@ class TritonPythonModel:
         self._decide_merging(parameters, executor)
         for complaint in warm_up(self._models, executor, read_warm_up(parameters.warm_up)):
             pb_utils.Logger.log_warn(complaint)
+        self._about = About(self._tf, self._models, self._parser.unservable, self._max_items, depth)
+        if parameters.facts:
+            self._about.write(parameters.facts, args["model_name"], int(args["model_version"]))
 
     def _check_servable(self, keep: tuple[str, ...]) -> None:
         """Name what is served and what is not; raises RuntimeError where that is everything, or one to keep."""
@@ -88,7 +89,7 @@ class TritonPythonModel:
             pb_utils.Logger.log_warn(f"merge rules: {name!r} is no model or signature that is served here")
         MergeDecision(
             self._tf, executor, rules=rules, max_items=self._max_items, merge_xla=parameters.merge_xla
-        ).decide(self._models)
+        ).decide(self._models, self._parser.unservable)
         for key, reason in self._models.unmerged.items():
             pb_utils.Logger.log_info(f"requests for {key} do not share calls: {reason}")
 
@@ -114,8 +115,8 @@ class TritonPythonModel:
         parsed = []
         for position, request in enumerate(requests):
             try:
-                raw = _raw_request(request)
-                if raw.outputs == {_ABOUT}:
+                raw = self._layout.raw(request)
+                if self._has_about and raw.outputs == {_ABOUT}:
                     responses[position] = self._describe(raw)
                 else:
                     parsed.append(self._parser.parse(position, raw))
@@ -166,49 +167,9 @@ class TritonPythonModel:
     def _describe(self, request: RawRequest) -> Any:
         """The answer to a request for `about`: of a signature or, where the model's name is empty, of all models."""
         names = request.arrays.get("model_name", np.array([None])).reshape(-1)
-        if names[0] == b"":  # Triton takes no request without an input
-            unmerged = {str(key): reason for key, reason in self._models.unmerged.items()}
-            unservable = dict(self._parser.unservable)
-            return _about({"models": [*self._models.versions], "unservable": unservable, "unmerged": unmerged})
-        key = self._parser.route(request)
-        facts = {
-            **tensorflow_facts(self._tf),
-            "merges": self._max_items > 1 and key in self._models.batchable,
-            "unmerged": self._models.unmerged.get(key),
-            "xla": graph_facts(self._models.functions[key]).is_compiled,
-            "pipeline_depth": self._pipeline.depth if self._pipeline else 1,
-        }
-        return _about(facts)
-
-
-def _signatures_of(models: list[ModelConfig]) -> list[tuple[str, Signature]]:
-    """Pairs of "model/signature" and Signature, of the models that can be read: loading says why one cannot."""
-    found = []
-    for model in models:
-        with suppress(ValueError):
-            read = [read_signatures(model.version_folder(version)) for version in model.versions()]
-            found += [(f"{model.name}/{name}", each) for signatures in read for name, each in signatures.items()]
-    return found
-
-
-def _request_parser(config: dict[str, Any], models: list[ModelConfig], loaded: LoadedModels) -> RequestParser:
-    return RequestParser(
-        versions=loaded.versions,
-        signatures=loaded.signatures,
-        unservable={
-            **loaded.failed,
-            **union({"input": config["input"], "output": []}, _signatures_of(models)),
-        },
-        declared_outputs=frozenset(entry["name"] for entry in config["output"]),
-    )
-
-
-def _raw_request(request: Any) -> RawRequest:
-    return RawRequest(
-        arrays={tensor.name(): received(tensor) for tensor in request.inputs()},
-        parameters=json.loads(request.parameters() or "{}"),
-        outputs=frozenset(request.requested_output_names()),
-    )
+        is_about_all = names[0] == b""  # Triton takes no request without an input
+        facts = self._about.overview() if is_about_all else self._about.signature(self._parser.route(request))
+        return _tensor_response({_ABOUT: np.array([json.dumps(facts).encode()], object)})
 
 
 def _error_response(error: RequestError) -> Any:
@@ -219,7 +180,3 @@ def _error_response(error: RequestError) -> Any:
 def _tensor_response(arrays: Outputs) -> Any:
     tensors = [to_send(pb_utils.Tensor, name, np.atleast_1d(array)) for name, array in sorted(arrays.items())]
     return pb_utils.InferenceResponse(output_tensors=tensors)
-
-
-def _about(facts: dict[str, Any]) -> Any:
-    return _tensor_response({_ABOUT: np.array([json.dumps(facts).encode()], object)})

@@ -12,7 +12,7 @@ _LONGEST_NAME = 100
 _NUMPY_NAMES = {
     "FP32": "float32", "FP64": "float64", "FP16": "float16", "BF16": "bfloat16", "BOOL": "bool", "BYTES": "object",
 }  # fmt: skip
-_ROUTING = ("model_name", "signature")
+_ROUTING = frozenset({"model_name", "signature"})
 
 
 class RequestError(Exception):
@@ -34,18 +34,22 @@ class RawRequest:
 
 @dataclass(frozen=True)
 class RequestParser:
-    """Checks requests against what is served here; `unservable` says why a "model" or "model/signature" is not."""
+    """Checks requests against what is served here; `unservable` says why a "model" or "model/signature" is not.
+
+    Inputs in `routing` name the model and its signature, and are none of the signature's own.
+    """
 
     versions: Mapping[str, tuple[int, ...]]
     signatures: Mapping[SignatureKey, Signature]
     unservable: Mapping[str, str]
     declared_outputs: frozenset[str]
+    routing: frozenset[str] = _ROUTING
 
     def parse(self, position: int, request: RawRequest) -> ParsedRequest:
         """What a request asks for; raises RequestError where it names or brings what cannot be served."""
         key = self.route(request)
         spec = self.signatures[key]
-        arrays = {name: array for name, array in request.arrays.items() if name not in _ROUTING}
+        arrays = {name: array for name, array in request.arrays.items() if name not in self.routing}
         _check_names(key, arrays, spec)
         outputs = self._outputs(key, spec, request.outputs)
         inputs = {name: unwrapped(key, name, arrays[name], spec.inputs[name]) for name in spec.inputs}

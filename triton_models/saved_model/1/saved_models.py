@@ -66,19 +66,35 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """Values that a model was seen to accept: numbers in [low, high), or strings of a form such as digits."""
+
+    low: float | None = None
+    high: float | None = None
+    form: str | None = None
+
+
+@dataclass(frozen=True)
 class TensorSpec:
-    """Datatype by Triton's name and shape with -1 for what is not fixed; None is an unknown rank."""
+    """Datatype by Triton's name and shape with -1 for what is not fixed; None is an unknown rank.
+
+    `accepts` is not declared but found by trial; None where nothing had to be tried.
+    """
 
     datatype: str
     shape: tuple[int, ...] | None
+    accepts: Accepted | None = None
 
 
 @dataclass(frozen=True)
 class Signature:
-    """One callable of a SavedModel: its inputs and outputs by name."""
+    """One callable of a model: its inputs and outputs by name, which inputs may be left out, and the most items of a
+    request (None: no limit is known)."""
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    optional: frozenset[str] = frozenset()
+    most_items: int | None = None
 
     @property
     def is_batched(self) -> bool:

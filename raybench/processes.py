@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -72,6 +73,7 @@ def stop_supervised(supervisor: "subprocess.Popen[bytes] | subprocess.Popen[str]
 def sweeping_processes(open_files: str) -> Iterator[Callable[[str], None]]:
     """End every process that holds a file open whose path matches, soon after the block, or this process, has ended.
 
+    An empty pattern matches none.
     The value takes the path of a file or folder that is removed once they have ended.
     """
     command = [sys.executable, "-I", __file__, _SWEEPER, str(os.getpid()), open_files]
@@ -89,6 +91,17 @@ def sweeping_processes(open_files: str) -> Iterator[Callable[[str], None]]:
         sweeper.stdin.close()
         sweeper.terminate()
         sweeper.wait(timeout=_SWEEPER_S)
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder that goes with the block, or soon after this process has ended, however it does."""
+    with (
+        sweeping_processes("") as remove,
+        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder,
+    ):
+        remove(folder)
+        yield Path(folder)
 
 
 def end_with(parent: int) -> None:
@@ -143,7 +156,8 @@ def _run_sweeper(parent: int, open_files: str) -> int:
         signal.sigwait({signal.SIGTERM})
     import psutil
 
-    _end([each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)])
+    if open_files:
+        _end([each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)])
     for path in filter(None, sys.stdin.buffer.read().split(b"\0")):  # the parent has closed it, or has ended
         _remove(escape(os.fsdecode(path)))
     return 0

@@ -84,6 +84,19 @@ def test_a_parent_that_is_killed_at_once_leaves_no_folder(wait_s: float, tmp_pat
     assert eventually(lambda: not scratch.exists())
 
 
+def test_a_scratch_folder_goes_with_who_made_it() -> None:
+    """A folder that a run needs is gone after it, also where the run was killed."""
+    code = "import os; from raybench.processes import scratch_folder\nwith scratch_folder('raybench-test-') as made:\n"
+    for end in ("pass", "os.kill(os.getpid(), 9)"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}    print(made, flush=True); {end}"],
+            stdout=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        folder = Path(done.stdout.strip())
+        assert folder.name.startswith("raybench-test-")
+        assert eventually(lambda folder=folder: not folder.exists())
+
+
 def test_what_holds_a_swept_file_open_ends_with_the_block(tmp_path: Path) -> None:
     """A process that a library started for us is found by the log that it keeps open, and ends; another stays."""
     with (tmp_path / "log").open("w") as log, (tmp_path / "other").open("w") as other:

@@ -2,13 +2,13 @@
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from raybench.config import ConfigError
 from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
+from raybench.processes import scratch_folder
 
 _MERGE_RULES = "merge.conf"  # the backend reads it beside models.conf
 _FILE = "saved_model.pb"
@@ -24,9 +24,9 @@ def models_conf_with(models_conf: Path, folders: Mapping[str, str]) -> Iterator[
     if not folders:
         yield models_conf
         return
-    with tempfile.TemporaryDirectory(prefix="raybench-models-", ignore_cleanup_errors=True) as scratch:
+    with scratch_folder("raybench-models-") as scratch:
         try:
-            path = _written(Path(scratch), models_conf, folders)
+            path = _written(scratch, models_conf, folders)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         yield path

@@ -242,7 +242,7 @@ def test_a_new_run_holds_its_folder(tmp_path: Path) -> None:
         benchmark=Benchmark(out=str(tmp_path), **ASKED),
         observer=RunObserver(),
         cluster=SimpleNamespace(**vars(RAY_CLUSTER)),
-        inputs=SimpleNamespace(unreadable=()),
+        inputs=SimpleNamespace(unreadable=(), skipped=()),
     )
     opened = open_folder(session, ["raybench"])  # type: ignore[arg-type]
     with opened as context, pytest.raises(ConfigError, match=f"pid {os.getpid()} on "), locked(context.folder):

@@ -43,8 +43,8 @@ class RayClusterInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The host that ran the command, the cluster, the image files that do not decode, and a sentence for each input file
-    with rows that do not fit.
+    """The host that ran the command, the cluster, the image files that do not decode, and a sentence for each file
+    of inputs with rows that do not fit.
 
     `packages` are versions by name, None where one is not installed.
     """

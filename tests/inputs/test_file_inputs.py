@@ -10,10 +10,10 @@ import pytest
 
 from raybench.config import ConfigError
 from raybench.inputs.declared_inputs import DeclaredInputs
-from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.input_sources import input_source
 from raybench.inputs.photo_source import NOISE, photo_source
 from raybench.inputs.source import BoundSource
+from raybench.inputs.stored_inputs import StoredInputs
 from raybench.models.saved_models import Signature, TensorSpec
 
 IDS, TEXT, SCORE = TensorSpec("INT32", (-1, 2)), TensorSpec("BYTES", (-1,)), TensorSpec("FP32", (-1, 2))

@@ -76,6 +76,7 @@ class TrialSummary:
     feed_wait_share: float | None
     ceiling: Throughput | None
     headroom: float | None
+    ceiling_reason: str | None
     memory: costs.Memory
     cpu: costs.Cpu
     server_time_ms: costs.ServerTime | None
@@ -135,6 +136,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
         feed_wait_share=waited.share,
         ceiling=ceiling,
         headroom=headroom_of(ceiling, throughput),
+        ceiling_reason=record.ceiling_reason,
         memory=costs.memory(telemetry, beside_mib=beside_mib(record)),
         cpu=costs.cpu(telemetry, record.workers, int(measured["items"].to_numpy() @ is_ok)),
         server_time_ms=costs.server_time(

@@ -41,7 +41,6 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed:
     raybench run --resume results/run-20260101T120000Z
     """
     from raybench.analysis.requests_needed import check_supported
-    from raybench.driver.resolved_loads import as_on_disk
 
     if resume:
         _resume(resume, benchmark, flags, keep_failed=keep_failed, dry_run=dry_run)
@@ -53,6 +52,8 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed:
         plan.trials(loaded)
         check_supported(loaded)
         if dry_run:
+            from raybench.driver.resolved_loads import as_on_disk  # threads come along: before a run they must not
+
             loaded = as_on_disk(loaded)
             show_plan(plan.trials(loaded), loaded)
             return

@@ -62,14 +62,14 @@ def search(
     raybench search -s triton --until-oom --workers 1,2,4,8,16
     raybench search -s triton --instances 1,2 --latency-threshold 'p99<100ms' --request-rate-range 5:200
     """
-    from raybench.driver.resolved_loads import as_on_disk
-
     ranges = {"request_rate_range": request_rate_range, "concurrency_range": concurrency_range}
     try:
         asked = _goal(until_oom, latency_threshold, flags, {k: v for k, v in ranges.items() if v is not None})
         goal, loaded = _configured(benchmark, asked, flags)
         plan.trials(loaded)
         if dry_run:
+            from raybench.driver.resolved_loads import as_on_disk  # threads come along: before a search they must not
+
             _show_steps(goal, as_on_disk(loaded))
             return
     except ConfigError as error:

@@ -103,6 +103,22 @@ def signature_here(endpoint: Endpoint, models_conf: Path, there: Mapping[str, Mo
     return found
 
 
+def check_layouts(signatures: Signatures) -> None:
+    """Raise ConfigError where a Triton model that raybench starts in layout per-model is to answer signatures that it
+    cannot declare together: it declares the first of them."""
+    first: dict[tuple[ServerSpec, str], tuple[str, Signature]] = {}
+    for endpoint, signature in sorted(signatures.items(), key=lambda pair: pair[0].signature):
+        server = endpoint.server
+        if not server.is_ours or server.layout != PER_MODEL or endpoint.model == ECHO:
+            continue
+        name, declared = first.setdefault((server, endpoint.model), (endpoint.signature, signature))
+        if signature.inputs != declared.inputs or not signature.outputs.keys() <= declared.outputs.keys():
+            raise ConfigError(
+                f"signature is {endpoint.signature}; in layout {PER_MODEL} the Triton model {endpoint.model} has the "
+                f"tensors of signature {name}, which are others: measure one of them, or use --layout multi"
+            )
+
+
 def check_mixes(benchmark: Benchmark, sources: Mapping[Endpoint, BoundSource]) -> None:
     """Raise ConfigError where models that are mixed in one trial take unlike inputs."""
     for endpoint, source in sources.items() if benchmark.mix else ():

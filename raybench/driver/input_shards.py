@@ -20,9 +20,9 @@ from raybench.inputs.dataset import (
     streamed_shards,
     streamed_table,
 )
-from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.memory_budget import items_of_load
 from raybench.inputs.source import BoundSource, InputSource
+from raybench.inputs.stored_inputs import StoredInputs
 from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.table_inputs import TableInputs
 from raybench.models.saved_models import Signature

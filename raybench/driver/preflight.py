@@ -69,6 +69,7 @@ def check(
         _export_missing(benchmark, models_conf, observer)
     there = models_there(models_conf)
     signatures: Signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
+    endpoints.check_layouts(signatures)
     benchmark = with_batch_sizes(benchmark, signatures)
     plan.trials(benchmark)  # which has a sentence where cells have become the same
     source.check(signatures.values())

@@ -103,13 +103,19 @@ def open_folder(
     observer, unreadable = session.observer, session.inputs.unreadable
     if unreadable:
         observer.note(_skipped(unreadable))
-    for rows in session.inputs.skipped:
-        observer.note(str(rows))
+    skipped = tuple(map(str, session.inputs.skipped))
+    for sentence_of_file in skipped:
+        observer.note(sentence_of_file)
     if resume:
         folder = results_folder.resume(resume, command)
     else:
         folder = results_folder.create(
-            session.benchmark, command, ray_cluster=_info(session.cluster), unreadable_images=unreadable, search=goal
+            session.benchmark,
+            command,
+            ray_cluster=_info(session.cluster),
+            unreadable_images=unreadable,
+            skipped_rows=skipped,
+            search=goal,
         )
     observer.opened(folder)
     for warning in _warnings(session.benchmark):

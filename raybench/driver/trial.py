@@ -41,7 +41,8 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             replies = sample_replies(trial, context, group.left(sent.lost))
             group.recorder.set_phase(None)
             sent = replace(sent, telemetry=group.recorder.snapshot())
-            ceiling = _ceiling(trial, context, server, group, sent)
+            ceiling, why_none = _ceiling(trial, context, server, group, sent)
+            record = replace(record, ceiling_reason=why_none)
         record = _ended(record, trial, context, server, sent, replies)
     except (ClientError, ServerError, RayError) as error:
         lost = f"a worker was lost before the start: {sentence(error)}" if isinstance(error, RayActorError) else None
@@ -80,18 +81,27 @@ def _with_load(record: TrialRecord, sent: SentLoad) -> TrialRecord:
 
 def _ceiling(
     trial: Trial, context: RunContext, server: RunningServer, group: WorkerGroup, sent: SentLoad
-) -> list[pa.Table]:
-    """What the same workers reach against Triton's model that does nothing; nothing where one does not answer."""
+) -> tuple[list[pa.Table], str | None]:
+    """What the same workers reach against Triton's model that does nothing, or why that is not known."""
     is_asked = server.is_ours if context.benchmark.calibrate is None else context.benchmark.calibrate
     is_triton = trial.cell.server.kind == "triton" and ECHO not in trial.cell.models
     if not (is_asked and is_triton) or sent.lost or server.failure():
-        return []
+        return [], None
     context.observer.step(f"calibrating the client of {trial.cell.label}")
     most_s = 2 * trial.cell.load.timeout_s + _CALIBRATE_TIMEOUT_S
     try:
-        return all_answers([each.calibrate.remote() for each in group.actors], "calibrate", most_s)
-    except (ClientError, RayError):
-        return []
+        tables = all_answers([each.calibrate.remote() for each in group.actors], "calibrate", most_s)
+    except (ClientError, RayError) as error:
+        return [], sentence(error)
+    return tables, _first_error(tables)
+
+
+def _first_error(tables: list[pa.Table]) -> str | None:
+    """What the first request was refused with, where none was answered."""
+    rows = samples.merge(tables)
+    if len(samples.succeeded(rows)):
+        return None
+    return next((text for text in rows["error"].to_pylist() if text), "no request was answered")
 
 
 def _ended(

@@ -10,9 +10,9 @@ import ray
 from ray.exceptions import RayTaskError
 
 from raybench.config import ConfigError
-from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.photos import decodes
 from raybench.inputs.source import BoundSource
+from raybench.inputs.stored_inputs import StoredInputs
 from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.table_inputs import TableInputs
 from raybench.inputs.tensors import Batch, concatenated, item_count, items_of, unnested

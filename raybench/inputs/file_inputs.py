@@ -1,7 +1,7 @@
 """What a user names by --input: files for some inputs or all, and what is made for the rest."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,16 +12,17 @@ from raybench.inputs.declared_inputs import BoundInputs, DeclaredInputs
 from raybench.inputs.file_locations import InputFileError
 from raybench.inputs.random_values import NUMPY_TYPES
 from raybench.inputs.source import BoundSource, TensorSource
-from raybench.inputs.stored_items import SkippedRows, StoredItems, StoredValues, stored_values
+from raybench.inputs.stored_inputs import StoredInputs
+from raybench.inputs.stored_items import SkippedRows, StoredItems, stored_values
 from raybench.inputs.table_files import TableFiles
 from raybench.inputs.table_inputs import TableInputs, check_columns
 from raybench.inputs.table_rows import RowReader
-from raybench.inputs.tensors import Batch, described
+from raybench.inputs.tensors import described
+from raybench.inputs.wanted_items import wanted_inputs, wanted_outputs
 from raybench.inputs.wanted_values import Wanted
-from raybench.models.saved_models import Accepted, Signature, TensorSpec
+from raybench.models.saved_models import Accepted, Signature
 
 ZERO = "zero"
-_EXAMPLES = 5
 
 
 class StoredFile(Protocol):
@@ -219,120 +220,3 @@ class Zeros:
     def values(self, numbers: np.ndarray) -> np.ndarray:
         one = self.like.values(np.zeros(1, np.int64))
         return np.full((len(numbers), *one.shape[1:]), b"" if one.dtype.kind == "O" else 0, one.dtype)
-
-
-@dataclass(frozen=True)
-class StoredInputs:
-    """Inputs of which files fill some; `picks` are the items that are sent, None for all. Equal ones send the same."""
-
-    inputs: BoundInputs
-    skipped: tuple[SkippedRows, ...] = field(default=(), compare=False)
-    expected: tuple[Batch, ...] | None = field(default=None, compare=False, repr=False)
-    picks: tuple[int, ...] | None = None
-
-    @property
-    def source(self) -> str:
-        return self.inputs.source
-
-    @property
-    def encoding(self) -> str:
-        return self.inputs.encoding
-
-    @property
-    def unit(self) -> str:
-        return self.inputs.unit
-
-    @property
-    def signature(self) -> Signature:
-        return self.inputs.signature
-
-    @property
-    def item_bytes(self) -> int:
-        return self.inputs.item_bytes
-
-    @property
-    def distinct(self) -> int | None:
-        if self.picks is not None:
-            return len(self.picks)
-        counts = [part.distinct for _, part in self.inputs.parts]
-        return None if None in counts else max(count for count in counts if count is not None)
-
-    def batch(self, numbers: np.ndarray) -> Batch:
-        """The items of these numbers; an optional input is left out where the first of them leaves it out."""
-        numbers = self._picked(numbers)
-        first = int(numbers[0])
-        return {
-            name: part.values(numbers)
-            for name, part in self.inputs.parts
-            if not isinstance(part, StoredValues) or part.form(first) is not None
-        }
-
-    def answers(self, numbers: np.ndarray) -> list[Batch] | None:
-        """The outputs that the file expects of these items; None where it expects none."""
-        if self.expected is None:
-            return None
-        return [self.expected[number % len(self.expected)] for number in self._picked(numbers).tolist()]
-
-    def alike(self) -> "StoredInputs":
-        """The items that one request can hold several of: those of the first one's shapes; the others are skipped."""
-        parts = [part for _, part in self.inputs.parts if isinstance(part, StoredValues)]
-        if all(isinstance(part.column, np.ndarray) for part in parts):
-            return self
-        count = max(part.distinct for part in parts)
-        forms = [tuple(part.form(number) for part in parts) for number in range(count)]
-        picks = tuple(number for number, form in enumerate(forms) if form == forms[0])
-        reasons = tuple(
-            f"row {number}: its shapes are not those of row 0 (only -b 1 sends them)"
-            for number, form in enumerate(forms)
-            if form != forms[0]
-        )
-        skipped = SkippedRows(self.source, len(reasons), count, reasons[:_EXAMPLES])
-        return replace(self, picks=picks, skipped=(*self.skipped, skipped)) if reasons else self
-
-    def _picked(self, numbers: np.ndarray) -> np.ndarray:
-        return (
-            np.asarray(numbers) if self.picks is None else np.array(self.picks)[np.asarray(numbers) % len(self.picks)]
-        )
-
-
-def wanted_inputs(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Wanted]:
-    """What an item of each input has to be: as declared, where --shape does not narrow it."""
-    has_axis = has_item_axis(signature)
-    return {
-        name: Wanted(
-            name,
-            spec.datatype,
-            _narrowed(shapes.get(name), _item_shape(spec, has_axis=has_axis), has_axis=has_axis),
-            is_optional=name in signature.optional,
-        )
-        for name, spec in signature.inputs.items()
-        if spec.datatype in NUMPY_TYPES
-    }
-
-
-def wanted_outputs(signature: Signature) -> dict[str, Wanted]:
-    """What an item of each output is."""
-    has_axis = has_item_axis(signature)
-    return {
-        name: Wanted(name, spec.datatype, _fixed(_item_shape(spec, has_axis=has_axis)), is_optional=True)
-        for name, spec in signature.outputs.items()
-        if spec.datatype in NUMPY_TYPES
-    }
-
-
-def _item_shape(spec: TensorSpec, *, has_axis: bool) -> tuple[int, ...] | None:
-    return spec.shape[1:] if has_axis and spec.shape else spec.shape
-
-
-def _narrowed(
-    given: tuple[int, ...] | None, declared: tuple[int, ...] | None, *, has_axis: bool
-) -> tuple[int, ...] | None:
-    """What --shape says, without the 1 that may stand for the batch axis; else as declared."""
-    if given is None:
-        return declared
-    has_one = has_axis and declared is not None and len(given) == len(declared) + 1 and given[0] == 1
-    return given[1:] if has_one else given
-
-
-def _fixed(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    return None if shape is None or -1 in shape else shape

@@ -167,11 +167,18 @@ def _shape(said: Any, wanted: Wanted) -> tuple[int, ...]:
     is_shape = isinstance(said, list) and all(type(size) is int and size >= 0 for size in said)
     if not is_shape:
         raise MisfitError(f"{wanted.name} has shape {said!r:.60}, which is no list of sizes")
-    if wanted.shape is not None and (
-        len(said) != len(wanted.shape) or any(b not in (-1, a) for a, b in zip(said, wanted.shape, strict=True))
-    ):
-        raise MisfitError(f"{wanted.name} has shape {said}, and an item has {list(wanted.shape)}")
-    return tuple(said)
+    declared = wanted.shape
+    if declared is None or _fits(said, declared):
+        return tuple(said)
+    if -1 not in declared and [n for n in said if n != 1] == [n for n in declared if n != 1]:
+        return declared  # but for a 1, such as that of the batch axis, or of what Triton reshapes
+    if said[:1] == [1] and _fits(said[1:], declared):
+        return tuple(said[1:])
+    raise MisfitError(f"{wanted.name} has shape {said}, and an item has {list(declared)}")
+
+
+def _fits(said: Sequence[int], declared: tuple[int, ...]) -> bool:
+    return len(said) == len(declared) and all(b in (-1, a) for a, b in zip(said, declared, strict=True))
 
 
 def _decoded(text: str, wanted: Wanted) -> bytes:

@@ -180,7 +180,8 @@ class TelemetryRecord:
 class TrialRecord:
     """One trial as it is kept on disk. Stamps are ISO 8601 in UTC; `status` is ok, degraded, failed, skipped or
     interrupted, with a `reason` unless it is ok. `item_hashes` are by worker, in the order of its payloads;
-    `mixed` are the models that requests went to in turn where they are several (--mix)."""
+    `mixed` are the models that requests went to in turn where they are several (--mix); `ceiling_reason` says why there
+    is no ceiling where one was to be measured."""
 
     id: str
     cell: str
@@ -205,3 +206,4 @@ class TrialRecord:
     verification: VerificationRecord | None = None
     lost: str | None = None
     mixed: tuple[str, ...] = ()
+    ceiling_reason: str | None = None

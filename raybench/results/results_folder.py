@@ -49,6 +49,7 @@ def create(
     *,
     ray_cluster: RayClusterInfo,
     unreadable_images: tuple[str, ...] = (),
+    skipped_rows: tuple[str, ...] = (),
     search: Goal | None = None,
 ) -> Path:
     """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ResultsError.
@@ -73,7 +74,7 @@ def create(
     )
     about = RunFile(
         run=run,
-        environment=run_info.environment_here(ray_cluster, unreadable_images),
+        environment=run_info.environment_here(ray_cluster, unreadable_images, skipped_rows),
         run_id=uuid.uuid4().hex,
         files={name: sha256_of(folder / name) for name in (BENCHMARK, *([SEARCH] if search else []))},
     )

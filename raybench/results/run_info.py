@@ -43,7 +43,8 @@ class RayClusterInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The host that ran the command, the cluster, and the files of the image folder that do not decode.
+    """The host that ran the command, the cluster, the image files that do not decode, and a sentence for each file
+    of inputs with rows that do not fit.
 
     `packages` are versions by name, None where one is not installed.
     """
@@ -57,9 +58,12 @@ class Environment:
     packages: Mapping[str, str | None]
     ray_cluster: RayClusterInfo
     unreadable_images: tuple[str, ...] = ()
+    skipped_rows: tuple[str, ...] = ()
 
 
-def environment_here(ray_cluster: RayClusterInfo, unreadable_images: tuple[str, ...] = ()) -> Environment:
+def environment_here(
+    ray_cluster: RayClusterInfo, unreadable_images: tuple[str, ...] = (), skipped_rows: tuple[str, ...] = ()
+) -> Environment:
     """The environment of this process."""
     return Environment(
         host=socket.gethostname(),
@@ -71,6 +75,7 @@ def environment_here(ray_cluster: RayClusterInfo, unreadable_images: tuple[str, 
         packages=package_versions(),
         ray_cluster=ray_cluster,
         unreadable_images=unreadable_images,
+        skipped_rows=skipped_rows,
     )
 
 

@@ -86,6 +86,7 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
         ("backlog", answered(90.0), answered(89.9)),
         ("feed_starved", fed(0.05), fed(0.051)),
         ("near_ceiling", ceiling(1 / 0.67), ceiling(1 / 0.671)),
+        ("no_ceiling", {"ceiling_reason": None}, {"ceiling_reason": "Triton has no model that does nothing"}),
         (
             "few_samples",
             {"service_ms": latency_of(np.arange(3688) * MS)},

@@ -95,3 +95,17 @@ def test_models_of_a_mix_take_the_same() -> None:
         else:
             with pytest.raises(ConfigError, match="mix is true; models a and b take unlike inputs"):
                 endpoints.check_mixes(benchmark, sources)
+
+
+def test_a_triton_model_declares_the_tensors_of_one_signature() -> None:
+    """In layout per-model two signatures of a model are refused where one declaration cannot hold both."""
+    own = ServerSpec(kind="triton", layout="per-model")
+    x, y = TensorSpec("FP32", (-1, 2)), {"y": TensorSpec("FP32", (-1,))}
+    whole, part, other = Signature({"x": x}, {**y, "z": x}), Signature({"x": x}, y), Signature({"w": x}, y)
+    endpoints.check_layouts({Endpoint(own, "m", "a"): whole, Endpoint(own, "m", "b"): part})
+    unlike = {Endpoint(own, "m", "a"): whole, Endpoint(own, "m", "b"): other}
+    with pytest.raises(
+        ConfigError, match="signature is b; in layout per-model the Triton model m has the tensors of s"
+    ):
+        endpoints.check_layouts(unlike)
+    endpoints.check_layouts({Endpoint(TRITON, each.model, each.signature): its for each, its in unlike.items()})

@@ -27,7 +27,7 @@ def sleeper(tmp_path: Path) -> Iterator[OwnTriton]:
     """A real Triton whose python model takes 20 ms by doing nothing."""
     folder = repository.assemble(TritonOptions(models_conf=Path(), models=()), tmp_path / "sleeper")
     model = folder / "echo" / "1" / "model.py"
-    answers = "return [_answer(request) for request in requests]"
+    answers = "return [_answer(request, self._item_axis, self._facts) for request in requests]"
     assert answers in model.read_text()
     slow = f"__import__('time').sleep({SLEEPS_MS / 1e3}); {answers}"
     model.write_text(model.read_text().replace(answers, slow))

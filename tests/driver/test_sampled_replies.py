@@ -1,6 +1,7 @@
 """Sampled replies against TensorFlow's: what cannot be compared is a reason, and never a lost trial."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,9 @@ from ray.exceptions import RayError
 from raybench.config import Benchmark, plan
 from raybench.driver import sampled_replies
 from raybench.driver.sampled_replies import SampledReplies, SampledReply, sample_replies, verified
+from raybench.models.model_facts import ModelFacts
 from raybench.models.reference import NoReferenceError
+from raybench.models.saved_models import Signature, TensorSpec
 from raybench.results.records import TelemetryRecord, VerificationRecord
 from raybench.worker.reply_sampler import DecodedReplies, DecodedReply
 
@@ -30,13 +33,18 @@ def context(compute: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = 
     def batch(payload: int, size: int) -> dict[str, np.ndarray]:
         return {"x": ITEMS[payload * size : (payload + 1) * size]}
 
-    shards = SimpleNamespace(shards_of=lambda _: [SimpleNamespace(batch=batch)])
+    source = SimpleNamespace(signature=Signature({"x": TensorSpec("UINT8", (-1, 1))}, {}))
+    shards = SimpleNamespace(shards_of=lambda _: [SimpleNamespace(batch=batch)], source_of=lambda _: source)
     reference = SimpleNamespace(answers=lambda _, __, batches: [compute(each) for each in batches])
     observer = SimpleNamespace(step=lambda _: None)
     benchmark = Benchmark(server=("local",), model=("m",), verify=verify, models="/nowhere")
-    return SimpleNamespace(
-        benchmark=benchmark, observer=observer, session=SimpleNamespace(inputs=shards, reference=reference)
-    )
+    session = SimpleNamespace(inputs=shards, reference=reference, models_conf=Path("models.conf"))
+    return SimpleNamespace(benchmark=benchmark, observer=observer, session=session)
+
+
+@pytest.fixture(autouse=True)
+def _a_model_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled_replies, "describe_model", lambda _, name: ModelFacts(name=name, version=1))
 
 
 def replies(
@@ -105,6 +113,14 @@ def test_a_reference_that_cannot_be_had_is_a_reason(error: Exception, words: str
         raise error
 
     assert judged(context(fails), replies()) == VerificationRecord(agrees=None, reason=words)
+
+
+def test_a_model_that_is_not_on_disk_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Triton by url may serve models that TensorFlow does not have here: that is said, and is no difference."""
+    monkeypatch.setattr(sampled_replies, "describe_model", lambda _, name: ModelFacts(name=name))
+    found = judged(context(), replies())
+    assert (found.agrees, found.models) == (None, ())
+    assert found.reason == "TensorFlow has no model m to compare with: /nowhere/models.conf does not have it"
 
 
 def test_who_asks_for_no_comparison_gets_none() -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from raybench.config import ConfigError
 from raybench.inputs.declared_inputs import DeclaredInputs
-from raybench.inputs.file_inputs import StoredInputs
 from raybench.inputs.input_sources import input_source
 from raybench.inputs.photo_source import NOISE, photo_source
 from raybench.inputs.source import BoundSource
+from raybench.inputs.stored_inputs import StoredInputs
 from raybench.models.saved_models import Signature, TensorSpec
 
 IDS, TEXT, SCORE = TensorSpec("INT32", (-1, 2)), TensorSpec("BYTES", (-1,)), TensorSpec("FP32", (-1, 2))
@@ -83,6 +83,7 @@ FORMS = {
     "flat": ([1, 2], ["a"]),
     "content": ({"content": [1, 2]}, {"content": ["a"]}),
     "content and shape": ({"content": [1, 2], "shape": [2]}, {"content": ["a"], "shape": []}),
+    "a 1 for the batch axis": ({"content": [1, 2], "shape": [1, 2]}, {"content": ["a"], "shape": [1]}),
     "b64": (b64(np.array([1, 2], "<i4").tobytes()), b64(b"\1\0\0\0a")),
     "b64 and shape": ({**b64(np.array([1, 2], "<i4").tobytes()), "shape": [2]}, b64(b"\1\0\0\0a")),
     "b64 as content": ({"content": b64(np.array([1, 2], "<i4").tobytes()), "shape": [2]}, ["a"]),

@@ -68,6 +68,14 @@ def left(folder: Path, *, keep_failed: bool = False) -> list[str]:
     return [trial.id for trial in left_to_measure(Resume(folder, keep_failed)).trials]
 
 
+def test_models_in_folders_are_found_again(tmp_path: Path) -> None:
+    """A run of models that were named by their folders goes on with the same folders, under the same names."""
+    folder = results(tmp_path, server="fake", model=("./here/m", "mine=./there"), signature="s")
+    again = left_to_measure(Resume(folder))
+    assert again.benchmark.saved_models == {"m": "./here/m", "mine": "./there"}
+    assert {trial.cell.model for trial in again.trials} == {"m", "mine"}
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -234,7 +242,7 @@ def test_a_new_run_holds_its_folder(tmp_path: Path) -> None:
         benchmark=Benchmark(out=str(tmp_path), **ASKED),
         observer=RunObserver(),
         cluster=SimpleNamespace(**vars(RAY_CLUSTER)),
-        inputs=SimpleNamespace(unreadable=()),
+        inputs=SimpleNamespace(unreadable=(), skipped=()),
     )
     opened = open_folder(session, ["raybench"])  # type: ignore[arg-type]
     with opened as context, pytest.raises(ConfigError, match=f"pid {os.getpid()} on "), locked(context.folder):

@@ -129,3 +129,61 @@ def test_the_union_of_a_union_is_the_same() -> None:
     first = declared(IMAGES, wrong, config=config)
     assert declared(IMAGES, wrong, config=copy.deepcopy(config)) == first
     assert list(first[2]) == ["m/1"]
+
+
+def one(signature: Any, **config: Any) -> dict[str, Any]:
+    """A Triton config with the tensors of one signature, as layout per-model declares them."""
+    whole = {"max_batch_size": 0, "input": [], "output": [], **config}
+    declare.single(whole, signature, max_batch_size=64)
+    return whole
+
+
+def dims(config: dict[str, Any]) -> dict[str, Any]:
+    return {entry["name"]: entry["dims"] for side in ("input", "output") for entry in config[side]}
+
+
+WORDS = signature({"words": ("BYTES", (-1,)), "x": ("FP32", (-1, 2))}, {"y": ("FP32", (-1, 3))})
+WHOLE = signature({"x": ("FP32", (-1, 2))}, {"y": ("FP32", ())})
+
+
+def test_a_batched_signature_gets_tritons_batch_axis() -> None:
+    """As Triton's TensorFlow backend did: without the first dimension, items that are scalars as one element."""
+    config = one(WORDS)
+    assert (config["max_batch_size"], config["dynamic_batching"]) == (64, {})
+    assert dims(config) == {"words": [1], "x": [2], "y": [3]}
+    assert [entry.get("reshape") for entry in config["input"]] == [{"shape": []}, None]
+
+
+def test_another_signature_has_none() -> None:
+    """Where one tensor has no free first dimension all are declared whole, and a scalar is one element."""
+    config = one(WHOLE)
+    assert config["max_batch_size"] == 0
+    assert "dynamic_batching" not in config
+    assert dims(config) == {"x": [-1, 2], "y": [1]}
+
+
+def test_what_the_user_configured_stays() -> None:
+    """A batch size, a scheduler and tensors of the user's own config are not replaced, and the rest is added."""
+    x = {"name": "x", "data_type": "TYPE_FP32", "dims": ["2"]}
+    config = one(WORDS, max_batch_size=8, input=[x])
+    assert config["max_batch_size"] == 8
+    assert "dynamic_batching" not in config
+    assert config["input"][0] is x
+    assert dims(config)["words"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("config", "spec", "words"),
+    [
+        ({"max_batch_size": 8}, WHOLE, "max_batch_size is 8, and not every input and output has a free first"),
+        ({"input": [{"name": "z", "data_type": "TYPE_FP32"}]}, WORDS, "has input 'z'; the signature has words, x"),
+        ({"input": [{"name": "x", "data_type": "TYPE_INT8"}]}, WORDS, "'x' as TYPE_INT8; it is TYPE_FP32"),
+        ({}, signature({"x": ("FP32", None)}, {}), "'x' has no fixed rank"),
+        ({}, signature({"x": ("FP32", (-1,))}, {"y": ("DT_8", (-1,))}), "'y' is complex64"),
+        ({}, signature({}, {"y": ("FP32", (1,))}), "takes no input"),
+    ],
+)
+def test_what_triton_cannot_hold_is_one_sentence(config: dict[str, Any], spec: Any, words: str) -> None:
+    """A config that contradicts the SavedModel, or a tensor that Triton cannot hold, is refused with the culprit."""
+    with pytest.raises(ValueError, match=words):
+        one(spec, **config)

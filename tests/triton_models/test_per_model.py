@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
-from per_model_models import FACTORS, write_per_model_models
+from per_model_models import FACTORS, export_whole, write_per_model_models
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from raybench.clients.base import ClientError
 from raybench.clients.triton_client import TritonClient
 from raybench.clients.triton_echo import TritonEcho
 from raybench.config import PER_MODEL
-from raybench.models.saved_models import Signature, TensorSpec
+from raybench.models.saved_models import Signature, TensorSpec, format_models_conf, read_models_conf
+from raybench.servers import ServerError
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
 
 TEXTS = np.array([b"a\0b", b"", "模型".encode()], object)
@@ -157,3 +158,23 @@ def test_every_signature_has_a_ceiling(triton: RunningTriton, model: str, batch:
     with closing(own(triton, model, "", spec)) as client, closing(TritonEcho(triton.grpc_url)) as echo:
         reply = echo.send(echo.readdressed(client.encode({name: np.asarray(each) for name, each in batch.items()})), 60)
         assert reply.is_ok, reply.error
+
+
+def test_a_reload_changes_each_model_alone(triton: RunningTriton) -> None:
+    """A new version serves, what models.conf no longer has does not, and a broken export leaves the old one serving."""
+    conf = triton.options.models_conf
+    models = {model.name: model for model in read_models_conf(conf)}
+    export_whole(conf.parent / "whole" / "3", 7.0)
+    (conf.parent / "mixed" / "1" / "saved_model.pb").write_bytes(b"no message")
+    conf.write_text(format_models_conf(tuple(models[name] for name in ("mixed", "whole"))), encoding="utf-8")
+    with pytest.raises(ServerError, match=r"^model mixed: .*cannot be read as a SavedModel.*; the old models go on"):
+        triton.reload()
+    inputs = {"signature": np.arange(3, dtype=np.int32), "scale": np.array([1], np.float32)}
+    assert infer(triton.grpc_url, "whole", inputs)["product"].tolist() == [0, 7, 14]
+    assert infer(triton.grpc_url, "whole", inputs, model_version="1")["product"].tolist() == [0, 2, 4]
+    with closing(own(triton, "mixed", "serving_default")) as client:
+        spec = client.describe().signature
+    with closing(own(triton, "mixed", "serving_default", spec)) as client:
+        assert answer(client, {"x": X, "z": Z, "text": TEXTS, "b": B})["sum"].tolist() == (X.sum(-1) + Z).tolist()
+    assert "ranked" in infer(triton.grpc_url, "ranked", {"x": np.array([[1]], np.int32)})
+    assert "ranked/serving_default" not in triton.unmerged()

@@ -44,6 +44,7 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     client_limit.cap_hit,
     client_limit.backlog,
     client_limit.near_ceiling,
+    client_limit.no_ceiling,
     client_limit.feed_starved,
     clock_sync.uncertain_clocks,
     clock_sync.uneven_start,

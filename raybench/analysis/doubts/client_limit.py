@@ -115,3 +115,14 @@ def near_ceiling(trial: TrialSummary) -> Doubt | None:
         value=1 / trial.headroom,
         limit=_CEILING_SHARE,
     )
+
+
+def no_ceiling(trial: TrialSummary) -> Doubt | None:
+    """What the client and the transport alone allow was to be measured, and could not be."""
+    if trial.ceiling_reason is None:
+        return None
+    return Doubt(
+        code="no_ceiling",
+        sentence=f"what this client can do at most is not known: {trial.ceiling_reason}",
+        remedy="measure on a Triton that raybench starts, or leave it out by --no-calibrate",
+    )

@@ -45,7 +45,8 @@ def input_source(texts: Sequence[str], usual: DeclaredInputs, *, jpeg_quality: i
             photos = replace(make(PHOTOS if source == PHOTOS else NOISE), name=source)
             made.append(MadeSource(replace(usual, photos=photos), source == ZERO, name))
         elif _is_image_folder(source, files := files_below(source)):
-            made.append(MadeSource(replace(usual, photos=make(absolute(source))), input=name))
+            photos = replace(make(absolute(source)), name=source)
+            made.append(MadeSource(replace(usual, photos=photos), input=name))
         elif table := table_files(source, files) or _lines(source):
             tables.append(TableSource(table, name))
         elif isinstance(file := _file(source, files), StepsFile):

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from per_model_models import export_mixed
 from real_parts import raybench
 
 
+@pytest.mark.slow
 def test_both_layouts_are_rows_of_one_run(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A model with several inputs is measured in both: answers verified, a ceiling, and statistics of its own."""
     export_mixed(tmp_path / "mixed" / "1")

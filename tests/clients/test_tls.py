@@ -151,7 +151,7 @@ def test_no_secret_is_left(
     Neither their secrets nor our key are in what is printed or left, though the server says them again in errors."""
     server, client = certificates.signed("server", "localhost"), certificates.signed("client")
     credentials = grpc.ssl_server_credentials([server.pem], certificates.certificate.read_bytes(), True)
-    with gateway(triton.url, HEADERS, refuse_every=9, credentials=credentials) as (guard, port):
+    with gateway(triton.url, HEADERS, refuse_every=10, credentials=credentials) as (guard, port):
         run = raybench(
             "run", "-s", "triton", "--url", f"triton=localhost:{port}", "-m", MODEL, "--models", triton.models,
             "--workers", 2, "-b", 1, "--request-count", 200, "--warmup-request-count", 2, "--no-verify",
@@ -168,7 +168,7 @@ def test_no_secret_is_left(
     assert trial["server"]["effective"]["tensorflow"]
     assert all(HEADERS.items() <= headers.items() for _, headers in guard.calls)
     assert guard.methods == {
-        "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelStatistics", "ModelConfig",
+        "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelStatistics", "ModelConfig", "RepositoryIndex",
         "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
     }  # fmt: skip
     assert run.folder

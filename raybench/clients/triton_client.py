@@ -97,7 +97,7 @@ class TritonClient:
 
     def _told_signatures(self) -> dict[str, Signature] | None:
         """What raybench's backend says of the model; None where it says nothing, such as an older one."""
-        said = json.loads(self.about(model="") or "{}")
+        said = self.about(model="")
         if "signatures" not in said:
             return None
         found = said["signatures"].get(self._model, {})
@@ -134,15 +134,17 @@ class TritonClient:
         own = self._own_model
         return {name: array.reshape(own.own_shape(name, array.shape)) for name, array in arrays.items()}
 
-    def about(self, model: str | None = None) -> str | None:
-        """What raybench's python backend says of the model, or of all (an empty name), as JSON; None where another
-        backend answers. For models of their own names `echo` says it."""
+    def about(self, model: str | None = None) -> dict[str, Any]:
+        """What raybench's python backend says of the model, or of all (an empty name); nothing where another backend
+        answers, or what comes cannot be read. For models of their own names `echo` says it."""
         request = self._routed(model)
         request.model_name = _SAVED_MODEL if self._is_routed else ECHO
         request.outputs.add(name="about")
         reply = self.send(bytes(request.SerializeToString()), DESCRIBE_TIMEOUT_S)
-        said = self.decode(reply) if reply.is_ok else {}
-        return said["about"][0] if "about" in said else None
+        try:
+            return dict(json.loads(self.decode(reply)["about"][0])) if reply.is_ok else {}
+        except Exception:  # a server may answer with anything
+            return {}
 
     def close(self) -> None:
         self._channel.close()

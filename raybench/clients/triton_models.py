@@ -1,6 +1,5 @@
 """Which models a Triton has."""
 
-import json
 from collections.abc import Iterable
 from contextlib import closing
 
@@ -46,7 +45,7 @@ def names_behind_saved_model(url: str, credentials: ConnectionCredentials = NO_C
     """The SavedModels that raybench's backend answers for in the Triton at a url; none where it does not say."""
     with closing(TritonClient(url, model="", signature="", credentials=credentials)) as client:
         try:
-            told = json.loads(client.about() or "{}")
+            told = client.about()
         except (ClientError, ValueError):
             return []
     return sorted(told.get("signatures", {}))

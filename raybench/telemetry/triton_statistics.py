@@ -1,6 +1,5 @@
 """What Triton says of itself, read outside the timed path: its statistics, its GPUs, its configuration."""
 
-import json
 from contextlib import closing
 from dataclasses import fields
 from functools import reduce
@@ -90,6 +89,5 @@ def read_about(
     """What raybench's python backend says about a model in it; all None where another backend answers."""
     client = TritonClient(url, model=model, signature=signature, is_direct=is_direct, credentials=credentials)
     with closing(client):
-        text = client.about()
-    said = {} if text is None else json.loads(text)
+        said = client.about()
     return BackendFacts(**{each.name: said.get(each.name) for each in fields(BackendFacts)})

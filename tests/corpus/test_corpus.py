@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from real_parts import Run, add_stand_in, raybench
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MAKER = Path(__file__).with_name("make_corpus.py")
 FEW = "--ui plain --workers 1 --request-count 6 --warmup-request-count 0 --no-calibrate"
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, flags: str, *models: str) -> Run:
     named = [word for model in models for word in ("-m", model)]
     env = {**os.environ, **add_stand_in(folder / "bin")}
-    return raybench("run", *flags.split(), *named, *FEW.split(), cwd=folder, env=env, timeout_s=590)
+    return raybench("run", *flags.split(), *named, *FEW.split(), cwd=folder, env=env, timeout_s=850)
 
 
 def verified(done: Run) -> Iterator[dict[str, Any]]:

@@ -123,7 +123,7 @@ def test_a_reload_that_fails_changes_nothing(
     assert "\n" not in str(failure.value)
     assert str(failure.value).endswith("; the old models go on serving")
     assert factors(triton.grpc_url) == before
-    monkeypatch.setattr("raybench.servers.triton_server.RELOAD_S", 0.1)
+    monkeypatch.setattr("raybench.servers.triton_reload._LOAD_S", 0.1)
     with pytest.raises(ServerError, match="within 0 s"):
         triton.reload()
     assert factors(triton.grpc_url) == before

@@ -113,16 +113,14 @@ def test_answers_of_any_type_and_rank(tmp_path: Path, ray_environment: dict[str,
     assert {trial["status"] for trial in run.summary["trials"]} == {"ok"}
 
 
-def test_inputs_that_cannot_be_made_are_refused_at_once(tmp_path: Path) -> None:
-    """Cases 05, 06: a signature for which there are no inputs is refused in a sentence before a server starts."""
+def test_pixels_as_floats_are_measured(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    """Cases 05, 06: a model that takes pixels as floats gets them, and a doubt says which range was assumed."""
     write_inputs(tmp_path)
     write_conf(tmp_path)
-    refused = raybench(
-        "run", "-s", "triton", "--models", ".", "-m", "floats", *QUICK, cwd=tmp_path, env=dict(os.environ)
-    )
-    assert refused.code == 2
-    assert refused.folder is None
-    assert "images" in refused.err
+    run = raybench("run", "-s", "triton", "--models", ".", "-m", "floats", *QUICK, cwd=tmp_path, env=ray_environment)
+    assert run.code == 0, run.out + run.err
+    assert [trial["requests"]["failed"] for trial in run.summary["trials"]] == [0]
+    assert "[assumed_range]" in run.out
 
 
 def test_images_as_files_are_measured(tmp_path: Path, ray_environment: dict[str, str]) -> None:

@@ -28,8 +28,8 @@ MODEL = "mobilenet-no-opt"
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    """Whether all of them have ended within ten seconds."""
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    """Whether all of them have ended within twenty seconds, as a busy host may need."""
+    _, alive = psutil.wait_procs(processes, timeout=20)
     return not [each for each in alive if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 

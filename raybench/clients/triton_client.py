@@ -78,8 +78,8 @@ class TritonClient:
         served = self._own_model.served_signature
         if not served:
             return {self._signature: own}
-        told = self._told_signatures() or {}
-        return {**told, served: replace(told.get(served, own), most_items=own.most_items)}
+        listed = self._backend_signatures() or {}
+        return {**listed, served: replace(listed.get(served, own), most_items=own.most_items)}
 
     @cached_property
     def _own_model(self) -> OwnModel:
@@ -92,10 +92,10 @@ class TritonClient:
             self._check_routing()
         if not any(tensor.name == _ABOUT for tensor in metadata.outputs):
             return _of_a_demo(metadata, self._url)
-        told = self._told_signatures()
-        return _of_a_demo(metadata, self._url) if told is None else told
+        listed = self._backend_signatures()
+        return _of_a_demo(metadata, self._url) if listed is None else listed
 
-    def _told_signatures(self) -> dict[str, Signature] | None:
+    def _backend_signatures(self) -> dict[str, Signature] | None:
         """What raybench's backend says of the model; None where it says nothing, such as an older one."""
         said = self.about(model="")
         if "signatures" not in said:

@@ -45,10 +45,10 @@ def names_behind_saved_model(url: str, credentials: ConnectionCredentials = NO_C
     """The SavedModels that raybench's backend answers for in the Triton at a url; none where it does not say."""
     with closing(TritonClient(url, model="", signature="", credentials=credentials)) as client:
         try:
-            told = client.about()
+            about = client.about()
         except (ClientError, ValueError):
             return []
-    return sorted(told.get("signatures", {}))
+    return sorted(about.get("signatures", {}))
 
 
 def _is_there(channel: Channel, name: str) -> bool:

@@ -87,7 +87,7 @@ def labelled(server: ServerSpec, transport: str) -> str:
 
 
 def triton_model(server: ServerSpec, model: str) -> str:
-    """Which model of a Triton answers for a model of ours."""
+    """The name of the Triton model that serves a model of the run."""
     return model if model == ECHO or server.layout == PER_MODEL else "saved_model"
 
 

@@ -30,13 +30,13 @@ class Overview:
 
 
 def overview(asking: triton_grpc.InferenceServerClient, layout: str) -> Overview:
-    """Of all models; raises ServerError where it is not told."""
+    """What is served of all models; raises ServerError where Triton does not say."""
     if layout == MULTI:
-        return _told(asking, "saved_model")
-    told, refused = _told(asking, ECHO), _refused(asking)
-    found = [name for name in told.models if name not in refused]
+        return _ask_backend(asking, "saved_model")
+    reported, refused = _ask_backend(asking, ECHO), _refused(asking)
+    found = [name for name in reported.models if name not in refused]
     mine = {
-        part: {name: it for name, it in getattr(told, part).items() if name.partition("/")[0] in found}
+        part: {name: it for name, it in getattr(reported, part).items() if name.partition("/")[0] in found}
         for part in ("unservable", "unmerged", "signatures")
     }
     return Overview(found, {**refused, **mine["unservable"]}, mine["unmerged"], mine["signatures"])
@@ -80,7 +80,7 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
     return server_version
 
 
-def _told(asking: triton_grpc.InferenceServerClient, triton_model: str) -> Overview:
+def _ask_backend(asking: triton_grpc.InferenceServerClient, triton_model: str) -> Overview:
     all_models = triton_grpc.InferInput("model_name", [1, 1], "BYTES")
     all_models.set_data_from_numpy(np.array([[b""]], object))
     wanted = [triton_grpc.InferRequestedOutput("about")]

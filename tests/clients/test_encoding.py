@@ -44,7 +44,7 @@ def spec(datatype: str, shape: tuple[int, ...]) -> Signature:
 
 
 def triton_request(sent: np.ndarray, datatype: str) -> Any:
-    """What a client that was told the signature sends to a model behind raybench's backend."""
+    """What a client that knows the signature sends to a model behind raybench's backend."""
     client = TritonClient(NOWHERE, model="m", signature="s", spec=spec(datatype, sent.shape))
     with closing(client):
         return service_pb2.ModelInferRequest.FromString(client.encode({"x": sent}))

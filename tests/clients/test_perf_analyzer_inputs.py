@@ -69,7 +69,7 @@ def received(log: Path, model: str) -> set[str]:
 def test_a_model_receives_the_requests_of_perf_analyzer(
     case: str, server: OwnTriton, log: Path, tmp_path: Path, ray_environment: dict[str, str]
 ) -> None:
-    """The same tensors in the same combinations, as many distinct requests; raybench is at least as fast."""
+    """A model receives the same tensors in the same combinations from raybench as from perf_analyzer."""
     model, data, batch = CASES[case]
     file = tmp_path / "steps.json"
     file.write_text(json.dumps({"data": data}))

@@ -1,4 +1,4 @@
-"""Fourteen tiny SavedModels of every kind that users have, each told apart by its arithmetic.
+"""Fourteen tiny SavedModels of every kind that users have, each with arithmetic of its own.
 
     python tests/corpus/make_corpus.py FOLDER
 

@@ -70,7 +70,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Told]:
 
 
 def test_counts_are_whole_at_the_end(told: dict[str, Told]) -> None:
-    """What came after the last full second is reported too: counters come to every request, by status, and its items."""
+    """What came after the last full second counts too: counters come to every request, by status, and its items."""
     chunks = [
         samples.table([sample(0, 4), sample(0, 40, items=3)]),
         samples.table([]),

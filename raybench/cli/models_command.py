@@ -17,7 +17,7 @@ _SETTINGS = (
 
 
 @click.command()
-@chosen_flags(*_SETTINGS)
+@chosen_flags(*_SETTINGS, shown={"model": "all", "server": "those by --url, else local"})
 @click.option(
     "--format",
     "kind",

@@ -1,6 +1,6 @@
 """The flags of a benchmark, made from its settings."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import click
@@ -23,30 +23,32 @@ def benchmark_flags(command: Command, listed: Collection[str] = (), hidden: Coll
     return command
 
 
-def chosen_flags(*names: str) -> Callable[[Command], Command]:
-    """A decorator: the flags of some settings alone."""
+def chosen_flags(*names: str, shown: Mapping[str, str]) -> Callable[[Command], Command]:
+    """A decorator: the flags of some settings alone; `shown` has the defaults that differ in this command, in words."""
 
     def decorated(command: Command) -> Command:
         for name in reversed(names):
-            command = _option(SETTINGS[name], is_listed=False, is_hidden=False)(command)
+            command = _option(SETTINGS[name], is_listed=False, is_hidden=False, shown=shown.get(name))(command)
         return command
 
     return decorated
 
 
-def _option(setting: Setting, *, is_listed: bool, is_hidden: bool) -> Callable[[Command], Command]:
+def _option(
+    setting: Setting, *, is_listed: bool, is_hidden: bool, shown: str | None = None
+) -> Callable[[Command], Command]:
     short = (setting.flag.short,) if setting.flag.short else ()
     word = setting.name.replace("_", "-")
     if setting.kind is bool:
         on_or_off = f"--{word}" if setting.default is False else f"--{word}/--no-{word}"
-        return click.option(*short, on_or_off, is_flag=True, default=None, help=_help(setting), hidden=is_hidden)
+        return click.option(*short, on_or_off, is_flag=True, default=None, help=_help(setting, shown), hidden=is_hidden)
     return click.option(
         *short,
         f"--{word}",
         multiple=_is_repeatable(setting),
         type=_type(setting, is_listed=is_listed),
         metavar=_metavar(setting),
-        help=_help(setting),
+        help=_help(setting, shown),
         hidden=is_hidden,
     )
 
@@ -69,9 +71,9 @@ def _is_repeatable(setting: Setting) -> bool:
     return setting.is_mapping or (setting.is_list and setting.kind is str)
 
 
-def _help(setting: Setting) -> str:
+def _help(setting: Setting, shown: str | None) -> str:
     meaning = f"{setting.help.removesuffix('.')}; repeatable." if _is_repeatable(setting) else setting.help
-    shown = setting.flag.shown or _default(setting)
+    shown = shown or setting.flag.shown or _default(setting)
     return f"{meaning}  [{shown}]" if shown else meaning
 
 

@@ -22,13 +22,13 @@ from raybench.clients.grpc.kserve import INFER, ask, is_unready
 from raybench.clients.shared_memory import Region
 from raybench.clients.triton_own_model import OwnModel
 from raybench.clients.triton_tensors import array_of, described_specs, raw_bytes, spec_of
-from raybench.config import ECHO, EXPORTED, JPEGS
+from raybench.config import ECHO, EXPORTED, JPEGS, SAVED_MODEL
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.tensors import Batch
 from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import Signature, TensorSpec
 
-_ABOUT, _SAVED_MODEL = "about", "saved_model"
+_ABOUT = "about"
 
 
 class TritonClient:
@@ -54,7 +54,7 @@ class TritonClient:
         self._datatypes = {name: each.datatype for name, each in spec.inputs.items()} if spec else {}
         self._has_leading = not is_direct
         self._is_routed = not (is_direct or model == ECHO)
-        self._triton_model = _SAVED_MODEL if self._is_routed else model
+        self._triton_model = SAVED_MODEL if self._is_routed else model
         self._channel = Channel(url, credentials)
         self._infer = self._channel.method(INFER)
 
@@ -138,7 +138,7 @@ class TritonClient:
         """What raybench's python backend says of the model, or of all (an empty name); nothing where another backend
         answers, or what comes cannot be read. For models of their own names `echo` says it."""
         request = self._routed(model)
-        request.model_name = _SAVED_MODEL if self._is_routed else ECHO
+        request.model_name = SAVED_MODEL if self._is_routed else ECHO
         request.outputs.add(name="about")
         reply = self.send(bytes(request.SerializeToString()), DESCRIBE_TIMEOUT_S)
         try:

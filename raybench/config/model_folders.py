@@ -25,13 +25,18 @@ def named_folders(models: Iterable[object], folders: dict[str, str]) -> tuple[ob
     return tuple(_named(model, folders) if isinstance(model, str) else model for model in models)
 
 
-def _named(text: str, folders: dict[str, str]) -> str:
+def split_name(text: str) -> tuple[str | None, str]:
+    """NAME and VALUE of `NAME=VALUE`; None and the text where it has no name. A name has no slash, as a path may."""
     given = _NAMED.fullmatch(text)
-    folder = given[2] if given else text
+    return (given[1], given[2]) if given else (None, text)
+
+
+def _named(text: str, folders: dict[str, str]) -> str:
+    given, folder = split_name(text)
     if "/" not in folder and folder not in _ROOTS:
         return text
     folder = os.path.expanduser(folder)
-    name = given[1] if given else _name_of(folder)
+    name = given or _name_of(folder)
     if folders.setdefault(name, folder) != folder:
         raise ConfigError(
             f"model is {text}; {folders[name]} would be called {name} too: name it yourself, such as -m NAME={folder}"

@@ -15,6 +15,7 @@ _STARTED_KINDS = ("triton", "tfserving")  # those that raybench starts as proces
 Layout = Literal["multi", "per-model"]
 MULTI: Layout = "multi"  # one Triton model, `saved_model`, answers for every SavedModel
 PER_MODEL: Layout = "per-model"  # each has a Triton model under its own name
+SAVED_MODEL = "saved_model"  # the Triton model of layout multi
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
 IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
     "in process",
@@ -88,7 +89,7 @@ def labelled(server: ServerSpec, transport: str) -> str:
 
 def triton_model(server: ServerSpec, model: str) -> str:
     """The name of the Triton model that serves a model of the run."""
-    return model if model == ECHO or server.layout == PER_MODEL else "saved_model"
+    return model if model == ECHO or server.layout == PER_MODEL else SAVED_MODEL
 
 
 def _check_urls(urls: dict[str, str]) -> dict[str, str]:

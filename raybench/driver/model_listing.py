@@ -9,14 +9,12 @@ from raybench.clients import connect
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.triton_models import model_names, names_behind_saved_model
-from raybench.config import ECHO, MULTI, PER_MODEL, Benchmark, ConfigError, ServerSpec
+from raybench.config import ECHO, MULTI, PER_MODEL, SAVED_MODEL, Benchmark, ConfigError, ServerSpec
 from raybench.driver.resolved_loads import models_conf_of, models_there
 from raybench.inputs.batch_axis import has_item_axis, items_of_a_request
 from raybench.inputs.source import InputSource
 from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import ModelConfig, Signature, read_signatures
-
-_SAVED_MODEL = "saved_model"  # raybench's backend, which answers for others
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,9 @@ def _by_url(
     url = server.url or ""
     if server.kind == "triton":
         behind, there = names_behind_saved_model(url, credentials), model_names(url, credentials)
-        names = asked or (*behind, *(name for name in there if name not in (ECHO, _SAVED_MODEL)))
+        names = asked or (*behind, *(name for name in there if name not in (ECHO, SAVED_MODEL)))
         if not names:
-            silent = _described(server, _SAVED_MODEL, benchmark, source, credentials).reason
+            silent = _described(server, SAVED_MODEL, benchmark, source, credentials).reason
             raise ConfigError(silent or f"url is triton={url}; it lists no model: name one by -m")
         servers = {name: replace(server, layout=MULTI if name in behind else PER_MODEL) for name in names}
     elif asked:

@@ -2,9 +2,8 @@
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.triton_models import echo_layout, model_names, models_there
-from raybench.config import ECHO, MULTI, PER_MODEL, Benchmark, ConfigError
+from raybench.config import ECHO, MULTI, PER_MODEL, SAVED_MODEL, Benchmark, ConfigError
 
-_SAVED_MODEL = "saved_model"
 _MOST_NAMED = 20
 
 
@@ -21,10 +20,10 @@ def with_url_layout(benchmark: Benchmark, credentials: ConnectionCredentials) ->
     asked = [name for name in benchmark.all_models if name != ECHO]
     if not asked:
         return _with(benchmark, echo_layout(url, credentials) or MULTI)
-    there = models_there(url, {*asked, _SAVED_MODEL}, credentials)
+    there = models_there(url, {*asked, SAVED_MODEL}, credentials)
     if there is None:
         return benchmark
-    has_router, missing = there.pop(_SAVED_MODEL), [name for name in asked if not there[name]]
+    has_router, missing = there.pop(SAVED_MODEL), [name for name in asked if not there[name]]
     if missing and not has_router:
         raise ConfigError(_missing(url, missing[0], model_names(url, credentials)))
     return _with(benchmark, MULTI if missing else PER_MODEL)

@@ -1,12 +1,12 @@
 """The sources that --input names: a word, files or a folder, for one input or for all."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from raybench.config import Benchmark, ConfigError
+from raybench.config.model_folders import split_name
 from raybench.inputs.declared_inputs import DeclaredInputs
 from raybench.inputs.file_inputs import ZERO, FileInputs, FileSource, MadeSource, StoredFile, TableSource
 from raybench.inputs.file_locations import InputFileError, absolute, files_below, is_uri, opened, read_bytes
@@ -14,13 +14,12 @@ from raybench.inputs.input_options import InputOptions
 from raybench.inputs.numpy_files import numpy_file
 from raybench.inputs.perf_analyzer_files import StepsFile, joined, raw_folder, steps_file
 from raybench.inputs.photo_source import NOISE, PHOTOS, photo_source
+from raybench.inputs.photos import SUFFIXES
 from raybench.inputs.source import InputSource
 from raybench.inputs.table_files import LINES, TableFiles, table_files
 
 RANDOM = "random"
 _FIRST_BYTES = 2**20
-_NAMED = re.compile(r"([^=/]+)=(.+)", re.DOTALL)
-_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _KINDS = ".npz, .npy, .json, .jsonl, .csv, .parquet or .tfrecord"
 
 
@@ -39,7 +38,7 @@ def input_source(texts: Sequence[str], usual: DeclaredInputs, *, jpeg_quality: i
     made, stored, tables = list[MadeSource](), list[FileSource](), list[TableSource]()
     steps = dict[str | None, list[StepsFile]]()
     for text in texts:
-        name, source = _split(text)
+        name, source = split_name(text)
         make = partial(photo_source, jpeg_quality=jpeg_quality)
         if source in (PHOTOS, NOISE, RANDOM, ZERO):
             photos = replace(make(PHOTOS if source == PHOTOS else NOISE), name=source)
@@ -64,14 +63,8 @@ def input_source(texts: Sequence[str], usual: DeclaredInputs, *, jpeg_quality: i
     return FileInputs(", ".join(texts), tuple(stored), tables[0] if tables else None, named, rest)
 
 
-def _split(text: str) -> tuple[str | None, str]:
-    """The input that a text names, and its source."""
-    given = _NAMED.fullmatch(text)
-    return (given[1], given[2]) if given else (None, text)
-
-
 def _is_image_folder(source: str, files: Sequence[str]) -> bool:
-    is_one = any(file.lower().endswith(_IMAGES) for file in files)
+    is_one = any(file.lower().endswith(SUFFIXES) for file in files)
     if is_one and (is_uri(source) or files == [source]):
         raise InputFileError(source, "images are read from a folder of this host: name one")
     return is_one

@@ -22,7 +22,7 @@ _SAMPLES = (
 )
 _CALIBRATION_IMAGES = 32
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # Pillow's others include ones that start programs
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def sample_photos() -> tuple[Path, ...]:
@@ -36,9 +36,9 @@ def sample_photos() -> tuple[Path, ...]:
 def photos_in(folder: Path) -> tuple[Path, ...]:
     """The image files below a folder, sorted, by their whole paths; raises ValueError where there is none."""
     paths = sorted(folder.resolve().rglob("*"))
-    found = tuple(path for path in paths if path.suffix.lower() in _SUFFIXES and path.is_file())
+    found = tuple(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        kinds = ", ".join(sorted(_SUFFIXES))
+        kinds = ", ".join(SUFFIXES)
         raise ValueError(f"images is {folder}; it holds no {kinds} file: name a folder with photos")
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from raybench.config import ECHO, MULTI
+from raybench.config import ECHO, MULTI, SAVED_MODEL
 from raybench.servers.server_process import ServerError, ServerProcess
 
 ASK_S = 30.0
@@ -32,7 +32,7 @@ class Overview:
 def overview(asking: triton_grpc.InferenceServerClient, layout: str) -> Overview:
     """What is served of all models; raises ServerError where Triton does not say."""
     if layout == MULTI:
-        return _ask_backend(asking, "saved_model")
+        return _ask_backend(asking, SAVED_MODEL)
     reported, refused = _ask_backend(asking, ECHO), _refused(asking)
     found = [name for name in reported.models if name not in refused]
     mine = {

@@ -9,7 +9,7 @@ import tritonclient.grpc as triton_grpc
 from google.protobuf import json_format
 from tritonclient.utils import InferenceServerException
 
-from raybench.config import PER_MODEL
+from raybench.config import PER_MODEL, SAVED_MODEL
 from raybench.models.saved_models import ModelConfig
 from raybench.servers import echo_models, per_model_repository, repository
 from raybench.servers.server_process import ServerError
@@ -34,7 +34,7 @@ def reload(
         _reload_each(asking, options, models, folder, served)
     else:
         keep = tuple(model.name for model in models if model.name in served)
-        _load(asking, "saved_model", repository.model_config(options, models, folder, keep))
+        _load(asking, SAVED_MODEL, repository.model_config(options, models, folder, keep))
     echoes = repository.echo_configs(options, models, folder)
     echo_models.write(folder / "repository", echoes)
     for name, config in echoes.items():

@@ -101,3 +101,10 @@ def test_what_cannot_be_listed_is_one_sentence(flags: str, words: list[str]) -> 
     assert code == 2
     assert text.count("\n") == 1
     assert all(word in text for word in words), text
+
+
+def test_help_names_the_defaults_of_this_command() -> None:
+    """Without -m all models are listed, and the help says so, not the model that a run takes."""
+    said = " ".join(CliRunner().invoke(cli.main, ["models", "--help"]).output.split())
+    assert "repeatable. [all]" in said
+    assert "efficientnetb0" not in said

@@ -14,6 +14,7 @@ This file is both a module and the program that the two run, so it imports nothi
 
 import ctypes
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -70,13 +71,13 @@ def stop_supervised(supervisor: "subprocess.Popen[bytes] | subprocess.Popen[str]
 
 
 @contextmanager
-def sweeping_processes(open_files: str) -> Iterator[Callable[[str], None]]:
+def sweeping_processes(open_files: str, *, new_files: str = "") -> Iterator[Callable[[str], None]]:
     """End every process that holds a file open whose path matches, soon after the block, or this process, has ended.
 
-    An empty pattern matches none.
-    The value takes the path of a file or folder that is removed once they have ended.
+    Then files and folders are removed that match `new_files` and were not there before the block. An empty pattern
+    matches none. The value takes the path of a file or folder that is removed too.
     """
-    command = [sys.executable, "-I", __file__, _SWEEPER, str(os.getpid()), open_files]
+    command = [sys.executable, "-I", __file__, _SWEEPER, str(os.getpid()), open_files, new_files]
     sweeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert sweeper.stdin
     assert sweeper.stdout
@@ -96,12 +97,20 @@ def sweeping_processes(open_files: str) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder that goes with the block, or soon after this process has ended, however it does."""
-    with (
-        sweeping_processes("") as remove,
-        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder,
-    ):
-        remove(folder)
-        yield Path(folder)
+    with sweeping_processes("") as remove:
+        folder = new_folder(prefix, remove)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_folder(prefix: str, remove: Callable[[str], None]) -> Path:
+    """Make a temporary folder of which a sweeper is told before it is there: we may be killed at any moment."""
+    folder = Path(tempfile.gettempdir(), f"{prefix}{secrets.token_hex(6)}").absolute()
+    remove(str(folder))
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 def end_with(parent: int) -> None:
@@ -148,7 +157,8 @@ def _living(processes: list["psutil.Process"]) -> list["psutil.Process"]:
     return found
 
 
-def _run_sweeper(parent: int, open_files: str) -> int:
+def _run_sweeper(parent: int, open_files: str, new_files: str) -> int:
+    there = set(glob(new_files))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.write(sys.stdout.fileno(), b".")
@@ -158,8 +168,9 @@ def _run_sweeper(parent: int, open_files: str) -> int:
 
     if open_files:
         _end([each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)])
-    for path in filter(None, sys.stdin.buffer.read().split(b"\0")):  # the parent has closed it, or has ended
-        _remove(escape(os.fsdecode(path)))
+    told = map(os.fsdecode, filter(None, sys.stdin.buffer.read().split(b"\0")))  # until the parent closed it, or ended
+    for path in (*told, *(set(glob(new_files)) - there)):
+        _remove(escape(path))
     return 0
 
 
@@ -281,5 +292,5 @@ def _remove(pattern: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == _SWEEPER:
-        sys.exit(_run_sweeper(int(sys.argv[2]), sys.argv[3]))
+        sys.exit(_run_sweeper(int(sys.argv[2]), *sys.argv[3:]))
     sys.exit(_run_supervisor(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))

@@ -84,17 +84,39 @@ def test_a_parent_that_is_killed_at_once_leaves_no_folder(wait_s: float, tmp_pat
     assert eventually(lambda: not scratch.exists())
 
 
-def test_a_scratch_folder_goes_with_who_made_it() -> None:
-    """A folder that a run needs is gone after it, also where the run was killed."""
-    code = "import os; from raybench.processes import scratch_folder\nwith scratch_folder('raybench-test-') as made:\n"
-    for end in ("pass", "os.kill(os.getpid(), 9)"):
-        done = subprocess.run(
-            [sys.executable, "-c", f"{code}    print(made, flush=True); {end}"],
-            stdout=subprocess.PIPE, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        folder = Path(done.stdout.strip())
-        assert folder.name.startswith("raybench-test-")
-        assert eventually(lambda folder=folder: not folder.exists())
+KILL = "os.kill(os.getpid(), 9)"
+
+
+@pytest.mark.parametrize(("at_once", "end"), [("0", "pass"), ("0", KILL), (KILL, "pass")])
+def test_a_scratch_folder_goes_with_who_made_it(at_once: str, end: str, tmp_path: Path) -> None:
+    """A folder that a run needs is gone after it, also where the run was killed, be it at once."""
+    code = (
+        "import os, pathlib; from raybench.processes import scratch_folder\n"
+        f"make = pathlib.Path.mkdir\n"
+        f"pathlib.Path.mkdir = lambda *a, **k: (make(*a, **k), print(a[0], flush=True), {at_once})\n"
+        f"with scratch_folder('raybench-test-') as made:\n    assert made.is_dir(); {end}"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60, check=False, env=environment
+    )
+    assert Path(done.stdout.strip()).name.startswith("raybench-test-")
+    assert done.returncode == (-9 if KILL in (at_once, end) else 0)
+    assert eventually(lambda: list(tmp_path.iterdir()) == [])
+
+
+@pytest.mark.parametrize("end", ["pass", KILL])
+def test_what_came_during_the_block_is_removed(end: str, tmp_path: Path) -> None:
+    """Folders that a library makes under names of its own are removed, be we killed; those from before stay."""
+    (tmp_path / "session_1").mkdir()
+    code = (
+        "import os, pathlib; from raybench.processes import sweeping_processes\n"
+        f"with sweeping_processes('', new_files='{tmp_path}/session_*'):\n"
+        f"    pathlib.Path('{tmp_path}/session_2').mkdir(); print('made', flush=True); {end}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.stdout == "made\n"
+    assert eventually(lambda: [each.name for each in tmp_path.iterdir()] == ["session_1"])
 
 
 def test_what_holds_a_swept_file_open_ends_with_the_block(tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ import os
 import re
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
-from glob import escape, glob
+from glob import escape
 from typing import Any
 
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # workers use the prepared environment as it is
@@ -31,7 +30,7 @@ from raybench.driver.node_versions import check_raybench
 from raybench.driver.placement import Say, await_cpus
 from raybench.driver.ray_nodes import alive, here
 from raybench.driver.ray_prerequisites import RAY_REMEDY, ray_folder
-from raybench.processes import sweeping_processes
+from raybench.processes import new_folder, sweeping_processes
 
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")  # of ray._private.utils.check_version_info
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
@@ -120,44 +119,30 @@ def _own_address() -> str | None:
 def _started(benchmark: Benchmark) -> Iterator[Any]:
     """A Ray of our own; its processes and files end with the block, or with us."""
     cpus, rays = max(os.cpu_count() or 1, benchmark.most_workers + 2), ray_folder()
-    with sweeping_processes(_SESSION) as remove:
+    sessions = f"{escape(rays)}/session_*_{os.getpid()}"  # Ray says its name only when it has started
+    with sweeping_processes(_SESSION, new_files=sessions) as remove:
         try:
-            with _surroundings_of_its_own() as folder, _removed_on_failure(rays, remove):
-                remove(folder)
+            with _surroundings_of_its_own(remove):
                 context = ray.init(
                     address="local", num_cpus=cpus, include_dashboard=True, dashboard_host="127.0.0.1",
                     _temp_dir=rays, **_QUIET,
                 )  # fmt: skip
         except Exception as error:  # whatever Ray raises: OSError, its own errors, plain Exception
             raise ConfigError(_why_not_started(error)) from error
-        remove(context.address_info["session_dir"])
         yield context
 
 
 @contextmanager
-def _removed_on_failure(rays: str, remove: Callable[[str], None]) -> Iterator[None]:
-    """Where the block fails, the session's folder that Ray made in it is removed too: Ray has not yet said its name."""
-    pattern = f"{escape(rays)}/session_*_{os.getpid()}"
-    before = set(glob(pattern))
-    try:
-        yield
-    except BaseException:
-        for folder in set(glob(pattern)) - before:
-            remove(folder)
-        raise
-
-
-@contextmanager
-def _surroundings_of_its_own() -> Iterator[str]:
+def _surroundings_of_its_own(remove: Callable[[str], None]) -> Iterator[None]:
     """An empty folder, where the processes that start within the block run and keep their temporary files.
 
     Ray's dashboard leaves folders behind in TMPDIR, and takes a user's ray.py or json.py for Python's.
     """
-    before, folder = os.environ.get("TMPDIR"), tempfile.mkdtemp(prefix="raybench-ray-")
-    os.environ["TMPDIR"] = folder
+    before, folder = os.environ.get("TMPDIR"), new_folder("raybench-ray-", remove)
+    os.environ["TMPDIR"] = str(folder)
     try:
         with chdir(folder):
-            yield folder
+            yield
     finally:
         del os.environ["TMPDIR"]
         os.environ.update({} if before is None else {"TMPDIR": before})

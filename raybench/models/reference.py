@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from raybench.models.batch_files import flat, read_batches, write_batches
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError, readable
-from raybench.processes import supervised
+from raybench.processes import scratch_folder, supervised
 
 Outputs = Mapping[str, np.ndarray]  # by name, an item along axis 0
 _TIMEOUT_S = 900
@@ -38,21 +37,21 @@ class Reference:
         return [self._known[key] for key in keys]
 
     def _compute(self, model: str, signature: str, batches: list[Mapping[str, np.ndarray]]) -> list[Outputs]:
-        with tempfile.TemporaryDirectory(prefix="raybench-reference-") as folder:
-            write_batches(Path(folder) / _INPUTS_FILE, batches)
+        with scratch_folder("raybench-reference-") as folder:
+            write_batches(folder / _INPUTS_FILE, batches)
             command = [
                 sys.executable,
                 "-P",
                 "-m",
                 "raybench.models.reference",
-                folder,
+                str(folder),
                 str(self._models),
                 model,
                 signature,
             ]
             try:
                 done = subprocess.run(
-                    supervised(command, sweep_if_alone=(folder,)),
+                    supervised(command, sweep_if_alone=(str(folder),)),
                     capture_output=True,
                     encoding="utf-8",
                     errors="replace",
@@ -64,7 +63,7 @@ class Reference:
             if done.returncode != 0:
                 last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
                 raise NoReferenceError(f"TensorFlow gave no reference: {last}")
-            return [*read_batches(Path(folder) / _OUTPUTS_FILE, len(batches))]
+            return [*read_batches(folder / _OUTPUTS_FILE, len(batches))]
 
 
 def _hash(batch: Mapping[str, np.ndarray]) -> str:

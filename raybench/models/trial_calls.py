@@ -5,10 +5,9 @@ import os
 import select
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ import numpy as np
 
 from raybench.models.batch_files import read_batches, write_batches
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError
-from raybench.processes import stop_supervised, supervised
+from raybench.processes import scratch_folder, stop_supervised, supervised
 
 _FILE = "inputs.npz"
 _STOP_S = 5.0
@@ -45,18 +44,19 @@ class TrialCalls:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self._folder = tempfile.TemporaryDirectory(prefix="raybench-trial-", ignore_cleanup_errors=True)
+        self._open = ExitStack()
+        self._folder = self._open.enter_context(scratch_folder("raybench-trial-"))
+        self._open.callback(self._stop)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop()
-        self._folder.cleanup()
+        self._open.close()
 
     def refusal(self, model: str, signature: str, batch: Mapping[str, np.ndarray]) -> Refusal | None:
         """Why a model does not take a batch; None where it does. Raises NotTriedError where that is not found out."""
-        write_batches(Path(self._folder.name) / _FILE, [batch])
+        write_batches(self._folder / _FILE, [batch])
         answer = self._answer({"model": model, "signature": signature})
         if answer is None:
             self._ends += 1
@@ -86,7 +86,7 @@ class TrialCalls:
         return json.loads(line) if line else None
 
     def _start(self) -> subprocess.Popen[str]:
-        folder = self._folder.name
+        folder = str(self._folder)
         command = [sys.executable, "-P", "-m", "raybench.models.trial_calls", folder, str(self._models_conf)]
         return subprocess.Popen(
             supervised(command, sweep_if_alone=(folder,)),

@@ -5,10 +5,9 @@ import os
 import re
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -99,13 +98,6 @@ class ServerProcess:
 def _pattern(folder: Path) -> str:
     """Matches a folder, which may have any letter in its name; patterns are handed on with a colon between them."""
     return glob.escape(str(folder)).replace(os.pathsep, "?")
-
-
-@contextmanager
-def scratch_folder(prefix: str) -> Iterator[Path]:
-    """A folder for a server's files, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 def check_bind(address: str) -> None:

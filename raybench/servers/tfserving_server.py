@@ -13,6 +13,7 @@ from raybench.clients.grpc.channel import Channel
 from raybench.clients.tfserving_client import TfServingClient
 from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import ModelConfig, format_models_conf
+from raybench.processes import scratch_folder
 from raybench.servers import model_server
 from raybench.servers.model_server import METRICS, ModelServer
 from raybench.servers.served_models import resolve_models
@@ -22,7 +23,6 @@ from raybench.servers.server_process import (
     endpoint,
     free_ports,
     port_beside,
-    scratch_folder,
     wait_until,
 )
 from raybench.servers.started_server import StartedServer, check_options

@@ -16,6 +16,7 @@ from tritonclient.utils import InferenceServerException
 from raybench.clients.grpc import channel
 from raybench.config import PER_MODEL, ConfigError
 from raybench.models.saved_models import ModelConfig
+from raybench.processes import scratch_folder
 from raybench.servers import repository, triton_reload, wheel
 from raybench.servers.echo_models import is_echo
 from raybench.servers.server_process import (
@@ -26,7 +27,6 @@ from raybench.servers.server_process import (
     endpoint,
     free_ports,
     port_beside,
-    scratch_folder,
     wait_until,
 )
 from raybench.servers.started_server import StartedServer, check_options

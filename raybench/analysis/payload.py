@@ -12,7 +12,7 @@ from raybench.results.records import TrialRecord
 @dataclass(frozen=True, kw_only=True)
 class Payload:
     """What was sent: `distinct` items by hash among the `items` sent, None where a worker that was lost took its hashes
-    along; mean `bytes` of a request, and by item."""
+    along; mean `bytes` of a request, and by item; `skipped_rows` are those of files that did not fit."""
 
     source: str
     encoding: str
@@ -20,6 +20,7 @@ class Payload:
     item_bytes: float
     items: int
     distinct: int | None
+    skipped_rows: tuple[str, ...] = ()
 
 
 def payload_of(record: TrialRecord, measured: pa.Table) -> Payload | None:
@@ -38,4 +39,5 @@ def payload_of(record: TrialRecord, measured: pa.Table) -> Payload | None:
         item_bytes=sent_bytes / items,
         items=items,
         distinct=len(set(chain.from_iterable(sent))) if are_known else None,
+        skipped_rows=record.input.skipped_rows,
     )

@@ -49,10 +49,13 @@ class InputShards:
 
     @property
     def skipped(self) -> tuple[SkippedRows, ...]:
-        """The rows of files that do not fit, each file once."""
-        stored = [rows for source, _ in self._counts if isinstance(source, StoredInputs) for rows in source.skipped]
-        read = [rows.skipped for rows in self._rows.values() if rows.skipped.count]
-        return tuple(dict.fromkeys((*stored, *read)))
+        """The rows of files that do not fit, each file once; those of a streamed table are known at a trial's end."""
+        return tuple(dict.fromkeys(rows for source, size in self._counts for rows in self._skipped(source, size)))
+
+    def skipped_of(self, cell: Cell) -> tuple[SkippedRows, ...]:
+        """Those of the files that a cell is sent."""
+        size = cell.load.batch_size
+        return self._skipped(_sent(self.source_of(cell), size), size)
 
     def source_of(self, cell: Cell) -> BoundSource:
         """What a cell is sent: its models take the same."""
@@ -103,6 +106,12 @@ class InputShards:
                 count = items_of_load(self._benchmark, load, source.item_bytes, distinct)
                 counts[source, load.items] = max(count, counts.get((source, load.items), 0))
         return counts
+
+    def _skipped(self, source: BoundSource, size: int) -> tuple[SkippedRows, ...]:
+        if isinstance(source, StoredInputs):
+            return source.skipped
+        rows = self._rows.get((source, size)) if isinstance(source, TableInputs) else None
+        return (rows.skipped,) if rows and rows.skipped.count else ()
 
     def _dealt(self, source: BoundSource, size: int, workers: int) -> Shards:
         if isinstance(source, TableInputs):

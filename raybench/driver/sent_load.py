@@ -18,8 +18,9 @@ from raybench.driver.recorders import NO_TELEMETRY
 from raybench.driver.run_context import RunContext
 from raybench.driver.server_counters import counting
 from raybench.driver.start_barrier import start_times
-from raybench.driver.trial_record import item_hashes, worker_records
+from raybench.driver.trial_record import item_hashes, skipped_rows, worker_records
 from raybench.driver.worker_group import WorkerGroup
+from raybench.inputs.stored_items import SkippedRows
 from raybench.results.growing_samples import GrowingSamples, growing_samples
 from raybench.results.records import StatisticsRecord, WorkerRecord
 from raybench.servers import RunningServer
@@ -50,6 +51,7 @@ class SentLoad:
     lost: dict[int, str] = field(default_factory=dict)
     workers: tuple[WorkerRecord, ...] = ()
     item_hashes: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    skipped: SkippedRows | None = None  # of a table that was streamed
     statistics: StatisticsRecord | None = None
     telemetry: Telemetry = NO_TELEMETRY
     error: BaseException | None = None
@@ -84,6 +86,7 @@ def send_load(
             lost=gathered.lost,
             workers=workers,
             item_hashes=item_hashes(payloads),
+            skipped=skipped_rows(payloads),
             statistics=StatisticsRecord(**vars(total)) if total else None,
             telemetry=group.recorder.snapshot(),
             error=KeyboardInterrupt() if is_interrupted() else error,

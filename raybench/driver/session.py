@@ -103,9 +103,8 @@ def open_folder(
     observer, unreadable = session.observer, session.inputs.unreadable
     if unreadable:
         observer.note(_skipped(unreadable))
-    skipped = tuple(map(str, session.inputs.skipped))
-    for sentence_of_file in skipped:
-        observer.note(sentence_of_file)
+    for rows in session.inputs.skipped:
+        observer.note(str(rows))
     if resume:
         folder = results_folder.resume(resume, command)
     else:
@@ -114,7 +113,6 @@ def open_folder(
             command,
             ray_cluster=_info(session.cluster),
             unreadable_images=unreadable,
-            skipped_rows=skipped,
             search=goal,
         )
     observer.opened(folder)

@@ -15,6 +15,7 @@ from raybench.driver.ray_nodes import here, on
 from raybench.inputs.dataset import MOST_HASHES, StoredShard, StreamedShard, StreamedTable, TableShard
 from raybench.inputs.memory_budget import READ_AHEAD
 from raybench.inputs.source import BoundSource
+from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.tensors import Batch
 from raybench.worker.feed import RequestItems, hashed
 
@@ -29,7 +30,8 @@ class _Reader:
 
     def items(self, payload: int) -> RequestItems:
         """The next request; it is of this payload."""
-        return hashed(payload, next(self._batches), is_kept=self._is_kept)
+        batch, skipped = next(self._batches)
+        return hashed(payload, batch, is_kept=self._is_kept)._replace(skipped=skipped)
 
 
 def read_ahead(shard: StreamedShard | StreamedTable, cell: Cell) -> Iterator[RequestItems]:
@@ -58,12 +60,12 @@ def _payloads(shard: StreamedShard | StreamedTable, cell: Cell) -> Iterator[int]
     return cycle(range(max(1, MOST_HASHES // (shard.workers * size * models)) * models))
 
 
-def _batches(shard: StreamedShard | StreamedTable, cell: Cell) -> Iterator[Batch]:
-    """The items of the requests, in their order, without end."""
+def _batches(shard: StreamedShard | StreamedTable, cell: Cell) -> Iterator[tuple[Batch, SkippedRows | None]]:
+    """The items of the requests, in their order, without end; and the rows that were skipped until then."""
     if isinstance(shard, StreamedTable):
         return shard.batches(cell.load.batch_size)
     source: BoundSource = ray.get(shard.source)
-    return (source.batch(shard.numbers(payload, cell.load.batch_size)) for payload in _payloads(shard, cell))
+    return ((source.batch(shard.numbers(payload, cell.load.batch_size)), None) for payload in _payloads(shard, cell))
 
 
 def _received(made: Any) -> RequestItems:

@@ -36,6 +36,8 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             results_folder.write_running(context.folder, record)
             sent = send_load(trial, context, server, group, is_enough)
             record = _with_load(record, sent)
+            if sent.skipped:
+                context.observer.note(str(sent.skipped))
             if sent.error:
                 raise sent.error
             replies = sample_replies(trial, context, group.left(sent.lost))
@@ -70,8 +72,10 @@ def _check_cpus(workers: int) -> None:
 
 
 def _with_load(record: TrialRecord, sent: SentLoad) -> TrialRecord:
+    streamed = (str(sent.skipped),) if sent.skipped else ()
     return replace(
         record,
+        input=replace(record.input, skipped_rows=(*record.input.skipped_rows, *streamed)),
         workers=sent.workers,
         item_hashes=sent.item_hashes,
         server_statistics=sent.statistics,

@@ -16,6 +16,7 @@ from raybench.driver.ray_nodes import alive
 from raybench.driver.run_context import RunContext
 from raybench.driver.start_barrier import ClockOffset, clock_facts, measure_clock
 from raybench.driver.worker_group import WorkerGroup, call_all
+from raybench.inputs.stored_items import SkippedRows, skipped_in_all
 from raybench.models.model_facts import ModelFacts, describe_model
 from raybench.results.records import (
     InputRecord,
@@ -112,6 +113,12 @@ def worker_records(
     return tuple(records), payloads
 
 
+def skipped_rows(payloads: Mapping[int, PayloadSummary]) -> SkippedRows | None:
+    """The rows of a streamed table that workers skipped; None where there are none."""
+    found = skipped_in_all([each.skipped for each in payloads.values() if each.skipped])
+    return found if found and found.count else None
+
+
 def item_hashes(payloads: Mapping[int, PayloadSummary]) -> dict[int, tuple[str, ...]]:
     return {number: payload.item_hashes for number, payload in payloads.items()}
 
@@ -138,7 +145,13 @@ def _input_record(trial: Trial, context: RunContext) -> InputRecord:
         TensorRecord(name=name, datatype=spec.datatype, shape=spec.shape)
         for name, spec in source.signature.inputs.items()
     )
-    return InputRecord(source=source.source, encoding=source.encoding, unit=source.unit, tensors=tensors)
+    return InputRecord(
+        source=source.source,
+        encoding=source.encoding,
+        unit=source.unit,
+        tensors=tensors,
+        skipped_rows=tuple(map(str, context.session.inputs.skipped_of(trial.cell))),
+    )
 
 
 def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: WorkerGroup) -> EffectiveConfig | None:

@@ -111,12 +111,16 @@ class StreamedTable:
     workers: int
     is_kept: bool
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """The items of one payload after the other, without end; raises ConfigError where a file cannot be read."""
+    def batches(self, batch_size: int) -> Iterator[tuple[Batch, SkippedRows]]:
+        """The items of one payload after the other, without end, with the rows that were skipped until then.
+
+        Raises ConfigError where a file cannot be read.
+        """
         source: TableInputs = ray.get(self.source)
-        for payload, rows in enumerate(source.endless(batch_size, self.worker, self.workers)):
+        report = source.report()
+        for payload, rows in enumerate(source.endless(batch_size, self.worker, self.workers, report)):
             numbers = np.arange(batch_size) + (payload * self.workers + self.worker) * batch_size
-            yield source.completed(rows, numbers)
+            yield source.completed(rows, numbers), report.skipped()
 
 
 Shard = PreloadedShard | StreamedShard | TableShard | StreamedTable

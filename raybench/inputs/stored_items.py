@@ -28,6 +28,15 @@ class SkippedRows:
         return f"skipped {self.count} of {self.total} rows of {self.source}: {'; '.join(self.examples)}{more}"
 
 
+def skipped_in_all(parts: Sequence[SkippedRows]) -> SkippedRows | None:
+    """The skipped rows of parts of one source together; None where there is no part."""
+    if not parts:
+        return None
+    examples = [example for part in parts for example in part.examples][:EXAMPLES]
+    count, total = sum(part.count for part in parts), sum(part.total for part in parts)
+    return SkippedRows(parts[0].source, count, total, tuple(examples))
+
+
 @dataclass(frozen=True)
 class StoredItems:
     """What a file holds for some inputs, the outputs that it expects of each item, and what was skipped."""

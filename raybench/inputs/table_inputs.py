@@ -60,7 +60,7 @@ class TableInputs:
 
         Raises InputFileError where no row fits.
         """
-        report, found = RowReport(self.reader.table.name), list[Batch]()
+        report, found = self.report(), list[Batch]()
         for batch in requests(self._over_and_over(report), items, report):
             if report.is_over and found and report.fitting % items == 0:
                 break
@@ -69,9 +69,15 @@ class TableInputs:
                 break
         return found, report.skipped()
 
-    def endless(self, items: int, part: int, parts: int) -> Iterator[Batch]:
-        """Requests of so many rows of one of several parts of the table, over and over; raises InputFileError."""
-        report = RowReport(self.reader.table.name)
+    def report(self) -> RowReport:
+        """Of rows that are yet to be read."""
+        return RowReport(self.reader.table.name)
+
+    def endless(self, items: int, part: int, parts: int, report: RowReport) -> Iterator[Batch]:
+        """Requests of so many rows of one of several parts of the table, over and over; the first time is reported.
+
+        Raises InputFileError.
+        """
         return requests(self._over_and_over(report, part, parts), items, report)
 
     def _over_and_over(self, report: RowReport, part: int = 0, parts: int = 1) -> Iterator[Batch]:

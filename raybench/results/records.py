@@ -54,13 +54,14 @@ class TensorRecord:
 class InputRecord:
     """What requests carried: where the items came from, how they were encoded, and into which inputs they went.
 
-    `unit` is what people call an item: "images" or "inferences".
+    `unit` is what people call an item: "images" or "inferences"; `skipped_rows` says which rows of files did not fit.
     """
 
     source: str
     encoding: str
     unit: str
     tensors: tuple[TensorRecord, ...]
+    skipped_rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

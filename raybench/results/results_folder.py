@@ -49,7 +49,6 @@ def create(
     *,
     ray_cluster: RayClusterInfo,
     unreadable_images: tuple[str, ...] = (),
-    skipped_rows: tuple[str, ...] = (),
     search: Goal | None = None,
 ) -> Path:
     """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ResultsError.
@@ -74,7 +73,7 @@ def create(
     )
     about = RunFile(
         run=run,
-        environment=run_info.environment_here(ray_cluster, unreadable_images, skipped_rows),
+        environment=run_info.environment_here(ray_cluster, unreadable_images),
         run_id=uuid.uuid4().hex,
         files={name: sha256_of(folder / name) for name in (BENCHMARK, *([SEARCH] if search else []))},
     )

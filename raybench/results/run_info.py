@@ -58,12 +58,9 @@ class Environment:
     packages: Mapping[str, str | None]
     ray_cluster: RayClusterInfo
     unreadable_images: tuple[str, ...] = ()
-    skipped_rows: tuple[str, ...] = ()
 
 
-def environment_here(
-    ray_cluster: RayClusterInfo, unreadable_images: tuple[str, ...] = (), skipped_rows: tuple[str, ...] = ()
-) -> Environment:
+def environment_here(ray_cluster: RayClusterInfo, unreadable_images: tuple[str, ...] = ()) -> Environment:
     """The environment of this process."""
     return Environment(
         host=socket.gethostname(),
@@ -75,7 +72,6 @@ def environment_here(
         packages=package_versions(),
         ray_cluster=ray_cluster,
         unreadable_images=unreadable_images,
-        skipped_rows=skipped_rows,
     )
 
 

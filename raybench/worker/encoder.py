@@ -9,6 +9,7 @@ from raybench.clients.base import ClientError, Description, MalformedReplyError,
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.config import IN_PROCESS
 from raybench.inputs.batch_axis import on_the_wire
+from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.tensors import size_bytes
 from raybench.worker.feed import Request, RequestItems
 from raybench.worker.task import PayloadSummary, Task
@@ -24,6 +25,7 @@ class Encoder:
         _allow_connections(task)
         cell = task.cell
         self._task, self._hashes, self._request_bytes = task, list[str](), 0
+        self._skipped: SkippedRows | None = None
         self._region = shared_region(task.url, task.region, credentials) if task.region else None
         self._clients = [
             connect(
@@ -46,6 +48,7 @@ class Encoder:
 
     def encode(self, items: RequestItems) -> Request:
         """A request to the model whose turn it is; what it holds is noted when it comes for the first time."""
+        self._skipped = items.skipped or self._skipped
         turn = items.payload % len(self._clients)
         client, signature = self._clients[turn], self._task.signatures[turn]
         before = self._region.size if self._region else 0
@@ -81,7 +84,7 @@ class Encoder:
     def summary(self, held_mib: float | None) -> PayloadSummary:
         """What was encoded until now."""
         requests = len(self._hashes) // self._task.cell.load.batch_size
-        return PayloadSummary(requests, tuple(self._hashes), self._request_bytes, held_mib)
+        return PayloadSummary(requests, tuple(self._hashes), self._request_bytes, held_mib, self._skipped)
 
     def close(self) -> None:
         for client in self._clients:

@@ -7,6 +7,7 @@ from threading import Condition, Thread
 from typing import Any, NamedTuple
 
 from raybench.clients.base import ClientError, Reply
+from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.tensors import Batch, concatenated, item_count, item_hashes, items_of
 
 _POLL_S = 0.1
@@ -20,6 +21,7 @@ class RequestItems(NamedTuple):
     batch: Batch
     hashes: tuple[str, ...]
     is_kept: bool = False  # with the reply, for nobody can make them again
+    skipped: SkippedRows | None = None  # of the table that is streamed, until now
 
 
 def hashed(payload: int, batch: Batch, *, is_kept: bool = False) -> RequestItems:

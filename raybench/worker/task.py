@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from raybench.config.plan import Cell
+from raybench.inputs.stored_items import SkippedRows
 from raybench.models.saved_models import Signature
 from raybench.telemetry.host_cpu import HostLoad
 
@@ -25,12 +26,16 @@ class Task:
 
 @dataclass(frozen=True)
 class PayloadSummary:
-    """What a worker sends: how many requests of different items, which items, and the size of the first request."""
+    """What a worker sends: how many requests of different items, which items, and the size of the first request.
+
+    `skipped` are the rows of a streamed table that this worker was to send and that did not fit.
+    """
 
     requests: int
     item_hashes: tuple[str, ...]
     request_bytes: int
     held_mib: float | None  # by which encoding made the worker's process grow; None: requests come and go
+    skipped: SkippedRows | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,11 @@ def test_a_trial_that_can_be_trusted_is_not_doubted() -> None:
             {"payload": replace(PAYLOAD, encoding="float32 NHWC 0 to 1")},
             {"payload": replace(PAYLOAD, encoding="float32 NHWC, assumed 0 to 255")},
         ),
+        (
+            "skipped_rows",
+            {"payload": replace(PAYLOAD, skipped_rows=())},
+            {"payload": replace(PAYLOAD, skipped_rows=("skipped 1 of 9 rows of a.csv: row 3: it has no ids",))},
+        ),
         ("no_window", {"window_s": 0.001, "job_s": 0.001}, {"window_s": None}),
         (
             "workers_over_cores",

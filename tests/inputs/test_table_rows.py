@@ -14,6 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from raybench.config import ConfigError
+from raybench.inputs.stored_items import skipped_in_all
 from raybench.inputs.table_files import table_files
 from raybench.inputs.table_inputs import TableInputs
 from raybench.inputs.table_rows import RowReader, RowReport, requests
@@ -99,10 +100,10 @@ def test_what_is_read_before_the_start_holds_every_row(path: str) -> None:
 
 def test_a_stream_goes_on_without_end(path: str) -> None:
     """The rows come again, across the end of the file, and every part of a stream has some."""
-    stream = source(path).endless(2, 0, 1)
+    stream = source(path).endless(2, 0, 1, RowReport("rows"))
     assert texts(islice(stream, 4)) == [[b"a", b"b"], [b"", b"d"], [b"e", b"a"], [b"b", b""]]
     for part in range(8):
-        assert len(list(islice(source(path).endless(2, part, 8), 3))) == 3
+        assert len(list(islice(source(path).endless(2, part, 8, RowReport("rows")), 3))) == 3
 
 
 def test_workers_deal_the_rows_of_a_stream(path: str, tmp_path: Path) -> None:
@@ -114,6 +115,20 @@ def test_workers_deal_the_rows_of_a_stream(path: str, tmp_path: Path) -> None:
     counts = [sum(len(block["text"]) for block in blocks) for blocks in parts]
     assert sum(counts) == 2 * len(ROWS)
     assert min(counts) > 0
+
+
+def test_what_a_stream_skips_is_counted_once(tmp_path: Path) -> None:
+    """However often the rows come again, and whoever of several workers has them."""
+    columns = {"ids": [[1, 2], None, [3], [7, 8], [5, 6]], "text": ["a", "b", "c", "d", "e"]}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet", row_group_size=2)
+    reports = [RowReport("rows"), RowReport("rows")]
+    for part, report in enumerate(reports):
+        list(islice(source(str(tmp_path / "a.parquet")).endless(1, part, 2, report), 20))
+    skipped = skipped_in_all([report.skipped() for report in reports])
+    assert skipped
+    assert (skipped.count, skipped.total) == (2, 5)
+    assert [example[:6] for example in skipped.examples] == ["row 1:", "row 2:"]
+    assert skipped_in_all([]) is None
 
 
 def test_rows_that_do_not_fit_are_named_and_skipped(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from raybench.analysis.doubts import (
     made_inputs,
     sampling,
     sharing,
+    skipped_input_rows,
 )
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.results.damage import DamagedFile
@@ -30,6 +31,7 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     sampling.few_payloads,
     sampling.payloads_unknown,
     sampling.jpeg_noise,
+    skipped_input_rows.skipped_rows,
     made_inputs.assumed_range,
     sampling.empty_window,
     sharing.workers_over_cores,

@@ -1,0 +1,17 @@
+"""Inputs that came from files: doubts about what of them was sent; pure."""
+
+from raybench.analysis.doubt import Doubt
+from raybench.analysis.trial_summary import TrialSummary
+
+
+def skipped_rows(trial: TrialSummary) -> Doubt | None:
+    """Rows that do not fit were left out, so that what was measured may not be what the user has."""
+    if trial.payload is None or not trial.payload.skipped_rows:
+        return None
+    return Doubt(
+        code="skipped_rows",
+        sentence="; ".join(trial.payload.skipped_rows),
+        remedy="correct those rows, or take another --signature or --shape, if they belong to your load",
+        value=len(trial.payload.skipped_rows),
+        limit=0,
+    )

@@ -10,6 +10,7 @@ from raybench.config import ConfigError
 from raybench.inputs.batch_axis import has_item_axis, is_image, required
 from raybench.inputs.declared_inputs import BoundInputs, DeclaredInputs
 from raybench.inputs.file_locations import InputFileError
+from raybench.inputs.photo_source import Images
 from raybench.inputs.random_values import NUMPY_TYPES
 from raybench.inputs.source import BoundSource, TensorSource
 from raybench.inputs.stored_inputs import StoredInputs
@@ -115,7 +116,7 @@ class FileInputs:
     def bind(self, signature: Signature, seed: int) -> BoundSource:
         """The values of every input; raises ConfigError for what does not fit, with the remedy."""
         self._check_names(signature)
-        wanted = wanted_inputs(signature, self.rest.made.options.shapes)
+        wanted = self._wanted(signature)
         outputs = wanted_outputs(signature)
         parts, skipped, expected = dict[str, TensorSource](), list[SkippedRows](), None
         for source in self.stored:
@@ -138,6 +139,15 @@ class FileInputs:
         if not self.stored:
             return inputs
         return StoredInputs(inputs, tuple(skipped), expected)
+
+    def _wanted(self, signature: Signature) -> dict[str, Wanted]:
+        """What an item of each input has to be; where it is an image, a file of one will do."""
+        maker = self.rest.made.only(())
+        pictures = [name for name, spec in signature.inputs.items() if has_item_axis(signature) and is_image(spec)]
+        parts = maker.parts(signature, 0, pictures)
+        images = {name: part for name, part in parts if isinstance(part, Images)}
+        wanted = wanted_inputs(signature, maker.options.shapes)
+        return {name: replace(its, images=images.get(name)) for name, its in wanted.items()}
 
     def _with_table(
         self, source: TableSource, signature: Signature, wanted: Mapping[str, Wanted], parts: Mapping[str, TensorSource]

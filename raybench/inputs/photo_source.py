@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from raybench.config import JPEGS, ConfigError
-from raybench.inputs.photos import decode, jpeg_files, photos_in, random_crop, sample_photos
+from raybench.inputs.photos import decode, jpeg_files, photos_in, random_crop, resized, sample_photos
 from raybench.inputs.random_values import NUMPY_TYPES, to_bfloat16
 from raybench.inputs.source import ASSUMED
+from raybench.inputs.wanted_values import MisfitError
 from raybench.models.saved_models import Signature, TensorSpec
 
 PHOTOS, NOISE = "photos", "noise"
@@ -87,8 +88,18 @@ class Images:
     def values(self, numbers: np.ndarray) -> np.ndarray:
         """Images by number, [n, height_px, width_px, channels]; as JPEG files, bytes [n]."""
         pixels = self._pixels(numbers)
-        if self.jpeg_quality:
-            return jpeg_files(pixels, self.jpeg_quality)
+        return jpeg_files(pixels, self.jpeg_quality) if self.jpeg_quality else self._encoded(pixels)
+
+    def of_file(self, data: bytes) -> np.ndarray:
+        """An image file's pixels, resized, as the input takes them; raises MisfitError where it cannot be read."""
+        try:
+            pixels = resized(decode(data), self.height_px, self.width_px)
+        except Exception as error:  # Pillow raises many kinds for broken files
+            raise MisfitError("its image file cannot be decoded") from error
+        return self._encoded(pixels[np.newaxis])[0]
+
+    def _encoded(self, pixels: np.ndarray) -> np.ndarray:
+        """Images uint8 [n, height_px, width_px, 3] in the input's channels, range and type."""
         if self.channels == 1:
             pixels = np.rint(pixels @ _LUMA).astype(np.uint8)[..., np.newaxis]
         if self.datatype == "UINT8" and self.bounds == PIXEL_RANGE:

@@ -65,6 +65,11 @@ def decodes(path: str) -> bool:
     return True
 
 
+def resized(photo: Image.Image, height_px: int, width_px: int) -> np.ndarray:
+    """The whole photo as uint8 [height_px, width_px, 3]."""
+    return np.asarray(photo.resize((width_px, height_px), Image.Resampling.BILINEAR))
+
+
 def random_crop(photo: Image.Image, rng: np.random.Generator, height_px: int, width_px: int) -> np.ndarray:
     """A crop of random place and scale, sometimes mirrored, as uint8 [height_px, width_px, 3]."""
     scale = min(photo.width * height_px, photo.height * width_px) * rng.uniform(0.4, 1.0)

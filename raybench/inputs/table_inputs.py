@@ -12,6 +12,7 @@ from raybench.inputs.source import TensorSource
 from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.table_rows import RowReader, RowReport, requests
 from raybench.inputs.tensors import Batch, item_count, items_of, size_bytes
+from raybench.inputs.wanted_values import Wanted
 from raybench.models.saved_models import Signature
 
 _LOOKED_AT = 64  # rows of which the largest tells how much memory an item takes
@@ -28,9 +29,13 @@ class TableInputs:
 
     @property
     def encoding(self) -> str:
-        first = _first_rows(self.reader)
-        said = [f"{its.name}: {its.datatype.lower()} {list(first[its.name].shape[1:])}" for its in self.reader.wanted]
+        said = [f"{its.name}: {self._encoding_of(its)}" for its in self.reader.wanted]
         return "; ".join([*said, *(f"{name}: {part.encoding}" for name, part in self.parts)])
+
+    def _encoding_of(self, wanted: Wanted) -> str:
+        first = _first_rows(self.reader)[wanted.name]
+        kind = wanted.images.encoding if wanted.images and self.reader.holds_image_files(wanted) else None
+        return f"{kind or wanted.datatype.lower()} {list(first.shape[1:])}"
 
     @property
     def unit(self) -> str:

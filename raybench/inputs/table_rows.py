@@ -13,7 +13,7 @@ from raybench.inputs.file_locations import InputFileError
 from raybench.inputs.stored_items import EXAMPLES, SkippedRows, as_columns, none_fits
 from raybench.inputs.table_files import CSV, TFRECORD, Chunk, Row, TableFiles
 from raybench.inputs.tensors import Batch, concatenated, item_count, items_of
-from raybench.inputs.wanted_values import MisfitError, Wanted, item_of
+from raybench.inputs.wanted_values import MisfitError, Wanted, is_image_file, item_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,14 @@ class RowReader:
                 if is_dealt or number % parts == part:
                     yield from self._fitting(chunk, report, first, where)
                 first, number = first + chunk.count, number + 1
+
+    def holds_image_files(self, wanted: Wanted) -> bool:
+        """Whether its column holds files, of which pixels are made, by the first rows; raises InputFileError."""
+        column, piece = self._column(wanted), self.table.pieces()[0]
+        for chunk in self.table.chunks(piece, [column]):
+            rows = [row.get(column) for row in _rows(chunk) if not isinstance(row, MisfitError)]
+            return any(is_image_file(_single(value), wanted) for value in rows)
+        return False
 
     def _fitting(self, chunk: Chunk, report: "RowReport", first: int, where: str) -> Iterator[Batch]:
         report.total += chunk.count
@@ -171,6 +179,11 @@ def _feature(value: Any, wanted: Wanted) -> Any:
     """A feature's list; raw bytes where it holds those, and truths, which an Example has as integers."""
     if wanted.datatype == "BYTES" or not value:
         return value
-    if len(value) == 1 and isinstance(value[0], bytes):
+    if isinstance(_single(value), bytes):
         return value[0]
     return [bool(each) for each in value] if wanted.datatype == "BOOL" and set(value) <= {0, 1} else value
+
+
+def _single(value: Any) -> Any:
+    """The value of a feature, which is a list, where it is a single one; else as it is."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value

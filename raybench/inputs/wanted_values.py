@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from raybench.inputs.random_values import NUMPY_TYPES, to_bfloat16
 
 _LARGEST_BFLOAT16 = 3.3895313892515355e38
 _LENGTH_BYTES = 4  # of each value in raw BYTES
+_BYTES = "bytes"  # beside a path, in columns of images that Hugging Face's datasets write
+_IMAGE_FILES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF")  # how JPEG, PNG, BMP and WebP begin
 Shape = tuple[int, ...]
 
 
@@ -17,14 +19,29 @@ class MisfitError(ValueError):
     """A value that an input does not take: a phrase with its reason."""
 
 
+class ImageReader(Protocol):
+    """Makes the pixels that an input takes of an image file."""
+
+    @property
+    def encoding(self) -> str:
+        """What represents an item in a request, such as uint8 NHWC."""
+
+    def of_file(self, data: bytes) -> np.ndarray:
+        """The file's pixels as an item; raises MisfitError where it cannot be read."""
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """What an item of an input has to be; -1 in the shape is free, and None is any shape."""
+    """What an item of an input has to be; -1 in the shape is free, and None is any shape.
+
+    `images` is there where an item looks like an image.
+    """
 
     name: str
     datatype: str
     shape: Shape | None
     is_optional: bool = False
+    images: ImageReader | None = None
 
     @property
     def size(self) -> int | None:
@@ -41,7 +58,11 @@ def item_of(value: object, wanted: Wanted) -> np.ndarray:
     """One item from a number, a text, bytes or nested lists of them; raises MisfitError."""
     if value is None:
         raise MisfitError(f"{wanted.name} is null")
+    if isinstance(value, dict) and isinstance(value.get(_BYTES), bytes):
+        value = value[_BYTES]
     if isinstance(value, bytes) and wanted.datatype != "BYTES":
+        if wanted.images and is_image_file(value, wanted):
+            return wanted.images.of_file(value)
         return from_raw(value, wanted, wanted.shape)
     is_text = wanted.datatype == "BYTES"
     try:
@@ -50,6 +71,16 @@ def item_of(value: object, wanted: Wanted) -> np.ndarray:
         raise MisfitError(f"{wanted.name} is ragged: its rows differ in length") from error
     one = items_of_array(array[np.newaxis], wanted)
     return one.reshape(one.shape[1:])
+
+
+def is_image_file(value: object, wanted: Wanted) -> bool:
+    """Whether a value is no pixels but an image file, of which an input can have the pixels."""
+    if isinstance(value, dict):
+        value = value.get(_BYTES)
+    if wanted.images is None or not isinstance(value, bytes):
+        return False
+    is_raw = wanted.size is not None and len(value) == wanted.size * wanted.value_bytes
+    return not is_raw and value.startswith(_IMAGE_FILES)
 
 
 def items_of_array(values: np.ndarray, wanted: Wanted) -> np.ndarray:

@@ -1,12 +1,16 @@
 """--input: which source fills which input, and what becomes of rows that do not fit."""
 
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
 from raybench.config import ConfigError
 from raybench.inputs.declared_inputs import DeclaredInputs
@@ -184,3 +188,41 @@ def test_a_folder_of_images_goes_into_the_inputs_that_take_some(tmp_path: Path) 
     """--input FOLDER and --images FOLDER are one: the photos fill images, and other inputs are made."""
     with pytest.raises(ConfigError, match="it is empty"):
         bound(str(tmp_path))
+
+
+def image_files(*suffixes: str) -> list[bytes]:
+    """A plain picture of its own colour in each format, of different sizes."""
+    files = []
+    for number, suffix in enumerate(suffixes):
+        file = io.BytesIO()
+        Image.new("RGB", (20 + number, 10), (40 * number, 100, 200)).save(file, suffix)
+        files.append(file.getvalue())
+    return files
+
+
+@pytest.mark.parametrize("form", ["files", "structs", "raw pixels"])
+def test_image_files_in_a_table_become_pixels(form: str) -> None:
+    """A column of JPEG or PNG files, alone or beside a path, fills an input of pixels; rows of raw pixels still do."""
+    files = image_files("png", "png")
+    cells = {
+        "files": files,
+        "structs": [{"bytes": file, "path": "a"} for file in files],
+        "raw pixels": [np.full((4, 6, 3), [40 * number, 100, 200], np.float32).tobytes() for number in range(2)],
+    }
+    parquet.write_table(pa.table({"images": [*cells[form], None]}), "a.parquet")
+    signature = Signature({"images": TensorSpec("FP32", (-1, 4, 6, 3))}, {})
+    source = bound("a.parquet", signature=signature)
+    found = source.batch(np.arange(2))["images"]
+    assert (found.dtype, found.shape, source.unit) == (np.float32, (2, 4, 6, 3), "images")
+    assert found[:, 2, 3].tolist() == [[0, 100, 200], [40, 100, 200]]
+    assert ("assumed 0 to 255" in source.encoding) is (form != "raw pixels")
+
+
+def test_an_image_file_that_cannot_be_decoded_is_a_row_that_does_not_fit() -> None:
+    """It is named with the others that are skipped, and the rest is sent."""
+    (file,) = image_files("jpeg")
+    parquet.write_table(pa.table({"images": [file[:90], file]}), "a.parquet")
+    signature = Signature({"images": TensorSpec("UINT8", (-1, 4, 6, 3))}, {})
+    found, skipped = bound("a.parquet", signature=signature).once(1, 9)
+    assert len(found) == 1
+    assert str(skipped) == "skipped 1 of 2 rows of a.parquet: row 0: its image file cannot be decoded"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from raybench.config.credentials import Headers
+from raybench.config.input_texts import InputText
 from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
 from raybench.config.model_folders import ModelFolders, named_folders
@@ -89,14 +90,14 @@ class Benchmark(BaseModel):
         None, description="Server that the others are compared with."
     )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of inputs and order.")
-    input: Annotated[AnyOf[Text], Flag(shown="made from the signature: photos, random values")] = Field(
+    input: Annotated[AnyOf[InputText], Flag(shown="made from the signature: photos, random values")] = Field(
         (),
         description=(
             "SOURCE, or NAME=SOURCE of one input: photos, noise, random, zero, a folder of images, .npz, .npy, "
             "perf_analyzer's .json or folder, .parquet, .jsonl, .csv or .tfrecord."
         ),
     )
-    images: Text = Field("photos", description="The earlier name of --input, for photos, noise, or a folder.")
+    images: InputText = Field("photos", description="The earlier name of --input, for photos, noise, or a folder.")
     shape: Shapes = Field(
         default={}, description="NAME:D,D: sizes of an item of an input, or of all of it where there is no batch axis."
     )

@@ -50,8 +50,10 @@ def files_below(source: str) -> list[str]:
     except (OSError, ValueError, TypeError, ImportError) as error:
         raise unreadable(source, error) from error
     found = sorted(each.path for each in below if each.is_file and _is_visible(each.path[len(path) :]))
-    prefix = source[: source.index("://") + 3] if is_uri(source) and not source.startswith("file:") else ""
-    return [prefix + each for each in found]
+    if not is_uri(source) or source.startswith("file:"):
+        return found
+    scheme, options = source.partition("://")[0], "".join(source.partition("?")[1:])  # such as where the bucket is
+    return [f"{scheme}://{each}{options}" for each in found]
 
 
 def read_bytes(source: str) -> bytes:

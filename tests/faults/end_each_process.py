@@ -36,7 +36,7 @@ LONG_WARM_UP = ("--warmup-request-count", "4000")
 # By phase: the arguments of the run, the line of its output with which the phase begins, and how long after it to wait.
 PHASES: dict[str, tuple[tuple[str, ...], str, float]] = {
     "starting Ray": (FAKE, "starting Ray", 3),
-    "making inputs": (FAKE, "reading images", 1),
+    "making inputs": (FAKE, "reading inputs", 1),
     "starting the server": (TRITON, "starting triton", 2),
     "warming up": ((*FAKE, *LONG_WARM_UP), "trial 1/1", 4),
     "measuring": (FAKE, "running.json", 4),

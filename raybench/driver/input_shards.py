@@ -116,7 +116,7 @@ class InputShards:
     def _dealt(self, source: BoundSource, size: int, workers: int) -> Shards:
         if isinstance(source, TableInputs):
             if rows := self._rows.get((source, size)):
-                return rows.shards(source, workers)
+                return rows.shards(source, self._counts[source, size] // size, workers)
             return streamed_table(source, workers, is_kept=self._benchmark.verify)
         if isinstance(source, StoredInputs) and self._benchmark.feed != STREAM:
             count = self._counts.get((source, size), workers * size * _UNPLANNED_REQUESTS)

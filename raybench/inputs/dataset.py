@@ -81,11 +81,12 @@ class StoredShard(StreamedShard):
 class TableShard:
     """A worker's part of rows of a table that were read before the start: payloads are dealt round robin.
 
-    `rows` is a reference to the rows of each payload of all workers.
+    `rows` is a reference to the rows of `read` payloads, which come again where all workers have more to send.
     """
 
     source: Any
     rows: Any
+    read: int
     count: int
     worker: int
     workers: int
@@ -99,7 +100,7 @@ class TableShard:
         source: TableInputs = ray.get(self.source)
         rows: list[Batch] = ray.get(self.rows, timeout=_FETCH_S)
         number = payload * self.workers + self.worker
-        return source.completed(rows[number % self.count], np.arange(batch_size) + number * batch_size)
+        return source.completed(rows[number % self.read], np.arange(batch_size) + number * batch_size)
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,10 @@ class TableRows:
     count: int
     skipped: SkippedRows
 
-    def shards(self, source: TableInputs, workers: int) -> Shards:
-        reference = ray.put(source)
-        return [TableShard(reference, self.rows, self.count, worker, workers) for worker in range(workers)]
+    def shards(self, source: TableInputs, most: int, workers: int) -> Shards:
+        """Those of the table; so many where other inputs are made, which then differ though rows come again."""
+        reference, count = ray.put(source), max(most, self.count) if source.parts else self.count
+        return [TableShard(reference, self.rows, self.count, count, worker, workers) for worker in range(workers)]
 
 
 def read_rows(source: TableInputs, batch_size: int, most: int) -> TableRows:

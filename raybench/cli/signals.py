@@ -14,6 +14,7 @@ from raybench.cli.exit_codes import INTERRUPTED
 # SIGTERM is what `timeout`, containers and CI send; SIGHUP comes when a terminal or a connection to it closes.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BURST_S = 0.1  # `timeout` sends SIGTERM to the command and to its group, a shell SIGHUP beside the kernel's
+_AGAIN_S = 0.02  # when what drops an interrupt is over; it counts as the same one for the time of a burst
 
 _last_words = [""]
 
@@ -39,6 +40,7 @@ def install_signal_handlers() -> None:
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     raise_at_the_first()
+    sys.unraisablehook = _raise_again
     threading.Thread(target=_leave_at_the_second, args=(counted,), daemon=True).start()
 
 
@@ -75,6 +77,17 @@ def show_cursor() -> None:
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
+
+
+def _raise_again(dropped: "sys.UnraisableHookArgs") -> None:
+    """Python drops an interrupt that comes while it runs a destructor or a weak reference's callback: send another."""
+    if dropped.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(dropped)
+        return
+    raise_at_the_first()
+    again = threading.Timer(_AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _leave_at_the_second(counted: int) -> None:

@@ -42,6 +42,12 @@ outcome, reached = measure_watched(work, in_flight_s=0)
 print("said:", outcome.code, outcome.sentence, "lost" if outcome.is_lost else "", flush=True)
 sys.exit(outcome.code)
 """
+DROPS = """
+import os, time
+def orderly_is_up():
+    print("up", os.getpid(), flush=True)
+    time.sleep(60)
+"""
 STARTS_ANOTHER = (
     'part = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)); '
     'tell(Reached("warming up", None, {part.pid: "the part"}))'
@@ -110,6 +116,17 @@ def test_signals_that_come_together_are_one(number: signal.Signals) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out.startswith("said: 130 interrupted during the step “")
+
+
+def test_an_interrupt_that_python_drops_comes_again() -> None:
+    """An interrupt during a destructor is no traceback and not lost: it ends the run in order."""
+    work = "sys.last = type('Last', (), {'__del__': lambda _: orderly_is_up()})(); del sys.last; return orderly()"
+    with watched(work, DROPS) as process:
+        measuring(process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "said: 130 interrupted" in out
 
 
 def test_a_second_signal_ends_at_once() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from raybench.results import ResultsError
 from raybench.results.atomic_files import read_json, write_json
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _VERSION, _SEAL = "schema_version", "sha256"
 
 

@@ -186,7 +186,7 @@ def strange_file(folder: Path, rng: random.Random) -> None:
 
 def other_schema(folder: Path, rng: random.Random) -> None:
     path = rng.choice([folder / "environment.json", a_record(folder, rng)])
-    edited(path, lambda there: there.update(schema_version=rng.choice([1, 4, 6, "5", None])))
+    edited(path, lambda there: there.update(schema_version=rng.choice([1, 5, 7, "6", None])))
 
 
 def places(there: Any) -> Iterator[tuple[Any, Any]]:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,45 +89,24 @@ def test_nobody_gets_a_strangers_answer(served: Served) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_answers_of_any_type_and_rank(tmp_path: Path, ray_environment: dict[str, str]) -> None:
-    """Cases 07, 08, 20: right answers of any type and rank are not called wrong, and no trial is lost."""
+def test_answers_and_inputs_of_any_type_are_measured(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    """Cases 05 to 08, 20, 21: right answers of any type and rank are not called wrong, and no trial is lost; a model
+    that takes pixels as floats gets them, with a doubt about the range, and one that takes files gets those."""
     write_answers(tmp_path)
+    write_inputs(tmp_path)
     write_conf(tmp_path)
     names = sorted(each.name for each in tmp_path.iterdir() if each.is_dir())
     models = [flag for name in names for flag in ("-m", name)]
     run = raybench(
-        "run",
-        "-s",
-        "local",
-        "-s",
-        "triton",
-        "--models",
-        ".",
-        *models,
-        *QUICK,
-        cwd=tmp_path,
-        env=ray_environment,
-        timeout_s=500,
-    )
+        "run", "-s", "local", "-s", "triton", "--models", ".", *models, *QUICK,
+        cwd=tmp_path, env=ray_environment, timeout_s=500,
+    )  # fmt: skip
     assert run.code == 0, run.out + run.err
     assert len(run.summary["trials"]) == 2 * len(names)
-    assert {trial["status"] for trial in run.summary["trials"]} == {"ok"}
+    assert {(trial["status"], trial["requests"]["failed"]) for trial in run.summary["trials"]} == {("ok", 0)}
+    doubted = {trial["model"]["name"] for trial in run.summary["trials"] if "assumed_range" in codes(trial)}
+    assert doubted == {"floats"}
 
 
-def test_pixels_as_floats_are_measured(tmp_path: Path, ray_environment: dict[str, str]) -> None:
-    """Cases 05, 06: a model that takes pixels as floats gets them, and a doubt says which range was assumed."""
-    write_inputs(tmp_path)
-    write_conf(tmp_path)
-    run = raybench("run", "-s", "triton", "--models", ".", "-m", "floats", *QUICK, cwd=tmp_path, env=ray_environment)
-    assert run.code == 0, run.out + run.err
-    assert [trial["requests"]["failed"] for trial in run.summary["trials"]] == [0]
-    assert "[assumed_range]" in run.out
-
-
-def test_images_as_files_are_measured(tmp_path: Path, ray_environment: dict[str, str]) -> None:
-    """Case 21: a model that takes JPEG files under the name `images` gets them."""
-    write_inputs(tmp_path)
-    write_conf(tmp_path)
-    run = raybench("run", "-s", "triton", "--models", ".", "-m", "strings", *QUICK, cwd=tmp_path, env=ray_environment)
-    assert run.code == 0, run.out + run.err
-    assert [trial["requests"]["failed"] for trial in run.summary["trials"]] == [0]
+def codes(trial: dict[str, Any]) -> set[str]:
+    return {doubt["code"] for doubt in trial["doubts"]}

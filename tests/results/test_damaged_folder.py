@@ -126,7 +126,7 @@ HARMS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "record of another schema": (
         f"trials/{BAD}.json",
         lambda path: edited(path, lambda there: there.update(schema_version=4)),
-        "schema 4, this is 5",
+        "schema 4, this is 6",
     ),
     "record without a load": (
         f"trials/{BAD}.json",

@@ -148,12 +148,12 @@ def test_a_finished_run_has_nothing_left(folder: Path) -> None:
         (
             "environment.json",
             lambda path: edited(path, lambda about: about.update(schema_version=4)),
-            "written with schema 4, this is 5",
+            "written with schema 4, this is 6",
         ),
         (
             f"trials/{IDS[0]}.json",
             lambda path: edited(path, lambda trial: trial.update(schema_version=4)),
-            "written with schema 4, this is 5",
+            "written with schema 4, this is 6",
         ),
         (
             "environment.json",

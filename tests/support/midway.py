@@ -36,6 +36,18 @@ def started(
         process.communicate()
 
 
+def announced_after(record: Any, cwd: Path) -> Any:
+    """The record of the next trial, some seconds after it was announced: it has had replies for a while."""
+
+    def is_next() -> bool:
+        there = announced(cwd)
+        return bool(there) and there["id"] != record["id"]
+
+    assert eventually(is_next, 120), f"no trial was announced after {record['id']}"
+    time.sleep(3)
+    return announced(cwd)
+
+
 def announced(cwd: Path) -> Any:
     """The record of the trial that is being measured."""
     folder = newest_results(cwd)

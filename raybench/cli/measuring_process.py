@@ -142,10 +142,11 @@ class _Watch:
         said, why = self._last_word()
         is_dying = why is None or _is_dead(self._child)
         code = self._exit_code(_EXIT_S if is_dying else 0.0)
-        if said and said.code == INTERRUPTED:
-            return replace(said, sentence=f"interrupted during the step “{self._interrupted_at or self.reached.step}”")
+        interrupted = f"interrupted during the step “{self._interrupted_at or self.reached.step}”"
         if said:
-            return said
+            return replace(said, sentence=interrupted) if said.code == INTERRUPTED else said
+        if self.is_interrupted and why is None and code >= 0:  # Ray may end a process whose interrupt it got
+            return Outcome(INTERRUPTED, interrupted, is_lost=True)
         if why is None or (is_dying and code == -signal.SIGKILL):  # Ray's processes die with the one that started them
             why = _how_ended(code)
         return Outcome(

@@ -129,6 +129,16 @@ def test_an_interrupt_that_python_drops_comes_again() -> None:
     assert "said: 130 interrupted" in out
 
 
+def test_an_interrupt_that_ends_the_process_at_once_is_an_interrupt() -> None:
+    """Where Ray ends the measuring process at an interrupt, the sentence says what was done and not what Ray did."""
+    with watched("signal.signal(signal.SIGINT, lambda *_: os._exit(1)); return orderly()") as process:
+        measuring(process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "said: 130 interrupted during the step “warming up” lost" in out
+
+
 def test_a_second_signal_ends_at_once() -> None:
     """A second signal ends at once what an orderly end would take too long for, and leaves nothing."""
     with watched("return orderly(600)") as process:

@@ -9,6 +9,7 @@ them as Markdown. A case takes half a minute.
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -244,19 +246,29 @@ def owner_is_gone(path: Path) -> bool:
     return owner.isdecimal() and not psutil.pid_exists(int(owner))
 
 
-def table(lines: list[dict[str, object]]) -> str:
-    """The cases as Markdown."""
-    names = ("phase", "what is ended", "signal", "exit", "after s", "what is said", "requests kept", "left")
-    rows = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for line in lines:
-        case = line["case"]
-        assert isinstance(case, dict)
-        kept = "–" if line["samples"] is None else line["samples"]
-        left = ", ".join(map(str, line["left"])) if isinstance(line["left"], list) else ""
-        said = str(line["sentence"]).replace("|", "/")
-        cells = (case["phase"], case["victim"], case["signal"], line["code"], line["ended_s"], said, kept, left)
-        rows.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(rows) + "\n"
+def table(lines: list[dict[str, Any]]) -> str:
+    """What came of each process in each phase as Markdown, a column for each signal."""
+    names = ("phase", "what was ended", *SIGNALS, "what was said", "requests kept")
+    rows = [f"| {' | '.join(names)} |", "|---|---|" + "---:|" * len(SIGNALS) + "---|---:|"]
+    for phase, victims in VICTIMS.items():
+        for victim in victims:
+            found = [line for line in lines if (line["case"]["phase"], line["case"]["victim"]) == (phase, victim)]
+            codes = {line["case"]["signal"]: f"{line['code']} ({line['ended_s']:.0f} s)" for line in found}
+            said = "; ".join(dict.fromkeys(_brief(line["sentence"]) for line in found if line["sentence"]))
+            kept = [line["samples"] for line in found if line["samples"]]
+            count = "" if not kept else f"{min(kept)}" if len(kept) == 1 else f"{min(kept)}-{max(kept)}"
+            cells = (phase, victim, *(codes.get(name, "") for name in SIGNALS), said or "nothing", count)
+            rows.append("| " + " | ".join(cells) + " |")
+    wrong = [line for line in lines if line["wrong"] or line["left"]]
+    return "\n".join([*rows, *(f"WRONG {json.dumps(line)}" for line in wrong)]) + "\n"
+
+
+def _brief(sentence: str) -> str:
+    """Without what is another in each run."""
+    sentence = re.sub(r"^Error: |(?<=pid )\d+", lambda found: "" if found[0].startswith("E") else "N", sentence)
+    sentence = re.sub(r"during the step “trial 1/1: [^”]*”", "during the step “trial 1/1 ...”", sentence)
+    sentence = re.sub(r"^.*?: (failed|degraded|interrupted): ", r"\1: ", sentence)
+    return sentence.replace("|", "/")[:160]
 
 
 def main() -> None:

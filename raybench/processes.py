@@ -95,19 +95,19 @@ def sweeping_processes(open_files: str, *, new_files: str = "") -> Iterator[Call
 
 
 @contextmanager
-def scratch_folder(prefix: str) -> Iterator[Path]:
+def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder that goes with the block, or soon after this process has ended, however it does."""
     with sweeping_processes("") as remove:
-        folder = new_folder(prefix, remove)
+        folder = new_folder(prefix, remove, parent)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def new_folder(prefix: str, remove: Callable[[str], None]) -> Path:
+def new_folder(prefix: str, remove: Callable[[str], None], parent: Path | None = None) -> Path:
     """Make a temporary folder of which a sweeper is told before it is there: we may be killed at any moment."""
-    folder = Path(tempfile.gettempdir(), f"{prefix}{secrets.token_hex(6)}").absolute()
+    folder = Path(parent or tempfile.gettempdir(), f"{prefix}{secrets.token_hex(6)}").absolute()
     remove(str(folder))
     folder.mkdir(mode=0o700)
     return folder

@@ -1,8 +1,6 @@
 """Keras applications -> SavedModels that TensorFlow Serving and Triton can serve, and their models.conf."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import tensorflow as tf
 
 from raybench.models.model_facts import write_facts
 from raybench.models.saved_models import add_model, read_models_conf
+from raybench.processes import scratch_folder
 
 SIGNATURES = ("predict_images", "predict_jpeg", "predict_jpegs")
 _LOGIT_STD = 3.0
@@ -190,14 +189,11 @@ def write_version(module: tf.Module, signatures: dict[str, Any], base_path: Path
     TensorFlow Serving loads new version numbers alone: what replaces files in place it would not notice. It is saved
     beside the final place, then renamed: a reader sees a whole version or none.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=f".{base_path.name}-", dir=base_path.parent))
-    try:
+    with scratch_folder(f".{base_path.name}-", base_path.parent) as scratch:
         tf.saved_model.save(module, str(scratch / "new"), signatures=signatures)
         write_facts(scratch / "new", facts)
         base_path.mkdir(exist_ok=True)
         return (scratch / "new").rename(base_path / str(next_version(base_path)))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _enter(conf: Path, name: str) -> None:

@@ -17,11 +17,11 @@ NO_GPU = {"gpu_source": None, "gpu_utilization_pct": None, "sm_clock_drop": None
 NO_GPU |= {"swapped_mib": 0.0, "problems": []}
 
 
-def test_main_job(exported: Path, tmp_path: Path) -> None:
+def test_main_job(models: Path, tmp_path: Path) -> None:
     """From an empty folder: own Ray, own Triton, TensorFlow beside it, a table, and nothing left over."""
     environment = {**os.environ, "HOME": str(tmp_path / "home")}
     run, family = raybench_family(
-        "run", "--workers", 2, "--models", exported, "-m", MODEL, "-b", 4, "--request-count", 40,
+        "run", "--workers", 2, "--models", models, "-m", MODEL, "-b", 4, "--request-count", 400,
         cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
@@ -31,7 +31,7 @@ def test_main_job(exported: Path, tmp_path: Path) -> None:
     assert {kind: trial["status"] for kind, trial in trials.items()} == {"local": "ok", "triton": "ok"}
     for trial in trials.values():
         requests = trial["requests"]
-        assert requests["attempted"] == requests["succeeded"] == 40 == measured_rows(run.folder, trial["id"])  # type: ignore[arg-type]
+        assert requests["attempted"] == requests["succeeded"] == 400 == measured_rows(run.folder, trial["id"])  # type: ignore[arg-type]
         assert trial["throughput"]["inferences_per_s"] > 0
         assert trial["memory"]["peak"]["rss_mib"] > 100
         assert trial["memory"]["peak"]["gpu_mib"] is None
@@ -40,13 +40,13 @@ def test_main_job(exported: Path, tmp_path: Path) -> None:
             100 < memory[moment]["pss_mib"] <= memory[moment]["rss_mib"] for moment in ("idle", "warm", "drained")
         )
         assert memory["baseline"]["host_mib"] > 0
-        assert trial["cpu"]["items_per_cpu_s"] * trial["cpu"]["server_s"] == pytest.approx(160)
+        assert trial["cpu"]["items_per_cpu_s"] * trial["cpu"]["server_s"] == pytest.approx(1600)
         assert trial["telemetry"] == {**NO_GPU, "node": os.uname().nodename}
     assert trials["local"]["memory"]["baseline"]["rss_mib"] < trials["local"]["memory"]["idle"]["rss_mib"]
     assert trials["triton"]["memory"]["baseline"]["rss_mib"] is None
     time_ms, counted = trials["triton"]["server_time_ms"], trials["triton"]["server_statistics"]["counted"]
     assert 2 * time_ms["service"] == pytest.approx(sum(time_ms.values()))
-    assert sum(counted["batches"].values()) == counted["executions"] <= counted["success"] == 40
+    assert sum(counted["batches"].values()) == counted["executions"] <= counted["success"] == 400
     assert "memory of the servers" in run.out
     assert trials["triton"]["server"]["version"] == "2.51.0"
     assert (trials["triton"]["headroom"] > 1, trials["local"]["headroom"]) == (True, None)

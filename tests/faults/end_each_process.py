@@ -33,10 +33,12 @@ SIGNALS = {"KILL": signal.SIGKILL, "TERM": signal.SIGTERM, "HUP": signal.SIGHUP,
 
 FAKE = ("-s", "fake", "--url", "fake=service_ms=5", "--workers", "2", "--duration", "15", "--no-verify")
 TRITON = ("-s", "triton", "-m", "mobilenet-no-opt", "-b", "1", "--workers", "2", "--duration", "15")
+EXPORT = ("-s", "local", "-m", "mobilenet-no-opt", "--workers", "1", "--request-count", "20", "--models", "exported")
 LONG_WARM_UP = ("--warmup-request-count", "4000")
 
 # By phase: the arguments of the run, the line of its output with which the phase begins, and how long after it to wait.
 PHASES: dict[str, tuple[tuple[str, ...], str, float]] = {
+    "exporting": (EXPORT, "exporting", 4),
     "starting Ray": (FAKE, "starting Ray", 3),
     "making inputs": (FAKE, "reading inputs", 1),
     "starting the server": (TRITON, "starting triton", 2),
@@ -51,6 +53,7 @@ COMMAND = ("raybench", "the measuring process", "the process group")
 RAY = ("gcs_server", "raylet", "dashboard agent", "dashboard")
 SERVER = ("tritonserver", "a stub of Triton")
 VICTIMS: dict[str, tuple[str, ...]] = {
+    "exporting": (*COMMAND, "the exporter"),
     "measuring": (*COMMAND, *RAY, "a worker"),
     "verifying": (*COMMAND, "raylet", "gcs_server", "tritonserver"),
     "measuring a server": SERVER,
@@ -63,6 +66,7 @@ VICTIMS: dict[str, tuple[str, ...]] = {
 
 # How a process is known: by a part of its command line or its name.
 TITLES = {
+    "the exporter": "raybench export",
     "gcs_server": "gcs/gcs_server",
     "raylet": "raylet/raylet --",
     "dashboard agent": "ray::DashboardAgent",
@@ -117,7 +121,8 @@ def tried(case: Case, models: Path) -> Found:
         folder = Path(name)
         (folder / "tmp").mkdir()
         environment = {**os.environ, MARK: name, "TMPDIR": str(folder / "tmp"), "HOME": name}
-        command = [str(RAYBENCH), "run", *arguments, "--models", str(models), "--ui", "plain"]
+        of_models = () if "--models" in arguments else ("--models", str(models))
+        command = [str(RAYBENCH), "run", *arguments, *of_models, "--ui", "plain"]
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             run = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True)
         await_phase(run, folder, begins)
@@ -226,7 +231,8 @@ def what_is_left(folder: Path) -> tuple[str, ...]:
     shared = [path.name for path in Path("/dev/shm").glob("raybench-*") if owner_is_gone(path)]
     files = [path for path in (folder / "tmp").glob("*") if path.name != "ray"]  # Ray's own folder, shared by all runs
     files += list((folder / "tmp" / "ray").glob("session_2*"))
-    return (*there, *shared, *(f"TMPDIR/{path.relative_to(folder / 'tmp')}" for path in files))
+    parts = [path.name for path in (folder / "exported").glob(".*")]  # of a model that was being written
+    return (*there, *shared, *parts, *(f"TMPDIR/{path.relative_to(folder / 'tmp')}" for path in files))
 
 
 def processes(mark: str) -> list[str]:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from raybench.processes import scratch_folder
 from raybench.servers import wheel
-from raybench.servers.server_process import ServerProcess, free_ports, scratch_folder, wait_until
+from raybench.servers.server_process import ServerProcess, free_ports, wait_until
 
 _START_S, _STOP_S = 100, 20
 _REASON = re.compile(r"failed to load '(\S+)' (.*)")

@@ -1,6 +1,6 @@
-"""Does dynamic batching pay? 8 clients of 1 image each on EfficientNetB0, with and without, interleaved in one run.
+"""Does dynamic batching pay? 8 clients of 1 image each, with and without, interleaved in one run.
 
-    python tests/benchmarks/dynamic_batching.py [--models models] [--rounds 5] [--seconds 8]
+    python tests/benchmarks/dynamic_batching.py [--models models] [--model NAME] [--rounds 5] [--seconds 8]
 
 Two real Tritons stand side by side, alike but for the cap of a batch (64 images, and 1); in each round both are
 loaded, one after the other, in alternating order. Prints images/s and executions per request of each, and the ratio of
@@ -23,17 +23,16 @@ from raybench.telemetry.server_statistics import StatisticsCounter
 from raybench.telemetry.triton_statistics import StatisticsReader
 
 CLIENTS = 8
-MODEL = "efficientnetb0-no-opt"
 
 
-def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
+def requests_per_s(url: str, model: str, seconds: float) -> tuple[float, float]:
     """Requests/s that 8 closed-loop clients of one image get, and Triton's executions per request."""
     photos = [decode(path.read_bytes()) for path in sample_photos()]
     stop = threading.Event()
 
     def client(number: int) -> int:
         rng = np.random.default_rng(number)
-        connection = TritonClient(url, model=MODEL, signature="predict_images")
+        connection = TritonClient(url, model=model, signature="predict_images")
         requests = [connection.encode({"images": random_crop(photo, rng, 224, 224)[np.newaxis]}) for photo in photos]
         done = 0
         while not stop.is_set():
@@ -59,20 +58,21 @@ def requests_per_s(url: str, seconds: float) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--model", default="efficientnetb0-no-opt")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8)
     options = parser.parse_args()
     conf = options.models / "models.conf"
-    batching = TritonOptions(models_conf=conf, models=(MODEL,))
-    alone = TritonOptions(models_conf=conf, models=(MODEL,), merge_max_items=1)
+    batching = TritonOptions(models_conf=conf, models=(options.model,))
+    alone = TritonOptions(models_conf=conf, models=(options.model,), merge_max_items=1)
     rates: dict[str, list[float]] = {"batching": [], "cap of 1 image": []}
     with running_triton(batching) as a, running_triton(alone) as b:
         pairs = [("batching", a.grpc_url), ("cap of 1 image", b.grpc_url)]
         for _, url in pairs:
-            requests_per_s(url, 3)
+            requests_per_s(url, options.model, 3)
         for number in range(options.rounds):
             for name, url in pairs if number % 2 == 0 else pairs[::-1]:
-                rate, executions = requests_per_s(url, options.seconds)
+                rate, executions = requests_per_s(url, options.model, options.seconds)
                 rates[name].append(rate)
                 print(f"round {number + 1}  {name:15}  {rate:6.1f} images/s  {executions:.2f} executions a request")
     ratios = [b / s for b, s in zip(rates["batching"], rates["cap of 1 image"], strict=True)]

@@ -116,22 +116,17 @@ def _compared(
 def _compare(
     trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], telemetry: TelemetryRecord
 ) -> ModelVerification | str:
-    """Held against a few items of each request; where that differs, against whole ones: rows may depend on each other.
+    """Held against what the input file expects, else against TensorFlow's answers.
 
-    A sentence where the difference may be rounding, and nothing tells.
+    A sentence where there is neither, or where the difference may be rounding and nothing tells.
     """
-    facts = describe_model(context.session.models_conf, model)
-    if facts.version is None:
+    facts, expected = describe_model(context.session.models_conf, model), _expected(trial, context, replies)
+    if facts.version is None and not expected:
         return f"TensorFlow has no model {model} to compare with: {context.benchmark.models_conf} does not have it"
     is_on_cpu = telemetry.node is not None and telemetry.gpu_source is None
     derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=is_on_cpu)
     limit = context.benchmark.tolerance or derived
-    few = max(1, _ITEMS // max(1, sum(each.worker == replies[0].worker for each in replies)))
-    answers = _answered(trial, context, model, replies, few)
-    if numbers := verification.suspects(answers, limit):
-        most = max(1, min(_WHOLE_REPLIES, _WHOLE_ITEMS // trial.cell.load.batch_size))
-        again = _answered(trial, context, model, [replies[n] for n in numbers[:most]], None)
-        answers = [each for n, each in enumerate(answers) if n not in numbers] + again
+    answers = expected or _answered_by_tensorflow(trial, context, model, replies, limit)
     found = verification.compare(model, answers, limit)
     if verification.is_reduced(facts.precision) and (wrong := verification.unequal(answers, found)):
         name, count, values = wrong
@@ -140,13 +135,24 @@ def _compare(
     return found
 
 
+def _answered_by_tensorflow(
+    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], limit: float
+) -> list[AnsweredItems]:
+    """Replies with TensorFlow's answers to a few items of each request; where that differs, to whole ones: rows may
+    depend on each other."""
+    few = max(1, _ITEMS // max(1, sum(each.worker == replies[0].worker for each in replies)))
+    answers = _answered(trial, context, model, replies, few)
+    if numbers := verification.suspects(answers, limit):
+        most = max(1, min(_WHOLE_REPLIES, _WHOLE_ITEMS // trial.cell.load.batch_size))
+        again = _answered(trial, context, model, [replies[n] for n in numbers[:most]], None)
+        answers = [each for n, each in enumerate(answers) if n not in numbers] + again
+    return answers
+
+
 def _answered(
     trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], few: int | None
 ) -> list[AnsweredItems]:
-    """Replies with the answers that an input file expects, or with TensorFlow's to so many items of each request, or to
-    all of them."""
-    if expected := _expected(trial, context, replies):
-        return expected
+    """Replies with TensorFlow's answers to so many items of each request, or to all of them."""
     size, shards = trial.cell.load.batch_size, context.session.inputs.shards_of(trial.cell)
     count = min(few or size, size)
     batches, firsts = list[Batch](), [each.seq % (size - count + 1) for each in replies]

@@ -1,5 +1,6 @@
 """`raybench run` against a Triton that serves models which raybench did not write."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,3 +76,20 @@ def test_what_cannot_be_measured_is_one_sentence(
         assert done.code == 2, done.err + done.out
         assert words in done.err
         assert len(done.err.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "agrees"), [(9, True), (8, False)])
+def test_what_a_file_expects_is_held_against_the_answers(
+    size: int, agrees: bool, foreign: Foreign, ray_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """perf_analyzer's validation_data verifies a model that nobody else could: its answers, whatever serves it."""
+    steps = [{"matrix": [float(number)] * 9} for number in range(4)]
+    file = tmp_path / "steps.json"
+    file.write_text(json.dumps({"data": steps, "validation_data": [{"size": [size]}] * len(steps)}))
+    done = run(foreign, tmp_path, ray_environment, "-m", "whole", "--input", file)
+    (trial,) = done.summary["trials"]
+    assert trial["verification"]["agrees"] is agrees, done.out
+    codes = {doubt["code"] for doubt in trial["doubts"]}
+    assert "not_verified" not in codes
+    assert ("answers_differ" in codes) is not agrees

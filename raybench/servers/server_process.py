@@ -31,8 +31,8 @@ class ServerUnavailable(ServerError):
     """A server that cannot be had on this machine: one sentence with the remedies."""
 
 
-class ServerStalled(ServerError):
-    """A server that does nothing any more, and is not ready."""
+class TransientStartError(ServerError):
+    """A start that failed by chance: another may succeed."""
 
 
 class ServerProcess:
@@ -164,8 +164,8 @@ def wait_until(
 ) -> None:
     """Poll `is_ready()` until it is true.
 
-    Raises ServerError when the process ends first or the time is up, and ServerStalled when it has used hardly any CPU
-    for `stall_s`.
+    Raises ServerError when the process ends first or the time is up, and TransientStartError when it has used hardly
+    any CPU for `stall_s`.
     """
     deadline = time.monotonic() + timeout_s
     activity = _Activity(process)
@@ -175,7 +175,7 @@ def wait_until(
         if time.monotonic() > deadline:
             raise ServerError(f"{what} was not ready after {timeout_s:.0f} s: {process.tail()}")
         if stall_s and activity.idle_s() > stall_s:
-            raise ServerStalled(f"{what} did nothing for {stall_s:.0f} s, and was not ready: {process.tail()}")
+            raise TransientStartError(f"{what} did nothing for {stall_s:.0f} s, and was not ready: {process.tail()}")
         time.sleep(0.1)
 
 

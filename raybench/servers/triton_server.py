@@ -22,7 +22,7 @@ from raybench.servers.echo_models import is_echo
 from raybench.servers.server_process import (
     ServerError,
     ServerProcess,
-    ServerStalled,
+    TransientStartError,
     bracketed,
     endpoint,
     free_ports,
@@ -38,6 +38,7 @@ __all__ = ["RunningTriton", "TritonOptions", "check", "running_triton"]
 START_TIMEOUT_S = 900.0  # XLA compiles in here: on an H200 two models at a batch of 100 took two minutes
 STALL_S = 20.0
 _MOST_STARTS = 3
+_LOST_LOCK = "boost::interprocess::lock_exception"  # what the python backend ends of, now and then, on a busy host
 _Started = TypeVar("_Started")
 _STOP_TIMEOUT_S = 20.0
 # The folder that the server runs in, whatever it is called: the python backend hands paths to a shell, which takes
@@ -89,23 +90,24 @@ def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
 
     Raises ServerError with Triton's last lines where it cannot be had or does not become ready.
     """
-    with restarted_if_stalled(partial(_started, wheel.find(), options)) as running:
+    with restarted_if_transient(partial(_started, wheel.find(), options)) as running:
         yield running
 
 
 @contextmanager
-def restarted_if_stalled(start: Callable[[], AbstractContextManager[_Started]]) -> Iterator[_Started]:
-    """What `start` yields, started again where it raised ServerStalled.
+def restarted_if_transient(start: Callable[[], AbstractContextManager[_Started]]) -> Iterator[_Started]:
+    """What `start` yields, started again where it raised TransientStartError.
 
     Where the process of a model stands still for over a second while it loads, as on a busy machine, the python backend
-    takes it for dead, and then waits forever for its end (stub_launcher.cc, Launch and ReceiveMessageFromStub).
+    takes it for dead, and then waits forever for its end (stub_launcher.cc, Launch and ReceiveMessageFromStub). Or it
+    throws in a lock that both share, and takes Triton along.
     """
     with ExitStack() as stack:
         for number in range(1, _MOST_STARTS + 1):
             try:
                 started = stack.enter_context(start())
                 break
-            except ServerStalled:
+            except TransientStartError:
                 if number == _MOST_STARTS:
                     raise
         yield started
@@ -136,7 +138,12 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
     grpc_url, http_url, metrics_url = (endpoint(options.bind, port) for port in ports)
     asking = client(grpc_url)
     is_ready = partial(_is_ready, asking)
-    wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S, stall_s=STALL_S)
+    try:
+        wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S, stall_s=STALL_S)
+    except ServerError as error:
+        if _LOST_LOCK in str(error):
+            raise TransientStartError(str(error)) from error
+        raise
     _check_loaded(asking, options)
     return RunningTriton(
         grpc_url=grpc_url,

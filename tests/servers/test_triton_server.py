@@ -3,12 +3,15 @@
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from raybench.servers import triton_server
+from raybench.servers.server_process import ServerError, wait_until
 from raybench.servers.triton_server import TritonOptions, running_triton
 
 HAS_TENSORFLOW_BYTES = 250 * 2**20  # before, the stub may hold a lock, and Triton ends by itself
@@ -45,3 +48,22 @@ def test_a_triton_that_waits_for_nothing_is_started_again(models: Path, monkeypa
         assert stopped
         assert not psutil.pid_exists(stopped[0])
     staller.join(timeout=10)
+
+
+@pytest.mark.parametrize(("said", "starts"), [("boost::interprocess::lock_exception", 2), ("no such option", 1)])
+def test_a_triton_that_fails_by_chance_is_started_again(
+    said: str, starts: int, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock that Triton's python backend loses on a busy host costs a second start; any other end is an error."""
+    tried: list[str] = []
+
+    def wait(*arguments: Any, **more: Any) -> None:
+        tried.append(said)
+        if len(tried) == 1:
+            raise ServerError(f"Triton ended with exit code 134 before it was ready: {said}")
+        wait_until(*arguments, **more)
+
+    monkeypatch.setattr(triton_server, "wait_until", wait)
+    with suppress(ServerError), running_triton(TritonOptions(models_conf=models / "models.conf", models=())) as running:
+        assert running.is_ready()
+    assert len(tried) == starts

@@ -10,7 +10,7 @@ from typing import Any
 
 from real_parts import BIN, eventually, newest_results, raybench
 
-_END_S = 150
+_END_S = 240
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def test_killed_worker_degrades_its_trial(ray_environment: dict[str, str], tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_server_that_is_hit_fails_its_trial_alone(
     models: Path, ray_environment: dict[str, str], tmp_path: Path
 ) -> None:

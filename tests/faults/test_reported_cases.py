@@ -89,23 +89,31 @@ def test_nobody_gets_a_strangers_answer(served: Served) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_answers_and_inputs_of_any_type_are_measured(tmp_path: Path, ray_environment: dict[str, str]) -> None:
-    """Cases 05 to 08, 20, 21: right answers of any type and rank are not called wrong, and no trial is lost; a model
-    that takes pixels as floats gets them, with a doubt about the range, and one that takes files gets those."""
+def test_answers_of_any_type_and_rank(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    """Cases 07, 08, 20: right answers of any type and rank are not called wrong, and no trial is lost."""
     write_answers(tmp_path)
+    trials = measured(tmp_path, ray_environment, "-s", "local", "-s", "triton")
+    assert {(trial["status"], trial["requests"]["failed"]) for trial in trials} == {("ok", 0)}
+
+
+def test_images_as_floats_and_as_files_are_measured(tmp_path: Path, ray_environment: dict[str, str]) -> None:
+    """Cases 05, 06, 21: a model that takes pixels as floats gets them, with a doubt about the range, and one that takes
+    JPEG files under the name `images` gets those."""
     write_inputs(tmp_path)
-    write_conf(tmp_path)
-    names = sorted(each.name for each in tmp_path.iterdir() if each.is_dir())
+    trials = measured(tmp_path, ray_environment, "-s", "triton", "--layout", "per-model")
+    assert {(trial["status"], trial["requests"]["failed"]) for trial in trials} == {("ok", 0)}
+    assert {trial["model"]["name"] for trial in trials if "assumed_range" in codes(trial)} == {"floats"}
+
+
+def measured(folder: Path, env: dict[str, str], *flags: str) -> list[dict[str, Any]]:
+    """The trials of a run of all models of a folder."""
+    names = sorted(each.name for each in folder.iterdir() if each.is_dir())
     models = [flag for name in names for flag in ("-m", name)]
-    run = raybench(
-        "run", "-s", "local", "-s", "triton", "--models", ".", *models, *QUICK,
-        cwd=tmp_path, env=ray_environment, timeout_s=500,
-    )  # fmt: skip
+    write_conf(folder)
+    run = raybench("run", *flags, "--models", ".", *models, *QUICK, cwd=folder, env=env, timeout_s=500)
     assert run.code == 0, run.out + run.err
-    assert len(run.summary["trials"]) == 2 * len(names)
-    assert {(trial["status"], trial["requests"]["failed"]) for trial in run.summary["trials"]} == {("ok", 0)}
-    doubted = {trial["model"]["name"] for trial in run.summary["trials"] if "assumed_range" in codes(trial)}
-    assert doubted == {"floats"}
+    assert {trial["model"]["name"] for trial in run.summary["trials"]} == set(names)
+    return list(run.summary["trials"])
 
 
 def codes(trial: dict[str, Any]) -> set[str]:

@@ -14,7 +14,7 @@ from real_parts import add_stand_in, newest_results
 
 NOTEBOOK = ROOT / "examples" / "compare.ipynb"
 SMALL = {"ARCHITECTURE": "mobilenet", "WORKERS": "2", "BATCH_SIZE": "2", "REQUEST_COUNT": "16", "ROUNDS": "2"}
-_CELL_S = 200
+_CELL_S = 300
 
 
 @dataclass(frozen=True)

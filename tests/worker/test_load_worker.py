@@ -89,10 +89,11 @@ def test_no_request_leaves_before_the_common_start() -> None:
 
 def test_a_duration_ends_the_sending() -> None:
     """With a duration requests leave until it is over; the one in flight then is drained and stays a row."""
-    rows = ran(fake_task("service_ms=20", requests=None, duration=0.3))
+    worker = opened(fake_task("service_ms=20", requests=None, duration=0.3))
+    rows = samples.merge(list(worker.run(time.time() + 0.5)))  # all is ready by then
     woke = rows["woke_ns"].to_pylist()
     assert max(woke) - min(woke) < 0.3e9
-    assert max(rows["done_ns"].to_pylist()) - min(woke) >= 0.3e9
+    assert max(rows["done_ns"].to_pylist()) - min(woke) > 0.28e9  # a lane may begin some milliseconds late
 
 
 def test_warm_up_is_apart_from_what_is_measured() -> None:

@@ -74,8 +74,8 @@ def stop_supervised(supervisor: "subprocess.Popen[bytes] | subprocess.Popen[str]
 def sweeping_processes(open_files: str, *, new_files: str = "") -> Iterator[Callable[[str], None]]:
     """End every process that holds a file open whose path matches, soon after the block, or this process, has ended.
 
-    Then files and folders are removed that match `new_files` and were not there before the block. An empty pattern
-    matches none. The value takes the path of a file or folder that is removed too.
+    Then every file and folder that matches `new_files` and did not exist before the block is removed. An empty pattern
+    matches none. The value takes the path of a file or folder to remove as well.
     """
     command = [sys.executable, "-I", __file__, _SWEEPER, str(os.getpid()), open_files, new_files]
     sweeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -98,15 +98,11 @@ def sweeping_processes(open_files: str, *, new_files: str = "") -> Iterator[Call
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A temporary folder that goes with the block, or soon after this process has ended, however it does."""
     with sweeping_processes("") as remove:
-        folder = new_folder(prefix, remove, parent)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        yield new_folder(prefix, remove, parent)
 
 
 def new_folder(prefix: str, remove: Callable[[str], None], parent: Path | None = None) -> Path:
-    """Make a temporary folder of which a sweeper is told before it is there: we may be killed at any moment."""
+    """Make a temporary folder; `remove` hands it to a sweeper first, since we may be killed at any moment."""
     folder = Path(parent or tempfile.gettempdir(), f"{prefix}{secrets.token_hex(6)}").absolute()
     remove(str(folder))
     folder.mkdir(mode=0o700)
@@ -158,7 +154,7 @@ def _living(processes: list["psutil.Process"]) -> list["psutil.Process"]:
 
 
 def _run_sweeper(parent: int, open_files: str, new_files: str) -> int:
-    there = set(glob(new_files))
+    existed = set(glob(new_files))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     os.write(sys.stdout.fileno(), b".")
@@ -168,8 +164,8 @@ def _run_sweeper(parent: int, open_files: str, new_files: str) -> int:
 
     if open_files:
         _end([each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)])
-    told = map(os.fsdecode, filter(None, sys.stdin.buffer.read().split(b"\0")))  # until the parent closed it, or ended
-    for path in (*told, *(set(glob(new_files)) - there)):
+    to_remove = {os.fsdecode(path) for path in sys.stdin.buffer.read().split(b"\0") if path}  # all that the parent sent
+    for path in to_remove | (set(glob(new_files)) - existed):
         _remove(escape(path))
     return 0
 

@@ -29,7 +29,7 @@ class SkippedRows:
 
 
 def skipped_in_all(parts: Sequence[SkippedRows]) -> SkippedRows | None:
-    """The skipped rows of parts of one source together; None where there is no part."""
+    """What several workers skipped of one source, together; None where no worker read it."""
     if not parts:
         return None
     examples = [example for part in parts for example in part.examples][:EXAMPLES]

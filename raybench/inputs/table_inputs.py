@@ -34,7 +34,7 @@ class TableInputs:
 
     def _encoding_of(self, wanted: Wanted) -> str:
         first = _first_rows(self.reader)[wanted.name]
-        kind = wanted.images.encoding if wanted.images and self.reader.holds_image_files(wanted) else None
+        kind = wanted.images.encoding if wanted.images and _holds_image_files(self.reader, wanted) else None
         return f"{kind or wanted.datatype.lower()} {list(first.shape[1:])}"
 
     @property
@@ -107,6 +107,11 @@ def _first_rows(reader: RowReader) -> Batch:
     for block in reader.blocks(report):
         return items_of(block, 0, _LOOKED_AT)
     raise report.nothing()
+
+
+@cache
+def _holds_image_files(reader: RowReader, wanted: Wanted) -> bool:
+    return reader.holds_image_files(wanted)
 
 
 def check_columns(reader: RowReader) -> None:

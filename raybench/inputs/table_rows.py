@@ -42,7 +42,7 @@ class RowReader:
                 first, number = first + chunk.count, number + 1
 
     def holds_image_files(self, wanted: Wanted) -> bool:
-        """Whether its column holds files, of which pixels are made, by the first rows; raises InputFileError."""
+        """Whether the first rows of its column hold image files to decode; raises InputFileError."""
         column, piece = self._column(wanted), self.table.pieces()[0]
         for chunk in self.table.chunks(piece, [column]):
             rows = [row.get(column) for row in _rows(chunk) if not isinstance(row, MisfitError)]

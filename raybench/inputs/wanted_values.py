@@ -20,7 +20,7 @@ class MisfitError(ValueError):
 
 
 class ImageReader(Protocol):
-    """Makes the pixels that an input takes of an image file."""
+    """Decodes an image file into the pixels that an input takes."""
 
     @property
     def encoding(self) -> str:
@@ -58,8 +58,7 @@ def item_of(value: object, wanted: Wanted) -> np.ndarray:
     """One item from a number, a text, bytes or nested lists of them; raises MisfitError."""
     if value is None:
         raise MisfitError(f"{wanted.name} is null")
-    if isinstance(value, dict) and isinstance(value.get(_BYTES), bytes):
-        value = value[_BYTES]
+    value = _without_path(value)
     if isinstance(value, bytes) and wanted.datatype != "BYTES":
         if wanted.images and is_image_file(value, wanted):
             return wanted.images.of_file(value)
@@ -74,13 +73,17 @@ def item_of(value: object, wanted: Wanted) -> np.ndarray:
 
 
 def is_image_file(value: object, wanted: Wanted) -> bool:
-    """Whether a value is no pixels but an image file, of which an input can have the pixels."""
-    if isinstance(value, dict):
-        value = value.get(_BYTES)
+    """Whether a value is an image file, and not the pixels that an input takes."""
+    value = _without_path(value)
     if wanted.images is None or not isinstance(value, bytes):
         return False
     is_raw = wanted.size is not None and len(value) == wanted.size * wanted.value_bytes
     return not is_raw and value.startswith(_IMAGE_FILES)
+
+
+def _without_path(value: object) -> object:
+    """The bytes of a file that stands beside its path; any other value as it is."""
+    return value[_BYTES] if isinstance(value, dict) and isinstance(value.get(_BYTES), bytes) else value
 
 
 def items_of_array(values: np.ndarray, wanted: Wanted) -> np.ndarray:

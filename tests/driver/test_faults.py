@@ -79,10 +79,12 @@ def test_a_server_that_is_hit_fails_its_trial_alone(
         os.kill(stub, signal.SIGKILL)
         second = announced_after(first, tmp_path)
         took_part |= set(psutil.Process(process.pid).children(recursive=True))
-        os.kill(*pids(second, "tritonserver"), signal.SIGKILL)
+        (triton,) = pids(second, "tritonserver")
+        os.kill(triton, signal.SIGKILL)
         third = announced_after(second, tmp_path)
         took_part |= set(psutil.Process(process.pid).children(recursive=True))
-        os.kill(*pids(third, "tritonserver"), signal.SIGSTOP)
+        (triton,) = pids(third, "tritonserver")
+        os.kill(triton, signal.SIGSTOP)
         code, out, summary = ended(process, tmp_path, ray_environment)
     assert code == 1, out
     without_stub, killed, hanging, fresh = summary["trials"]

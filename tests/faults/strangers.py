@@ -21,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+from merging_models import dependent_functions
 from real_parts import TritonUnderTest
 
 from raybench.models.saved_models import ModelConfig, format_models_conf
@@ -28,33 +29,20 @@ from raybench.servers.triton_server import TritonOptions, running_triton
 from raybench.telemetry.server_statistics import StatisticsCounter
 from raybench.telemetry.triton_statistics import StatisticsReader
 
-DEPENDENT = ("softmax", "batch_norm", "best_ten", "longest", "sorted")
 COUNTER, FREE = "counter", "free"
 KINDS = 12  # of requests to a signature
 TOLERANCE = {FREE: 1e-6}  # another batch size may add up in another order; what is not merged is the same to the bit
 
 
-def export(folder: Path) -> None:
-    """One model, `rows`, with a signature for each kind, whose output has the signature's name."""
+def export(folder: Path) -> tuple[str, ...]:
+    """One model, `rows`, with a signature for each kind, whose output has the signature's name; returns the names."""
     import tensorflow as tf
 
     module = tf.Module()
     module.count = tf.Variable(0.0)
 
-    def best_ten(x: tf.Tensor) -> tf.Tensor:
-        score = tf.reduce_sum(x, -1)
-        return tf.where(score >= tf.math.top_k(score, tf.minimum(tf.size(score), 10)).values[-1], score, 0.0)
-
-    def batch_norm(x: tf.Tensor) -> tf.Tensor:
-        mean, variance = tf.nn.moments(x, 0)
-        return (x - mean) / tf.sqrt(variance + 1e-3)
-
-    functions: dict[str, Callable[[Any], Any]] = {
-        "softmax": lambda x: tf.nn.softmax(tf.reduce_sum(x, -1), axis=0),
-        "batch_norm": batch_norm,
-        "best_ten": best_ten,
-        "longest": lambda text: tf.strings.length(tf.strings.split(text).to_tensor(default_value=b"padding")),
-        "sorted": lambda x: tf.sort(tf.reduce_sum(x, -1)),
+    functions = {
+        **dependent_functions(),
         COUNTER: lambda x: x[:, 0] * 0 + module.count.assign_add(1.0),
         FREE: lambda x: tf.tanh(2.0 * x),
     }
@@ -68,6 +56,7 @@ def export(folder: Path) -> None:
     tf.saved_model.save(module, str(folder / "rows" / "1"), signatures=signatures)
     conf = format_models_conf((ModelConfig(name="rows", base_path=folder / "rows"),))
     (folder / "models.conf").write_text(conf, encoding="utf-8")
+    return tuple(signatures)
 
 
 def _named(name: str, function: Callable[[Any], Any], values: Any) -> dict[str, Any]:
@@ -136,13 +125,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="in all, shared out to the signatures")
     parser.add_argument("--clients", type=int, default=8)
     asked = parser.parse_args()
-    each_s = asked.seconds / (len(DEPENDENT) + 2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        export(folder)
+        signatures = export(folder)
+        each_s = asked.seconds / len(signatures)
         with running_triton(TritonOptions(models_conf=folder / "models.conf")) as running:
             triton, total_wrong = TritonUnderTest(running.grpc_url, folder, None), 0
-            for signature in (*DEPENDENT, COUNTER, FREE):
+            for signature in signatures:
                 counter = StatisticsCounter(StatisticsReader(running.grpc_url, "saved_model"))
                 if signature == COUNTER:
                     count, wrong = counted_calls(triton, each_s, asked.clients)

@@ -64,7 +64,8 @@ def export_rows(folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures={name: getattr(module, name) for name in EXPECTED})
 
 
-def _add_dependent(add: Callable[..., None], module: Any, text: Any) -> None:
+def dependent_functions() -> dict[str, Callable[[Any], Any]]:
+    """Functions of a batch whose rows influence each other; `longest` takes strings, the others numbers [n, 3]."""
     import tensorflow as tf
 
     def best_ten(x: tf.Tensor) -> tf.Tensor:
@@ -75,15 +76,24 @@ def _add_dependent(add: Callable[..., None], module: Any, text: Any) -> None:
         mean, variance = tf.nn.moments(x, 0)
         return (x - mean) / tf.sqrt(variance + 1e-3)
 
-    add("softmax", lambda x: tf.nn.softmax(tf.reduce_sum(x, -1), axis=0))
-    add("batch_norm", batch_norm)
-    add("best_ten", best_ten)
-    add("longest", lambda text: tf.strings.length(tf.strings.split(text).to_tensor(default_value=b"padding")), text)
+    return {
+        "softmax": lambda x: tf.nn.softmax(tf.reduce_sum(x, -1), axis=0),
+        "batch_norm": batch_norm,
+        "best_ten": best_ten,
+        "longest": lambda text: tf.strings.length(tf.strings.split(text).to_tensor(default_value=b"padding")),
+        "sorted": lambda x: tf.sort(tf.reduce_sum(x, -1)),
+    }
+
+
+def _add_dependent(add: Callable[..., None], module: Any, text: Any) -> None:
+    import tensorflow as tf
+
+    for name, function in dependent_functions().items():
+        add(name, function, *([text] if name == "longest" else []))
     add("counter", lambda x: x[:, 0] * 0 + module.count.assign_add(1.0))
     add("seeded", lambda x: x + tf.random.uniform(tf.shape(x), seed=3))
     add("unseeded", lambda x: x + tf.random.normal(tf.shape(x)))
     add("noise", lambda x: x + tf.random.stateless_normal(tf.shape(x), [1, 2]))
-    add("sorted", lambda x: tf.sort(tf.reduce_sum(x, -1)))
     add("running_sum", lambda x: tf.cumsum(x, 0))
     add("backwards", lambda x: x[::-1])
     add("similar", lambda x: tf.matmul(tf.nn.softmax(tf.matmul(x, x, transpose_b=True)), x))

@@ -37,15 +37,24 @@ def started(
 
 
 def announced_after(record: Any, cwd: Path) -> Any:
-    """The record of the next trial, some seconds after it was announced: it has had replies for a while."""
+    """The record of the next trial, which has had replies since it began to measure."""
 
     def is_next() -> bool:
         there = announced(cwd)
         return bool(there) and there["id"] != record["id"]
 
     assert eventually(is_next, 120), f"no trial was announced after {record['id']}"
-    time.sleep(3)
-    return announced(cwd)
+    record = announced(cwd)
+    folder = newest_results(cwd)
+    assert folder
+    sizes: list[int] = []
+
+    def grows() -> bool:
+        sizes.extend(path.stat().st_size for path in (folder / "samples").glob(f"{record['id']}.arrows"))
+        return len(set(sizes)) > 2  # after the warm-up's, samples come twice a second
+
+    assert eventually(grows, 30), f"no samples of {record['id']}"
+    return record
 
 
 def announced(cwd: Path) -> Any:

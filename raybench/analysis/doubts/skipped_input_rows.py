@@ -1,11 +1,11 @@
-"""Inputs that came from files: doubts about what of them was sent; pure."""
+"""Rows of input files that were not sent; pure."""
 
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
 
 
 def skipped_rows(trial: TrialSummary) -> Doubt | None:
-    """Rows that do not fit were left out, so that what was measured may not be what the user has."""
+    """Rows that do not fit were left out: the load may not be the user's."""
     if trial.payload is None or not trial.payload.skipped_rows:
         return None
     return Doubt(

@@ -96,7 +96,7 @@ def _measure(work: Callable[[Tell], Outcome], to_parent: Connection, parent: int
     interrupt_in_a_fork()
     with suppress(KeyboardInterrupt):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        outcome = _outcome(work, to_parent.send)
+        outcome = _outcome(work, lambda reached: to_parent.send((time.monotonic(), reached)))
     at_the_first(lambda: None)
     to_parent.send(outcome)
     atexit._run_exitfuncs()
@@ -120,7 +120,8 @@ class _Watch:
         self._messages, self._orderly_end_s = messages, orderly_end_s
         self._child = 0
         self._until_s = float("inf")
-        self._interrupted_at: str | None = None
+        self._interrupted_s = float("inf")
+        self._step = self.reached.step  # the last that began before the interrupt
         self._relied_on: dict[int, str] = {}  # names by pidfd_open(2)
 
     def begin(self, child: int) -> None:
@@ -131,8 +132,8 @@ class _Watch:
     def pass_on_interrupt(self) -> None:
         """As SIGINT, for which Ray has no handler of its own."""
         self.is_interrupted = True
-        self._interrupted_at = self.reached.step
-        self._until_s = time.monotonic() + self._orderly_end_s
+        self._interrupted_s = time.monotonic()
+        self._until_s = self._interrupted_s + self._orderly_end_s
         if self._child:
             with suppress(ProcessLookupError):
                 os.kill(self._child, signal.SIGINT)
@@ -142,7 +143,7 @@ class _Watch:
         said, why = self._last_word()
         is_dying = why is None or _is_dead(self._child)
         code = self._exit_code(_EXIT_S if is_dying else 0.0)
-        interrupted = f"interrupted during the step “{self._interrupted_at or self.reached.step}”"
+        interrupted = f"interrupted during the step “{self._step}”"
         if said:
             return replace(said, sentence=interrupted) if said.code == INTERRUPTED else said
         if self.is_interrupted and why is None and code >= 0:  # Ray may end a process whose interrupt it got
@@ -164,13 +165,13 @@ class _Watch:
                     return None, None
                 if isinstance(message, Outcome):
                     return message, None
-                self._take(message)
+                self._take(*message)
             elif ready:
                 return None, f"{self._relied_on[ready[0]]} ended"  # type: ignore[index]
             elif time.monotonic() > self._until_s:
                 return None, f"the run had not ended {self._orderly_end_s:.0f} s after the interrupt, and was killed"
 
-    def _take(self, reached: Reached) -> None:
+    def _take(self, told_s: float, reached: Reached) -> None:
         if reached.relies_on != self.reached.relies_on:
             for descriptor in self._relied_on:
                 os.close(descriptor)
@@ -179,6 +180,8 @@ class _Watch:
                 with suppress(OSError):  # a kernel older than 5.3, or a process that has just ended: Ray will notice
                     self._relied_on[os.pidfd_open(pid)] = f"{name} (pid {pid})"
         self.reached = reached
+        if told_s < self._interrupted_s:  # it may have waited in the pipe since before
+            self._step = reached.step
         what = f"`raybench report {shlex.quote(str(reached.folder))}` has what was measured"
         say_at_the_second(f"Error: ended at once; {what if reached.folder else 'nothing was measured'}")
 

@@ -136,6 +136,16 @@ def test_an_interrupt_is_an_interrupt_wherever_it_arrives(work: str, setup: str,
     assert out.strip().endswith("said: 130 interrupted during the step “warming up”" + " lost" * is_lost)
 
 
+def test_the_step_of_an_interrupt_is_the_last_one_before_it() -> None:
+    """A step that the watching process, on a busy host, had not heard of yet is still the one that was interrupted."""
+    stopped = "os.kill(os.getppid(), signal.SIGSTOP); {}; os.kill(os.getppid(), signal.SIGCONT); ended = orderly()"
+    told = 'tell(Reached("measuring")); os.kill(os.getppid(), signal.SIGINT)'
+    with watched(f'{stopped.format(told)}; tell(Reached("writing")); return ended') as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert "said: 130 interrupted during the step “measuring”" in out
+
+
 def test_a_second_signal_ends_at_once() -> None:
     """A second signal ends at once what an orderly end would take too long for, and leaves nothing."""
     with watched("return orderly(600)") as process:

@@ -134,9 +134,12 @@ class _Watch:
         self.is_interrupted = True
         self._interrupted_s = time.monotonic()
         self._until_s = self._interrupted_s + self._orderly_end_s
+        self._send(signal.SIGINT)
+
+    def _send(self, number: signal.Signals) -> None:
         if self._child:
             with suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGINT)
+                os.kill(self._child, number)
 
     def outcome(self) -> Outcome:
         """What the measuring process says of its end; where it cannot, what is to be said of it."""
@@ -170,6 +173,8 @@ class _Watch:
                 return None, f"{self._relied_on[ready[0]]} ended"  # type: ignore[index]
             elif time.monotonic() > self._until_s:
                 return None, f"the run had not ended {self._orderly_end_s:.0f} s after the interrupt, and was killed"
+            elif self.is_interrupted:  # Python misses a signal until the next, if it came just before a wait began
+                self._send(signal.SIGCONT)
 
     def _take(self, told_s: float, reached: Reached) -> None:
         if reached.relies_on != self.reached.relies_on:

@@ -58,8 +58,12 @@ def raise_at_the_first() -> None:
 
 
 def interrupt_in_a_fork() -> None:
-    """In a forked process, whose parent counts the signals: KeyboardInterrupt at the first, nothing at another."""
+    """In a forked process, whose parent counts the signals: KeyboardInterrupt at the first, nothing at another.
+
+    SIGCONT wakes it: Python calls the handlers of what came before, and waits on.
+    """
     signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCONT, lambda *_: None)
     raise_at_the_first()
 
 

@@ -123,8 +123,9 @@ def test_signals_that_come_together_are_one(number: signal.Signals) -> None:
     [
         ("sys.last = type('Last', (), {'__del__': lambda _: up()})(); del sys.last; return orderly()", UP, False),
         ("signal.signal(signal.SIGINT, lambda *_: os._exit(1)); return orderly()", "", True),
+        ("threads(); signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); return orderly()", "", False),
     ],
-    ids=["Python drops it in a destructor", "Ray ends the process"],
+    ids=["Python drops it in a destructor", "Ray ends the process", "it does not end a wait, as one just before it"],
 )
 def test_an_interrupt_is_an_interrupt_wherever_it_arrives(work: str, setup: str, is_lost: bool) -> None:
     """One that Python or Ray takes for itself still ends the run with 130 and its sentence, and without a traceback."""

@@ -1,4 +1,4 @@
-"""Which is faster: throughput or latency paired by round, on the log scale, with what could have been seen; pure."""
+"""Which is faster: throughput or latency paired by round, on the log scale, with the difference it can detect; pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class Comparison:
 
 
 class Pair(NamedTuple):
-    """A cell and the one that it is held against, each by round."""
+    """A cell and the one it is compared with, each by round."""
 
     base: _Rounds
     server: _Rounds
@@ -60,8 +60,9 @@ def compare(trials: Iterable[TrialSummary], baseline: str | None = None) -> tupl
 def pairs(trials: Iterable[TrialSummary], baseline: str | None = None) -> tuple[Pair, ...]:
     """Cells that may be compared, with the one of the baseline (a label or a kind), else of local, else the first.
 
-    They have one model, signature and batch size, and the same load where the baseline has it; what it has but once,
-    as TensorFlow in process, stands against every load. Scripted servers are held against each other alone.
+    Both have the same model, signature and batch size, and the same load, unless the baseline was measured under one
+    load only, as TensorFlow in process is: then it is compared with all. Scripted servers are compared among
+    themselves.
     """
     cells: dict[tuple[bool, str, str, int], dict[str, dict[int, TrialSummary]]] = {}
     for trial in filter(_is_comparable, trials):
@@ -137,7 +138,7 @@ def _paired(cells: list[_Rounds], baseline: str | None) -> Iterator[Pair]:
 
 
 def _against(there: Sequence[TrialSummary], baseline: str | None) -> str:
-    """The label of the server that the others are held against."""
+    """The label of the server that the others are compared with."""
     wanted = (trial.label for name in (baseline, "local") for trial in there if name in _names(trial))
     return next(wanted, there[0].label)
 
@@ -221,7 +222,7 @@ def _with_verdicts(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """Holm's procedure: however many servers are compared, a run without any difference shows none in 95 of 100.
 
     Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979): the smallest of m
-    p-values is held against 5 % / m, the next against 5 % / (m − 1), until one is not below; any dependence is allowed.
+    p-values is compared with 5 % / m, the next with 5 % / (m − 1), until one is not below; any dependence is allowed.
     """
     judged = sorted((c.p_value, i) for i, c in enumerate(comparisons) if c.p_value is not None)
     verdicts, shown = dict[int, str](), True

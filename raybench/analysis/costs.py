@@ -82,7 +82,7 @@ class ServerTime:
     """Where the mean service time of a success went, ms: service is the sum of all others that are known.
 
     `compute_infer` is the model's own; `compute_input` and `compute_output` are the server's way to it and back, and
-    `queue` the wait for it, None where the server does not tell them or has none. `overhead` is what is left: the wire,
+    `queue` the wait for it, None where the server does not report it. `overhead` is what is left: the wire,
     gRPC on both sides, and everything else in the server. A backend that hands requests over to a
     pipeline computes on after what Triton calls compute: of such a one that and the rest are None.
     """
@@ -98,7 +98,7 @@ class ServerTime:
 def memory(rows: pa.Table, *, beside_mib: float | None) -> Memory:
     """The memory of a trial; `beside_mib` is what the server's process holds for the client, once that is encoded.
 
-    Where that is None it comes and goes, and the process's memory is not known from then on.
+    None means that it comes and goes: from then on the process's memory is not known.
     """
     return Memory(
         baseline=_held(rows, BASELINE, last),

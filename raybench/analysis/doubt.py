@@ -1,11 +1,11 @@
-"""A doubt: it lies below the summaries that carry it, and apart from the checks that raise it."""
+"""A doubt: kept apart from the checks that raise it, because the summaries carry it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A reason not to trust a number; `value` is what was found, `limit` what would not have been doubted."""
+    """A reason not to trust a number; `value` is what was found, `limit` the last value that raises no doubt."""
 
     code: str
     sentence: str

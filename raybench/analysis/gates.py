@@ -1,8 +1,9 @@
-"""What a run must not have -> what failed it, each with its exit code: for the command and for JUnit alike; pure."""
+"""A summary -> what makes the command fail, each with its exit code: for the command and for JUnit; pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
@@ -15,7 +16,7 @@ _IN_ORDER = (FAILED, TOO_MANY_ERRORS, ANSWERS_DIFFER, MISSED, NOT_WHOLE)
 
 @dataclass(frozen=True)
 class Failure:
-    """One reason for an exit code; `about` is the trial, threshold outcome, search or file that has it."""
+    """One reason for an exit code; `about` is the trial, threshold outcome, search or file behind it."""
 
     code: int
     sentence: str
@@ -30,10 +31,10 @@ def failures(summary: Summary) -> tuple[Failure, ...]:
 
 
 def _of_search(summary: Summary) -> Iterator[Failure]:
-    """That a load beyond the boundary failed is what a search looks for."""
+    """A load that fails beyond the boundary is no failure: a search looks for it."""
     for found in summary.search or ():
         if not found.is_over or found.feasible_max is None:
-            yield Failure(FAILED, f"{found.server}, {found.model}: no load was found that holds", found)
+            yield Failure(FAILED, f"{found.server}, {found.model}: the search found no load that holds", found)
     yield from filter(None, map(_differs, summary.trials))
 
 
@@ -62,7 +63,7 @@ def _errors(trial: TrialSummary, summary: Summary) -> Failure | None:
     if rate <= most:
         return None
     counts = f"{trial.requests.failed} of {trial.requests.attempted} requests failed"
-    return Failure(TOO_MANY_ERRORS, f"{trial.id}: {counts}, over --max-error-rate {most:g}", trial)
+    return Failure(TOO_MANY_ERRORS, f"{trial.id}: {counts} ({rate:.2%}, --max-error-rate allows {most:.2%})", trial)
 
 
 def _differs(trial: TrialSummary) -> Failure | None:
@@ -76,7 +77,7 @@ def _missed(outcome: ThresholdOutcome) -> Failure | None:
     """What could not be judged is not met: a gate that measured nothing must not pass."""
     if outcome.is_met:
         return None
-    what = f"{outcome.value:.4g}" if outcome.value is not None else outcome.unknown or "not known"
+    what = f"was {plain(outcome.value, 4)}" if outcome.value is not None else outcome.unknown or "no reason is known"
     return Failure(MISSED, f"threshold {outcome.threshold} of {outcome.cell}: {what}", outcome)
 
 

@@ -1,4 +1,4 @@
-"""A benchmark -> whether its trials are long enough for what its thresholds ask; pure, and read before any load."""
+"""A benchmark -> whether its trials are long enough for its thresholds; pure, and checked before any load."""
 
 from raybench import config
 from raybench.analysis.latency import PERCENTILES, samples_needed, seconds_needed
@@ -16,20 +16,20 @@ def check_supported(benchmark: Benchmark) -> None:
             needed = samples_needed(PERCENTILES[asked.metric]) + _outside(load)
             if count < needed:
                 raise ConfigError(
-                    f"threshold is {asked.text}; that needs {needed} requests a trial, and {trial.cell.id} has "
+                    f"threshold is {asked.text}; it needs {needed} requests per trial, and {trial.cell.id} has "
                     f"{count:.0f}: {_longer(load, needed)}"
                 )
 
 
 def _requests(load: Load) -> float | None:
-    """How many requests a trial has; None where the server's speed decides."""
+    """How many requests a trial sends; None where the server's speed decides."""
     if load.request_count is not None:
         return load.request_count
     return load.offered_rps * load.duration_s if load.offered_rps and load.duration_s else None
 
 
 def _outside(load: Load) -> int:
-    """About how many requests begin outside of the window: in a closed loop the first of each lane, and its next."""
+    """About how many requests begin outside the window: in a closed loop the first two of each lane."""
     return load.workers if load.offered_rps else 2 * load.in_flight
 
 

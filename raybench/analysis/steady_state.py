@@ -1,4 +1,4 @@
-"""Steady state: whether a load has settled, by windows that lie close together and by a trend; pure.
+"""Steady state: whether a load has settled, judged by windows close to each other and by a trend; pure.
 
 The windows are perf_analyzer's rule: max / min of the last three within 1 + its --stability-percentage, in throughput
 and in latency.
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from raybench.analysis.plain_numbers import plain
 
 WINDOWS = 3
 WINDOW_S = 5.0  # perf_analyzer's --measurement-interval
@@ -56,7 +58,7 @@ def unsteady(
 
 @dataclass(frozen=True, kw_only=True)
 class Steadiness:
-    """How even a window was, long or short.
+    """How steady a window was, long or short.
 
     `thirds_apart` is the most requests of a third over the least, or over 1 where that is 0; None with few of them, and
     in an open loop. `silence_s` is the longest time without any reply, right to a thousandth of the window.
@@ -106,12 +108,12 @@ def _has_trend(values: np.ndarray) -> bool:
 
 
 def is_rising(values: np.ndarray) -> bool:
-    """Whether means of some seconds each have a trend upwards that is no chance."""
+    """Whether means of some seconds each have a significant upward trend."""
     return trend_z(values) > _SIGNIFICANT_Z
 
 
 def trend_z(values: np.ndarray) -> float:
-    """Mann-Kendall's z (Mann 1945; Kendall 1975) of means of some seconds each: raw requests hang together."""
+    """Mann-Kendall's z (Mann 1945; Kendall 1975) of means of some seconds each: raw requests are correlated."""
     n = len(values)
     if n < 3:
         return 0.0
@@ -121,4 +123,4 @@ def trend_z(values: np.ndarray) -> float:
 
 
 def _shown(values: np.ndarray) -> str:
-    return ", ".join(f"{value:.3g}" for value in values)
+    return ", ".join(plain(float(value)) for value in values)

@@ -84,12 +84,12 @@ class _Derived(NamedTuple):
 
 
 def _derived(seen: ObservedTrial | StoredTrial) -> _Derived:
-    """Whatever one trial's files hold, it does not take the others along: without sense it is a failed trial."""
+    """A trial whose files make no sense is a failed trial, and leaves the others untouched."""
     try:
         return _Derived(seen, summarize_trial(seen.record, seen.samples, seen.telemetry))
     except (ArithmeticError, LookupError, TypeError, ValueError, ResultsError, pa.ArrowException) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        damage = DamagedFile(path=f"trials/{seen.record.id}.json", reason=f"no numbers follow from this trial: {said}")
+        damage = DamagedFile(path=f"trials/{seen.record.id}.json", reason=f"its numbers cannot be computed: {said}")
         failed = without_numbers(seen.record, str(damage))
         return _Derived(failed, summarize_trial(failed.record, failed.samples, failed.telemetry), damage)
 

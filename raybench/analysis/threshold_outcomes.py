@@ -14,8 +14,8 @@ from raybench.config.threshold import ERROR_RATE, MEMORY, THROUGHPUT, Threshold
 class ThresholdOutcome:
     """One threshold and one row. `value` is in ms, inferences/s, MiB or a share of requests.
 
-    Where that is None, `is_met` is too: what could not be judged is neither met nor missed, and fails a run as a miss
-    does; `unknown` says why.
+    `is_met` is None where `value` is: what could not be judged is neither met nor missed, but fails a run like a miss;
+    `unknown` says why.
     """
 
     threshold: str
@@ -57,8 +57,9 @@ def _why_unknown(asked: Threshold, rounds: list[TrialSummary]) -> str:
         return found.status
     if asked.metric in PERCENTILES:
         fewest = min(trial.latency_ms.n if trial.latency_ms else 0 for trial in rounds)
-        return f"{fewest} requests in the window, and it needs {samples_needed(PERCENTILES[asked.metric])}"
-    return "it was not observed"
+        name, needed = asked.metric.replace("_", "."), samples_needed(PERCENTILES[asked.metric])
+        return f"{name} needs {needed} requests, the window had {fewest}"
+    return "it was not measured"
 
 
 def _value(metric: str, cell: CellSummary, rounds: list[TrialSummary]) -> float | None:

@@ -64,7 +64,7 @@ def ceiling_of(rows: pa.Table) -> Throughput | None:
 
 
 def headroom_of(ceiling: Throughput | None, throughput: Throughput | None) -> float | None:
-    """How many times as much the client could do; None where either is not known."""
+    """How many times as much the client can do; None where either is not known."""
     if ceiling is None or throughput is None or not throughput.requests_per_s:
         return None
     return ceiling.requests_per_s / throughput.requests_per_s

@@ -1,4 +1,4 @@
-"""Do the servers agree on the answers: sampled replies against TensorFlow's own answers to the same items; pure."""
+"""Whether servers agree on the answers: sampled replies against TensorFlow's answers to the same items; pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _AS_NEAR = 1.1  # times as far
 
 
 class OutputMismatchError(ValueError):
-    """A reply that lacks an output, or has one of another shape: one sentence."""
+    """A reply that lacks an output, or has one of another shape; its text is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class AnsweredItems:
     def found(self, name: str) -> np.ndarray:
         """What was replied to the items; raises OutputMismatchError where that is nothing, or has another shape."""
         if name not in self.reply:
-            raise OutputMismatchError(f"output {name!r} is missing, and there are {', '.join(self.reply) or 'none'}")
+            raise OutputMismatchError(f"output {name!r} is missing; the reply has {', '.join(self.reply) or 'none'}")
         values: np.ndarray = self.reply[name]
         if self.has_rows(name):
             return values[self.first : self.first + len(self.ids)]
@@ -55,7 +55,7 @@ class AnsweredItems:
             return values.reshape(())  # Triton has no scalars
         if values.shape != self.reference[name].shape:
             expected = list(self.reference[name].shape)
-            raise OutputMismatchError(f"output {name!r} has shape {list(values.shape)}, and {self.origin}'s {expected}")
+            raise OutputMismatchError(f"output {name!r} has shape {list(values.shape)}, {self.origin}'s has {expected}")
         return values
 
 

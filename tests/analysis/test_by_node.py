@@ -56,7 +56,7 @@ def test_both_reports_show_the_nodes() -> None:
 
 def as_text(*trials: ObservedTrial) -> str:
     console = Console(file=io.StringIO(), width=120)
-    text.print_report(console, summary(*trials), Path("results/run"))
+    text.print_report(console, summary(*trials), Path("results/run"), is_detailed=True)
     return console.file.getvalue()
 
 

@@ -56,7 +56,7 @@ def test_the_gate_is_one_instant_on_every_clock() -> None:
     ],
 )
 def test_clocks_are_doubted_against_the_window(code: str, fine: dict[str, Any], doubtful: dict[str, Any]) -> None:
-    """The window's edges are as sure as the worst clock, and as common as the start: 1 % and 5 % of it are let pass."""
+    """The window's edges are as exact as the worst clock and the common start: 1 % and 5 % of it are allowed."""
     assert codes(**fine) == set()
     assert codes(**doubtful) == {code}
     assert codes(**{**doubtful, "window_s": None}) == {"no_window"}
@@ -67,11 +67,11 @@ def test_one_clock_is_not_doubted() -> None:
     assert codes(workers=(worker_facts(clock_uncertainty_ns=10**10),)) == set()
 
 
-def test_a_drift_is_told() -> None:
+def test_a_drift_is_reported() -> None:
     """Who reads the doubt sees that the clock moved, and by how much."""
     drifted = crew(clock_uncertainty_ns=150 * MS, clock_drift_ns=-299 * MS)
     (doubt,) = doubts_about(replace(trusted(), **drifted), rounds=2)
-    assert "worker 1 is known to 150 ms, and moved by -299 ms during the trial: that is 1.5% of" in doubt.sentence
+    assert "worker 1's by 150 ms, drifted by -299 ms; that is 1.5% of the window (1% allowed)" in doubt.sentence
 
 
 def test_the_skew_at_the_gate_is_that_of_first_sends_on_one_clock() -> None:

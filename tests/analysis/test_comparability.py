@@ -54,11 +54,11 @@ def test_what_is_not_known_is_not_doubted() -> None:
 
 
 def test_unequal_executions_are_doubted() -> None:
-    """A server that computes more requests at a time than the one it is held against is doubted, with both numbers."""
+    """A server that computes more requests at a time than the one it is compared with is doubted, with both numbers."""
     busy = running("triton", executions_at_once=16, in_flight=4)
     busy = replace(busy, server=replace(busy.server, instances=None))
     _, (doubt,) = doubted(running("triton x1"), busy, baseline="triton x1")
-    assert doubt.sentence == "triton runs 4 executions at a time against 1 of triton x1"
+    assert doubt.sentence == "not set up like triton x1: 4 against 1 executions at a time"
     assert (doubt.value, doubt.limit) == (4, 1)
 
 
@@ -80,14 +80,14 @@ def test_instances_that_were_asked_for_are_not_doubted() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"tensorflow": "2.13.0"}, "triton x1 has TensorFlow 2.13.0 against 2.21.0 of local"),
-        ({"precision": "mixed_float16"}, "triton x1 has precision mixed_float16 against float32 of local"),
-        ({"xla": True}, "triton x1 has XLA on against off of local"),
-        ({"intra_op_threads": 1}, "triton x1 has 1 threads inside an operation against 4 of local"),
-        ({"response_cache": True}, "triton x1 has its response cache on against off of local"),
+        ({"tensorflow": "2.13.0"}, "not set up like local: TensorFlow 2.13.0 against 2.21.0"),
+        ({"precision": "mixed_float16"}, "not set up like local: precision mixed_float16 against float32"),
+        ({"xla": True}, "not set up like local: XLA on against off"),
+        ({"intra_op_threads": 1}, "not set up like local: 1 against 4 threads per operation"),
+        ({"response_cache": True}, "not set up like local: response cache on against off"),
         (
             {"tensorflow": "2.13.0", "xla": True},
-            "triton x1 has TensorFlow 2.13.0 against 2.21.0 of local and has XLA on",
+            "not set up like local: TensorFlow 2.13.0 against 2.21.0, XLA on against off",
         ),
     ],
 )
@@ -99,12 +99,12 @@ def test_other_differences_are_doubted(changes: dict[str, Any], said: str) -> No
 
 
 def test_memory_against_a_network_is_doubted() -> None:
-    """Servers that are reached by different ways are doubted; in process, which is no way, is what it is."""
+    """Servers that are reached in different ways are doubted, but not a server in process."""
     grpc, local = running("triton x1"), running("local", in_flight=1)
     shared = replace(running("triton x2"), load=load(transport="shared memory", in_flight=4))
     inside = replace(local, load=replace(local.load, transport="in process"))
     doubt = comparability.unequal_servers(shared, grpc)
-    assert doubt.sentence == "triton x2 is reached by shared memory against grpc of triton x1"
+    assert doubt.sentence == "not set up like triton x1: reached by shared memory against grpc"
     assert comparability.unequal_servers(shared, inside) is None
     assert comparability.unequal_servers(grpc, inside) is None
 

@@ -139,7 +139,7 @@ def test_what_a_pipeline_computes_is_not_overhead(
 
 
 @pytest.mark.parametrize("counted", [None, statistics(success=0)])
-def test_without_statistics_no_time_is_told_apart(counted: StatisticsRecord | None) -> None:
+def test_without_statistics_no_time_is_broken_down(counted: StatisticsRecord | None) -> None:
     """Where the server counted nothing, nothing is known of where the time went."""
     assert trial(server_statistics=counted).server_time_ms is None
 
@@ -156,16 +156,16 @@ def test_times_that_are_told_too_coarsely_are_none(step_ns: int, is_told: bool) 
     [
         (
             {**COUNTED, "success": 3},
-            "it counted 3 successes, and this client 2",
+            "the server counted 3 successes, this client 2",
         ),
-        ({**COUNTED, "success": 1}, "it counted 1 successes"),
-        ({**COUNTED, "success": 0}, "it counted 0 successes"),
-        ({**COUNTED, "compute_infer_ns": 30 * MS}, "more than the service times"),
-        ({**COUNTED, "compute_infer_ns": -MS}, "more than the service times"),
+        ({**COUNTED, "success": 1}, "the server counted 1 successes"),
+        ({**COUNTED, "success": 0}, "the server counted 0 successes"),
+        ({**COUNTED, "compute_infer_ns": 30 * MS}, "exceed the service times"),
+        ({**COUNTED, "compute_infer_ns": -MS}, "exceed the service times"),
         ({**COUNTED, "step_ns": MS}, "too coarse"),
     ],
 )
-def test_no_time_is_told_apart_by_the_counts_of_others(counted: dict[str, Any], words: str) -> None:
+def test_no_time_is_broken_down_by_foreign_counts(counted: dict[str, Any], words: str) -> None:
     """Statistics that are not about this client's successes, or cannot be, give no breakdown and no merging, but a
     doubt with both counts."""
     seen = trial(lanes([(0, 10), (10, 22)]), server_statistics=statistics(**{"executions": 1, **counted}))
@@ -186,11 +186,11 @@ def test_a_tf_serving_without_metrics_is_doubted() -> None:
     """Where a TensorFlow Serving shows no metrics, the missing breakdown is a doubt with the flags that it lacks."""
     seen = trial(label="tfserving", server=server_facts("tfserving", url="h:8500"))
     (doubt,) = [each for each in doubts_about(seen, rounds=2) if each.code == "breakdown_unknown"]
-    assert "no metrics are at the port after that of h:8500" in doubt.sentence
-    assert "--rest_api_port one above its --port" in doubt.remedy
+    assert "no metrics on the port above h:8500" in doubt.sentence
+    assert "--rest_api_port one above --port" in doubt.remedy
 
 
-def test_without_a_success_no_time_is_told_apart() -> None:
+def test_without_a_success_no_time_is_broken_down() -> None:
     """A trial whose requests all failed has no service time to tell apart."""
     failed = samples.table([sample(0, 10, status="INTERNAL", error="x")])
     assert trial(failed, server_statistics=statistics(**COUNTED)).server_time_ms is None

@@ -140,7 +140,7 @@ def test_a_doubt_says_what_why_and_what_to_do(changes: dict) -> None:
 def test_few_samples_names_the_percentiles_that_are_missing() -> None:
     """Who misses the p99 in the table finds there how many requests it needs."""
     (doubt,) = doubts_about(trusted(service_ms=latency_of(np.arange(200) * MS)), rounds=2)
-    assert "p99 (needs 368), p99.9 (needs 3688)" in doubt.sentence
+    assert "p99 needs 368 requests, p99.9 3688; the window had 200" in doubt.sentence
     assert "p95" not in doubt.sentence
 
 
@@ -153,11 +153,11 @@ def test_the_errors_are_named() -> None:
 
 
 def test_a_full_server_is_not_the_clients_fault() -> None:
-    """Where all that may be in flight waited for the server, the report says that it is overloaded, and not by whom."""
+    """Where all lanes waited for the server, the report says that the server is overloaded, not the client."""
     full = trusted(cap_hits=7, scheduled_rps=100.0, achieved_rps=50.0)
     remedies = {doubt.code: f"{doubt.sentence}; {doubt.remedy}" for doubt in doubts_about(full, rounds=2)}
-    assert "server is overloaded: 7 of 100 requests" in remedies["cap_hit"]
-    assert "not the client's fault" in remedies["cap_hit"]
+    assert "overloaded: 7 of 100 were due" in remedies["cap_hit"]
+    assert "the server, not the client" in remedies["cap_hit"]
     assert "lower --request-rate" in remedies["under_rate"]
     (slow,) = doubts_about(replace(full, cap_hits=0), rounds=2)
     assert "more workers" in slow.remedy
@@ -172,7 +172,7 @@ def test_lanes_of_an_open_loop_may_rest() -> None:
     ("nodes", "expected"),
     [(["host-1"], {"workers_over_cores"}), (["host-1", "host-2"], set()), (["host-1", "host-1", "host-2"], set())],
 )
-def test_workers_are_held_against_the_cores_of_their_host(nodes: list[str], expected: set[str]) -> None:
+def test_workers_are_compared_with_the_cores_of_their_host(nodes: list[str], expected: set[str]) -> None:
     """Too many workers are doubted only where they share the cores of one host."""
     workers = tuple(worker_facts(i, node=nodes[i % len(nodes)]) for i in range(6))
     assert doubt_codes(trusted(workers=workers)) == expected
@@ -216,7 +216,7 @@ def test_rounds_are_counted_per_cell() -> None:
 
 
 @pytest.mark.parametrize(("transport", "is_advised"), [("grpc", True), ("shared memory", False)])
-def test_who_is_near_the_ceiling_is_told_how_to_raise_it(transport: str, is_advised: bool) -> None:
+def test_near_the_ceiling_the_remedy_raises_it(transport: str, is_advised: bool) -> None:
     """The remedy for a client that is the limit is more of it, and shared memory where there is none yet."""
     asked = load(transport=transport)
     (doubt,) = doubts_about(trusted(load=asked, **ceiling(1.25)), rounds=2)
@@ -233,3 +233,33 @@ def test_niced_workers_are_blamed_on_who_started_their_ray(is_own_ray: bool, rem
     niced = trusted(workers=(worker_facts(nice=10),))
     (doubt,) = doubts_about(niced, rounds=2, is_own_ray=is_own_ray)
     assert (doubt.code, remedy in doubt.remedy) == ("niced_workers", True)
+
+
+FAILED = Requests(attempted=9, succeeded=0, failed=9, errors={"UNAVAILABLE": 9}, first_error="gone")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "failed"},
+        {"requests": FAILED},
+        {"requests": FAILED, "service_ms": None, "window_s": 1.0, "throughput": None},
+    ],
+)
+def test_a_row_without_a_number_has_no_doubt(changes: dict) -> None:
+    """A trial that failed, or in which nothing succeeded, shows no number, so there is nothing to doubt in its row."""
+    much = {"job_s": 99.0, "cap_hits": 7, "payload": replace(PAYLOAD, distinct=1), **fed(0.5)}
+    assert len(doubt_codes(trusted(**much), rounds=1)) > 3
+    assert doubt_codes(trusted(**much, **changes), rounds=1) == set()
+
+
+def test_the_doubts_about_a_row_fit_a_line() -> None:
+    """Each sentence is short enough to be read at once, names no row and needs no scientific notation."""
+    rates = {"scheduled_rps": 123_456.0, "achieved_rps": 50_123.4, "cap_hits": 7}
+    busy = Throughput(requests_per_s=1e5, inferences_per_s=1_234_567.0)
+    found = doubts_about(trusted(**rates, ceiling=busy, headroom=1.1, **fed(0.5), pacing_error_ms=late(50)), rounds=1)
+    assert {"under_rate", "cap_hit", "near_ceiling", "feed_starved", "one_round"} <= {each.code for each in found}
+    for each in found:
+        assert len(each.sentence) <= 110, each.sentence
+        assert "e+" not in each.sentence
+        assert "triton" not in each.sentence

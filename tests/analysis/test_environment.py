@@ -63,9 +63,9 @@ def test_calm_conditions_are_not_doubted() -> None:
     ("changes", "code", "words"),
     [
         ({"sm_clock_drop": 0.06}, "clocks_dropped", "fell by 6%"),
-        ({"gpu_utilization_pct": 22.0}, "gpu_idle", "worked 22 % of the window"),
+        ({"gpu_utilization_pct": 22.0}, "gpu_idle", "busy 22% of the window"),
         ({"swapped_mib": 64.0}, "swapping", "swapped 64 MiB"),
-        ({"gpu_shared_with": ("python (pid 7)",)}, "gpu_shared", "shared with python (pid 7)"),
+        ({"gpu_shared_with": ("python (pid 7)",)}, "gpu_shared", "same GPUs: python (pid 7)"),
         (
             {"problems": (TelemetryProblem(at_s=3.21, source="nvidia-smi", text="it ended with exit code 9"),)},
             "telemetry_incomplete",

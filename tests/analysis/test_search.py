@@ -152,7 +152,7 @@ def test_a_threshold_is_read(text: str, parsed: tuple[str, float]) -> None:
 @pytest.mark.parametrize("text", ["", "p99", "p42<1ms", "p99<100", "p99<-1ms", "p99<nanms", "p99>1ms", "mean<1ms"])
 def test_a_wrong_threshold_is_refused(text: str) -> None:
     """What is no threshold is refused with an example and the percentiles that there are."""
-    with pytest.raises(ConfigError, match=r"write such as p99<100ms, of p50, p90"):
+    with pytest.raises(ConfigError, match=r"write one like p99<100ms, of p50, p90"):
         strategy.threshold(text)
 
 
@@ -198,4 +198,4 @@ def test_a_rate_that_overload_showed_to_be_too_much_does_not_hold() -> None:
     assert held <= 0.98 * 71 < broke
     found = strategy.search_result(P90, "fake", "m", seen, unit="images")
     assert found.feasible_max <= 0.98 * 71
-    assert "the server answered 71 requests/s" in str(found.reason) or found.reason is None
+    assert "the server answers at most 71 requests/s" in str(found.reason) or found.reason is None

@@ -75,7 +75,7 @@ def test_what_is_none_is_refused_before_a_run(text: str) -> None:
         ("memory<1GiB", None),
     ],
 )
-def test_a_row_is_held_against_it(text: str, expected: bool) -> None:
+def test_a_row_meets_it_or_misses_it(text: str, expected: bool) -> None:
     """A row of 400 requests of 10 ms, without memory: what is not known, or not supported, meets no threshold."""
     assert is_met(text) == [expected]
 
@@ -88,7 +88,7 @@ def test_failed_requests_count_over_all_rounds() -> None:
 
 
 def test_what_could_not_be_judged_is_said() -> None:
-    """Each threshold is held against each row, and its line names the load and why there is no value to judge."""
+    """Each threshold is checked on each row, and its line names the load and why there is no value to judge."""
     failed = observed(samples.merge([]), label="fake", status="failed", reason="it ended", workers=())
     shown = summary(observed(lanes(STEADY), label="local"), skipped(), failed, threshold=("p50<1s",))
     assert {each.label: each.is_met for each in shown.thresholds} == {"local": True, "triton x1": None, "fake": None}
@@ -102,9 +102,15 @@ def test_what_could_not_be_judged_is_said() -> None:
     ("settings", "needs"),
     [
         ({"threshold": ("p(50)<1s",)}, None),
-        ({"threshold": ("p(99)<1s",)}, "needs 376 requests a trial, and .* has 100: use --request-count 376"),
+        (
+            {"threshold": ("p(99)<1s",), "request_count": 100},
+            "needs 376 requests per trial, and .* has 100: use --request-count 376",
+        ),
         ({"threshold": ("p(99)<1s",), "request_count": 376}, None),
-        ({"threshold": ("mean<1s", "p(95)<1s"), "concurrency": 8, "request_count": 120}, "needs 136 requests"),
+        (
+            {"threshold": ("mean<1s", "p(95)<1s"), "workers": 4, "concurrency": 8, "request_count": 120},
+            "needs 136 requests",
+        ),
         ({"threshold": ("p(99)<1s",), "duration": 5.0}, None),
         ({"threshold": ("p(99)<1s",), "duration": 5.0, "request_rate": (20.0, 100.0)}, "has 100: use --duration 22"),
         ({"threshold": ("p(99)<1s",), "duration": 5.0, "request_rate": (100.0,)}, None),

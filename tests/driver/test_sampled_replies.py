@@ -85,7 +85,7 @@ def test_rows_that_depend_on_their_request_are_compared_whole() -> None:
         (context(), SampledReplies(missing=("a type of tomorrow",)), None, "a type of tomorrow"),
         (context(), replies(malformed=("DecodeError: x",) * 3), False, "3 of 9 sampled replies cannot be read: Decode"),
         (context(), SampledReplies(malformed=("DecodeError: x",)), False, "1 of 1 sampled replies cannot be read"),
-        (context(), replies(lambda _: {"z": np.zeros(2)}), False, "output 'y' is missing, and there are z"),
+        (context(), replies(lambda _: {"z": np.zeros(2)}), False, "output 'y' is missing; the reply has z"),
         (context(), replies(lambda _: {"y": np.zeros((3, 3))}), False, "output 'y' has shape [3, 3]"),
     ],
 )

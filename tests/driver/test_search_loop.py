@@ -90,7 +90,7 @@ def test_a_rate_within_a_latency(ray_environment: dict[str, str], tmp_path: Path
     if found["is_over"]:
         assert found["first_breach"] <= 1.05 * found["feasible_max"]
     else:
-        assert "the client itself was late" in found["reason"]
+        assert "the client sent late" in found["reason"]
     worst = max(found["points"], key=lambda point: point["value"])
     assert worst["verdict"] == "broke"
     assert worst["requests"] < 0.9 * 10 * worst["value"]  # it ended early
@@ -126,7 +126,7 @@ def test_dry_run_has_the_steps_in_their_order(tmp_path: Path) -> None:
         (["--until-oom", "--workers", "1,2", "-s", "local"], "server is local; it has one worker"),
         (["--latency-threshold", "p99<1s"], "give one of --request-rate-range and --concurrency-range"),
         (["--latency-threshold", "p99<1s", "--workers", "1,2", "--concurrency-range", "1:2"], "and no list"),
-        (["--latency-threshold", "fast", "--concurrency-range", "1:2"], "latency-threshold is fast; write such as"),
+        (["--latency-threshold", "fast", "--concurrency-range", "1:2"], "latency-threshold is fast; write one like"),
         (["--latency-threshold", "p99<1s", "--concurrency-range", "2:1"], "concurrency-range is 2:1; write such as"),
         (["--latency-threshold", "p99<1s", "--concurrency-range", "1:2.5"], "concurrency-range is 1:2.5; write"),
         (["--latency-threshold", "p99<1s", "--request-rate-range", "1:inf"], "request-rate-range is 1:inf; write"),

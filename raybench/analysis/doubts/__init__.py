@@ -70,7 +70,7 @@ def with_doubts(
     damaged: Sequence[DamagedFile] = (),
     unsealed: frozenset[str] = frozenset(),
 ) -> tuple[TrialSummary, ...]:
-    """The trials, each with its doubts but for the codes to leave out; `is_own_ray`: raybench started their Ray.
+    """The trials with their doubts, without the codes in `leave_out`; `is_own_ray`: raybench started their Ray.
 
     `damaged` are files of the run that cannot be trusted, `unsealed` the ids of trials whose files have no checksums.
     """
@@ -89,11 +89,11 @@ def with_doubts(
 def doubts_about(
     trial: TrialSummary, *, rounds: int, base: TrialSummary | None = None, is_own_ray: bool = False
 ) -> tuple[Doubt, ...]:
-    """Every doubt about one trial; there is no number to doubt where nothing was sent.
+    """Every doubt about one trial; a trial that failed, or in which nothing succeeded, has no number to doubt.
 
     `rounds` is how often its cell was measured, `base` the trial that it is compared with.
     """
-    if trial.requests.attempted == 0:
+    if not _has_numbers(trial):
         return ()
     alone = [check(trial) for check in _CHECKS]
     among = (
@@ -104,8 +104,12 @@ def doubts_about(
     return tuple(doubt for doubt in (*alone, *among) if doubt)
 
 
+def _has_numbers(trial: TrialSummary) -> bool:
+    return trial.status != "failed" and trial.requests.succeeded > 0
+
+
 def _about_files(trial: TrialSummary, damaged: Sequence[DamagedFile], unsealed: frozenset[str]) -> tuple[Doubt, ...]:
-    if trial.requests.attempted == 0:
+    if not _has_numbers(trial):
         return ()
     found = (lost_files.damaged_files(trial, damaged), lost_files.unverified_files(trial, unsealed))
     return tuple(doubt for doubt in found if doubt)

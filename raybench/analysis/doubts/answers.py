@@ -2,6 +2,7 @@
 
 from raybench.analysis import units
 from raybench.analysis.doubt import Doubt
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.results.records import UNEQUAL, ModelVerification
 
@@ -15,17 +16,17 @@ def answers_differ(trial: TrialSummary) -> Doubt | None:
     return Doubt(
         code="answers_differ",
         sentence=f"answers differ from TensorFlow's: {'; '.join(found)}",
-        remedy="compare the model, its version and its precision on both sides, or set --tolerance",
+        remedy="check that both sides run the same model, version and precision, or raise --tolerance",
     )
 
 
 def _how(found: ModelVerification) -> str:
     worst = max(found.outputs, key=lambda each: each.difference)
     if worst.difference == UNEQUAL:
-        return f"in values of {worst.name} that must be equal, or finite"
+        return f"in {worst.name}, which must be equal, or is not finite"
     if found.difference <= found.tolerance:
-        return f"in {1 - found.nearest:.0%} of the items, whose answers are nearer to another item's"
-    return f"by {found.difference:.2g} of the largest value (tolerance {found.tolerance:g})"
+        return f"in {1 - found.nearest:.0%} of the items, whose answers fit another item better"
+    return f"by {plain(found.difference, 2)} of the largest value (tolerance {plain(found.tolerance)})"
 
 
 def answers_alike(trial: TrialSummary) -> Doubt | None:
@@ -36,7 +37,7 @@ def answers_alike(trial: TrialSummary) -> Doubt | None:
     items = units.items(trial.unit)
     return Doubt(
         code="answers_alike",
-        sentence=f"answers of {', '.join(weak)} to different {items} are too alike to tell a wrong one",
+        sentence=f"a wrong answer would not show: {', '.join(weak)} answers different {items} almost alike",
         remedy=f"use other {items}, or a model whose answers differ",
     )
 
@@ -45,9 +46,9 @@ def not_verified(trial: TrialSummary) -> Doubt | None:
     seen = trial.verification
     if seen is None or seen.agrees is False or seen.reason is None:
         return None
-    what = "not all answers were compared" if seen.agrees else "answers were not compared"
+    what = "only some answers were checked" if seen.agrees else "answers were not checked"
     return Doubt(
         code="not_verified",
         sentence=f"{what}: {seen.reason}",
-        remedy="give --models a folder with the model, or --no-verify",
+        remedy="point --models at a folder that has the model, or turn the check off with --no-verify",
     )

@@ -1,7 +1,8 @@
-"""Was it the client that was measured: doubts about lateness, rates, the feed and the ceiling; pure."""
+"""Whether the client was the limit: doubts about lateness, rates, the feed and the ceiling; pure."""
 
 from raybench.analysis import units
 from raybench.analysis.doubt import Doubt
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import SHARED_MEMORY
 
@@ -21,8 +22,9 @@ def late_client(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="late_client",
-        sentence=f"p99 of the client's own lateness was {late.p99:.2g} ms, that of service {service.p99:.3g} ms",
-        remedy="give the workers cores of their own, or use fewer lanes a worker (--max-in-flight) or more hosts",
+        sentence=f"the client sent late: by {plain(late.p99, 2)} ms at p99, which is {late.p99 / service.p99:.0%} of "
+        f"the service p99 ({_PACING_SHARE:.0%} allowed)",
+        remedy="give the workers cores of their own, use fewer lanes per worker (--max-in-flight), or more hosts",
         value=late.p99 / service.p99,
         limit=_PACING_SHARE,
     )
@@ -32,12 +34,14 @@ def under_rate(trial: TrialSummary) -> Doubt | None:
     scheduled, achieved = trial.scheduled_rps, trial.achieved_rps
     if not scheduled or achieved is None or achieved >= _RATE_SHARE * scheduled:
         return None
-    remedy = "lower --request-rate to what the server holds" if trial.cap_hits else "use more workers, cores or hosts"
+    remedy = (
+        "lower --request-rate to what the server sustains" if trial.cap_hits else "use more workers, cores or hosts"
+    )
     if is_starved(trial):
         remedy = _feed_remedy(trial)
     return Doubt(
         code="under_rate",
-        sentence=f"{achieved:.4g} requests/s left of {scheduled:.4g} that were due",
+        sentence=f"fewer requests were sent than were due: {plain(achieved, 4)} of {plain(scheduled, 4)} requests/s",
         remedy=remedy,
         value=achieved / scheduled,
         limit=_RATE_SHARE,
@@ -49,19 +53,17 @@ def cap_hit(trial: TrialSummary) -> Doubt | None:
     if not trial.cap_hits:
         return None
     hits, attempted, most = trial.cap_hits, trial.requests.attempted, trial.load.in_flight
-    due = f"{hits} of {attempted} requests were due while all {most} that may be in flight waited for"
-    sentence = f"the server is overloaded: {due} it; that is not the client's fault, and response counts the wait"
-    remedy = "lower --request-rate, or raise --max-in-flight if the server's own queue is to be seen"
+    due = f"{hits} of {attempted} were due while all {most} in flight waited"
+    sentence = f"the server, not the client, is overloaded: {due} for a reply"
+    remedy = "lower --request-rate, or raise --max-in-flight to see the server's own queue"
     if is_starved(trial):
-        sentence, remedy = (
-            f"{due} {units.items(trial.unit)} or the server, and response counts the wait",
-            _feed_remedy(trial),
-        )
+        sentence = f"requests queued in the client: {due} for {units.items(trial.unit)} or the server"
+        remedy = _feed_remedy(trial)
     return Doubt(code="cap_hit", sentence=sentence, remedy=remedy, value=hits, limit=0)
 
 
 def backlog(trial: TrialSummary) -> Doubt | None:
-    """Open loop: more came in than was answered, so that response would go on growing with the load."""
+    """Open loop: more requests came in than were answered, so response would grow with a longer load."""
     throughput, achieved = trial.throughput, trial.achieved_rps
     if trial.load.arrivals == "closed" or trial.cap_hits or not throughput or not achieved:
         return None
@@ -70,8 +72,8 @@ def backlog(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="backlog",
-        sentence=f"the server answered {answered_rps:.4g} of {achieved:.4g} requests/s: the others still waited "
-        "when the load ended, and response would grow with a longer trial",
+        sentence=f"the server answered only {plain(answered_rps, 4)} of {plain(achieved, 4)} requests/s: "
+        "in a longer trial response would be higher",
         remedy="lower --request-rate, or use a longer --duration",
         value=answered_rps / achieved,
         limit=_ANSWERED_SHARE,
@@ -79,13 +81,13 @@ def backlog(trial: TrialSummary) -> Doubt | None:
 
 
 def is_starved(trial: TrialSummary) -> bool:
-    """Whether lanes waited for items for so much of their time that the server did not get the load."""
+    """Whether lanes waited for items so long that the server did not get the planned load."""
     return trial.feed_wait_share is not None and trial.feed_wait_share > _FEED_SHARE
 
 
 def _feed_remedy(trial: TrialSummary) -> str:
     items = units.items(trial.unit)
-    return f"use --feed preload where memory holds the {items}, else more workers with cores, or smaller files"
+    return f"use --feed preload if the {items} fit in memory, else more workers and cores, or smaller files"
 
 
 def feed_starved(trial: TrialSummary) -> Doubt | None:
@@ -93,9 +95,8 @@ def feed_starved(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="feed_starved",
-        sentence=f"lanes waited {trial.feed_wait_share:.0%} of their time for {units.items(trial.unit)}, "
-        f"{trial.feed_wait_ms.mean:.3g} ms a request: the server got less load than it seems; "
-        "service is without that wait, throughput is not",
+        sentence=f"lanes waited for {units.items(trial.unit)} {trial.feed_wait_share:.0%} of their time "
+        f"({_FEED_SHARE:.0%} allowed): throughput includes that wait, service does not",
         remedy=_feed_remedy(trial),
         value=trial.feed_wait_share,
         limit=_FEED_SHARE,
@@ -103,14 +104,15 @@ def feed_starved(trial: TrialSummary) -> Doubt | None:
 
 
 def near_ceiling(trial: TrialSummary) -> Doubt | None:
-    """What the client and the transport alone allow was nearly reached: the server might do more."""
+    """The client came close to what it can send at most: the server might do more."""
     if trial.headroom is None or trial.ceiling is None or 1 / trial.headroom <= _CEILING_SHARE:
         return None
     shared = "" if trial.load.transport == SHARED_MEMORY else ", or --shared-memory system on the server's host"
     return Doubt(
         code="near_ceiling",
-        sentence=f"{1 / trial.headroom:.0%} of the {trial.ceiling.inferences_per_s:.4g} {trial.unit}/s that the same "
-        "client gets from a model that does nothing: it may be the client that was measured",
+        sentence=f"the client may be the limit: {1 / trial.headroom:.0%} of the "
+        f"{plain(trial.ceiling.inferences_per_s, 4)} {trial.unit}/s it gets from a model that does nothing "
+        f"({_CEILING_SHARE:.0%} allowed)",
         remedy=f"use more workers or hosts{shared}",
         value=1 / trial.headroom,
         limit=_CEILING_SHARE,
@@ -118,11 +120,11 @@ def near_ceiling(trial: TrialSummary) -> Doubt | None:
 
 
 def no_ceiling(trial: TrialSummary) -> Doubt | None:
-    """What the client and the transport alone allow was to be measured, and could not be."""
+    """The client's ceiling could not be measured."""
     if trial.ceiling_reason is None:
         return None
     return Doubt(
         code="no_ceiling",
-        sentence=f"what this client can do at most is not known: {trial.ceiling_reason}",
-        remedy="measure on a Triton that raybench starts, or leave it out by --no-calibrate",
+        sentence=f"the client's ceiling could not be measured: {trial.ceiling_reason}",
+        remedy="measure on a Triton that raybench starts, or turn this off with --no-calibrate",
     )

@@ -1,6 +1,7 @@
-"""The workers' clocks and their common start: doubts about stamps of several hosts; pure."""
+"""The workers' clocks and their common start: doubts about time stamps of several hosts; pure."""
 
 from raybench.analysis.doubt import Doubt
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.trial_summary import TrialSummary
 
 _UNCERTAIN_SHARE = 0.01  # of the window
@@ -8,7 +9,7 @@ _SKEW_SHARE = 0.05
 
 
 def uncertain_clocks(trial: TrialSummary) -> Doubt | None:
-    """The window's edges come from the workers' stamps: they are as sure as the worst of the clocks."""
+    """The window's edges come from the workers' time stamps: they are as exact as the worst of the clocks."""
     window_s = _compared_window_s(trial)
     if window_s is None:
         return None
@@ -16,12 +17,12 @@ def uncertain_clocks(trial: TrialSummary) -> Doubt | None:
     uncertain_s, drift_ns = worst.clock_uncertainty_ns / 1e9, worst.clock_drift_ns
     if uncertain_s <= _UNCERTAIN_SHARE * window_s:
         return None
-    moved = f", and moved by {drift_ns / 1e6:.3g} ms during the trial" if drift_ns else ""
+    drifted = f", drifted by {plain(drift_ns / 1e6)} ms" if drift_ns else ""
     return Doubt(
         code="uncertain_clocks",
-        sentence=f"the clock of worker {worst.worker} is known to {uncertain_s * 1e3:.3g} ms{moved}: "
-        f"that is {uncertain_s / window_s:.1%} of the window, whose edges come from such clocks",
-        remedy="let NTP or PTP hold the hosts' clocks, use a quieter network, or a longer --duration",
+        sentence=f"a clock is uncertain: worker {worst.worker}'s by {plain(uncertain_s * 1e3)} ms{drifted}; that is "
+        f"{uncertain_s / window_s:.1%} of the window ({_UNCERTAIN_SHARE:.0%} allowed)",
+        remedy="synchronize the hosts with NTP or PTP, use a quieter network, or a longer --duration",
         value=uncertain_s / window_s,
         limit=_UNCERTAIN_SHARE,
     )
@@ -34,8 +35,8 @@ def uneven_start(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="gate_skew",
-        sentence=f"the last worker began {skew_ms:.3g} ms after the first one, which is {skew_ms / 1e3 / window_s:.1%} "
-        "of the window: it was no common start",
+        sentence=f"workers did not start together: the last began {plain(skew_ms)} ms after the first, "
+        f"{skew_ms / 1e3 / window_s:.1%} of the window ({_SKEW_SHARE:.0%} allowed)",
         remedy="give the workers cores of their own, or use a longer --duration",
         value=skew_ms / 1e3 / window_s,
         limit=_SKEW_SHARE,

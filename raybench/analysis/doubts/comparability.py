@@ -1,4 +1,4 @@
-"""Servers that are compared: doubts where they were not alike; pure."""
+"""Servers that are compared: doubts where their settings differ; pure."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ from raybench.telemetry.effective_config import EffectiveConfig
 
 # What should be the same on both sides, and how a difference reads; None is not known, and not doubted.
 _ALIKE = {
-    "tensorflow": "TensorFlow {}",
-    "precision": "precision {}",
-    "xla": "XLA {}",
-    "intra_op_threads": "{} threads inside an operation",
-    "response_cache": "its response cache {}",
-    "gpu_allocator": "GPU memory by {}",
+    "tensorflow": "TensorFlow {} against {}",
+    "precision": "precision {} against {}",
+    "xla": "XLA {} against {}",
+    "intra_op_threads": "{} against {} threads per operation",
+    "response_cache": "response cache {} against {}",
+    "gpu_allocator": "GPU memory from {} against {}",
 }
 
 
@@ -29,18 +29,18 @@ def bases(trials: Iterable[TrialSummary], baseline: str | None = None) -> dict[s
 
 
 def unequal_servers(server: TrialSummary, base: TrialSummary) -> Doubt | None:
-    """In what a server differs from the one that it is held against, beside what the benchmark asked for."""
+    """How a server differs from the one it is compared with, apart from what the benchmark asked for."""
     ours, theirs = executions(server), executions(base)
     are_known = ours is not None and theirs is not None and not _are_chosen(server, base)
     is_busier = are_known and ours != theirs
-    busier = [f"runs {_counted(ours)} against {theirs} of {base.label}"] if is_busier else []
-    others = [f"has {text}" for text in _differences(server, base)] + _transports(server, base)
-    if not busier + others:
+    busier = [f"{ours} against {theirs} executions at a time"] if is_busier else []
+    found = busier + _differences(server, base) + _transports(server, base)
+    if not found:
         return None
     return Doubt(
         code="unequal_servers",
-        sentence=f"{server.label} {' and '.join(busier + others)}",
-        remedy="make the servers alike, or read the ratio as that of two setups",
+        sentence=f"not set up like {base.label}: {', '.join(found)}",
+        remedy="set both servers up alike, or read the ratio as one of two setups",
         value=ours if is_busier else None,
         limit=theirs if is_busier else None,
     )
@@ -61,25 +61,21 @@ def _are_chosen(server: TrialSummary, base: TrialSummary) -> bool:
     return server.server.instances is not None and base.server.instances is not None
 
 
-def _counted(count: int | None) -> str:
-    return f"{count} execution{'s' if count != 1 else ''} at a time"
-
-
 def _differences(server: TrialSummary, base: TrialSummary) -> list[str]:
     both = {name: (getattr(_effective(server), name), getattr(_effective(base), name)) for name in _ALIKE}
     return [
-        f"{_ALIKE[name].format(_word(ours))} against {_word(theirs)} of {base.label}"
+        _ALIKE[name].format(_word(ours), _word(theirs))
         for name, (ours, theirs) in both.items()
         if ours is not None and theirs is not None and ours != theirs
     ]
 
 
 def _transports(server: TrialSummary, base: TrialSummary) -> list[str]:
-    """Memory against a network; that a server in process has neither is what it is compared for."""
+    """Shared memory against a network; a server in process has neither, which is why it is compared."""
     ours, theirs = server.load.transport, base.load.transport
     if ours == theirs or IN_PROCESS in (ours, theirs):
         return []
-    return [f"is reached by {ours} against {theirs} of {base.label}"]
+    return [f"reached by {ours} against {theirs}"]
 
 
 def _word(value: str | int | bool) -> str:

@@ -1,6 +1,7 @@
 """The conditions of a trial on its host: doubts about what disturbed it, or was not seen; pure."""
 
 from raybench.analysis.doubt import Doubt
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.results.records import WorkerRecord
 
@@ -26,7 +27,7 @@ def telemetry_incomplete(trial: TrialSummary) -> Doubt | None:
     return Doubt(
         code="telemetry_incomplete",
         sentence=f"telemetry is incomplete: {first.source} {_when(first.at_s)}: {first.text}{more}",
-        remedy="read memory and utilization as of what was seen until then, or mend it and run again",
+        remedy="read memory and utilization as incomplete, or fix the cause and run again",
         value=first.at_s,
     )
 
@@ -43,22 +44,23 @@ def clocks_dropped(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="clocks_dropped",
-        sentence=f"a GPU's SM clock fell by {seen.sm_clock_drop:.0%} in the window: it was not the same GPU throughout",
-        remedy="cool it, lock its clocks (nvidia-smi --lock-gpu-clocks), or read the rounds against each other",
+        sentence=f"a GPU slowed down: its SM clock fell by {seen.sm_clock_drop:.0%} in the window "
+        f"({_CLOCK_DROP:.0%} allowed)",
+        remedy="cool it, lock its clocks (nvidia-smi --lock-gpu-clocks), or compare the rounds",
         value=seen.sm_clock_drop,
         limit=_CLOCK_DROP,
     )
 
 
 def gpu_idle(trial: TrialSummary) -> Doubt | None:
-    """The server's own host work is what was measured, where the client could have sent more."""
+    """The server's work on the CPU was the limit, though the client could have sent more."""
     busy = trial.telemetry.gpu_utilization_pct if trial.telemetry else None
     if busy is None or busy >= _IDLE_PCT or trial.headroom is None or trial.headroom < _HEADROOM:
         return None
     return Doubt(
         code="gpu_idle",
-        sentence=f"the GPU worked {busy:.0f} % of the window, and the client could have sent {trial.headroom:.2g} "
-        "times as much: the server's work on the host was measured",
+        sentence=f"the GPU was not the limit: it was busy {busy:.0f}% of the window, and the client could have sent "
+        f"{plain(trial.headroom, 2)} times as much",
         remedy="use more in flight (--concurrency), more instances (--instances), or larger batches",
         value=busy,
         limit=_IDLE_PCT,
@@ -71,7 +73,7 @@ def swapping(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="swapping",
-        sentence=f"the server's host swapped {seen.swapped_mib:.0f} MiB under load: latency is that of its disk",
+        sentence=f"the server's host swapped {seen.swapped_mib:.0f} MiB under load: latency includes its disk",
         remedy="free memory on it, or use smaller batches, fewer models or fewer instances",
         value=seen.swapped_mib,
         limit=_SWAPPED_MIB,
@@ -79,15 +81,16 @@ def swapping(trial: TrialSummary) -> Doubt | None:
 
 
 def cpu_contended(trial: TrialSummary) -> Doubt | None:
-    """Processes that are not of the run took CPUs for which there was a queue, on the host where they took most."""
+    """Processes outside the run took CPUs that were short, on the host where they took most."""
     found = [(share, each.node) for each in trial.workers if (share := _strangers(trial, each)) is not None]
     if not found or max(found)[0] <= _STRANGERS:
         return None
     share, node = max(found)
     return Doubt(
         code="cpu_contended",
-        sentence=f"other processes took {share:.0%} of the CPUs of {node} while there were too few for all",
-        remedy="end them, or measure on a host of its own",
+        sentence=f"other processes took {share:.0%} of the CPUs of {node} while CPUs were short "
+        f"({_STRANGERS:.0%} allowed)",
+        remedy="stop them, or measure on a dedicated host",
         value=share,
         limit=_STRANGERS,
     )
@@ -127,8 +130,8 @@ def cpu_stolen(trial: TrialSummary) -> Doubt | None:
     share, node = max(found)
     return Doubt(
         code="cpu_stolen",
-        sentence=f"the hypervisor gave {share:.0%} of the CPU time of {node} to other machines",
-        remedy="use a host with CPUs of its own, or more rounds",
+        sentence=f"the hypervisor gave {share:.0%} of the CPU time of {node} to other machines ({_STOLEN:.0%} allowed)",
+        remedy="use a host with dedicated CPUs, or more rounds",
         value=share,
         limit=_STOLEN,
     )
@@ -143,7 +146,7 @@ def software_float16(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="software_float16",
-        sentence="no GPU was seen, and TF Serving computes float16 with XLA on a CPU in software: seconds an image",
+        sentence="no GPU was seen, and TF Serving computes float16 with XLA in software on a CPU: seconds per image",
         remedy="export the model with --amp bfloat16 for CPUs, or serve it on a GPU",
     )
 
@@ -155,8 +158,8 @@ def gpu_shared(trial: TrialSummary) -> Doubt | None:
     more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
     return Doubt(
         code="gpu_shared",
-        sentence=f"the GPUs were shared with {', '.join(others[:_MOST_NAMED])}{more}",
-        remedy="end them, or read the GPU memory of the server's own processes",
+        sentence=f"other processes used the same GPUs: {', '.join(others[:_MOST_NAMED])}{more}",
+        remedy="stop them, or read the GPU memory of the server's own processes",
         value=len(others),
         limit=0,
     )

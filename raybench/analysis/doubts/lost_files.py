@@ -1,4 +1,4 @@
-"""Files that a row rests on and that cannot be trusted, or could not be verified; pure."""
+"""Files of a row that are damaged, or could not be verified; pure."""
 
 from collections.abc import Sequence
 
@@ -15,8 +15,8 @@ def damaged_files(trial: TrialSummary, damaged: Sequence[DamagedFile]) -> Doubt 
     more = f", and {len(mine) - 1} more" if len(mine) > 1 else ""
     return Doubt(
         code="damaged_files",
-        sentence=f"this row lacks what a file held that cannot be trusted: {mine[0]}{more}",
-        remedy="restore the file from a copy, or measure it again with `raybench run --resume`",
+        sentence=f"a file is damaged, and its numbers are left out: {mine[0]}{more}",
+        remedy="restore the file from a copy, or measure again with `raybench run --resume`",
         value=len(mine),
         limit=0,
     )
@@ -27,6 +27,6 @@ def unverified_files(trial: TrialSummary, unsealed: frozenset[str]) -> Doubt | N
         return None
     return Doubt(
         code="unverified_files",
-        sentence="its files have no checksums, as they were written by an older raybench: damage would not be seen",
-        remedy="compare them with a copy, or measure it again",
+        sentence="damage would not be seen: the files were written by an older raybench, without checksums",
+        remedy="compare them with a copy, or measure again",
     )

@@ -1,4 +1,4 @@
-"""Inputs that raybench made by a guess: doubts about what nobody said; pure."""
+"""Inputs that raybench made by a guess: doubts about what nobody declared; pure."""
 
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
@@ -15,7 +15,6 @@ def assumed_range(trial: TrialSummary) -> Doubt | None:
     name = names[0] if names else "NAME"
     return Doubt(
         code="assumed_range",
-        sentence=f"pixels of {name} were sent as 0 to 255, which its signature does not say: a model of another "
-        "range computes on values that it never gets in use",
-        remedy=f"give the range that the model takes: --range {name}:0,255, or such as {name}:0,1 or {name}:-1,1",
+        sentence=f"pixels of {name} were sent as 0 to 255, a guess: its signature declares no range",
+        remedy=f"give the model's range: --range {name}:0,255, or for example {name}:0,1 or {name}:-1,1",
     )

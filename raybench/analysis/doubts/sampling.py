@@ -1,8 +1,9 @@
-"""Was enough sent, and of what: doubts about the sample of a trial; pure."""
+"""Whether enough was sent, and of what: doubts about the sample of a trial; pure."""
 
 from raybench.analysis import units
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.latency import PERCENTILES, samples_needed
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.steady_state import LEAST_REQUESTS, WINDOW_S, WINDOWS
 from raybench.analysis.trial_summary import TrialSummary
 
@@ -19,11 +20,12 @@ def few_samples(trial: TrialSummary) -> Doubt | None:
     needs = {name: count for name, p in PERCENTILES.items() if (count := samples_needed(p)) > n}
     if not needs:
         return None
-    names = ", ".join(f"{name.replace('_', '.')} (needs {count})" for name, count in needs.items())
+    (first, count), *others = ((name.replace("_", "."), count) for name, count in needs.items())
+    more = "".join(f", {name} {count}" for name, count in others)
     return Doubt(
         code="few_samples",
-        sentence=f"{n} requests in the window are too few for {names}",
-        remedy="send more requests to see them",
+        sentence=f"{first} needs {count} requests{more}; the window had {n}",
+        remedy="send more requests, or use a longer --duration",
         value=n,
         limit=max(needs.values()),
     )
@@ -39,23 +41,25 @@ def stalled(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="stalled",
-        sentence=f"for {found.silence_s:.2g} s of the window of {trial.window_s:.3g} s no reply came, where a request "
-        f"takes {found.median_ms:.3g} ms: throughput is that of a server that stood still for a time",
-        remedy="find out what held it up, and measure for longer",
+        sentence=f"no reply came for {plain(found.silence_s, 2)} s of the {plain(trial.window_s)} s window "
+        f"({limit:.0%} allowed), and a request takes {plain(found.median_ms)} ms",
+        remedy="find out what blocked the server, and measure longer (--duration)",
         value=share,
         limit=limit,
     )
 
 
 def unsteady(trial: TrialSummary) -> Doubt | None:
-    """A window that is too short to be judged like a long one: its thirds say whether it moved."""
+    """A window too short for the test of steadiness: its thirds show whether throughput moved."""
     found, limit = trial.steadiness, 1 + trial.load.stability_percentage / 100
-    if found is None or found.thirds_apart is None or found.thirds_apart <= limit or _is_judged(trial):
+    if found is None or found.thirds_apart is None or trial.window_s is None:
+        return None
+    if found.thirds_apart <= limit or _is_judged(trial):
         return None
     return Doubt(
         code="unsteady",
-        sentence=f"the thirds of the window of {trial.window_s:.3g} s differ by a factor of {found.thirds_apart:.3g} "
-        "in throughput: it had not settled",
+        sentence=f"throughput had not settled: the thirds of the {plain(trial.window_s)} s window differ by a factor "
+        f"of {plain(found.thirds_apart)} ({plain(limit)} allowed)",
         remedy=f"measure for {WINDOWS * WINDOW_S:.0f} s or longer (--duration)",
         value=found.thirds_apart,
         limit=limit,
@@ -69,15 +73,15 @@ def steadiness_unknown(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="steadiness_unknown",
-        sentence=f"{n} requests in the window are too few to tell whether it was steady",
-        remedy=f"send {needed} or more, for {WINDOWS * WINDOW_S:.0f} s or longer",
+        sentence=f"whether the load was steady is unknown: that needs {needed} requests, the window had {n}",
+        remedy=f"send {needed} or more, for {WINDOWS * WINDOW_S:.0f} s or longer (--duration)",
         value=n,
         limit=needed,
     )
 
 
 def _is_judged(trial: TrialSummary) -> bool:
-    """Whether its status says that it was unstable, or was not."""
+    """Whether its status says if it was unstable."""
     return trial.window_s is not None and trial.window_s >= WINDOWS * WINDOW_S
 
 
@@ -91,15 +95,15 @@ def errors(trial: TrialSummary) -> Doubt | None:
     return Doubt(
         code="errors",
         sentence=f"{requests.failed} of {requests.attempted} requests failed ({named}{first}); "
-        "latency is of successes alone",
-        remedy="read column `error` of the samples, and mend the server or lower the load",
+        "latency covers successes only",
+        remedy="read the column `error` of the samples, then fix the server or lower the load",
         value=requests.error_rate,
         limit=0.0,
     )
 
 
 def uneven_workers(trial: TrialSummary) -> Doubt | None:
-    """Workers that end far apart: the window is short, the last met less load. Lanes of an open loop may rest."""
+    """Lanes that end far apart: the window is short, the last met less load. Lanes of an open loop may rest."""
     if (
         trial.load.arrivals != "closed"
         or not trial.job_s
@@ -109,8 +113,9 @@ def uneven_workers(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="uneven_workers",
-        sentence=f"the window is {trial.window_s / trial.job_s:.0%} of the trial: few requests a lane, or unlike ends",
-        remedy="use --duration, or more requests, so that the lanes end together",
+        sentence=f"lanes ended far apart: all were active for {trial.window_s / trial.job_s:.0%} of the trial "
+        f"({1 / _UNEVEN:.0%} needed)",
+        remedy="use --duration, or more requests, so that they end together",
         value=trial.job_s / trial.window_s,
         limit=_UNEVEN,
     )
@@ -123,8 +128,9 @@ def few_payloads(trial: TrialSummary) -> Doubt | None:
     folder = "image folder" if trial.unit == units.IMAGES else "input"
     return Doubt(
         code="few_payloads",
-        sentence=f"{payload.distinct} distinct {units.items(trial.unit)} stood for the {payload.items} that were sent",
-        remedy=f"use a larger {folder}, fewer requests or --feed stream, if anything on the way may cache",
+        sentence=f"{payload.items} {units.items(trial.unit)} sent, only {payload.distinct} different: "
+        "a cache on the way would inflate the numbers",
+        remedy=f"if anything on the way may cache, use a larger {folder}, fewer requests or --feed stream",
         value=payload.distinct / payload.items,
         limit=_DISTINCT_SHARE,
     )
@@ -135,9 +141,9 @@ def payloads_unknown(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="payloads_unknown",
-        sentence=f"how many of the {trial.payload.items} {units.items(trial.unit)} were distinct is not known: "
-        "a worker did not say which it sent",
-        remedy="run again without losing a worker, if anything on the way may cache",
+        sentence=f"{trial.payload.items} {units.items(trial.unit)} sent, unknown how many different: "
+        "a worker did not report which it sent",
+        remedy="if anything on the way may cache, run again without losing a worker",
     )
 
 
@@ -148,7 +154,7 @@ def jpeg_noise(trial: TrialSummary) -> Doubt | None:
     return Doubt(
         code="jpeg_noise",
         sentence="noise does not compress: its JPEG files are several times as large as those of photos",
-        remedy="use --input photos, or a folder of your own",
+        remedy="use --input photos, or your own folder",
     )
 
 
@@ -158,10 +164,10 @@ def empty_window(trial: TrialSummary) -> Doubt | None:
     is_closed = trial.load.arrivals == "closed"
     return Doubt(
         code="no_window",
-        sentence="while all lanes were active fewer requests began than there are lanes: no throughput, no percentile"
+        sentence="no throughput, no percentiles: fewer requests than lanes began while all lanes were active"
         if is_closed
-        else "replies came in for less than two service times while requests were due: no throughput",
-        remedy="send more requests per lane" if is_closed else "send more requests, or for longer (--duration)",
+        else "no throughput: while requests were due, replies came for less than two service times",
+        remedy="send more requests per lane" if is_closed else "send more requests, or use a longer --duration",
     )
 
 
@@ -170,7 +176,7 @@ def one_round(rounds: int) -> Doubt | None:
         return None
     return Doubt(
         code="one_round",
-        sentence="one round: nothing says how far the numbers move when they are taken again",
+        sentence="one round cannot show how much the numbers vary when measured again",
         remedy="use --rounds 5 or more before you compare",
         value=1,
         limit=2,

@@ -1,4 +1,4 @@
-"""What shared a host, its cores or a server: doubts about who took whose part; pure."""
+"""What shared a host, its cores or a server: doubts about who took resources from whom; pure."""
 
 from collections import Counter
 
@@ -19,9 +19,8 @@ def workers_over_cores(trial: TrialSummary) -> Doubt | None:
     workers, cores = max(over, key=lambda node: node[0] / node[1])
     return Doubt(
         code="workers_over_cores",
-        sentence=f"{workers} workers{named} shared {cores} cores: they wait for each other, "
-        "and for a server on that host",
-        remedy=f"use at most {max(1, cores // each)} workers a host with more lanes each (--concurrency), "
+        sentence=f"{workers} workers{named} shared {cores} cores: they slow each other down, and a server there",
+        remedy=f"use at most {max(1, cores // each)} workers per host, with more lanes each (--concurrency), "
         "or more hosts",
         value=each * workers,
         limit=cores,
@@ -36,7 +35,7 @@ def server_beside_workers(trial: TrialSummary) -> Doubt | None:
     beside, workers = len(placed.beside_server), len(trial.workers)
     return Doubt(
         code="server_beside_workers",
-        sentence=f"{beside} of {workers} workers ran on the server's node and took cores from it, though the Ray "
+        sentence=f"{beside} of {workers} workers ran on the server's node and took its cores, though the Ray "
         f"cluster has {placed.nodes} nodes",
         remedy="use no more workers than the other nodes have CPUs, add nodes, or give the server one (--server-node)",
         value=beside,
@@ -51,7 +50,7 @@ def niced_workers(trial: TrialSummary, *, is_own_ray: bool) -> Doubt | None:
         return None
     return Doubt(
         code="niced_workers",
-        sentence=f"workers ran at nice {nice}: where cores are scarce they wait for every other process",
+        sentence=f"workers ran at nice {nice}: where cores are scarce, every other process goes first",
         remedy="start raybench itself without nice, and without RAY_worker_niceness in its environment"
         if is_own_ray
         else "start the Ray nodes of that cluster with RAY_worker_niceness=0 in their environment",
@@ -66,16 +65,16 @@ def breakdown_unknown(trial: TrialSummary) -> Doubt | None:
     if not succeeded or trial.server_time_ms is not None or (found is None and trial.server.kind != "tfserving"):
         return None
     if found is None:
-        why = f"no metrics are at the port after that of {trial.server.url or 'gRPC'}"
-        remedy = "start TF Serving with --monitoring_config_file and a --rest_api_port one above its --port"
+        why = f"no metrics on the port above {trial.server.url or 'gRPC'}"
+        remedy = "start TF Serving with --monitoring_config_file, and --rest_api_port one above --port"
     elif counts_agree(found, succeeded):
-        why, remedy = "its sums are too coarse, or more than the service times", "send more requests"
+        why, remedy = "the server's sums are too coarse, or exceed the service times", "send more requests"
     else:
-        why = f"it counted {found.counted.success} successes, and this client {succeeded}"
-        remedy = "let nobody else use the server, and mend what fails or is cancelled at its deadline"
+        why = f"the server counted {found.counted.success} successes, this client {succeeded}"
+        remedy = "keep other clients off the server, and fix what fails or is cancelled at its deadline"
     return Doubt(
         code="breakdown_unknown",
-        sentence=f"where the time went is not known from the server's statistics: {why}",
+        sentence=f"service time has no breakdown: {why}",
         remedy=remedy,
         value=found.counted.success if found else None,
         limit=succeeded if found else None,
@@ -88,7 +87,7 @@ def several_models(trial: TrialSummary) -> Doubt | None:
         return None
     return Doubt(
         code="several_models",
-        sentence=f"this server held {len(names)} models at once: its memory is that of all of them",
+        sentence=f"the server held {len(names)} models at once: its memory is that of all of them",
         remedy="run one model at a time (-m) to read its memory",
         value=len(names),
         limit=1,

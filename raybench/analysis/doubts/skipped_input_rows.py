@@ -11,7 +11,7 @@ def skipped_rows(trial: TrialSummary) -> Doubt | None:
     return Doubt(
         code="skipped_rows",
         sentence="; ".join(trial.payload.skipped_rows),
-        remedy="correct those rows, or take another --signature or --shape, if they belong to your load",
+        remedy="if those rows belong to your load, correct them, or use another --signature or --shape",
         value=len(trial.payload.skipped_rows),
         limit=0,
     )

@@ -1,4 +1,4 @@
-"""Evaluates the trials of a search: samples of one trial -> whether the load held, and why not; pure."""
+"""Evaluates the trials of a search: samples of one trial -> whether the load held, or why it did not; pure."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ from scipy.special import bdtr
 from raybench.analysis import units
 from raybench.analysis.doubts.client_limit import is_starved
 from raybench.analysis.latency import CONFIDENCE, PERCENTILES, samples_needed
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.search.overload import late_sentence, lateness, overload, too_few_sent
 from raybench.analysis.search.strategy import BROKE, HELD, LATE, RATE, UNKNOWN, SearchPoint, least_s
 from raybench.analysis.throughput import throughput_in
@@ -110,11 +111,11 @@ def _evaluated(goal: Goal, trial: TrialSummary, record: TrialRecord, measured: p
         first = next(_refused(measured), None)
         return BROKE, _first_line(trial.reason) + (f"; {_short(first)}" if first else "")
     if goal.kind == OOM and (found := _refusal(measured)):
-        return UNKNOWN, f"the load did not reach memory: {found}"
+        return UNKNOWN, f"requests were refused before they took memory: {found}"
     if is_starved(trial):
         return (
             UNKNOWN,
-            f"lanes waited for {units.items(trial.unit)}, so that the server did not get the load: use --feed preload",
+            f"the server did not get the load, because lanes waited for {units.items(trial.unit)}: use --feed preload",
         )
     if len(measured) and goal.limit_ms:
         return _against_limit(goal, trial, measured)
@@ -155,24 +156,24 @@ def _against_limit(goal: Goal, trial: TrialSummary, measured: pa.Table) -> tuple
     if less := too_few_sent(trial):
         return LATE, less
     if n < needed:
-        return UNKNOWN, f"{n} requests are too few for {name}, which needs {needed}; send more, or for longer"
+        return UNKNOWN, f"{name} needs {needed} requests, the trial had {n}; send more, or use a longer --duration"
     return HELD, None
 
 
 def _missed(goal: Goal, measured: pa.Table) -> str | None:
-    """How many requests missed the limit, where they are so many that the percentile does."""
+    """How many requests missed the limit, where so many did that the percentile misses it."""
     times_ms, limit_ms = _times_ms(measured), goal.limit_ms or 0.0
     latency_ms = _percentile_ms(goal, times_ms)
     if latency_ms is not None and latency_ms < limit_ms:
         return None
     over, failed = np.count_nonzero(times_ms >= limit_ms), np.count_nonzero(np.isinf(times_ms))
-    return f"{over} of {len(times_ms)} requests missed {goal.threshold}" + (
-        f", {failed} of them failed" if failed else ""
-    )
+    allowed = plain(100 * (1 - PERCENTILES[goal.percentile or ""]))
+    late = f"{over} of {len(times_ms)} requests took over {plain(limit_ms)} ms"
+    return f"{late} or failed ({failed} failed; {allowed}% allowed)" if failed else f"{late} ({allowed}% allowed)"
 
 
 def _overload(trial: TrialSummary, measured: pa.Table) -> str | None:
-    """Of an open loop, what shows that the server cannot go on like this."""
+    """Of an open loop, what shows that the server cannot sustain the load."""
     if samples.is_closed(measured):
         return None
     times_ms = _times_ms(measured)
@@ -181,7 +182,7 @@ def _overload(trial: TrialSummary, measured: pa.Table) -> str | None:
 
 
 def _late_alone(goal: Goal, trial: TrialSummary, measured: pa.Table) -> str | None:
-    """The sentence where the limit would have been kept, had the client sent in time."""
+    """The sentence where the limit would have been met if the client had sent in time."""
     late_ns = pacing_error_ns(measured)
     if late_ns is None or trial.pacing_error_ms is None or trial.pacing_error_ms.p99 is None:
         return None
@@ -191,7 +192,7 @@ def _late_alone(goal: Goal, trial: TrialSummary, measured: pa.Table) -> str | No
 
 
 def _first_line(reason: str | None) -> str:
-    """What happened, without the server's last lines, which stand with the trial."""
+    """What happened, without the server's last lines, which the trial's own reason shows."""
     return _short((reason or "").splitlines()[0].removesuffix("; it said last:"))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from raybench.analysis.doubts.client_limit import backlog, late_client, under_rate
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.steady_state import is_rising
 from raybench.analysis.trial_summary import TrialSummary
 
@@ -12,14 +13,14 @@ _PARTS = 15
 
 
 def overload(trial: TrialSummary, due_s: np.ndarray, response_ms: np.ndarray) -> str | None:
-    """Why a rate is more than the server does, however good the percentile; None where nothing shows that.
+    """Why a rate is more than the server sustains, however good the percentile; None where nothing shows that.
 
     Response that grows through the trial would miss any limit if the load went on: due times and responses, float [n].
     """
     if trial.cap_hits:
         return (
             f"overloaded: {trial.cap_hits} of {trial.requests.attempted} requests were due while all "
-            f"{trial.load.in_flight} that may be in flight waited"
+            f"{trial.load.in_flight} in flight waited"
         )
     if left_over := backlog(trial):
         return f"overloaded: {left_over.sentence}"
@@ -28,7 +29,7 @@ def overload(trial: TrialSummary, due_s: np.ndarray, response_ms: np.ndarray) ->
     between_ms = np.ptp(due_s) * 1e3 * 2 / 3 if len(due_s) else 0.0
     if growth_ms <= _GROWTH_SHARE * between_ms or not is_rising(means):
         return None
-    return f"overloaded: response grew through the trial, by {growth_ms:.3g} ms from its first third to its last"
+    return f"overloaded: response grew by {plain(growth_ms)} ms from the first third of the trial to the last"
 
 
 def lateness(trial: TrialSummary, limit_ms: float) -> str | None:
@@ -40,15 +41,15 @@ def lateness(trial: TrialSummary, limit_ms: float) -> str | None:
 
 
 def too_few_sent(trial: TrialSummary) -> str | None:
-    """Why the server did not get the rate, which it may hold or not: the client sent less than was due."""
+    """Why the trial says nothing about the rate: the client sent less than was due."""
     if not under_rate(trial) or trial.cap_hits:
         return None
-    sent = f"{trial.achieved_rps:.4g} of the {trial.scheduled_rps:.4g} requests/s that were due"
-    return f"the client sent {sent}; {_GO_ON}"
+    sent = f"{plain(trial.achieved_rps or 0, 4)} of the {plain(trial.scheduled_rps or 0, 4)} requests/s that were due"
+    return f"the client sent only {sent}; {_GO_ON}"
 
 
 def late_sentence(late_ms: float) -> str:
-    return f"the client itself was late, by {late_ms:.3g} ms at p99, so this says nothing about the server; {_GO_ON}"
+    return f"the client sent late, by {plain(late_ms)} ms at p99, so this says nothing about the server; {_GO_ON}"
 
 
 _GO_ON = "free cores for the workers, use more workers or hosts, and search again"

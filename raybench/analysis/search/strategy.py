@@ -12,6 +12,7 @@ from statistics import fmean
 
 from raybench import config
 from raybench.analysis.latency import PERCENTILES, samples_needed
+from raybench.analysis.plain_numbers import plain
 from raybench.config import Benchmark, ConfigError, plan
 from raybench.config.search_goal import LATENCY, OOM, Goal
 
@@ -71,7 +72,7 @@ def threshold(text: str) -> tuple[str, float]:
     found = config.threshold(text)
     if found is None or found.metric not in PERCENTILES or found.operator != "<" or not 0 < found.limit < 1e9:
         names = ", ".join(PERCENTILES).replace("_", ".")
-        raise ConfigError(f"latency-threshold is {text}; write such as p99<100ms, of {names}")
+        raise ConfigError(f"latency-threshold is {text}; write one like p99<100ms, of {names}")
     return found.metric, found.limit
 
 
@@ -219,7 +220,7 @@ def _saturated(points: Sequence[SearchPoint], broke: float | None) -> str | None
     """Why a rate whose trials kept the limit does not hold."""
     most = _capacity_rps(points)
     return (
-        f"overloaded, the server answered {most:.4g} requests/s: so near to that a queue grows"
+        f"the server answers at most {plain(most, 4)} requests/s: this close to that, its queue grows"
         if broke and most
         else None
     )

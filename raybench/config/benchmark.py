@@ -40,7 +40,7 @@ _UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30}
 
 def _threshold(text: str) -> str:
     if threshold(text) is None:
-        raise ValueError("write such as p(50)<50ms, error_rate<1% or throughput>100")
+        raise ValueError("write one like p(50)<50ms, error_rate<1% or throughput>100")
     return text
 
 
@@ -51,69 +51,71 @@ ThresholdText = Annotated[str, AfterValidator(_threshold)]
 class Benchmark(BaseModel):
     """One run. Field names are the flags' and the YAML keys' words.
 
-    It is made as a YAML says it: load settings beside the run's are the defaults of each of `loads`, which may be left
-    out; all are resolved. Raises pydantic's ValidationError; `config.load` has the sentences.
+    It is made from the keys of a YAML: load settings beside the run's are the defaults of each of `loads`, which may be
+    left out; all are resolved. Raises pydantic's ValidationError, which `config.load` turns into sentences.
     """
 
     model_config = DECLARED
 
     server: Annotated[SomeOf[ServerKind], Flag(short="-s")] = Field(
-        ("local", "triton"), description="triton, tfserving, local or fake."
+        ("local", "triton"), description="Servers to measure: triton, tfserving, local (TensorFlow in process) or fake."
     )
-    url: Urls = Field(default={}, description="KIND=HOST:PORT of a server that runs already.")
+    url: Urls = Field(default={}, description="Measure an already running server, as KIND=HOST:PORT (its gRPC port).")
     tls_ca: Annotated[Text | None, Flag(shown="plain text")] = Field(
-        None, description="PEM file of who signed for the servers by url, or system: TLS."
+        None, description="Use TLS to servers given by url: PEM file of the certificate authority, or system."
     )
-    tls_cert: Text | None = Field(None, description="PEM file with our certificate, for a server that asks for one.")
-    tls_key: Text | None = Field(None, description="PEM file with the key of --tls-cert.")
-    tls_server_name: Annotated[Text | None, Flag(shown="that of the url")] = Field(
-        None, description="Host that the server's certificate names."
+    tls_cert: Text | None = Field(None, description="PEM file with the client certificate, for mutual TLS.")
+    tls_key: Text | None = Field(None, description="PEM file with the private key of --tls-cert.")
+    tls_server_name: Annotated[Text | None, Flag(shown="the host of the url")] = Field(
+        None, description="Host name to expect in the server's certificate."
     )
     header: Annotated[Headers, Flag(short="-H")] = Field(
         default={},
-        description="KEY=VALUE for every call to a server by url, where $NAME is an environment variable.",
+        description="Send KEY=VALUE with every call to a server given by url; $NAME is an environment variable.",
     )
-    instances: SomeOf[Instances] = Field((1,), description="Triton instances, such as 1,2: each a server of its own.")
-    layout: Annotated[AnyOf[Layout], Flag(shown="multi, or as a Triton by url has it")] = Field(
-        (), description="One Triton model for all SavedModels (multi), or one for each (per-model)."
+    instances: SomeOf[Instances] = Field(
+        (1,), description="Model instances in Triton; each number, such as 1,2, is measured as a server of its own."
     )
-    mix: bool = Field(False, description="Send round robin over the models in one trial.")
-    models: Text = Field("models", description="Folder with models.conf.")
+    layout: Annotated[AnyOf[Layout], Flag(shown="multi; a Triton given by url keeps its own")] = Field(
+        (), description="Serve all SavedModels behind one Triton model (multi), or each as its own (per-model)."
+    )
+    mix: bool = Field(False, description="Send requests round robin over all models in one trial.")
+    models: Text = Field("models", description="Folder that holds models.conf.")
     saved_models: Annotated[ModelFolders, Flag(is_absent=True)] = Field(
-        default={}, description="Folders of SavedModels by name, as -m NAME=FOLDER gives them."
+        default={}, description="Folders of SavedModels by model name, like -m NAME=FOLDER."
     )
     stability_percentage: Annotated[float, Remedy("give a percentage above 0, such as 10"), Unit("percent")] = Field(
-        10.0, gt=0, le=1e6, description="Largest spread between windows that counts as steady, percent."
+        10.0, gt=0, le=1e6, description="Largest spread between windows that still counts as steady, in percent."
     )
-    rounds: int = Field(1, ge=1, le=1_000, description="How many times each cell is measured.")
+    rounds: int = Field(1, ge=1, le=1_000, description="Measure every row this many times; verdicts need 2 or more.")
     baseline: Annotated[str | None, Flag(shown="local, else the first")] = Field(
         None, description="Server that the others are compared with."
     )
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of inputs and order.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of the made inputs and of the order of trials.")
     input: Annotated[AnyOf[InputText], Flag(shown="made from the signature: photos, random values")] = Field(
         (),
         description=(
-            "SOURCE, or NAME=SOURCE of one input: photos, noise, random, zero, a folder of images, .npz, .npy, "
-            "perf_analyzer's .json or folder, .parquet, .jsonl, .csv or .tfrecord."
+            "Where inputs come from, SOURCE or NAME=SOURCE for one input: photos, noise, random, zero, a folder of "
+            "images, .npz, .npy, perf_analyzer's .json or folder, .parquet, .jsonl, .csv or .tfrecord."
         ),
     )
-    images: InputText = Field("photos", description="The earlier name of --input, for photos, noise, or a folder.")
+    images: InputText = Field("photos", description="Old name of --input, for photos, noise, or a folder.")
     shape: Shapes = Field(
-        default={}, description="NAME:D,D: sizes of an item of an input, or of all of it where there is no batch axis."
+        default={}, description="Sizes of one item of an input, as NAME:D,D; of the whole input without a batch axis."
     )
     range: Ranges = Field(
-        default={}, description="NAME:LOW,HIGH: values made for an input lie in [LOW, HIGH), of images in [LOW, HIGH]."
+        default={}, description="Make an input's values in [LOW, HIGH), as NAME:LOW,HIGH; pixels include HIGH."
     )
     string_length: Annotated[TextLength | None, Flag(shown="16 letters")] = Field(
-        None, description="Letters of each string that is made."
+        None, description="Number of letters in each made string."
     )
-    string_data: Text | None = Field(None, description="Text to send as every string, in place of one that is made.")
+    string_data: Text | None = Field(None, description="Send this text as every string, instead of made ones.")
     feed: Literal["preload", "stream"] = Field(
-        PRELOAD, description="stream: inputs are read while they are sent, for more than memory holds."
+        PRELOAD, description="Encode all inputs before the start (preload), or read them during the trial (stream)."
     )
     memory_budget: Annotated[
         str | None,
-        Flag(shown="1GiB, beyond it a part is used again"),
+        Flag(shown="1GiB; larger inputs are cut and reused"),
         Remedy("write a size such as 512MiB"),
         Unit("size"),
     ] = Field(
@@ -121,38 +123,42 @@ class Benchmark(BaseModel):
         pattern=r"^[1-9][0-9]{0,8}(MiB|GiB)$",
         description="Memory for inputs over all workers, such as 512MiB.",
     )
-    jpeg_quality: int = Field(90, ge=1, le=100, description="Quality of JPEG files, where an input takes some.")
+    jpeg_quality: int = Field(90, ge=1, le=100, description="Quality of JPEG files, for inputs that take them.")
     heartbeat_timeout: Annotated[float, Remedy("give a time in seconds of 1 or more"), Unit("seconds")] = Field(
-        10.0, ge=1, le=LONGEST_S, description="Seconds without a sign of a worker after which it is lost."
+        10.0, ge=1, le=LONGEST_S, description="Consider a worker lost after this many seconds without a sign of life."
     )
-    on_loss: Literal["continue", "stop"] = Field(CONTINUE, description="What a run does if a worker or a node is lost.")
-    address: Annotated[Text | None, Flag(shown="one of our own")] = Field(None, description="Ray cluster to join.")
+    on_loss: Literal["continue", "stop"] = Field(
+        CONTINUE, description="What to do when a worker or a node is lost: continue or stop."
+    )
+    address: Annotated[Text | None, Flag(shown="raybench starts its own")] = Field(
+        None, description="Address of the Ray cluster to join."
+    )
     wait_for_workers: Annotated[float, Remedy(f"give a time in seconds, at most {LONGEST_S}"), Unit("seconds")] = Field(
-        0.0, ge=0, le=LONGEST_S, description="Seconds to wait until the Ray cluster has enough CPUs for them."
+        0.0, ge=0, le=LONGEST_S, description="Seconds to wait until the Ray cluster has enough CPUs for the workers."
     )
     server_node: Annotated[Text | None, Flag(shown="this host")] = Field(
-        None, description="Node of the cluster where servers start: a resource that it has."
+        None, description="Start servers on the cluster's node that has this custom Ray resource."
     )
-    server_bind: Text = Field("127.0.0.1", description="Address that servers we start listen on.")
-    out: Text = Field("results", description="Where results folders go.")
-    name: Name = Field("run", description="Name of the run.")
+    server_bind: Text = Field("127.0.0.1", description="Address on which the servers that raybench starts listen.")
+    out: Text = Field("results", description="Folder for results folders.")
+    name: Name = Field("run", description="Name of the run, and of its results folder.")
     ui: Annotated[Literal["live", "plain", "none"], Flag(is_menu=True)] = Field(
-        "live", description="Live bars, plain lines or none."
+        "live", description="Show progress as live bars, plain lines or not at all."
     )
     max_error_rate: Annotated[float, Remedy("give a share between 0 and 1")] = Field(
-        0.0, ge=0, le=1, description="Exit 5 above this share of failed requests."
+        0.0, ge=0, le=1, description="Exit with 5 above this share of failed requests."
     )
     threshold: AnyOf[ThresholdText] = Field(
-        (), description="Exit 99 where a row misses it or cannot be judged, such as p(50)<50ms."
+        (), description="Exit with 99 where a row misses this or cannot be judged, such as p(50)<50ms."
     )
     verify: bool = Field(True, description="Compare sampled answers with TensorFlow's.")
-    calibrate: Annotated[bool | None, Flag(shown="where we start Triton")] = Field(
-        None, description="Send the same load to a model that does nothing: what the client can do."
+    calibrate: Annotated[bool | None, Flag(shown="if raybench starts Triton")] = Field(
+        None, description="Send the same load to a model that does nothing, to find the client's ceiling."
     )
-    tolerance: Annotated[float | None, Remedy("give a share above 0"), Flag(shown="by what computes: 1e-4 to 0.3")] = (
-        Field(None, gt=0, lt=1e9, description="Largest difference of an answer.")
-    )
-    strict: bool = Field(False, description="Exit 3 where a trial is skipped, degraded or unstable.")
+    tolerance: Annotated[
+        float | None, Remedy("give a share above 0"), Flag(shown="0.0001 to 0.3, by precision and device")
+    ] = Field(None, gt=0, lt=1e9, description="Largest difference from TensorFlow's answer, relative to its values.")
+    strict: bool = Field(False, description="Exit with 3 if a trial is skipped, degraded or unstable.")
     loads: tuple[LoadSettings, ...]
 
     @model_validator(mode="before")
@@ -245,7 +251,7 @@ def resolved(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def _completed(load: Mapping[str, object], shared: Mapping[str, object]) -> dict[str, object]:
-    """A load on the values that all share; where it has a duration, a count of those is put aside, and so on."""
+    """A load over the values that all share; its duration, for example, replaces a shared request count."""
     put_aside = alternatives(load)
     return {**{name: value for name, value in shared.items() if name not in put_aside}, **load}
 

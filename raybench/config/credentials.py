@@ -1,4 +1,4 @@
-"""Headers for servers that run already: how they may be given. No value of a header is ever shown."""
+"""Headers for already running servers: how they may be given. The value of a header is never shown."""
 
 import re
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ def headers(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, _, value = text.partition("=")
         if not value.strip("=") or not _KEY.fullmatch(key):
-            raise ConfigError(f"header is not KEY=VALUE; write such as {_EXAMPLE}")
+            raise ConfigError(f"header is not KEY=VALUE; write for example {_EXAMPLE}")
         if key in found:
             raise ConfigError(f"header {key} is given twice; give it once")
         found[key] = value
@@ -36,7 +36,7 @@ def check_headers(found: dict[str, str]) -> dict[str, str]:
     """Raise ConfigError for a key that gRPC would refuse, and for a secret that is not left in the environment."""
     for key, value in found.items():
         if not _KEY.fullmatch(key):
-            raise ConfigError("header has a key that gRPC does not take; use letters, digits, '.', '_' and '-'")
+            raise ConfigError("header has a key that gRPC does not allow; use letters, digits, '.', '_' and '-'")
         if wrong := _wrong_key(key) or _wrong_value(key, value):
             raise ConfigError(f"header {key} {wrong}")
     return found
@@ -51,11 +51,11 @@ Headers = Annotated[
 
 def _wrong_key(key: str) -> str | None:
     if key != key.lower():
-        return f"has capitals, which gRPC does not take; write {key.lower()}"
+        return f"has capitals, which gRPC does not allow; write {key.lower()}"
     if key.startswith("grpc-") or key in _DROPPED:
-        return "is gRPC's own; leave it out"
+        return "is set by gRPC itself; leave it out"
     if key.endswith("-bin"):
-        return "is binary by its name, which is not supported; give one that does not end in -bin"
+        return "is binary because its name ends in -bin, which is not supported; use another name"
     return None
 
 
@@ -63,9 +63,9 @@ def _wrong_value(key: str, value: str) -> str | None:
     """A literal would be kept in the results, with the command; so a secret is one variable, after its scheme."""
     is_secret = _SECRET_KEY.search(key) or _SECRET_VALUE.match(value)
     if is_secret and not _SCHEME_AND_VARIABLE.fullmatch(value):
-        return f"may be a secret, and results keep what is written here; put it into a variable: {_EXAMPLE}"
+        return f"may be a secret, and the results folder would keep it; use an environment variable: {_EXAMPLE}"
     if not Template(value).is_valid():
-        return "has a $ without the name of a variable; write $NAME or ${NAME}, and $$ for a dollar"
+        return "has a $ without the name of a variable; write $NAME or ${NAME}, and $$ for a dollar sign"
     if not (is_text(value) and value.isascii()):
-        return "has a value that gRPC does not take; give printable ASCII"
+        return "has a value that gRPC does not allow; use printable ASCII"
     return None

@@ -1,4 +1,4 @@
-"""What a user writes for --input: results keep it, so that no secret may be in it."""
+"""What a user writes for --input: results keep it, so it must not hold a secret."""
 
 import re
 from typing import Annotated
@@ -12,7 +12,7 @@ from raybench.config.setting import Text
 
 _SECRET = re.compile(r"(?i)sig$|signature|token|secret|password|credential|access_?key")
 _REMEDY = (
-    "results would keep it: leave it out and give it by the environment (such as AWS_ACCESS_KEY_ID and "
+    "the results folder would keep it: give it in the environment instead (such as AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY), or download the file"
 )
 

@@ -11,7 +11,7 @@ from raybench.config.setting import AnyOf, Form
 
 LONGEST_TEXT = 2**20  # bytes of a string that is made
 _MOST_VALUES = 2**31  # of an item
-_SHAPE, _RANGE = "write NAME:D,D such as ids:16", "write NAME:LOW,HIGH such as ids:0,1000"
+_SHAPE, _RANGE = "write NAME:D,D, such as ids:16", "write NAME:LOW,HIGH, such as ids:0,1000"
 
 
 T = TypeVar("T", int, float)
@@ -23,7 +23,7 @@ def _check_shapes(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ..
         for size in sizes:
             require(size >= 1, "shape", shown, "give sizes of 1 or more")
             values *= size
-        require(values <= _MOST_VALUES, "shape", shown, f"give at most {_MOST_VALUES} values an item")
+        require(values <= _MOST_VALUES, "shape", shown, f"give at most {_MOST_VALUES} values per item")
     return shapes
 
 
@@ -31,12 +31,14 @@ def _check_ranges(ranges: dict[str, tuple[float, ...]]) -> dict[str, tuple[float
     for name, ends in ranges.items():
         shown = _shown(name, ends)
         require(len(ends) == 2 and all(map(isfinite, ends)), "range", shown, "give two numbers, low and high")
-        require(ends[0] < ends[1], "range", shown, "give a high end above the low one, which is not reached")
+        require(ends[0] < ends[1], "range", shown, "give a high end above the low one")
     return ranges
 
 
 Shapes = Annotated[
-    dict[str, AnyOf[int]], AfterValidator(_check_shapes), Form("write 'shape: {NAME: [16]}', with the sizes of an item")
+    dict[str, AnyOf[int]],
+    AfterValidator(_check_shapes),
+    Form("write 'shape: {NAME: [16]}', with the sizes of one item"),
 ]
 Ranges = Annotated[dict[str, AnyOf[float]], AfterValidator(_check_ranges), Form("write 'range: {NAME: [0, 1000]}'")]
 TextLength = Annotated[int, Field(ge=1, le=LONGEST_TEXT)]
@@ -57,7 +59,7 @@ def _pairs(setting: str, texts: Iterable[str], remedy: str) -> dict[str, str]:
     for text in texts:
         name, colon, value = text.rpartition(":")  # a tensor of TensorFlow's graphs may be called x:0
         require(bool(colon and name), setting, text, remedy)
-        require(name not in found, setting, text, "name each input once")
+        require(name not in found, setting, text, "give each input once")
         found[name] = value
     return found
 

@@ -20,7 +20,7 @@ def schema() -> Schema:
     """The schema of a YAML: settings of the run and of a load side by side, and `loads` with some of a load's."""
     load, run = (_properties(model) for model in (LoadSettings, Benchmark))
     loads = {
-        "description": "Each load makes cells of its own; what it leaves out, the file's own settings say.",
+        "description": "Loads, each measured on its own; what one leaves out comes from the rest of the file.",
         "type": "array",
         "items": _mapping({name: _reference(name) for name in load}),
     }

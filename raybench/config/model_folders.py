@@ -39,7 +39,7 @@ def _named(text: str, folders: dict[str, str]) -> str:
     name = given or _name_of(folder)
     if folders.setdefault(name, folder) != folder:
         raise ConfigError(
-            f"model is {text}; {folders[name]} would be called {name} too: name it yourself, such as -m NAME={folder}"
+            f"model is {text}; {folders[name]} would be called {name} too: give it a name with -m NAME={folder}"
         )
     return name
 
@@ -53,7 +53,9 @@ def _name_of(folder: str) -> str:
 def _check_folders(folders: dict[str, str]) -> dict[str, str]:
     for name, folder in folders.items():
         require(bool(name) and "," not in name, "model", name, f"give it a name without commas: -m NAME={folder}")
-        require(name != ECHO, "model", name, f"raybench has a model of that name: write -m NAME={folder}")
+        require(
+            name != ECHO, "model", name, f"raybench has a model of that name: give yours another with -m NAME={folder}"
+        )
         require(bool(folder), "saved_models", f"{name}: ''", "name the folder of a SavedModel")
     return folders
 

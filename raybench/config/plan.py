@@ -96,10 +96,10 @@ def _quoted(name: str) -> str:
 
 
 def trials(benchmark: Benchmark) -> tuple[Trial, ...]:
-    """Every cell once a round; servers in shuffled order, and inside a server its cells, anew in each round.
+    """Every cell once per round; servers, and the cells of each server, are shuffled again in each round.
 
-    The trials of a server that we start stand together: one server runs at a time, so that memory is its own.
-    Cells of servers that run already are shuffled among all.
+    The trials of a server that raybench starts come one after the other: one server runs at a time, so that its memory
+    can be measured. Cells of already running servers are shuffled among all.
     """
     order = random.Random(benchmark.seed)
     planned = []
@@ -134,8 +134,8 @@ def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
 def cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     """The cells of one server: each load at each of its rates, with each of its models or with all mixed.
 
-    Loads that come to the same, such as other numbers of workers for TensorFlow in process, are one cell. Raises
-    ConfigError where two differ in what their name does not tell.
+    Loads that are in fact the same, such as other numbers of workers for TensorFlow in process, are one cell. Raises
+    ConfigError where two differ in something that their name does not show.
     """
     cells = dict.fromkeys(
         _cell(benchmark, asked, server, models, rate)
@@ -145,7 +145,7 @@ def cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     )
     for cell_id, count in Counter(cell.id for cell in cells).items():
         if count > 1:
-            raise ConfigError(f"loads: cell {cell_id} is there {count} times; make its loads differ, or leave out one")
+            raise ConfigError(f"loads: {count} loads give the same row {cell_id}; make them differ, or leave one out")
     return list(cells)
 
 

@@ -29,7 +29,7 @@ _LONGEST_URL = 200
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec:
-    """A server under test; one with a `url` runs already, the others are started for the run."""
+    """A server under test; one with a `url` is already running, the others are started for the run."""
 
     kind: str
     instances: int = 1
@@ -94,11 +94,16 @@ def triton_model(server: ServerSpec, model: str) -> str:
 
 def _check_urls(urls: dict[str, str]) -> dict[str, str]:
     for kind, url in urls.items():
-        require(kind in SERVER_KINDS, "server", kind, f"there are {', '.join(SERVER_KINDS)}")
+        require(kind in SERVER_KINDS, "server", kind, f"choose from {', '.join(SERVER_KINDS)}")
         is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
         is_url = is_text(url) and len(url) <= _LONGEST_URL and is_address
         require(is_url, "url", f"{kind}={url}", "write KIND=HOST:PORT")
-    require("local" not in urls, "url", urls.get("local"), "local is TensorFlow in the worker, it has no url")
+    require(
+        "local" not in urls,
+        "url",
+        urls.get("local"),
+        "local is TensorFlow inside the worker and has no url: leave it out",
+    )
     return urls
 
 

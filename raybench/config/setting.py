@@ -38,9 +38,9 @@ Kind = type[bool] | type[int] | type[float] | type[str]
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
-    """What the flag of a setting has beside what follows from its type.
+    """What a flag needs beyond the type of its setting.
 
-    `shown` stands in the help where the default would; `is_menu`: click itself refuses what is not a choice.
+    `shown` replaces the default in the help; `is_menu`: click itself refuses what is not a choice.
     `is_absent`: only a YAML has the setting.
     """
 
@@ -92,9 +92,9 @@ T = TypeVar("T")
 
 def _named(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values:
-        raise ValueError("name at least one")
+        raise ValueError("give at least one")
     if len(set(values)) < len(values):
-        raise ValueError("name each once")
+        raise ValueError("give each once")
     return values
 
 
@@ -124,7 +124,7 @@ ModelName = Annotated[
     Field(pattern=r"^[^,]+$"),
     AfterValidator(_printable),
     AfterValidator(_brief),
-    Remedy("use what can be printed, without commas"),
+    Remedy("use printable text without commas"),
 ]
 Seconds = Annotated[
     float, Field(gt=0, le=LONGEST_S), Remedy(f"give a time in seconds above 0, at most {LONGEST_S}"), Unit("seconds")
@@ -166,7 +166,7 @@ class Setting:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """What may be given; nothing where that is not a list."""
+        """The values that may be given; empty where any value may."""
         return next((get_args(part) for part in self._parts if get_origin(part) is Literal), ())
 
     @property
@@ -200,18 +200,18 @@ class Setting:
         """The sentence where pydantic found a value of another type; else None."""
         expected = _TYPES.get(error["type"])
         if self.form and self.form.is_secret and (expected or error["type"] in ("dict_type", "string_unicode")):
-            return f"{self.name} holds no texts by key; {self.form.example}"
+            return f"{self.name} must map keys to text; {self.form.example}"
         if self.form and error["type"] == "dict_type":
             return f"{self.name} is {short(value)}; {self.form.example}"
         return f"{self.name} is {short(error['input'])}; it takes {expected}" if expected else None
 
     def _remedy(self, error: ErrorDetails) -> str:
-        """What to give in place of a value that is of the right type: declared, or what its bounds say."""
+        """What to give instead of a value of the right type: as declared, or from its bounds."""
         context = error.get("ctx", {})
         if cause := context.get("error"):
             return str(cause)
         if error["type"] == "literal_error":
-            return f"there are {', '.join(self.choices)}"
+            return f"choose from {', '.join(self.choices)}"
         if own := next((part.text for part in self._parts if isinstance(part, Remedy)), None):
             return own
         bounds = {"greater_than_equal": "give {ge} or more", "less_than_equal": "give at most {le}"}

@@ -53,26 +53,26 @@ def checked(b: Benchmark) -> Benchmark:
 def _check_folders(b: Benchmark) -> None:
     is_folder = b.images in ("photos", "noise") or _is_folder(b.images)
     require(is_folder, "images", b.images, "give 'photos', 'noise' or a folder")
-    require(not b.input or b.images == "photos", "images", b.images, "input says where inputs come from: leave out one")
+    require(not b.input or b.images == "photos", "images", b.images, "input is its new name: leave out one of them")
     is_place = _is_folder(b.models) or _is_free(b.models)
     require(is_place, "models", b.models, "name a folder that holds models.conf, or a new one")
 
 
 def _check_urls(b: Benchmark) -> None:
-    remedy = "a server by url runs as it is: leave out one"
+    remedy = "a Triton given by url keeps its own: leave out one of them"
     require("triton" not in b.url or b.instances == (1,), "instances", b.instances, remedy)
     require("triton" not in b.url or len(b.layout) < 2, "layout", b.layout, remedy)
-    needs_triton = "it is of server triton: add -s triton, or leave it out"
+    needs_triton = "only works with Triton: add -s triton, or leave it out"
     require("triton" in b.server or not b.layout, "layout", b.layout, needs_triton)
 
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:
     shared = load.shared_memory
-    remedy = "shared memory holds inputs that are there before the start: leave out one"
+    remedy = "shared memory needs all inputs before the start: leave out one of them"
     require(b.feed != STREAM or shared == "none", "feed", b.feed, remedy)
     is_known = ECHO not in load.model or set(b.server) <= {"triton", "fake"}
-    require(is_known, "model", ECHO, "only Triton has it: -s triton")
-    has_triton, needs_triton = "triton" in b.server, "it is of server triton: add -s triton, or leave it out"
+    require(is_known, "model", ECHO, "only Triton has this model: use -s triton")
+    has_triton, needs_triton = "triton" in b.server, "only works with Triton: add -s triton, or leave it out"
     require(has_triton or shared == "none", "shared_memory", shared, needs_triton)
     require(has_triton or not b.calibrate, "calibrate", "true", needs_triton)
 
@@ -80,41 +80,42 @@ def _check_servers(b: Benchmark, load: LoadSettings) -> None:
 def _check_baseline(b: Benchmark) -> None:
     labels = b.labels
     is_there = b.baseline is None or b.baseline in (*labels, *b.server)
-    require(is_there, "baseline", b.baseline, f"the servers of this run are {', '.join(labels)}: name one of them")
+    require(is_there, "baseline", b.baseline, f"choose a server of this run: {', '.join(labels)}")
 
 
 def _check_loop(load: LoadSettings) -> None:
     is_one = load.request_count is None or load.duration is None
-    require(is_one, "duration", load.duration, "leave out request_count or duration")
+    require(is_one, "duration", load.duration, "request-count is given too: leave out one of them")
     is_one = not load.request_rate or load.concurrency is None
-    require(is_one, "request_rate", load.request_rate, "leave it out for a closed loop, or concurrency for an open one")
+    remedy = "leave it out for a closed loop, or leave out concurrency for an open loop"
+    require(is_one, "request_rate", load.request_rate, remedy)
     require(
         bool(load.request_rate) or load.request_count is None or load.request_count >= load.in_flight,
         "request_count",
         load.request_count,
-        f"{load.in_flight} requests are in flight ({load.workers} workers x {load.concurrency}); send at least as many",
+        f"send at least {load.in_flight}: as many are in flight ({load.workers} workers x {load.concurrency})",
     )
 
 
 def _check_open_loop(load: LoadSettings) -> None:
     count, most = load.request_count, MOST_LANES * load.workers
     many = tuple(rate for rate in load.request_rate if load.duration and rate * load.duration > MOST_DUE)
-    require(not many, "request_rate", many, f"at most {MOST_DUE} requests a trial: shorten duration")
-    require(count is None or count <= MOST_DUE, "request_count", count, "give fewer")
-    enough = f"there are {load.workers} workers; send at least as many"
+    require(not many, "request_rate", many, f"a trial has at most {MOST_DUE} requests: shorten duration")
+    require(count is None or count <= MOST_DUE, "request_count", count, f"give at most {MOST_DUE}")
+    enough = f"send at least one per worker: there are {load.workers} workers"
     require(count is None or count >= load.workers, "request_count", count, enough)
-    lanes = f"give at least one a worker ({load.workers}), and at most {MOST_LANES} ({most})"
+    lanes = f"give {load.workers} to {most}: 1 to {MOST_LANES} per worker"
     require(load.workers <= load.in_flight <= most, "max_in_flight", load.in_flight, lanes)
 
 
 def _check_open_loop_alone(b: Benchmark) -> None:
-    """What only an open loop has is refused where no load is one."""
+    """Settings of an open loop are refused where no load is one."""
     if any(load.request_rate for load in b.loads):
         return
     for name in ("max_in_flight", "request_distribution"):
         for value in (getattr(load, name) for load in b.loads):
             is_default = value == LOAD_SETTINGS[name].default
-            require(is_default, name, value, "it is of an open loop: give request-rate too")
+            require(is_default, name, value, "only works in an open loop: give request-rate too")
 
 
 def _is_folder(path: str) -> bool:
@@ -140,12 +141,12 @@ def _check_credentials(b: Benchmark) -> None:
     given = {name: value for name, value in parts.items() if value is not None}
     for one, other in (("tls-cert", "tls-key"), ("tls-key", "tls-cert")):
         if one in given and other not in given:
-            raise ConfigError(f"{one} is {given[one]}; give {other} too: a certificate goes with its key")
+            raise ConfigError(f"{one} is {given[one]}; give {other} too: a certificate needs its key")
     if given and "tls-ca" not in given:
         name, value = next(iter(given.items()))
-        raise ConfigError(f"{name} is {value}; tls-ca turns TLS on: give its file too, or {SYSTEM}")
+        raise ConfigError(f"{name} is {value}; only tls-ca turns TLS on: give it too, a file or {SYSTEM}")
     if not _HOST.fullmatch(b.tls_server_name or "none"):
-        raise ConfigError(f"tls-server-name is {b.tls_server_name}; give a host as the server's certificate has it")
+        raise ConfigError(f"tls-server-name is {b.tls_server_name}; give the host name in the server's certificate")
     for said in [
         *(f"{name} is {value}" for name, value in given.items()),
         *(f"header {key} is given" for key in b.header),
@@ -156,6 +157,6 @@ def _check_credentials(b: Benchmark) -> None:
 def _check_credential_servers(b: Benchmark, said: str) -> None:
     """Those that raybench starts speak plain text, on this host."""
     if ours := [server.kind for server in b.servers if server.is_ours]:
-        raise ConfigError(f"{said}; raybench starts {ours[0]} itself, in plain text: give its --url, or leave out one")
+        raise ConfigError(f"{said}; raybench starts {ours[0]} itself, in plain text: give its --url, or leave this out")
     if all(server.is_in_process for server in b.servers):
-        raise ConfigError(f"{said}; it is of a server that runs already: give one by --url, or leave it out")
+        raise ConfigError(f"{said}; only an already running server takes it: give one by --url, or leave this out")

@@ -18,7 +18,7 @@ _LOADS = "loads"
 def read(path: Path) -> dict[str, object]:
     """The keys of a YAML file in the types of their settings; an error names the line.
 
-    Bounds, and what several settings must have in common, are checked later: a flag may still take a value's place.
+    Bounds, and whether settings go together, are checked later: a flag may still replace a value.
     """
     values: dict[str, object] = {}
     lines: dict[str, int] = {}
@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, object]:
         where = f"{path}, line {line}"
         name = _known(where, key, (*SETTINGS, _LOADS))
         if name in lines:
-            raise ConfigError(f"{where}: key {key!r} stands in line {lines[name]} already; leave one out")
+            raise ConfigError(f"{where}: key {key!r} is already in line {lines[name]}; leave one out")
         values[name] = _loads(where, value) if name == _LOADS else _typed(where, SETTINGS[name], value)
         lines[name] = line
     return values
@@ -56,7 +56,7 @@ def _known(where: str, key: object, names: Iterable[str]) -> str:
     name = str(key).replace("-", "_")
     if name not in names:
         near = "".join(f"did you mean {word}? " for word in get_close_matches(name, names, 1))
-        raise ConfigError(f"{where}: key {short(key)} is unknown; {near}there are {', '.join(sorted(names))}")
+        raise ConfigError(f"{where}: key {short(key)} is unknown; {near}the keys are {', '.join(sorted(names))}")
     return name
 
 

@@ -27,13 +27,13 @@ def pairs(path: Path) -> list[tuple[object, object, int]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases, merges and tags: they let a small file grow endless, or say what PyYAML trips on."""
+    """YAML without aliases, merges and tags: with them a small file can grow without end, or crash PyYAML."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         value = getattr(event, "value", "")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) or value == "<<":
-            raise _refused("aliases, merges and tags are not taken; write the value out", event.start_mark)
+            raise _refused("aliases, merges and tags are not supported; write the value out", event.start_mark)
         if len(value) > _LONGEST_SCALAR:
             raise _refused(f"a value is longer than {_LONGEST_SCALAR} characters; shorten it", event.start_mark)
         return super().compose_node(parent, index)
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         counts = Counter(str(key.value) for key, _ in node.value)
         if twice := [key for key, count in counts.items() if count > 1]:
-            raise _refused(f"key {twice[0]!r} stands there twice; leave one out", node.start_mark)
+            raise _refused(f"key {twice[0]!r} is there twice; leave one out", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -51,9 +51,9 @@ def _refused(why: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 def _text(path: Path) -> str:
     if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise OSError("it is no file; name one that holds lines such as 'workers: 4'")
+        raise OSError("it is not a file; name one that holds lines such as 'workers: 4'")
     if path.stat().st_size > _LARGEST_BYTES:
-        raise OSError(f"it holds {path.stat().st_size} bytes; a benchmark has at most {_LARGEST_BYTES}")
+        raise OSError(f"it has {path.stat().st_size} bytes; a benchmark has at most {_LARGEST_BYTES}")
     return path.read_text(encoding="utf-8")
 
 

@@ -1,5 +1,6 @@
 """Benchmark: what a user may ask for; what is said where it is wrong is in test_bad_input."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,29 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("cores", "workers", "lanes"), [(1, 1, 4), (2, 1, 4), (3, 2, 2), (4, 2, 2), (5, 4, 1), (64, 4, 1)]
+)
+def test_four_are_in_flight_and_a_core_is_free(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, lanes: int
+) -> None:
+    """With nothing given 4 requests are in flight, from so many workers that one core is left; a flag is as it says."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    found = [
+        (each.workers, each.concurrency)
+        for flags in ({}, {"workers": 8}, {"concurrency": 3})
+        for each in load(None, flags).loads
+    ]
+    assert found == [(workers, lanes), (8, 1), (workers, 3)]
+
+
 def test_without_yaml_and_flags_there_is_a_benchmark() -> None:
-    """With nothing given, 4 workers send 100 requests to TensorFlow in process and to one Triton instance."""
+    """With nothing given, requests go to TensorFlow in process and to one Triton instance for 10 s each."""
     benchmark = load(None, {})
     (only,) = benchmark.loads
     assert [server.label for server in benchmark.servers] == ["local", "triton x1"]
-    assert (only.workers, only.concurrency, only.items) == (4, 1, 8)
-    assert (only.request_count, only.duration) == (100, None)
+    assert (only.in_flight, only.items) == (4, 8)
+    assert (only.request_count, only.duration) == (None, 10)
 
 
 def test_a_flag_overrides_the_yaml(tmp_path: Path) -> None:
@@ -47,7 +64,7 @@ def test_a_flag_of_zero_overrides_too(tmp_path: Path, name: str, yaml: str, flag
         ("instances: [1, 2]", "instances", (1, 2)),
         ("timeout: 5", "timeout", 5.0),
         ("request-rate: 5", "request_rate", (5.0,)),
-        ("request-count: null", "request_count", 100),
+        ("duration: null", "duration", 10.0),
         ("warmup_request_count: 0", "warmup_request_count", 0),
         ("url: {triton: 'h:1'}", "url", {"triton": "h:1"}),
     ],
@@ -100,19 +117,19 @@ def test_a_baseline_may_be_over_shared_memory() -> None:
     """A row's server is named as in the table, where shared memory stands with it."""
     shared = {"server": ("triton",), "shared_memory": "system", "baseline": "triton x1 (shared memory)"}
     assert load(None, shared).baseline == shared["baseline"]
-    with pytest.raises(ConfigError, match=r"the servers of this run are triton x1 \(shared memory\): name one"):
+    with pytest.raises(ConfigError, match=r"choose a server of this run: triton x1 \(shared memory\)"):
         load(None, {**shared, "baseline": "triton x1"})
 
 
 @pytest.mark.parametrize("baseline", ["tfserving", "triton x3", "", "Local"])
 def test_a_baseline_that_is_not_there_is_refused(baseline: str) -> None:
     """Who asks to compare with a server that is not in the run is told which are."""
-    with pytest.raises(ConfigError, match=r"baseline is .*; the servers of this run are local, triton x1, triton x2"):
+    with pytest.raises(ConfigError, match=r"baseline is .*; choose a server of this run: local, triton x1, triton x2"):
         load(None, {"instances": (1, 2), "baseline": baseline})
 
 
 def test_a_url_names_its_server_and_has_no_instances() -> None:
-    """A server that runs already is tested once, as it is, whether or not --server names it."""
+    """An already running server is tested once, as it is, whether or not --server names it."""
     benchmark = load(None, {"server": ("local",), "url": {"triton": "h:1"}})
     assert benchmark.servers == (ServerSpec(kind="local"), ServerSpec(kind="triton", url="h:1"))
     assert "x" not in benchmark.servers[1].label
@@ -135,9 +152,11 @@ def test_a_length_as_a_flag_replaces_the_length_of_the_yaml(tmp_path: Path) -> N
 
 def test_a_rate_takes_the_place_of_lanes(tmp_path: Path) -> None:
     """A trial has one kind of loop: --request-rate puts the YAML's concurrency aside, and the other way round."""
-    (by_rate,) = load(written(tmp_path, "concurrency: 4"), {"request_rate": (50.0,)}).loads
+    (by_rate,) = load(written(tmp_path, "workers: 4\nconcurrency: 4"), {"request_rate": (50.0,)}).loads
     assert (by_rate.concurrency, by_rate.request_rate, by_rate.in_flight) == (None, (50.0,), 256)
-    (by_lanes,) = load(written(tmp_path, "request-rate: 50\nrequest-distribution: poisson"), {"concurrency": 4}).loads
+    (by_lanes,) = load(
+        written(tmp_path, "workers: 4\nrequest-rate: 50\nrequest-distribution: poisson"), {"concurrency": 4}
+    ).loads
     assert (by_lanes.concurrency, by_lanes.request_rate, by_lanes.in_flight) == (4, (), 16)
 
 
@@ -155,7 +174,7 @@ LOADS = "workers: 2\nloads:\n  - {workers: 4}\n  - {batch-size: 3, model: x, dur
 def test_each_load_is_the_benchmark_with_its_own_values(tmp_path: Path) -> None:
     """Each entry of `loads` is a load of its own; what an entry does not say, the top level says."""
     four, three = load(written(tmp_path, LOADS), {}).loads
-    assert (four.workers, four.items, four.model, four.request_count) == (4, 8, ("efficientnetb0-no-opt",), 100)
+    assert (four.workers, four.items, four.model, four.duration) == (4, 8, ("efficientnetb0-no-opt",), 10)
     assert (three.workers, three.batch_size, three.model) == (2, 3, ("x",))
     assert (three.request_count, three.duration) == (None, 5.0)  # a load's length takes the place of the benchmark's
 

@@ -15,7 +15,7 @@ from raybench.config import json_schema
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads(json_schema.PATH.read_text())
 YAML_LINE = re.compile(r"^# yaml-language-server: \$schema=(\S+)$", re.M)
-README_YAML = re.search(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+PAGE_YAML = re.search(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "configuration.md").read_text(), re.M | re.S)
 LOADS = {"loads": [{"workers": 4, "request-rate": 5}, {"request_rate": [5, 7.5]}]}
 
 
@@ -39,10 +39,10 @@ def test_the_examples_are_valid(path: str) -> None:
     assert config.load(ROOT / path, {}).loads
 
 
-def test_the_yaml_of_the_readme_is_valid_and_names_the_schema(tmp_path: Path) -> None:
-    """The README's YAML is valid, runs, and its first line leads an editor to the schema in a checkout."""
-    assert README_YAML is not None
-    text = README_YAML[1]
+def test_the_yaml_of_the_page_is_valid_and_names_the_schema(tmp_path: Path) -> None:
+    """The YAML of docs/configuration.md is valid, runs, and leads an editor to the schema in a checkout."""
+    assert PAGE_YAML is not None
+    text = PAGE_YAML[1]
     assert faults(yaml.safe_load(text)) == []
     (tmp_path / "nightly.yaml").write_text(text)
     assert len(config.load(tmp_path / "nightly.yaml", {}).loads) == 3

@@ -132,7 +132,7 @@ def test_every_load_is_measured_with_its_models() -> None:
 
 def test_cells_that_are_one_are_refused() -> None:
     """Two loads that differ in their length alone would share a place in the table: refused with the cell's name."""
-    with pytest.raises(ConfigError, match=r"loads: cell triton-x1-.* is there 2 times"):
+    with pytest.raises(ConfigError, match=r"loads: 2 loads give the same row triton-x1-"):
         trials(Benchmark(server=("triton",), loads=({"request_count": 8}, {"request_count": 9})))
 
 

@@ -155,14 +155,14 @@ def test_ray_starts_with_flags_that_it_has(path: Path, tmp_path: Path) -> None:
     assert [each["server"] for each in ours] == [1]
 
 
-def test_the_readme_calls_ray_as_it_is() -> None:
-    """The README's `ray` commands have words of the pinned Ray, and the job that it submits those of raybench."""
+def test_the_pages_call_ray_as_it_is() -> None:
+    """The `ray` commands of the docs have words of the pinned Ray, and the jobs that they submit those of raybench."""
     ours = [line.words for line in lines() if line.words[0] == "ray"]
     assert {"up", "job", "down"} <= {words[1] for words in ours}
     for words in ours:
         mine, theirs = words[1:], ()
         if "--" in words:
-            mine, theirs = words[1 : words.index("--")], words[words.index("--") + 2 :]
+            mine, theirs = words[1 : words.index("--")], words[words.index("raybench", words.index("--")) + 1 :]
         for command, each in ((RAY, mine), *([(main, theirs)] if theirs else [])):
             given, known = flags_of(command, each)
             assert given <= known, words

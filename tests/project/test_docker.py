@@ -372,9 +372,9 @@ def test_prometheus_finds_ray() -> None:
     assert discovery["authorization"]["credentials_file"] == f"/run/secrets/{services()['prometheus']['secrets'][0]}"
 
 
-def test_readme_names_services_that_exist() -> None:
-    """Every docker compose line of the README starts, builds or enters a service that compose.yaml has."""
-    lines = re.findall(r"^docker compose -f docker/compose.yaml (.*)$", (ROOT / "README.md").read_text(), re.M)
+def test_the_page_names_services_that_exist() -> None:
+    """Every docker compose line of docs/docker.md starts, builds or enters a service that compose.yaml has."""
+    lines = re.findall(r"^docker compose -f docker/compose.yaml (.*)$", (ROOT / "docs" / "docker.md").read_text(), re.M)
     named = {word for line in lines for word in line.partition("#")[0].split() if "_" in word and ":" not in word}
     assert {"triton_server", "tf_serving_server"} <= named
     assert named <= services().keys()

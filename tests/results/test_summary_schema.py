@@ -474,6 +474,6 @@ def test_every_field_is_explained() -> None:
             assert unit == next((unit for end, unit in SUFFIXES.items() if path[-1].endswith(end)), unit), path
 
 
-def test_readme_links_to_the_schema() -> None:
-    """The README sends who reads summary.json to its reference."""
-    assert f"]({SCHEMA_FILE.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
+def test_the_page_links_to_the_schema() -> None:
+    """docs/results.md sends who reads summary.json to its reference."""
+    assert f"](../{SCHEMA_FILE.relative_to(ROOT)})" in (ROOT / "docs" / "results.md").read_text()

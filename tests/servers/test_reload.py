@@ -24,7 +24,7 @@ from raybench.servers.triton_server import RunningTriton, TritonOptions, running
 from raybench.telemetry.server_statistics import StatisticsCounter
 from raybench.telemetry.triton_statistics import StatisticsReader
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "backend.md").read_text()
 NAMES = ("scale", "other")
 X = np.array([[[1, 2]]], np.float32)
 # Makes its stdin the controlling terminal of a session of its own, as a shell's is, and becomes the command.
@@ -100,9 +100,9 @@ def test_statistics_survive_a_reload(triton: RunningTriton, folder: Path) -> Non
 
 
 @pytest.mark.slow
-def test_readme_reloads_a_triton_of_others(triton: RunningTriton, folder: Path) -> None:
-    """What the README says about a Triton that raybench did not start works as it stands."""
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.S)
+def test_the_page_reloads_a_triton_of_others(triton: RunningTriton, folder: Path) -> None:
+    """What docs/backend.md says about a Triton that raybench did not start works as it stands."""
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     export_scale(folder / "scale" / "3", 6.0)
     exec(program.replace("127.0.0.1:8001", triton.grpc_url), {})
     assert set(factors(triton.grpc_url).values()) == {6.0}

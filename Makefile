@@ -8,7 +8,7 @@ PYTHON ?= $(shell $(CHOOSE))
 # Many images set it; then each of the many processes of a run compiles all of TensorFlow and Ray once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check lint types browser prometheus network lock proto schema clean
+.PHONY: help demo test check lint types docs browser prometheus network lock proto schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,8 +39,14 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 test: lint types  ## lint, types, unit and end-to-end tests
 	$(PYTEST) -m "not slow"
 
-check: test  ## everything: test, and what is slower
+check: test docs  ## everything: test, the site of the docs, and what is slower
 	$(PYTEST) -m slow
+
+# The tables of flags come from the declarations; a broken link, an unknown anchor or a page that no menu names is an error.
+# mkdocs-material 9 prints an advertisement for its successor unless the variable is set.
+docs: .venv/installed  ## build README and docs/ as a site with search, in site/
+	$(BIN)/python tests/support/flag_tables.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 browser:  ## Debian, as root: the Chromium in which tests open report.html; they are skipped where there is none
 	apt-get update -qq
@@ -70,4 +76,4 @@ schema: .venv/installed  ## write the JSON Schema of a benchmark's YAML, which e
 	$(BIN)/python -m raybench.config.json_schema
 
 clean:  ## remove what the targets made, results and models excepted
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache dist site

@@ -1,5 +1,6 @@
-"""What a load has: how many workers send what, how fast and for how long."""
+"""The settings of a load: how many workers send what, how fast and for how long."""
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, Self
 
@@ -13,9 +14,10 @@ LANES = 64  # of a worker in an open loop, where nothing else is asked
 MOST_LANES = 1_000  # of a worker: each is a thread of it
 MOST_DUE = 10**7  # due times of a trial; each worker draws them all
 ALTERNATIVES = (("request_count", "duration"), ("concurrency", "request_rate"))  # of each pair a load has one
-_REQUEST_COUNT, _CONCURRENCY = 100, 1  # where nothing of its pair is given
+_DURATION_S = 10.0  # where no count is given either
+_IN_FLIGHT = 4  # where neither workers nor lanes are given
 _BATCH_SIZE = 8
-_RATES = "give requests a second above 0, each rate once"
+_RATES = "give rates in requests per second above 0, each once"
 
 
 def _each_once(rates: tuple[float, ...]) -> tuple[float, ...]:
@@ -34,52 +36,59 @@ class LoadSettings(BaseModel):
 
     model: Annotated[SomeOf[ModelName], Flag(short="-m")] = Field(
         ("efficientnetb0-no-opt",),
-        description="Model of models.conf or of a running server, or FOLDER or NAME=FOLDER of a SavedModel.",
+        description="Models: a name in models.conf or of a running server, or FOLDER or NAME=FOLDER of a SavedModel.",
     )
     signature: Annotated[Name | None, Flag(shown="the model's only one, or serving_default")] = Field(
-        None, description="Signature to call."
+        None, description="Signature of the model to call."
     )
-    workers: int = Field(4, ge=1, le=10_000, description="Ray actors that send.")
-    concurrency: Annotated[int | None, Flag(shown=str(_CONCURRENCY))] = Field(
-        None, ge=1, le=MOST_LANES, description="Lanes per worker: requests in flight in each."
+    workers: Annotated[int, Flag(shown="as many of 4 as leave a core free: 1, 2 or 4")] = Field(
+        _IN_FLIGHT, ge=1, le=10_000, description="Workers: Ray actors that send requests."
+    )
+    concurrency: Annotated[int | None, Flag(shown="1; 4 in flight over all workers without --workers")] = Field(
+        None, ge=1, le=MOST_LANES, description="Closed loop: requests that each worker keeps in flight."
     )
     request_rate: Annotated[AnyOf[Rate], AfterValidator(_each_once), Flag(shown="closed loop")] = Field(
-        (), description="Open loop: requests a second, such as 50,100: each a cell."
+        (), description="Open loop: requests per second; each rate, such as 50,100, is measured on its own."
     )
     request_distribution: Literal["constant", "poisson"] = Field(
-        "poisson", description="poisson or constant gaps between due times."
+        "poisson", description="Open loop: gaps between requests, constant or random (poisson)."
     )
     max_in_flight: Annotated[int | None, Flag(shown=f"{LANES} per worker")] = Field(
-        None, ge=1, le=10**6, description="Most requests in flight in an open loop."
+        None, ge=1, le=10**6, description="Open loop: most requests in flight at once, over all workers."
     )
     batch_size: Annotated[int | None, Flag(short="-b", shown="8, or 1 where a model takes no batch")] = Field(
         None,
         ge=1,
         le=10_000,  # a message of protobuf holds 2 GiB
-        description="Items a request, such as images.",
+        description="Items (such as images) per request.",
     )
-    request_count: Annotated[int | None, Flag(shown=str(_REQUEST_COUNT))] = Field(
-        None, ge=1, le=10**9, description="Requests of a trial, over all workers."
+    request_count: Annotated[int | None, Flag(shown="as many as --duration takes")] = Field(
+        None, ge=1, le=10**9, description="Send this many requests per trial, over all workers."
     )
-    duration: Seconds | None = Field(None, description="Seconds of a trial, instead of a count.")
+    duration: Annotated[Seconds | None, Flag(shown=f"{_DURATION_S:g}, unless --request-count is given")] = Field(
+        None, description="Seconds that a trial sends requests."
+    )
     warmup_request_count: Annotated[int | None, Flag(shown="until steady")] = Field(
-        None, ge=0, le=10**9, description="Exactly so many requests before the window."
+        None, ge=0, le=10**9, description="Send exactly this many requests before measuring."
     )
     warmup_timeout: Seconds = Field(5.0, description="Seconds after which warm-up ends, steady or not.")
-    timeout: Seconds = Field(60.0, description="Deadline of one request, seconds.")
+    timeout: Seconds = Field(60.0, description="Deadline of each request, in seconds.")
     shared_memory: Literal["none", "system"] = Field(
-        "none", description="system: inputs reach a Triton on this host without the network."
+        "none", description="Pass inputs to a Triton on this host through shared memory (system), not the network."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _resolved(cls, values: Mapping[str, object]) -> dict[str, object]:
-        """A trial is 100 requests long unless a count or a duration is given, in closed loop without a rate."""
+        """A trial lasts 10 s unless a count or a duration is given; a closed loop has 4 requests in flight unless
+        workers or lanes are given."""
         resolved = dict(values)
         if resolved.get("request_count") is None and resolved.get("duration") is None:
-            resolved["request_count"] = _REQUEST_COUNT
+            resolved["duration"] = _DURATION_S
+        lanes = 1 if "workers" in resolved else _IN_FLIGHT // default_workers()
+        resolved.setdefault("workers", default_workers())
         if resolved.get("concurrency") is None and not resolved.get("request_rate"):
-            resolved["concurrency"] = _CONCURRENCY
+            resolved["concurrency"] = lanes
         return resolved
 
     @property
@@ -109,6 +118,12 @@ class LoadSettings(BaseModel):
 
 
 LOAD_SETTINGS = settings_of(LoadSettings)
+
+
+def default_workers() -> int:
+    """The largest share of 4 requests in flight that leaves one of this process's cores to others: 1, 2 or 4."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(workers for workers in (1, 2, _IN_FLIGHT) if workers < max(2, cores))
 
 
 def alternatives(names: Iterable[str]) -> set[str]:

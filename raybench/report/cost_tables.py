@@ -38,9 +38,9 @@ def cost_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]
     memory = [row for name, trials in cells.items() for row in _memory(name, trials)]
     time = [row for row in (_time(name, trials) for name, trials in cells.items()) if set(row[2:]) != {_DASH}]
     found = (
-        ReportTable("memory of the servers, MiB", ("server", "of", *_MOMENTS), 2, memory),
+        ReportTable("Server memory, MiB", ("server", "of", *_MOMENTS), 2, memory),
         ReportTable(
-            "mean time of a request, ms, of which overhead is what is left; and CPU",
+            "Where request time went (mean ms), and CPU",
             (
                 "server",
                 "service",

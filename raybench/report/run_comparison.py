@@ -254,7 +254,7 @@ def _after(compared: RunComparison) -> Iterator[str]:
         c = row.comparison
         if c.verdict == NO_DIFFERENCE and c.detectable is not None and c.detectable > 1:
             among = f", among {judged} comparisons" if judged > 1 else ""
-            yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: {sentences.seen(c.detectable)}{among}"
+            yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: {sentences.seen(c)}{among}"
         if c.verdict is None:
             yield f"{c.server}, {c.model}, {row.load}: {_metric(c)}: one round: no interval, no verdict"
         yield from (f"failed on {each}: {c.server}, {c.model}, {row.load}: {_ratio(c)}" for each in row.missed)

@@ -11,6 +11,7 @@ from raybench.config.plan import Load
 from raybench.report.result_table import letters, row_names
 from raybench.results.damage import DamagedFile
 
+_ROWS_NAMED = 3
 _LARGEST = 100  # a larger factor says no more
 
 
@@ -24,7 +25,7 @@ def comparison(c: Comparison, judged: int) -> str:
     if c.verdict != NO_DIFFERENCE:
         return found
     among = f" among {judged} comparisons" if not c.low <= 1 <= c.high else ""
-    return f"{found}{among}; {seen(c.detectable)}"
+    return f"{found}{among}; {seen(c)}"
 
 
 def outcome(o: ThresholdOutcome, load: Load) -> str:
@@ -50,10 +51,11 @@ def damage(each: DamagedFile) -> str:
     return f"damaged: {each}; nothing in this report is from it"
 
 
-def seen(detectable: float) -> str:
-    if detectable >= _LARGEST:
-        return f"even a factor of {_LARGEST} could have gone unseen"
-    return f"{difference(detectable)} or more would have been seen"
+def seen(c: Comparison) -> str:
+    """What so many rounds would have shown, where they show no difference."""
+    if c.detectable is None or c.detectable >= _LARGEST:
+        return f"{c.rounds} rounds cannot detect even a factor of {_LARGEST}"
+    return f"{c.rounds} rounds can only detect {difference(c.detectable)}"
 
 
 def difference(ratio: float) -> str:
@@ -65,37 +67,48 @@ def difference(ratio: float) -> str:
 
 
 class DoubtNote(NamedTuple):
-    """A kind of doubt in one wording, with its letter and the rows that it is about: none means all."""
+    """A kind of doubt, with its letter and the rows that it is about, of all rows of the table.
+
+    The sentence is that of the row, and of its rounds that of the round, that exceeds the limit most.
+    """
 
     letter: str
     rows: tuple[str, ...]
+    all_rows: int
     sentence: str
     remedy: str
     code: str
 
     def __str__(self) -> str:
-        where = f"{', '.join(self.rows)}: " if self.rows else ""
-        return f"{self.letter} {where}{self.sentence}; {self.remedy} [{self.code}]"
+        return f"{self.letter} {self.sentence}{self._where()}; {self.remedy} [{self.code}]"
+
+    def _where(self) -> str:
+        """The rows by name where there are few, by number where there are many, not at all where it is all of one."""
+        if self.all_rows == 1:
+            return ""
+        if len(self.rows) == self.all_rows:
+            return " (all rows)"
+        if len(self.rows) > _ROWS_NAMED:
+            return f" ({len(self.rows)} of {self.all_rows} rows)"
+        return f" ({', '.join(self.rows)})"
 
 
 def doubt_notes(summary: Summary) -> list[DoubtNote]:
-    """In order of their letters. Of a row's rounds the one that exceeds the limit most stands for all."""
+    """One for each kind, in order of their letters."""
     names = row_names(summary)
-    found: dict[tuple[str, str], list[Doubt]] = {}
+    found: dict[str, list[tuple[str, Doubt]]] = {}
     for trial in summary.trials:
         for doubt in trial.doubts:
-            found.setdefault((doubt.code, trial.cell), []).append(doubt)
-    about: dict[tuple[str, str, str], list[str]] = {}
-    for (code, cell), each in found.items():
-        worst = max(each, key=_excess)
-        times = f" (the worst of {len(each)} rounds)" if len({doubt.sentence for doubt in each}) > 1 else ""
-        about.setdefault((code, worst.sentence + times, worst.remedy), []).append(names[cell])
-    rows, letter_of = set(names.values()), letters(summary)
-    kinds = [
-        DoubtNote(letter_of[code], () if set(where) == rows else tuple(sorted(where)), sentence, remedy, code)
-        for (code, sentence, remedy), where in about.items()
-    ]
-    return sorted(kinds, key=lambda kind: kind.letter)
+            found.setdefault(doubt.code, []).append((names[trial.cell], doubt))
+    letter_of = letters(summary)
+    return [_note(letter_of[code], each, len(names)) for code, each in found.items()]
+
+
+def _note(letter: str, found: list[tuple[str, Doubt]], all_rows: int) -> DoubtNote:
+    worst = max((doubt for _, doubt in found), key=_excess)
+    rows = tuple(dict.fromkeys(row for row, _ in found))
+    at_worst = " at worst" if len({doubt.sentence for _, doubt in found}) > 1 else ""
+    return DoubtNote(letter, rows, all_rows, worst.sentence + at_worst, worst.remedy, worst.code)
 
 
 def _excess(doubt: Doubt) -> float:

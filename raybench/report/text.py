@@ -1,6 +1,7 @@
-"""A Summary as tables for a terminal, or as Markdown."""
+"""A Summary for a terminal or a log, or as Markdown: the answer first, then the table and what qualifies it."""
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -14,33 +15,79 @@ from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.report import search_tables, sentences
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
+from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
+from raybench.report.next_step import next_step
 from raybench.report.node_tables import node_tables
 from raybench.report.result_table import columns, row, row_names, title
 from raybench.report.sentences import comparison, doubt_notes, loads, outcome
 
 _WIDEST = 500
+_LEFT_ALIGNED = ("server", "doubts")
+DROPPED_FIRST = ("headroom", "time s", "ok", "p90 ms", "MiB")  # in this order, where a table is wider than a terminal
 
 
-def print_report(console: Console, summary: Summary, folder: Path, *, wrap: bool = False) -> None:
-    """The table, the comparisons, the doubts with their remedies, and where the results are.
+def print_report(console: Console, summary: Summary, folder: Path, *, is_detailed: bool = False) -> None:
+    """The answer, the table, what qualifies it, and the next command; no line is wider than the console.
 
-    Lines are left to the terminal to wrap unless `wrap` is set.
+    With `is_detailed` also what the servers cost, where the time went, and each model and node by itself.
     """
+    _print_answer(console, summary)
+    dropped = _dropped(summary, console)
     for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
-        table = _table(f"{model}: {title(summary)}")
-        for name in columns(summary):
-            table.add_column(name, justify="left" if name in ("server", "doubts") else "right", no_wrap=True)
-        for cell in cells:
-            table.add_row(*(escape(value) for value in row(cell, summary)))
-        print_whole(console, table)
+        rows = [row(cell, summary) for cell in cells]
+        print_whole(console, _main_table(f"{model}: {title(summary)}", columns(summary), rows, dropped))
+    if dropped:
+        print_wrapped(console, f"not shown in {console.width} columns: {', '.join(dropped)}; report.html has them")
     for found in summary.search or ():
         print_whole(console, _curve(found))
-    for each in more_tables(summary):
-        print_whole(console, _report_table(each))
+    if is_detailed:
+        for each in more_tables(summary):
+            print_whole(console, _report_table(each))
     for line in _notes(summary):
-        console.print(escape(line), highlight=False, soft_wrap=not wrap)
-    console.print(f"\nresults in {folder}", highlight=False, soft_wrap=True)
+        print_wrapped(console, line)
+    console.print()
+    if command := next_step(summary, folder):
+        console.print(escape(f"next: {command}"), highlight=False, soft_wrap=True)
+    console.print(escape(f"results in {folder}"), highlight=False, soft_wrap=True)
+
+
+def _print_answer(console: Console, summary: Summary) -> None:
+    found = headline(summary)
+    console.print(f"\n[bold]{escape(str(found))}.[/bold]", highlight=False, soft_wrap=True)
+    is_below = summary.search or len(summary.comparisons) > 1 or not any(c.inferences_per_s for c in summary.cells)
+    print_wrapped(console, found.scope if is_below else found.note)
+    console.print()
+
+
+def print_wrapped(console: Console, text: str) -> None:
+    """Print lines that break between words at the console's width, what follows indented."""
+    for line in text.splitlines():
+        wrapped = textwrap.wrap(
+            line, console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        for part in wrapped or [""]:
+            console.print(escape(part), highlight=False, soft_wrap=True)
+
+
+def _main_table(title: str, names: tuple[str, ...], rows: list[tuple[str, ...]], dropped: Iterable[str]) -> Table:
+    table = _table(title)
+    kept = [number for number, name in enumerate(names) if name not in dropped]
+    for name in (names[number] for number in kept):
+        table.add_column(name, justify="left" if name in _LEFT_ALIGNED else "right", no_wrap=True)
+    for values in rows:
+        table.add_row(*(escape(values[number]) for number in kept))
+    return table
+
+
+def _dropped(summary: Summary, console: Console) -> tuple[str, ...]:
+    """The columns that are left out so that all rows fit into the console, if they then do."""
+    names, rows = columns(summary), [row(cell, summary) for cell in summary.cells]
+    for count in range(len(DROPPED_FIRST) + 1):
+        dropped = tuple(name for name in DROPPED_FIRST[:count] if name in names)
+        if _width(console, _main_table("", names, rows, dropped)) <= console.width:
+            break
+    return dropped
 
 
 def more_tables(summary: Summary) -> list[ReportTable]:
@@ -73,24 +120,38 @@ def _table(title: str) -> Table:
 
 def print_whole(console: Console, table: Table) -> None:
     """A table is never cropped: where the terminal is narrower, the terminal wraps its lines."""
-    width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
-    there, console.width = console.width, max(width, console.width)  # print(width=) goes up to the console's own alone
+    there, console.width = (
+        console.width,
+        max(_width(console, table), console.width),
+    )  # print(width=) goes up to the console's own alone
     console.print(table, crop=False, no_wrap=True, overflow="ignore", soft_wrap=True)
     console.width = there
 
 
-def markdown(summary: Summary) -> str:
-    """The same tables, comparisons and doubts as Markdown."""
+def _width(console: Console, table: Table) -> int:
+    return Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+
+
+def markdown(summary: Summary, *, is_detailed: bool = False) -> str:
+    """The same as Markdown."""
     names = columns(summary)
     rules = ("---" if name in ("server", "doubts") else "---:" for name in names)
     rows: list[tuple[str, ...]] = [("model", *names), ("---", *rules)]
     rows += [(cell.model, *row(cell, summary)) for cell in summary.cells]
-    lines = [f"**{summary.run.name}: {title(summary)}**", "", *map(markdown_row, rows), ""]
+    answer = headline(summary)
+    lines = [
+        f"**{answer}.** {answer.scope if len(summary.comparisons) > 1 else answer.note}".rstrip(),
+        "",
+        f"{summary.run.name}: {title(summary)}",
+        "",
+        *map(markdown_row, rows),
+        "",
+    ]
     for found in summary.search or ():
         names = search_tables.columns(found)
         curve = [names, ("---:",) * (len(names) - 1) + ("---",), *search_tables.rows(found)]
         lines += [f"**{search_tables.title(found)}**", "", *map(markdown_row, curve), ""]
-    for each in more_tables(summary):
+    for each in more_tables(summary) if is_detailed else ():
         rule = ("---",) * each.words + ("---:",) * (len(each.columns) - each.words)
         lines += [f"**{each.title}**", "", *map(markdown_row, [each.columns, rule, *each.rows]), ""]
     return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"
@@ -101,15 +162,15 @@ def markdown_row(values: Iterable[str]) -> str:
     return "| " + " | ".join(values) + " |"
 
 
-def _notes(summary: Summary) -> list[str]:
+def _notes(summary: Summary) -> Iterator[str]:
+    """What qualifies the table, a sentence each. A single comparison is the headline, and is not printed again."""
     load_of = loads(summary)
     judged = sum(each.verdict is not None for each in summary.comparisons)
-    return [
-        *map(search_tables.headline, summary.search or ()),
-        *(comparison(each, judged) for each in summary.comparisons),
-        *(f"threshold {each.threshold}: {outcome(each, load_of[each.cell])}" for each in summary.thresholds),
-        *(f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason),
-        *notes(summary, row_names(summary)),
-        *map(str, doubt_notes(summary)),
-        *map(sentences.damage, summary.damaged),
-    ]
+    yield from map(search_tables.headline, summary.search or ())
+    if len(summary.comparisons) > 1 or summary.search:
+        yield from (comparison(each, judged) for each in summary.comparisons)
+    yield from (f"threshold {each.threshold}: {outcome(each, load_of[each.cell])}" for each in summary.thresholds)
+    yield from (f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason)
+    yield from notes(summary, row_names(summary))
+    yield from map(str, doubt_notes(summary))
+    yield from map(sentences.damage, summary.damaged)

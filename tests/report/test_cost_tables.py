@@ -11,7 +11,8 @@ from rich.console import Console
 
 from raybench.analysis.summary import Summary
 from raybench.config import search_goal
-from raybench.report.text import markdown, print_report
+from raybench.report.text import markdown as short_markdown
+from raybench.report.text import print_report
 from raybench.results.records import TelemetryRecord
 from raybench.results.results_folder import ObservedTrial
 
@@ -43,9 +44,13 @@ def cells(text: str, *start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")][len(start) :]
 
 
+def markdown(shown: Summary) -> str:
+    return short_markdown(shown, is_detailed=True)
+
+
 def printed(shown: Summary) -> str:
     out = io.StringIO()
-    print_report(Console(file=out, width=80), shown, Path("results/run-1"))
+    print_report(Console(file=out, width=80), shown, Path("results/run-1"), is_detailed=True)
     return out.getvalue()
 
 
@@ -76,17 +81,26 @@ def test_rounds_are_averaged_and_of_peaks_the_highest_counts() -> None:
 def test_the_terminal_has_the_same_tables() -> None:
     """What Markdown tells the terminal tells too, whole even where it is narrow."""
     text = printed(summary(observed(lanes(STEADY), readings(), server_statistics=COUNTED)))
-    assert "memory of the servers, MiB" in text
+    assert "Server memory, MiB" in text
     assert "images/CPU s" in text
+
+
+def test_costs_are_details() -> None:
+    """Without --details neither the terminal nor Markdown has these tables; the page always does."""
+    shown = summary(observed(lanes(STEADY), readings(), server_statistics=COUNTED))
+    assert "Server memory" not in short_markdown(shown)
+    out = io.StringIO()
+    print_report(Console(file=out, width=80), shown, Path("results/run-1"))
+    assert "Server memory" not in out.getvalue()
 
 
 def test_servers_that_tell_nothing_have_no_tables() -> None:
     """Without telemetry there is nothing to show; a search shows its curve instead."""
     goal = search_goal.Goal(kind=search_goal.OOM, variable="workers", steps=(1, 2))
     shown = (observed(None, readings()),)
-    assert "memory of the servers" in markdown(summary(*shown))
-    assert "memory of the servers" not in markdown(summary(*shown, goal=goal))
-    assert "memory of the servers" not in markdown(summary(observed()))
+    assert "Server memory" in markdown(summary(*shown))
+    assert "Server memory" not in markdown(summary(*shown, goal=goal))
+    assert "Server memory" not in markdown(summary(observed()))
 
 
 def out_of_sight(page: str | None) -> ObservedTrial:

@@ -17,8 +17,9 @@ from raybench.analysis.latency import Latency
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.report import result_table, sentences
+from raybench.report.cost_tables import cost_tables
+from raybench.report.headline import headline
 from raybench.report.html import figures, palette
-from raybench.report.html.headline import headline
 from raybench.report.html.series import nothing_sent, trial_series
 from raybench.report.model_tables import model_tables
 from raybench.report.node_tables import node_tables
@@ -64,16 +65,14 @@ def page(results: results_folder.Results, summary: Summary) -> str:
         columns=result_table.columns(summary),
         measured=result_table.measure_words(summary),
         tables=_tables(summary),
-        doubts=[
-            (letter, list(each))
-            for letter, each in groupby(sentences.doubt_notes(summary), key=lambda kind: kind.letter)
-        ],
+        doubts=sentences.doubt_notes(summary),
         thresholds=[
             (each, sentences.outcome(each, sentences.loads(summary)[each.cell])) for each in summary.thresholds
         ],
         unmeasured=[cell for cell in summary.cells if cell.reason],
         by_node=node_tables(summary, result_table.row_names(summary)),
         by_model=model_tables(summary, result_table.row_names(summary)),
+        costs=cost_tables(summary, result_table.row_names(summary)),
         bars=[] if summary.search else list(figures.bars(summary, names)),
         latencies=[] if summary.search else list(figures.latencies(trials, summary, names)),
         percentiles=list(_percentiles(summary, names)),
@@ -104,7 +103,7 @@ def _compared(c: Comparison, judged: int) -> tuple[Comparison, str]:
     """A comparison, and what its rounds would have seen where none is shown."""
     if c.verdict != NO_DIFFERENCE or c.detectable is None:
         return c, ""
-    return c, sentences.seen(c.detectable) + (f", among {judged} comparisons" if judged > 1 else "")
+    return c, sentences.seen(c) + (f", among {judged} comparisons" if judged > 1 else "")
 
 
 def _percentiles(summary: Summary, names: Mapping[str, str]) -> Iterator[tuple[TrialSummary, str, Latency]]:

@@ -11,12 +11,18 @@ from raybench.report import result_table, search_tables, sentences
 
 
 class Headline(NamedTuple):
-    """A sentence around its one number, and what qualifies it."""
+    """A sentence around its one number, among what it is chosen, and what it rests on."""
 
     before: str
     number: str
     after: str
-    note: str
+    scope: str
+    evidence: str
+
+    @property
+    def note(self) -> str:
+        """What qualifies the sentence."""
+        return " ".join(part for part in (self.scope, self.evidence) if part)
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.before, self.number, self.after) if part)
@@ -31,7 +37,7 @@ def headline(summary: Summary) -> Headline:
     measured = [cell for cell in summary.cells if cell.inferences_per_s]
     if not measured:
         why = next((cell.reason for cell in summary.cells if cell.reason), "nothing was measured yet")
-        return Headline("No server gave a number", "", "", why)
+        return Headline("No server gave a number", "", "", "", why)
     return _served(
         max(measured, key=lambda cell: cell.inferences_per_s.mean if cell.inferences_per_s else 0), len(measured)
     )
@@ -43,39 +49,44 @@ def _searched(all_found: tuple[SearchResult, ...]) -> Headline:
     if found.feasible_max is None:
         held = "held no load of" if found.is_over else "came to no answer about"
         return Headline(
-            f"{found.server} {held} {found.model}{' that was tried' if found.is_over else ''}", "", "", note
+            f"{found.server} {held} {found.model}{' that was tried' if found.is_over else ''}", "", "", "", note
         )
     load = f"{found.feasible_max:g} {search_tables.word(found)}"
     if not found.is_over:
         return Headline(
-            f"The search of {found.server} ended before its answer, and", load, f"of {found.model} held", note
+            f"The search of {found.server} ended before its answer, and", load, f"of {found.model} held", "", note
         )
-    return Headline(f"{found.server} holds", load, f"of {found.model}", note)
+    return Headline(f"{found.server} holds", load, f"of {found.model}", "", note)
 
 
 def _compared(comparisons: tuple[Comparison, ...]) -> Headline:
     shown = [each for each in comparisons if each.verdict in ("faster", "slower")]
     most = max(shown or comparisons, key=lambda each: abs(log(each.ratio)))
-    several = f"The largest of {len(shown)} differences that are shown. " if len(shown) > 1 else ""
+    several = f"The largest of {len(shown)} differences that are shown." if len(shown) > 1 else ""
     if shown or most.verdict is None:
         sentence = (f"{most.server} serves {most.model}", f"{most.ratio:.2f} times", f"as fast as {most.base}")
     else:
         sentence = (f"No difference shown between {most.server} and {most.base} on {most.model}", "", "")
-    return Headline(*sentence, several + _evidence(most, len(comparisons)))
+    return Headline(*sentence, several, _evidence(most, len(comparisons)))
 
 
 def _evidence(c: Comparison, judged: int) -> str:
+    uneven = f" In flight: {c.in_flight} against {c.base_in_flight}." if c.in_flight != c.base_in_flight else ""
+    return _proof(c, judged) + uneven
+
+
+def _proof(c: Comparison, judged: int) -> str:
     if c.low is None or c.high is None:
-        return "One round in common: no interval, and no verdict."
+        return "One round: no interval, no verdict."
     found = f"{c.ratio:.2f} times the {c.unit}/s, 95 % interval {c.low:.2f}–{c.high:.2f}, {c.rounds} rounds"
     if c.verdict != NO_DIFFERENCE or c.detectable is None:
         return f"{found}."
     among = f" among {judged} comparisons" if not c.low <= 1 <= c.high else ""
-    return f"{found}{among}; {sentences.seen(c.detectable)}."
+    return f"{found}{among}; {sentences.seen(c)}."
 
 
 def _served(cell: CellSummary, measured: int) -> Headline:
-    best = "The fastest of what was measured. " if measured > 1 else ""
-    p99 = f"p99 {result_table.ms(cell.p99_ms)} ms" if cell.p99_ms is not None else "too few requests for a p99"
+    best = "The fastest of what was measured." if measured > 1 else ""
+    p99 = f"p99 {result_table.ms(cell.p99_ms)} ms" if cell.p99_ms is not None else "Too few requests for a p99"
     rate = result_table.interval(cell.inferences_per_s, digits=1)
-    return Headline(f"{cell.label} serves {cell.model} at", f"{rate} {cell.unit}/s", "", f"{best}{p99}.")
+    return Headline(f"{cell.label} serves {cell.model} at", f"{rate} {cell.unit}/s", "", best, f"{p99}.")

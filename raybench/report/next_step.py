@@ -1,0 +1,92 @@
+"""The command that answers the next question after a run; pure."""
+
+import shlex
+from collections.abc import Collection
+from pathlib import Path
+
+from raybench.analysis.cells import CellSummary
+from raybench.analysis.search.strategy import SearchResult
+from raybench.analysis.summary import Summary
+
+_ROUNDS = "--rounds"
+_GOAL = ("--latency-threshold", "--request-rate-range", "--concurrency-range", "--until-oom")  # a run takes none
+_LENGTH = ("--request-count", "--duration")
+_LOOP = ("--workers", "--concurrency", "--request-rate", "--max-in-flight")  # a search sets the load itself
+_GATES = (_ROUNDS, "--threshold", "--strict", "--max-error-rate", "--baseline")  # a search takes none
+_SWITCHES = ("--until-oom", "--strict")  # flags without a value
+_CONFIRM_S = 60
+
+
+def next_step(summary: Summary, folder: Path) -> str | None:
+    """The command with what it is for; None where the run was cut off, or its command is not known."""
+    words = _words(summary, folder)
+    if words is None or summary.run.ended is None:
+        return None
+    measured = [cell for cell in summary.cells if cell.inferences_per_s]
+    if not measured:
+        return "raybench doctor  # checks each prerequisite and prints the fix"
+    if summary.search is not None:
+        return _confirmed(words, summary.search)
+    if max(trial.round for trial in summary.trials) == 1 and len(measured) > 1:
+        return f"{_joined(_without(words, (_ROUNDS,)))} {_ROUNDS} 5  # intervals, and verdicts between servers"
+    return _searched(words, measured, summary) or f"raybench report {shlex.quote(str(folder))} --details"
+
+
+def _words(summary: Summary, folder: Path) -> list[str] | None:
+    """What follows `raybench` on the command line; a resumed run is repeated from its folder."""
+    words = list(summary.run.command[1:])
+    if not words or words[0] not in ("run", "search"):
+        return None
+    return ["run", str(folder / "benchmark.yaml")] if "--resume" in words else words
+
+
+def _confirmed(words: list[str], found: tuple[SearchResult, ...]) -> str | None:
+    """The load that held, measured for longer."""
+    held = max((each for each in found if each.feasible_max), key=lambda each: each.feasible_max or 0, default=None)
+    if held is None or held.variable not in ("request_rate", "concurrency"):
+        return None
+    flag = f"--{held.variable.replace('_', '-')} {held.feasible_max:g}"
+    rest = _without(words, (*_GOAL, *_LENGTH))
+    return f"{_joined(['run', *rest[1:]])} {flag} --duration {_CONFIRM_S} --rounds 3  # what held, for longer"
+
+
+def _searched(words: list[str], measured: list[CellSummary], summary: Summary) -> str | None:
+    """The highest rate within about twice the tail of a closed loop; a YAML may hold loads, which a search refuses."""
+    rates = [t.throughput.requests_per_s for t in summary.trials if t.throughput and t.load.offered_rps is None]
+    name, slowest_ms = _tail(measured)
+    if not rates or not slowest_ms or any(word.endswith((".yaml", ".yml")) for word in words):
+        return None
+    rest = _without(words, (*_LOOP, *_GATES, *_LENGTH))
+    span = f"{_rounded(max(rates) / 10)}:{_rounded(max(rates) * 1.5)}"
+    limit = f"'{name}<{_rounded(2 * slowest_ms)}ms'"
+    asked = f"--latency-threshold {limit} --request-rate-range {span}"
+    return f"{_joined(['search', *rest[1:]])} {asked}  # the highest rate within a limit"
+
+
+def _tail(measured: list[CellSummary]) -> tuple[str, float | None]:
+    for name in ("p99", "p90", "p50"):
+        if known := [value for cell in measured if (value := getattr(cell, f"{name}_ms")) is not None]:
+            return name, max(known)
+    return "p99", None
+
+
+def _rounded(value: float) -> str:
+    """To two significant digits, never in scientific notation."""
+    return f"{float(f'{value:.2g}'):.12g}"
+
+
+def _without(words: list[str], flags: Collection[str]) -> list[str]:
+    """A command line without some flags, whether their values follow after a space or a =."""
+    kept, skips = [], False
+    for word in words:
+        if skips:
+            skips = False
+        elif word.partition("=")[0] in flags:
+            skips = "=" not in word and word not in _SWITCHES
+        else:
+            kept.append(word)
+    return kept
+
+
+def _joined(words: list[str]) -> str:
+    return shlex.join(["raybench", *words])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from raybench.cli.console import terminal
+from raybench.cli.console import for_results
 from raybench.cli.exit_codes import FAILED, MISSED
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import ConfigError
@@ -47,7 +47,7 @@ def compare(base: Path, new: Path, fail_on: tuple[str, ...], kind: str) -> None:
     except (ConfigError, ResultsError) as error:
         raise WrongInput(str(error)) from error
     if kind == "text":
-        report.print_comparison(terminal(), compared)
+        report.print_comparison(for_results(), compared)
     else:
         written = {"markdown": report.markdown, "json": report.as_json, "junit": report.as_junit}[kind]
         click.echo(written(compared), nl=False)

@@ -11,13 +11,24 @@ from rich.console import Console
 
 from raybench.config import ServerSpec
 
-_PIPE_WIDTH = 110
+_PIPE_WIDTH = 120  # of the logs of CI
 
 
-def terminal() -> Console:
-    """A terminal as wide as it is; a file or pipe wide enough for the table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
+def for_results() -> Console:
+    """On stdout: a terminal as wide as it is; a file or pipe 120 columns wide, or as COLUMNS says."""
+    return _console(sys.stdout)
+
+
+def for_progress() -> Console:
+    """On stderr, so that results can be piped; as wide as those."""
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    console = Console(file=file)
+    if console.is_terminal or os.environ.get("COLUMNS"):
+        return console
+    return Console(file=file, width=_PIPE_WIDTH)
 
 
 def print_in_any_encoding() -> None:

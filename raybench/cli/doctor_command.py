@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from raybench.cli.console import terminal
+from raybench.cli.console import for_results
 
 
 @click.command()
@@ -19,5 +19,5 @@ def doctor() -> None:
     from raybench.cli.doctor.findings_table import failed_topics, print_findings
 
     found = examine()
-    print_findings(terminal(), found)
+    print_findings(for_results(), found)
     sys.exit(1 if failed_topics(found) else 0)

@@ -33,7 +33,9 @@ from raybench.cli.usage_errors import Text, WrongInput
     "--seed", type=click.IntRange(0, config.LARGEST_SEED), default=0, show_default=True, help="Seed of random weights."
 )
 def export(architectures: tuple[str, ...], out: str, weights: str, variants: str, amp: str, seed: int) -> None:
-    """Export keras.applications as SavedModels named ARCHITECTURE-VARIANT; resnet50 and efficientnetb0 by default.
+    """Export models of keras.applications as SavedModels named ARCHITECTURE-VARIANT.
+
+    Without ARCHITECTURES: resnet50 and efficientnetb0.
 
     \b
     raybench export resnet50 --variants no-opt --out models
@@ -43,16 +45,18 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     wanted = tuple(variants.split(","))
     if unknown := [variant for variant in wanted if variant not in config.VARIANTS]:
         raise WrongInput(f"variants has {unknown[0]!r}; there are {', '.join(config.VARIANTS)}")
+    from raybench.cli.progress.waiting import waiting
     from raybench.inputs.photos import calibration_crops
     from raybench.models.export import export as write  # TensorFlow: only here
 
     names = architectures or ("resnet50", "efficientnetb0")
     try:
         crops = partial(calibration_crops, seed=seed)
-        for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp, crops=crops):
-            click.echo(f"exported {folder}")
-            if note := _policy_note(Path(out) / "models.conf", folder):
-                click.echo(note, err=True)
+        with waiting(f"exporting {', '.join(names)} (about 20 s a model)"):
+            for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp, crops=crops):
+                click.echo(f"exported {folder}")
+                if note := _policy_note(Path(out) / "models.conf", folder):
+                    click.echo(note, err=True)
     except ValueError as error:
         raise WrongInput(str(error)) from error
     except OSError as error:

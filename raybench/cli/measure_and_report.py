@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from raybench.cli.console import keep_printing, terminal
+from raybench.cli.console import for_progress, for_results, keep_printing
 from raybench.cli.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from raybench.cli.measuring_process import Outcome, Tell, measure_watched
 from raybench.cli.report_command import print_summary, warned
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Drive = Callable[["RunObserver"], None]
 
 
-def measure_and_report(benchmark: Benchmark, drive: Drive, *, goes_on: bool) -> "tuple[int, Summary | None]":
+def measure_and_report(
+    benchmark: Benchmark, drive: Drive, *, goes_on: bool, is_detailed: bool = False
+) -> "tuple[int, Summary | None]":
     """Call `drive(observer)` in a process of its own and report; the exit code so far, and the summary if there is one.
 
     `goes_on` says whether --resume goes on with what was cut off.
@@ -36,11 +38,11 @@ def measure_and_report(benchmark: Benchmark, drive: Drive, *, goes_on: bool) -> 
     if reached.folder is None or not reached.folder.exists():
         return outcome.code, None
     try:
-        summary = report_folder(reached.folder, outcome)
+        summary = report_folder(reached.folder, outcome, is_detailed=is_detailed)
     except KeyboardInterrupt:
         outcome, summary = Outcome(INTERRUPTED), None
     if outcome.code:
-        _say_the_way_on(reached.folder, goes_on=goes_on, is_reported=summary is not None)
+        _print_way_on(reached.folder, goes_on=goes_on, is_reported=summary is not None)
     return outcome.code or (0 if summary else FAILED), summary
 
 
@@ -64,7 +66,7 @@ def _measure(benchmark: Benchmark, drive: Drive, tell: Tell) -> Outcome:
     from raybench.results import ResultsError
 
     try:
-        with create_observer(benchmark.ui, terminal(), tell) as observer:
+        with create_observer(benchmark.ui, for_progress(), tell) as observer:
             drive(observer)
     except ConfigError as error:
         return Outcome(WRONG_USAGE, str(error))
@@ -75,30 +77,45 @@ def _measure(benchmark: Benchmark, drive: Drive, tell: Tell) -> Outcome:
     return Outcome()
 
 
-def report_folder(folder: Path, outcome: Outcome) -> "Summary | None":
+def report_folder(folder: Path, outcome: Outcome, *, is_detailed: bool = False) -> "Summary | None":
     """Print what was measured and write it as a page; None, and a sentence, where the folder cannot be read."""
+    from raybench.cli.progress.waiting import waiting
     from raybench.report import html
     from raybench.results import ResultsError, results_folder
 
-    console = terminal()
+    console = for_results()
     if outcome.is_lost:
         results_folder.note_loss(folder, str(outcome.sentence))
     try:
-        summary: Summary = print_summary(console, folder)
+        with waiting("reading the results"):
+            summary: Summary = print_summary(console, folder, is_detailed=is_detailed)
     except ResultsError as error:
         click.echo(f"Error: {error}", err=True)
         return None
-    if path := warned(lambda: html.write(folder, summary)):
-        console.print(f"to look at: {path}", highlight=False, soft_wrap=True)
+    with waiting("drawing report.html"):
+        path = warned(lambda: html.write(folder, summary))
+    if path:
+        console.print(f"page to look at: {path}", highlight=False, soft_wrap=True)
     return summary
 
 
-def _say_the_way_on(folder: Path, *, goes_on: bool, is_reported: bool) -> None:
-    """After a run that was cut off."""
+def _print_way_on(folder: Path, *, goes_on: bool, is_reported: bool) -> None:
+    """After a run that was cut off: how much of it is done, and the command for the rest."""
     where = shlex.quote(str(folder))
     if not is_reported:
-        click.echo(f"`raybench report {where}` reports what was measured")
+        click.echo(f"print what was measured with: raybench report {where}")
     if goes_on:
-        click.echo(f"the run is not over: `raybench run --resume {where}` goes on with it")
+        click.echo(f"{_done(folder)}measure the rest with: raybench run --resume {where}")
     else:
-        click.echo("the search is not over; it cannot be resumed: start it again")
+        click.echo("a search cannot be resumed: start it again")
+
+
+def _done(folder: Path) -> str:
+    """Such as "2 of 12 trials done; "; nothing where the folder does not say."""
+    from raybench.results.resuming import Resume, left_to_measure
+
+    try:
+        left = left_to_measure(Resume(folder, keep_failed=True))
+    except ConfigError:
+        return ""
+    return f"{left.kept} of {left.kept + len(left.trials)} trials done; "

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from raybench.cli.completion import complete_model
 from raybench.config import SETTINGS, ConfigError, credentials, input_values
 from raybench.config.setting import Setting
 
@@ -50,6 +51,7 @@ def _option(
         metavar=_metavar(setting),
         help=_help(setting, shown),
         hidden=is_hidden,
+        shell_complete=complete_model if setting.name == "model" else None,
     )
 
 

@@ -8,12 +8,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from raybench.cli.console import terminal
+from raybench.cli.console import for_results
 from raybench.cli.exit_codes import FAILED
 from raybench.cli.usage_errors import WrongInput
 
 _WITHOUT_NOTES = ("csv", "html")  # what is damaged is said on stderr too: a number is not read beside it
 _FORMATS = ("text", "markdown", "csv", "json", "junit", "html")
+details_flag = click.option(
+    "--details", is_flag=True, help="Print memory, CPU and where request time went too, by model and by node."
+)
 
 
 @click.command()
@@ -26,23 +29,25 @@ _FORMATS = ("text", "markdown", "csv", "json", "junit", "html")
     show_default=True,
     help="How it is written; csv has perf_analyzer's header, html renews report.html and prints where it is.",
 )
-def report(folder: Path, kind: str) -> None:
-    """Derive summary.json and the table of a results folder again, finished or not.
+@details_flag
+def report(folder: Path, kind: str, details: bool) -> None:
+    """Print the results of a run again, finished or not, and renew its summary.json.
 
     \b
+    raybench report results/run-20260101T120000Z --details
     raybench report results/run-20260101T120000Z --format markdown
     """
     from raybench.results import ResultsError
 
     try:
-        summary = print_summary(terminal(), folder, kind)
+        summary = print_summary(for_results(), folder, kind, is_detailed=details)
     except ResultsError as error:
         raise WrongInput(str(error)) from error
     if summary.damaged:
         sys.exit(FAILED)
 
 
-def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
+def print_summary(console: Console, folder: Path, kind: str = "text", *, is_detailed: bool = False) -> Any:
     """Print a results folder in one format, and renew its summary.json; raises ResultsError."""
     from raybench.report import report as derive
     from raybench.report import save
@@ -55,7 +60,11 @@ def print_summary(console: Console, folder: Path, kind: str = "text") -> Any:
     elif kind == "text":
         from raybench.report.text import print_report
 
-        print_report(console, summary, folder)
+        print_report(console, summary, folder, is_detailed=is_detailed)
+    elif kind == "markdown":
+        from raybench.report.text import markdown
+
+        click.echo(markdown(summary, is_detailed=is_detailed), nl=False)
     else:
         click.echo(_written(kind)(summary), nl=False)
     if kind in _WITHOUT_NOTES:
@@ -76,6 +85,6 @@ def warned(write: Callable[[], Any]) -> Any:
 
 
 def _written(kind: str) -> Callable[[Any], str]:
-    from raybench.report import as_json, csv_table, junit, text
+    from raybench.report import as_json, csv_table, junit
 
-    return {"markdown": text.markdown, "csv": csv_table.csv_text, "json": as_json, "junit": junit.of_run}[kind]
+    return {"csv": csv_table.csv_text, "json": as_json, "junit": junit.of_run}[kind]

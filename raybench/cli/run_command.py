@@ -12,6 +12,8 @@ from raybench.cli.exit_codes import FAILED
 from raybench.cli.measure_and_report import judged, measure_and_report, report_folder
 from raybench.cli.measuring_process import Outcome
 from raybench.cli.options import Flags, benchmark_flags, parse
+from raybench.cli.report_command import details_flag
+from raybench.cli.sections import SectionedCommand
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, plan
 
@@ -20,30 +22,36 @@ if TYPE_CHECKING:
     from raybench.results.resuming import Resume
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @benchmark_flags
-@click.option("--dry-run", is_flag=True, help="Print the trials in order and how long they may take, and stop.")
+@details_flag
+@click.option("--dry-run", is_flag=True, help="Print the trials in order and how long they may take, then stop.")
 @click.option(
     "--resume",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Go on with a run that was cut off, as it was configured; takes no other flags but --keep-failed, --dry-run.",
+    help="Finish an interrupted run as it was configured; of the other flags it takes --keep-failed, --details and "
+    "--dry-run.",
 )
 @click.option("--keep-failed", is_flag=True, help="With --resume: do not measure failed and damaged trials again.")
-def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed: bool, **flags: Any) -> None:
-    """Measure every server under the same load, and report; BENCHMARK.yaml is optional, flags override it.
+def run(
+    benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed: bool, details: bool, **flags: Any
+) -> None:
+    """Measure every server under the same load, and print how they compare.
+
+    BENCHMARK is an optional YAML file; flags override it.
 
     \b
-    raybench run --workers 4
-    raybench run --workers 2 --concurrency 4 -m resnet50-no-opt -b 16 --instances 1,2 --rounds 5
-    raybench run -s triton --url triton=127.0.0.1:8001 --request-count 200
-    raybench run --resume results/run-20260101T120000Z
+    raybench run --workers 4                             Triton beside TensorFlow in process
+    raybench run -m ./my_model --rounds 5                your SavedModel, with intervals
+    raybench run -s triton --url triton=127.0.0.1:8001   a Triton that is already running
+    raybench run --resume results/run-20260101T120000Z   the rest of an interrupted run
     """
     from raybench.analysis.requests_needed import check_supported
 
     if resume:
-        _resume(resume, benchmark, flags, keep_failed=keep_failed, dry_run=dry_run)
+        _resume(resume, benchmark, flags, keep_failed=keep_failed, dry_run=dry_run, details=details)
         return
     try:
         if keep_failed:
@@ -59,10 +67,12 @@ def run(benchmark: Path | None, dry_run: bool, resume: Path | None, keep_failed:
             return
     except ConfigError as error:
         raise WrongInput(str(error)) from error
-    sys.exit(_run_and_report(loaded, None))
+    sys.exit(_run_and_report(loaded, None, details=details))
 
 
-def _resume(folder: Path, benchmark: Path | None, flags: Flags, *, keep_failed: bool, dry_run: bool) -> None:
+def _resume(
+    folder: Path, benchmark: Path | None, flags: Flags, *, keep_failed: bool, dry_run: bool, details: bool
+) -> None:
     """Go on with a run, or say what is left of it."""
     from raybench.cli.resumed_run import nothing_left, show_left
     from raybench.results.resuming import Resume, left_to_measure
@@ -80,10 +90,10 @@ def _resume(folder: Path, benchmark: Path | None, flags: Flags, *, keep_failed: 
         show_left(left)
     elif not left.trials:
         click.echo(nothing_left(left))
-        summary = report_folder(folder, Outcome())
+        summary = report_folder(folder, Outcome(), is_detailed=details)
         sys.exit(judged(0 if summary else FAILED, summary))
     else:
-        sys.exit(_run_and_report(left.benchmark, resume))
+        sys.exit(_run_and_report(left.benchmark, resume, details=details))
 
 
 def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
@@ -105,10 +115,10 @@ def _length(known_s: float, unknown: int, cells: int) -> str:
     return f"more than {time} by earlier results and starting times: {unknown} of {cells} cells have no earlier results"
 
 
-def _run_and_report(benchmark: Benchmark, resume: "Resume | None") -> int:
+def _run_and_report(benchmark: Benchmark, resume: "Resume | None", *, details: bool) -> int:
     def drive(observer: "RunObserver") -> None:
         from raybench.driver.run import run as drive_run  # Ray comes along
 
         drive_run(benchmark, observer, sys.argv, resume)
 
-    return judged(*measure_and_report(benchmark, drive, goes_on=True))
+    return judged(*measure_and_report(benchmark, drive, goes_on=True, is_detailed=details))

@@ -11,7 +11,9 @@ import click
 from raybench import config
 from raybench.cli.measure_and_report import judged, measure_and_report
 from raybench.cli.options import Flags, benchmark_flags, parse
+from raybench.cli.report_command import details_flag
 from raybench.cli.run_command import show_plan
+from raybench.cli.sections import SectionedCommand
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, plan, validation, yaml_file
 
@@ -36,27 +38,31 @@ _LEAST_REQUESTS = 100
 _LENGTHS = ("request_count", "duration")
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @partial(benchmark_flags, listed=_LISTS, hidden=(*_REFUSED, *_RUN_GATES))
-@click.option("--until-oom", is_flag=True, help="Climb a list until memory runs out: find the last load that held.")
-@click.option("--latency-threshold", metavar="EXPR", help="Find the highest load that keeps it, such as p99<100ms.")
-@click.option("--request-rate-range", metavar="LO:HI", help="Requests a second to search, in an open loop.")
-@click.option("--concurrency-range", metavar="LO:HI", help="Lanes per worker to search, in a closed loop.")
-@click.option("--dry-run", is_flag=True, help="Print the first points and how long they may take, and stop.")
+@click.option(
+    "--until-oom", is_flag=True, help="Climb a list of loads until memory runs out: which was the last to hold?"
+)
+@click.option("--latency-threshold", metavar="EXPR", help="Find the highest load within this limit, such as p99<100ms.")
+@click.option("--request-rate-range", metavar="LO:HI", help="Search these requests/s (open loop), such as 5:200.")
+@click.option("--concurrency-range", metavar="LO:HI", help="Search these lanes per worker (closed loop), such as 1:64.")
+@details_flag
+@click.option("--dry-run", is_flag=True, help="Print the first points and how long they may take, then stop.")
 def search(
     benchmark: Path | None,
     until_oom: bool,
     latency_threshold: str | None,
     request_rate_range: str | None,
     concurrency_range: str | None,
+    details: bool,
     dry_run: bool,
     **flags: Any,
 ) -> None:
-    """Find the highest load that each server holds, model by model; BENCHMARK.yaml is optional, flags override it.
+    """Find the highest load that each server sustains, model by model.
 
-    Until memory runs out, over a list of --workers, --concurrency or --batch-size; or within a latency, over a range.
-    Each point is a trial of one results folder.
+    Within a latency, over a range of request rates or lanes; or until memory runs out, over a list of --workers,
+    --concurrency or --batch-size. BENCHMARK is an optional YAML file; flags override it.
 
     \b
     raybench search -s triton --until-oom --workers 1,2,4,8,16
@@ -74,7 +80,7 @@ def search(
             return
     except ConfigError as error:
         raise WrongInput(str(error)) from error
-    sys.exit(_search_and_report(loaded, goal))
+    sys.exit(_search_and_report(loaded, goal, details=details))
 
 
 def _goal(until_oom: bool, threshold: str | None, flags: Flags, ranges: dict[str, str]) -> "Goal":
@@ -210,13 +216,13 @@ def _show_steps(goal: "Goal", benchmark: Benchmark) -> None:
     click.echo("each server climbs until a step does not hold; then the gap below it is halved, and both ends repeated")
 
 
-def _search_and_report(benchmark: Benchmark, goal: "Goal") -> int:
+def _search_and_report(benchmark: Benchmark, goal: "Goal", *, details: bool) -> int:
     def drive(observer: "RunObserver") -> None:
         from raybench.driver.search_loop import search as drive_search  # Ray comes along
 
         drive_search(benchmark, goal, observer, sys.argv)
 
-    return judged(*measure_and_report(benchmark, drive, goes_on=False))
+    return judged(*measure_and_report(benchmark, drive, goes_on=False, is_detailed=details))
 
 
 def _word(name: str) -> str:

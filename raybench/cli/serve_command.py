@@ -17,7 +17,7 @@ from raybench.config.server_spec import Layout
 
 @click.group()
 def serve() -> None:
-    """Start a real server in the foreground.
+    """Start a real server in the foreground, until Ctrl-C.
 
     \b
     raybench serve triton --models models
@@ -137,9 +137,13 @@ def _served(models: str, asked: tuple[str, ...]) -> Iterator[tuple[Path, tuple[s
 
 
 def _serve(starting: Any, name: str) -> None:
+    from raybench.cli.progress.waiting import waiting
     from raybench.servers.foreground import serve
 
-    serve(starting, name=name, say=click.echo, complain=lambda sentence: click.echo(sentence, err=True))
+    def complain(sentence: str) -> None:
+        click.echo(sentence, err=True)
+
+    serve(starting, name=name, say=click.echo, complain=complain, waiting=waiting)
 
 
 @contextmanager

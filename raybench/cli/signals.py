@@ -75,8 +75,8 @@ def say_at_the_second(sentence: str) -> None:
 def show_cursor() -> None:
     """The live view hides it, and may have been cut off."""
     with suppress(OSError, ValueError):
-        if os.isatty(sys.stdout.fileno()):
-            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
+        if os.isatty(sys.stderr.fileno()):
+            os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
 
 
 def _interrupt() -> None:

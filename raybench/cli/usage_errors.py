@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -24,8 +25,18 @@ class WrongInput(click.ClickException):
 class Commands(click.Group):
     """Commands that report wrong usage in one sentence too, without click's lines on usage.
 
-    An interrupt ends each with 130, wherever it comes; click's own 1 would be a failed trial.
+    An interrupt ends each with 130, wherever it comes; click's own 1 would be a failed trial. An unknown command
+    suggests the nearest, as click itself does for flags.
     """
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = get_close_matches(args[0], self.commands, n=1)
+            what = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.commands)}"
+            raise click.UsageError(f"{args[0]} is no command of {ctx.info_name}; {what}")
+        return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         with _usage_in_a_sentence():

@@ -4,20 +4,28 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 from raybench.models.saved_models import ModelConfig
 from raybench.servers import ServerError
 from raybench.servers.started_server import StartedServer
 
 Say = Callable[[str], None]
+Waiting = Callable[[str], AbstractContextManager[None]]
 _POLL_S = 0.2
 
 
-def serve(starting: AbstractContextManager[StartedServer], *, name: str, say: Say, complain: Say) -> None:
-    """Serve until Ctrl-C; raises ServerError where the server does not start, or ends by itself."""
+def serve(
+    starting: AbstractContextManager[StartedServer], *, name: str, say: Say, complain: Say, waiting: Waiting
+) -> None:
+    """Serve until Ctrl-C; raises ServerError where the server does not start, or ends by itself.
+
+    `waiting(what)` is entered while nothing else can be said.
+    """
     hangups = _hangups()
-    with suppress(KeyboardInterrupt), starting as server:
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
+        with waiting(f"starting {name}"):
+            server = stack.enter_context(starting)
         _name_unservable(server, complain)
         for name, reason in server.unmerged().items():
             say(f"{name} is answered one request at a time: {reason}")
@@ -25,14 +33,15 @@ def serve(starting: AbstractContextManager[StartedServer], *, name: str, say: Sa
         while server.process.exit_code is None:
             if hangups:
                 hangups.clear()
-                _reload(server, say, complain)
+                _reload(server, say, complain, waiting)
             time.sleep(_POLL_S)
         raise ServerError(f"{name} ended with {server.process.exit_code}:\n{server.process.tail()}")
 
 
-def _reload(server: StartedServer, say: Say, complain: Say) -> None:
+def _reload(server: StartedServer, say: Say, complain: Say, waiting: Waiting) -> None:
     try:
-        models = server.reload()
+        with waiting("reloading; the old models answer until the new ones are ready"):
+            models = server.reload()
     except ServerError as error:
         complain(f"not reloaded: {error}")
     else:

@@ -210,7 +210,8 @@ def test_what_is_typed_wrong_is_2(words: list[str]) -> None:
 
 def test_dry_run_touches_nothing(tmp_path: Path) -> None:
     """--dry-run prints the trials in the order in which they would run, and leaves no file."""
-    run = raybench("run", "--dry-run", "--instances", "1,2", "--rounds", 2, cwd=tmp_path, env=dict(os.environ))
+    counted = ("--instances", "1,2", "--rounds", 2, "--request-count", 100)
+    run = raybench("run", "--dry-run", *counted, cwd=tmp_path, env=dict(os.environ))
     assert run.code == 0
     *lines, estimate = run.out.splitlines()
     assert len(lines) == len(set(lines)) == 6

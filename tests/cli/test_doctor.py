@@ -63,7 +63,7 @@ SOUND: dict[str, ProgramOutput | None] = {
 
 PROC = {**os.environ, "TMPDIR": "/proc/x"}
 NOEXEC = UnsupportedReason("/tmp is mounted noexec", "set TMPDIR to a folder where programs may run")
-NO_RAY = "Ray does not start on this host (it timed out): end what else takes its memory\n"
+NO_RAY = "Ray does not start on this host (it timed out): free memory and processes\n"
 
 Change = tuple[Any, str, Any]  # of a module, the attribute, and what it is instead
 
@@ -186,7 +186,7 @@ def test_this_machine(tmp_path: Path) -> None:
         ("folder", ["out is results", "Permission denied"], (results_folder, "check_out", full)),
         ("temporary files", ["TMPDIR is '/proc/x'", "such as /tmp"], (os, "environ", PROC)),
         ("temporary files", ["noexec", "set TMPDIR"], (wheel, "scratch_problem", lambda: NOEXEC)),
-        ("Ray", ["does not start on this host", "end what"], printing(ray=ProgramOutput(2, NO_RAY))),
+        ("Ray", ["does not start on this host", "free memory"], printing(ray=ProgramOutput(2, NO_RAY))),
     ],
 )  # fmt: skip
 def test_what_prevents_the_main_job(what: str, words: list[str], change: Change, diagnose: Any) -> None:

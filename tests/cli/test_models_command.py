@@ -88,7 +88,7 @@ def test_json_has_null_for_what_is_not_known(folder: Path) -> None:
     ("flags", "words"),
     [
         ("-m nope", ["model is nope", "has photos, floats, any, table", "name one of them"]),
-        ("--models absent", ["models is absent", "names no model", "raybench export", "-m", "--url"]),
+        ("--models absent", ["models is absent", "has no models", "raybench export", "-m", "--url"]),
         ("--url tfserving=127.0.0.1:1", ["url is tfserving=127.0.0.1:1", "does not list its models", "-m"]),
         ("--url tfserving=127.0.0.1:1 -m a", ["url tfserving=127.0.0.1:1", "no TF Serving answers"]),
         ("--url triton=127.0.0.1:1", ["url triton=127.0.0.1:1", "no Triton answers"]),

@@ -134,7 +134,7 @@ def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.Monkey
     shown.progress.step("calibrating")
     shown.at_s = 60
     shown.progress.end(observed(chunk(100), id="x"))
-    assert "x: ok; 100 requests/s" in shown.text()
+    assert "ok; 100 requests/s" in shown.text()
     assert "no reply" not in shown.text()
 
 
@@ -281,7 +281,7 @@ def test_a_log_gets_a_line_every_ten_seconds(ray_environment: dict[str, str], tm
     run = raybench(*FAKE, "--duration", 12, cwd=tmp_path, env=ray_environment)
     assert run.code == 0, run.err + run.out
     assert "\x1b" not in run.out
-    told = [line for line in run.out.splitlines() if FACTS.search(line)]
+    told = [line for line in run.err.splitlines() if FACTS.search(line)]
     assert any(
         re.search(r"\d+ requests, .*; trial 0:\d\d, about 0:\d\d left, run 0:\d\d, about 0:\d\d left$", line)
         for line in told

@@ -50,7 +50,7 @@ def test_killed_worker_degrades_its_trial(ray_environment: dict[str, str], tmp_p
     assert code == 3, out
     (trial,) = summary["trials"]
     assert trial["status"] == "degraded"
-    assert "worker 1 its actor died" in trial["reason"]
+    assert "lost worker 1: its actor died" in trial["reason"]
     assert [worker["lost"] is None for worker in trial["workers"]] == [True, False, True]
     folder = newest_results(tmp_path)
     assert folder
@@ -112,7 +112,7 @@ def test_interrupt_keeps_what_was_measured(
         process.send_signal(how)
         code, out, summary = ended(process, tmp_path, ray_environment)
     assert code == 130, out
-    assert "interrupted: waiting for requests in flight, at most 60 s; another Ctrl-C ends at once" in out
+    assert "interrupted: waiting for requests in flight, at most 60 s; press Ctrl-C again to stop at once" in out
     (trial,) = summary["trials"]
     assert trial["status"] == "interrupted"
     folder = newest_results(tmp_path)
@@ -137,7 +137,7 @@ def test_a_signal_to_the_group_ends_in_order(tmp_path: Path) -> None:
     assert trial["requests"]["succeeded"] > 20
     assert "fake: interrupted" in out
     assert "Error: interrupted during the step “trial 1/1: " in out
-    assert f"`raybench run --resume results/{newest_results(tmp_path).name}` goes on with it" in out  # type: ignore[union-attr]
+    assert f"measure the rest with: raybench run --resume results/{newest_results(tmp_path).name}" in out  # type: ignore[union-attr]
     assert gone(took_part)
 
 
@@ -163,7 +163,7 @@ def test_a_lost_ray_costs_no_sample(name: str, tmp_path: Path) -> None:
     assert trial["requests"]["succeeded"] > 20
     assert trial["throughput"]["requests_per_s"] > 0
     assert "fake: interrupted" in out
-    assert "goes on with it" in out
+    assert "measure the rest with: raybench run --resume" in out
     assert gone(took_part)
 
 
@@ -193,7 +193,7 @@ def test_an_interrupt_during_verification_costs_no_trial(
         "--request-count", "20", "--workers", "2", "--models", triton.models, "--rounds", "2",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
-    wait_for_line(process, "holding the answers")
+    wait_for_line(process, "checking the answers")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130, out

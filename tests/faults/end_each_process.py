@@ -45,7 +45,7 @@ PHASES: dict[str, tuple[tuple[str, ...], str, float]] = {
     "warming up": ((*FAKE, *LONG_WARM_UP), "trial 1/1", 4),
     "measuring": (FAKE, "running.json", 4),
     "measuring a server": (TRITON, "running.json", 4),
-    "verifying": (TRITON, "holding the answers", 0.5),
+    "verifying": (TRITON, "checking the answers", 0.5),
     "reporting": (FAKE, "images a request", 0),
 }
 
@@ -207,7 +207,7 @@ def found(
         ended_s=round(took_s, 1),
         sentence=sentence(out, err),
         has_table="images a request" in out and "server " in out.rpartition("images a request")[2],
-        way_on=next((line for line in out.splitlines() if "goes on with it" in line), ""),
+        way_on=next((line for line in out.splitlines() if "measure the rest with" in line), ""),
         samples=samples,
         report_code=report_code,
         left=left,

@@ -59,17 +59,17 @@ def test_a_run_measures_it(
     agree, says what it ran, and ends it."""
     run, family = raybench_family(
         "run", "--workers", 4, "--concurrency", 8, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2,
-        "--request-count", 400,
+        "--request-count", 1200,
         cwd=tmp_path, env={**ray_environment, **stand_in},
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
-    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 400)
+    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 1200)
     assert trial["throughput"]["inferences_per_s"] > 0
     assert trial["verification"]["agrees"] is True
     assert trial["memory"]["peak"]["rss_mib"] > 100
     time_ms, counted = trial["server_time_ms"], trial["server_statistics"]["counted"]
-    assert (counted["success"], counted["executions"], time_ms["queue"]) == (400, 400, None)
+    assert (counted["success"], counted["executions"], time_ms["queue"]) == (1200, 1200, None)
     assert 0 < time_ms["compute_infer"] < time_ms["service"]
     assert counted["compute_infer_ns"] < counted["request_ns"]
     assert trial["model"]["version"] == 1

@@ -37,7 +37,7 @@ def head(
     """The environment of a shell from which a new cluster is reached; `python` is its interpreter."""
     environment, log = {**shell(home), **settings}, home / "ray.log"
     with _started(["--head", "--port=0", *flags], log, environment, python, _ADDRESS) as address:
-        yield {**environment, "RAY_ADDRESS": address}
+        yield {**environment, "RAY_ADDRESS": address, "COLUMNS": "1000"}  # sentences are looked for in one line
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class PlainProgress(ProgressObserver):
         else:
             self._print_stamped(f"  still {self._step}, for {clock(now_s - self._step_started_s)}")
 
-    def _print_ended(self, line: str) -> None:
+    def _print_ended(self, trial_id: str, line: str) -> None:  # noqa: ARG002  the line above names it
         self._print_stamped(f"  {line}")
 
     def _print_stamped(self, line: str) -> None:

@@ -6,14 +6,14 @@ from contextlib import ExitStack
 
 import pyarrow as pa
 from rich.console import Console
-from rich.markup import escape
 
 from raybench.analysis.trial_summary import summarize_trial
-from raybench.cli.progress.progress_text import summary_facts, times
+from raybench.cli.progress.progress_text import planned, summary_facts, times
 from raybench.cli.progress.quiet import QuietProgress
 from raybench.cli.progress.run_progress import RunProgress
 from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Trial
+from raybench.report.text import print_wrapped
 from raybench.results.results_folder import ObservedTrial
 
 _MEASURED = ("ok", "degraded", "unstable")
@@ -34,7 +34,7 @@ class ProgressObserver(QuietProgress):
         self._stack.close()
 
     def note(self, line: str) -> None:
-        self._console.print(escape(line), highlight=False, soft_wrap=True)
+        print_wrapped(self._console, line)
 
     def step(self, what: str) -> None:
         if self._progress:  # what a trial does once its last reply is in
@@ -44,6 +44,8 @@ class ProgressObserver(QuietProgress):
 
     def plan(self, trials: Sequence[Trial]) -> None:
         self._run = RunProgress(trials, time.monotonic())
+        if trials:
+            self.note(planned(trials))
 
     def start(self, trial: Trial, unit: str) -> None:
         self._run.start()
@@ -67,10 +69,11 @@ class ProgressObserver(QuietProgress):
         self._trial = self._progress = None
         super().end(trial)
         self._step, self._step_started_s = self._reached.step, now_s
-        self._print_ended(f"{ended.id}: {ended.status}{facts}")
+        self._print_ended(ended.id, f"{ended.status}{facts}")
 
-    def _print_ended(self, line: str) -> None:
-        self.note(line)
+    def _print_ended(self, trial_id: str, line: str) -> None:
+        """Nothing else that stays on a terminal names the trial."""
+        self.note(f"{trial_id}: {line}")
 
     def _run_times(self, now_s: float) -> str:
         trial_left_s = self._progress.left_s(now_s) if self._progress else None

@@ -1,8 +1,10 @@
 """How progress reads: the same words on a terminal and in a log."""
 
+from collections.abc import Sequence
+
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.cli.progress.trial_progress import TrialProgress
-from raybench.config.plan import Load
+from raybench.config.plan import Load, Trial
 
 _SILENT_S = 3.0
 _DASH = "–"
@@ -36,6 +38,24 @@ def _rates(load: Load, unit: str, requests_per_s: float | None, items_per_s: flo
 
 def _costs(failed: int, server_mib: float | None) -> tuple[str, str]:
     return f"{failed} failed", f"server {_DASH if server_mib is None else f'{server_mib:.0f}'} MiB"
+
+
+def planned(trials: Sequence[Trial]) -> str:
+    """What a run measures, with what it chose where nothing was said."""
+    loads = list(dict.fromkeys(trial.cell.load for trial in trials))
+    servers, models = (", ".join(dict.fromkeys(each)) for each in zip(*map(_subject, trials), strict=True))
+    load = _load(loads[0]) if len(loads) == 1 else f"{len(loads)} loads"
+    return f"measuring {servers} on {models}: {load}; {len(trials)} trial{'s' if len(trials) > 1 else ''}"
+
+
+def _subject(trial: Trial) -> tuple[str, str]:
+    return trial.cell.label, trial.cell.model
+
+
+def _load(load: Load) -> str:
+    sent = f"{load.offered_rps:g} requests/s" if load.offered_rps else f"{load.in_flight} in flight"
+    length = f"{load.request_count} requests" if load.request_count else f"{load.duration_s:g} s"
+    return f"{sent}, batch {load.batch_size}, {length} each"
 
 
 def request_count(progress: TrialProgress) -> str:

@@ -28,7 +28,7 @@ class QuietProgress(RunObserver):
         self.step(f"trial {trial.id}")
 
     def end(self, trial: ObservedTrial) -> None:  # noqa: ARG002
-        QuietProgress.step(self, "ending what the trial needed")
+        QuietProgress.step(self, "cleaning up after the trial")
 
     def opened(self, folder: Path) -> None:
         super().opened(folder)

@@ -1,0 +1,77 @@
+"""The help of a command with many flags, under headings."""
+
+import click
+
+# In the order of the help; a flag that is in none of them is the command's own, and comes first.
+SECTIONS = {
+    "What to measure": ("server", "url", "model", "signature", "models", "instances", "layout", "mix"),
+    "The load": (
+        "workers",
+        "concurrency",
+        "batch_size",
+        "duration",
+        "request_count",
+        "request_rate",
+        "request_distribution",
+        "max_in_flight",
+        "timeout",
+        "warmup_timeout",
+        "warmup_request_count",
+        "shared_memory",
+    ),
+    "Inputs": (
+        "input",
+        "images",
+        "shape",
+        "range",
+        "string_length",
+        "string_data",
+        "jpeg_quality",
+        "feed",
+        "memory_budget",
+        "seed",
+    ),
+    "How sure, and what fails": (
+        "rounds",
+        "baseline",
+        "threshold",
+        "max_error_rate",
+        "stability_percentage",
+        "strict",
+        "verify",
+        "tolerance",
+        "calibrate",
+    ),
+    "Servers by url": ("tls_ca", "tls_cert", "tls_key", "tls_server_name", "header"),
+    "Ray and hosts": (
+        "address",
+        "wait_for_workers",
+        "server_node",
+        "server_bind",
+        "heartbeat_timeout",
+        "on_loss",
+    ),
+    "Output": ("details", "out", "name", "ui", "dry_run", "resume", "keep_failed", "help"),
+}
+
+
+class SectionedCommand(click.Command):
+    """Lists its flags by what they are for, in place of one list."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = {_name(each): record for each in self.get_params(ctx) if (record := _record(each, ctx))}
+        own = [record for name, record in records.items() if not any(name in names for names in SECTIONS.values())]
+        found = {f"Of {self.name}": own} if own else {}
+        found |= {title: [records[name] for name in names if name in records] for title, names in SECTIONS.items()}
+        for title, rows in found.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+def _name(parameter: click.Parameter) -> str:
+    return "help" if "--help" in parameter.opts else str(parameter.name)
+
+
+def _record(parameter: click.Parameter, ctx: click.Context) -> tuple[str, str] | None:
+    return parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None

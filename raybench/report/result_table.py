@@ -13,6 +13,7 @@ from raybench.config.plan import Load
 _SERVER, _REST = ("server", "in flight"), ("p50 ms", "p90 ms", "p99 ms", "ok", "failed", "time s", "MiB", "doubts")
 _DASH = "–"
 _PIXELS = "uint8 NHWC"
+DROPPED_FIRST = ("headroom", "time s", "ok", "p90 ms", "MiB")  # in this order, where there is no room for all columns
 
 
 def title(summary: Summary) -> str:

@@ -19,12 +19,11 @@ from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
 from raybench.report.next_step import next_step
 from raybench.report.node_tables import node_tables
-from raybench.report.result_table import columns, row, row_names, title
+from raybench.report.result_table import DROPPED_FIRST, columns, row, row_names, title
 from raybench.report.sentences import comparison, doubt_notes, loads, outcome
 
 _WIDEST = 500
 _LEFT_ALIGNED = ("server", "doubts")
-DROPPED_FIRST = ("headroom", "time s", "ok", "p90 ms", "MiB")  # in this order, where a table is wider than a terminal
 
 
 def print_report(console: Console, summary: Summary, folder: Path, *, is_detailed: bool = False) -> None:

@@ -15,7 +15,8 @@ from rich.console import Console
 from raybench.analysis.summary import Summary
 from raybench.config.plan import Load
 from raybench.report import report, save
-from raybench.report.text import DROPPED_FIRST, markdown, print_report
+from raybench.report.result_table import DROPPED_FIRST
+from raybench.report.text import markdown, print_report
 from raybench.results import ResultsError, results_folder, samples
 from raybench.results.results_folder import ObservedTrial
 
@@ -262,7 +263,7 @@ def test_the_headroom_is_in_the_row() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
 def test_a_narrow_terminal_has_fewer_columns_and_each_whole(width: int) -> None:
-    """Columns drop in a stated order, with a line that names them; no line is wider than the terminal, and none is cut."""
+    """Columns drop in a stated order, with a line that names them; no line is wider than the terminal, or cut."""
     shown = summary(observed(label="local"), calibrated(0.1, label="triton x1"))
     text = printed(shown, width)
     head = next(line for line in text.splitlines() if "in flight" in line)

@@ -45,7 +45,7 @@ def page(results: results_folder.Results, summary: Summary) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ms": result_table.ms, "when": _when}
+    environment.filters |= {"ms": result_table.ms, "when": _when, "begun": _begun}
     sent = {trial.id for trial in summary.trials if trial.requests.attempted}
     trials = [trial_series(t) if t.record.id in sent else nothing_sent(t.record) for t in results.trials]
     timelines = list(figures.over_time(trials, summary, names))
@@ -63,6 +63,7 @@ def page(results: results_folder.Results, summary: Summary) -> str:
         comparisons=[_compared(each, len(summary.comparisons)) for each in summary.comparisons],
         ratios=figures.ratios(summary, names),
         columns=result_table.columns(summary),
+        minor=result_table.DROPPED_FIRST,
         measured=result_table.measure_words(summary),
         tables=_tables(summary),
         doubts=sentences.doubt_notes(summary),
@@ -158,6 +159,11 @@ def _config(server: ServerRecord) -> str:
 
 def _models(summary: Summary) -> list[ModelRecord]:
     return list({trial.model.name: trial.model for trial in summary.trials}.values())
+
+
+def _begun(sentence: str) -> str:
+    """With a capital letter, unless it begins with a name such as p99."""
+    return sentence if sentence[1:2].isdigit() else sentence[:1].upper() + sentence[1:]
 
 
 def _when(stamp: str) -> str:

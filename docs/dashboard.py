@@ -17,7 +17,7 @@ from browser import opened
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 RUN = [BIN / "raybench", "run", "-s", "triton", "--workers", "4", "--duration", "60", "--ui", "plain"]
-SETTLE_S = 12.0  # the dashboard reads CPU and memory anew every few seconds
+SETTLE_S = 12.0  # the dashboard reads CPU and memory again every few seconds
 PAGES = {"actors": ("worker 3", 760), "cluster": ("ALIVE", 575)}  # what is waited for, and the height
 
 

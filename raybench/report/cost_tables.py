@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from raybench.analysis import units
 from raybench.analysis.costs import counts_agree
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 
@@ -75,7 +76,7 @@ def _memory(name: str, trials: list[TrialSummary]) -> list[tuple[str, ...]]:
     rows = []
     for measure, field in _MEASURES.items():
         values = [
-            _number(_known(getattr(getattr(t.memory, moment), field) for t in trials), _over(moment), "{:.0f}")
+            _number(_known(getattr(getattr(t.memory, moment), field) for t in trials), _over(moment), "{:.0f}".format)
             for moment in _MOMENTS.values()
         ]
         if any(value != _DASH for value in values):
@@ -94,11 +95,11 @@ def _time(name: str, trials: list[TrialSummary]) -> tuple[str, ...]:
     merged = _known(_requests_per_call(t) for t in trials)
     return (
         name,
-        _number(_known(each.service for each in times) or service, fmean, "{:.3g}"),
-        *(_number(values, fmean, "{:.3g}") for values in stages),
-        _number(merged, fmean, "{:.2f}"),
-        _number(_known(t.cpu.server_s for t in trials), fmean, "{:.1f}"),
-        _number(_known(t.cpu.items_per_cpu_s for t in trials), fmean, "{:.1f}"),
+        _number(_known(each.service for each in times) or service, fmean, plain),
+        *(_number(values, fmean, plain) for values in stages),
+        _number(merged, fmean, "{:.2f}".format),
+        _number(_known(t.cpu.server_s for t in trials), fmean, "{:.1f}".format),
+        _number(_known(t.cpu.items_per_cpu_s for t in trials), fmean, "{:.1f}".format),
     )
 
 
@@ -114,5 +115,5 @@ def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def _number(values: list[float], over: Callable[[list[float]], float], form: str) -> str:
-    return form.format(over(values)) if values else _DASH
+def _number(values: list[float], over: Callable[[list[float]], float], form: Callable[[float], str]) -> str:
+    return form(over(values)) if values else _DASH

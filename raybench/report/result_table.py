@@ -6,6 +6,7 @@ from string import ascii_lowercase
 
 from raybench.analysis import units
 from raybench.analysis.cells import CellSummary, Interval
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config.plan import Load
@@ -29,7 +30,7 @@ def _files(summary: Summary) -> str:
     """What stands for an image where it is not its pixels."""
     sent = (trial for trial in summary.trials if trial.payload and trial.unit == units.IMAGES)
     found = {trial.payload.encoding: trial.payload.item_bytes for trial in sent if trial.payload}
-    return "".join(f" ({name}, {size / 1e3:.3g} kB an image)" for name, size in found.items() if name != _PIXELS)
+    return "".join(f" ({name}, {plain(size / 1e3)} kB an image)" for name, size in found.items() if name != _PIXELS)
 
 
 def _unit(summary: Summary) -> str:
@@ -66,7 +67,7 @@ def _has_headroom(summary: Summary) -> bool:
 
 def _headroom(cell: CellSummary) -> str:
     """Two significant digits say whether it is enough."""
-    return _DASH if cell.headroom is None else f"{float(f'{cell.headroom:.2g}'):g}x"
+    return _DASH if cell.headroom is None else f"{float(f'{cell.headroom:.2g}'):.12g}x"
 
 
 def _batches(summary: Summary) -> list[int]:
@@ -146,7 +147,7 @@ def _lanes(trial: TrialSummary) -> str:
 
 
 def _sent(load: Load) -> str:
-    return f"{load.offered_rps:.6g}/s" if load.offered_rps else str(load.in_flight)
+    return f"{plain(load.offered_rps, 6)}/s" if load.offered_rps else str(load.in_flight)
 
 
 def interval(value: Interval | None, *, digits: int) -> str:
@@ -164,12 +165,12 @@ def _over(value: Interval | None, trials: Sequence[TrialSummary]) -> str:
 
 
 def _rate(value: float | None) -> str:
-    return _DASH if value is None else f"{value:.6g}"
+    return _DASH if value is None else plain(value, 6)
 
 
 def ms(value: float | None) -> str:
     """Three significant digits, and all digits of more than 999 ms."""
-    return _DASH if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return _DASH if value is None else plain(value)
 
 
 def _number(value: float | None, *, digits: int) -> str:

@@ -17,6 +17,7 @@ from raybench import config
 from raybench.analysis import comparisons
 from raybench.analysis.comparisons import NO_DIFFERENCE, THROUGHPUT, Comparison, Pair, value_of
 from raybench.analysis.latency import PERCENTILES, samples_needed
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.summary import summarize
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import ConfigError, Threshold
@@ -265,7 +266,7 @@ def _after(compared: RunComparison) -> Iterator[str]:
 def _values(row: ComparisonRow) -> tuple[str, ...]:
     c = row.comparison
     interval = "–" if c.low is None or c.high is None else f"{c.low:.3f}-{c.high:.3f}"
-    sides = (f"{row.base:.4g}", f"{row.new:.4g}", f"{c.ratio:.3f}")
+    sides = (plain(row.base, 4), plain(row.new, 4), f"{c.ratio:.3f}")
     return c.server, c.model, row.load, _metric(c), *sides, interval, str(c.rounds), c.verdict or "–"
 
 

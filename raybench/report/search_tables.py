@@ -1,6 +1,7 @@
 """What a search found, in words and as a curve: a row for every point that was tried."""
 
 from raybench.analysis import units
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.search.strategy import SearchPoint, SearchResult
 
 _WORDS = {
@@ -24,7 +25,7 @@ def title(found: SearchResult) -> str:
 def headline(found: SearchResult) -> str:
     """The answer in one sentence, with what broke it."""
     held, broke, why = found.feasible_max, found.first_breach, f": {found.reason}" if found.reason else ""
-    goodput = f" (goodput {found.goodput_rps:.4g} requests/s)" if found.goodput_rps else ""
+    goodput = f" (goodput {plain(found.goodput_rps, 4)} requests/s)" if found.goodput_rps else ""
     varied = word(found)
     promise = f"{found.threshold} holds" if found.threshold else "memory holds"
     start = f"{found.server}, {found.model}: "
@@ -56,4 +57,4 @@ def _row(point: SearchPoint, found: SearchResult) -> tuple[str, ...]:
 
 
 def _number(value: float | None) -> str:
-    return _DASH if value is None else f"{value:.4g}"
+    return _DASH if value is None else plain(value, 4)

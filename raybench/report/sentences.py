@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from raybench.analysis.comparisons import NO_DIFFERENCE, Comparison
 from raybench.analysis.doubt import Doubt
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.config.plan import Load
@@ -31,7 +32,7 @@ def comparison(c: Comparison, judged: int) -> str:
 def outcome(o: ThresholdOutcome, load: Load) -> str:
     """What became of a threshold in a row, with the load that it was held against."""
     found = {None: f"could not be judged: {o.unknown}", True: "met", False: "missed"}[o.is_met]
-    value = f"{o.value:.4g}, " if o.value is not None else ""
+    value = f"{plain(o.value, 4)}, " if o.value is not None else ""
     return f"{o.label}, {o.model}, {load_words(load)}: {value}{found}"
 
 
@@ -42,7 +43,7 @@ def loads(summary: Summary) -> dict[str, Load]:
 
 def load_words(load: Load) -> str:
     """Such as 4 in flight, batch 8, or 20 requests/s, batch 8."""
-    sent = f"{load.offered_rps:.6g} requests/s" if load.offered_rps else f"{load.in_flight} in flight"
+    sent = f"{plain(load.offered_rps, 6)} requests/s" if load.offered_rps else f"{load.in_flight} in flight"
     return f"{sent}, batch {load.batch_size}"
 
 

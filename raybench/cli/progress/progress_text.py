@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Load, Trial
@@ -77,4 +78,4 @@ def clock(seconds: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return _DASH if value is None else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return _DASH if value is None else plain(value)

@@ -61,7 +61,6 @@ NOT_TRIED_PAGES = {"docs/migrate.md": "test_migration runs its blocks one after 
 TRIED = [line for line in lines() if not str(line).startswith(tuple(NOT_TRIED)) and line.page not in NOT_TRIED_PAGES]
 COMMANDS = [line for line in TRIED if line.words[0] == "raybench"]
 TARGETS = [line for line in TRIED if line.words[0] == "make"]
-RUNS = [line for line in COMMANDS if line.words[1] == "run"]
 SERVERS = [line for line in COMMANDS if line.words[1] == "serve"]
 MOST_LINES, MOST_WORDS = 130, 1100  # of the README
 # What is added to a line that would measure, or run for long.

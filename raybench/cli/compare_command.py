@@ -20,7 +20,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--fail-on",
     multiple=True,
     metavar="EXPR",
-    help="Exit 99 if the ratio NEW/BASE meets this and its rounds rule out chance; repeatable.",
+    help="Exit 99 if the ratio NEW/BASE meets this beyond chance; repeatable.",
 )
 @click.option(
     "--format",
@@ -28,13 +28,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     type=click.Choice(["text", "markdown", "json", "junit"]),
     default="text",
     show_default=True,
-    help="How it is written.",
+    help="Format of the output.",
 )
 def compare(base: Path, new: Path, fail_on: tuple[str, ...], kind: str) -> None:
-    """Say in what two results folders differ, then how each row of NEW compares with that of BASE.
+    """Compare two runs: what differs between them, then each row of NEW with the same row of BASE.
 
-    Rows are the same where server, model, signature and load are. Ratios, intervals and verdicts are those of a run:
-    paired by round. Of one round, which has no verdict, the ratio alone decides.
+    Rows match by server, model, signature and load. Ratios have intervals and verdicts, paired by round; with one
+    round there is no verdict, and the ratio alone decides.
 
     \b
     raybench compare results/main-20260101T120000Z results/mine-20260102T120000Z --fail-on 'throughput<0.95'

@@ -9,11 +9,11 @@ from raybench.cli.console import for_results
 
 @click.command()
 def doctor() -> None:
-    """Check this machine, with a remedy for each problem; exit 1 if `raybench run --workers 4` would fail.
+    """Check this machine and print the fix for each problem; exit 1 if `raybench run --workers 4` cannot run.
 
     \b
     raybench doctor
-    raybench run --workers 4          the main job
+    raybench run --workers 4          what it checks for
     """
     from raybench.cli.doctor.examine import examine
     from raybench.cli.doctor.findings_table import failed_topics, print_findings

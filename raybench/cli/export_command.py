@@ -19,7 +19,7 @@ from raybench.cli.usage_errors import Text, WrongInput
     type=click.Choice(["random", "imagenet"]),
     default="random",
     show_default=True,
-    help="Random ones that tell pictures apart, or Keras's own, which are fetched.",
+    help="Random weights that give each image its own answer, or Keras's, which are downloaded.",
 )
 @click.option("--variants", default="no-opt,xla-amp", show_default=True, help="Comma list of no-opt and xla-amp.")
 @click.option(
@@ -27,7 +27,7 @@ from raybench.cli.usage_errors import Text, WrongInput
     type=click.Choice(["float16", "bfloat16"]),
     default="float16",
     show_default=True,
-    help="Type that xla-amp computes in.",
+    help="Type in which xla-amp computes.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, config.LARGEST_SEED), default=0, show_default=True, help="Seed of random weights."
@@ -40,7 +40,7 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     \b
     raybench export resnet50 --variants no-opt --out models
 
-    A model that is there already gets a new version; remove older ones when no server needs them.
+    A model that exists gets a new version; remove older ones when no server needs them.
     """
     wanted = tuple(variants.split(","))
     if unknown := [variant for variant in wanted if variant not in config.VARIANTS]:

@@ -24,7 +24,7 @@ _SETTINGS = (
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How it is written.",
+    help="Format of the output.",
 )
 def models(kind: str, **flags: Any) -> None:
     """List models with their signatures and tensors, and what `raybench run` would send to each.

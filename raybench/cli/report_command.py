@@ -27,7 +27,7 @@ details_flag = click.option(
     type=click.Choice(_FORMATS),
     default="text",
     show_default=True,
-    help="How it is written; csv has perf_analyzer's header, html renews report.html and prints where it is.",
+    help="Format of the output; csv has perf_analyzer's header, html rewrites report.html and prints its path.",
 )
 @details_flag
 def report(folder: Path, kind: str, details: bool) -> None:

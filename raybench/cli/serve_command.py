@@ -47,11 +47,11 @@ def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., No
 @click.option(
     "--instances", default=1, show_default=True, type=click.IntRange(1, 1000), help="Instances of the backend."
 )
-@click.option("--merge-max-images", type=click.IntRange(min=1), help="Most images in one merged TensorFlow call.  [64]")
+@click.option("--merge-max-images", type=click.IntRange(min=1), help="Most items in one merged TensorFlow call.  [64]")
 @click.option(
     "--pipeline-depth",
     type=click.IntRange(min=1),
-    help="TensorFlow calls under way in an instance, one of which computes.  [3 on a GPU, else 1]",
+    help="TensorFlow calls in progress in an instance, one of them computing.  [3 on a GPU, else 1]",
 )
 @click.option(
     "--layout",
@@ -70,13 +70,13 @@ def serve_triton(
     pipeline_depth: int | None,
     layout: str,
 ) -> None:
-    """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP loads what has changed.
+    """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP reloads.
 
     \b
     raybench serve triton --models models -m efficientnetb0-no-opt --instances 2
     raybench serve triton --models models --layout per-model
     raybench serve triton -m ./my-saved-model
-    kill -HUP PID     read models.conf and its SavedModels again; the old ones answer until the new are ready
+    kill -HUP PID     reload models.conf and its SavedModels; the old ones answer until the new are ready
     """
     from raybench.servers.triton_server import TritonOptions, check, running_triton
 
@@ -99,12 +99,14 @@ def serve_triton(
 @serve.command("tfserving")
 @_shared_flags(port=8500)
 @click.option(
-    "--batching-file", type=click.Path(exists=True, dir_okay=False), help="Its batching parameters.  [no batching]"
+    "--batching-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File with its batching parameters.  [no batching]",
 )
 def serve_tfserving(
     models: str, model: tuple[str, ...], port: int, server_bind: str, batching_file: str | None
 ) -> None:
-    """Serve models.conf from a real TensorFlow Serving, with XLA on, until Ctrl-C; SIGHUP reads models.conf again.
+    """Serve models.conf from a real TensorFlow Serving, with XLA on, until Ctrl-C; SIGHUP reloads.
 
     \b
     raybench serve tfserving --models models -m efficientnetb0-no-opt

@@ -141,7 +141,7 @@ def none_alive(pids: list[int]) -> bool:
 
 
 def test_this_machine(tmp_path: Path) -> None:
-    """Where the tests run, the main job can: a line for every topic, no need of a GPU or Docker, no file left."""
+    """Where the tests run, it can run: a line for every topic, no need of a GPU or Docker, no file left."""
     run = raybench("doctor", cwd=tmp_path, env=dict(os.environ))
     assert run.code == 0, run.out + run.err
     *lines, last = run.out.splitlines()
@@ -151,7 +151,7 @@ def test_this_machine(tmp_path: Path) -> None:
     assert topics["tritonserver"] == ("works", "2.51.0 starts")
     assert topics["TensorFlow"][1].startswith("2.21.")
     assert topics["Ray"][1].endswith(" starts")
-    assert last == "the main job can run here"
+    assert last == "raybench run --workers 4 can run here"
     assert not list(tmp_path.iterdir())
 
 
@@ -190,13 +190,13 @@ def test_this_machine(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_prevents_the_main_job(what: str, words: list[str], change: Change, diagnose: Any) -> None:
-    """What the main job cannot do without has a line with the fact and the remedy, and the command exits 1."""
+    """What `run --workers 4` cannot do without has a line with the fact and the remedy, and the command exits 1."""
     code, topics, last = diagnose(change)
     status, said = topics[what]
     assert status == "does not work"
     assert all(word in said for word in words), said
     assert "; " in said  # and the remedy
-    assert (code, last) == (1, f"the main job cannot run here: {what}")
+    assert (code, last) == (1, f"raybench run --workers 4 cannot run here: {what}")
     assert set(topics) == TOPICS
 
 
@@ -217,8 +217,8 @@ def test_what_prevents_the_main_job(what: str, words: list[str], change: Change,
         ("cores", ["1.5 of this host's", "at most 1 worker "], here("cores", 1.5)),
         ("memory", ["4.5 GiB", "export", "needs 5"], here("available_mib", 4_600.0)),
         ("/dev/shm", ["4000 MiB free of 5000", "temporary"], here("shared_memory", ShmSpace(5_000, 4_000))),
-        ("port 8265", ["taken", "takes another"], here("is_free", False)),
-        ("port 8001", ["taken", "--port"], here("is_free", False)),
+        ("port 8265", ["in use", "gets another"], here("is_free", False)),
+        ("port 8001", ["in use", "--port"], here("is_free", False)),
     ],
 )
 def test_what_the_main_job_does_without(what: str, words: list[str], change: Change, diagnose: Any) -> None:
@@ -227,7 +227,7 @@ def test_what_the_main_job_does_without(what: str, words: list[str], change: Cha
     status, said = topics[what]
     assert status == "note"
     assert all(word in said for word in words), said
-    assert (code, last) == (0, "the main job can run here")
+    assert (code, last) == (0, "raybench run --workers 4 can run here")
 
 
 def test_a_machine_with_everything(diagnose: Any) -> None:
@@ -250,14 +250,14 @@ def test_without_the_wheel_nothing_of_it_is_started(diagnose: Any) -> None:
     no_wheel = (wheel, "installed", lambda: None)
     code, topics, last = diagnose(no_wheel, installed(nvidia_pytriton=None), (programs, "run_all", lambda _: outputs))
     assert (code, set(topics)) == (1, TOPICS)
-    assert last == "the main job cannot run here: Triton's wheel, tritonserver, python backend"
+    assert last == "raybench run --workers 4 cannot run here: Triton's wheel, tritonserver, python backend"
 
 
 def test_a_foreign_system_is_the_only_finding(diagnose: Any) -> None:
     """Where raybench cannot run at all, the command says so and asks nothing that only Linux could answer."""
     code, topics, last = diagnose((platform, "machine", lambda: "arm64"), (programs, "run_all", None))
     assert (code, set(topics)) == (1, {"system"})
-    assert last == "the main job cannot run here: system"
+    assert last == "raybench run --workers 4 cannot run here: system"
 
 
 def test_versions_are_those_of_pyproject() -> None:
@@ -285,7 +285,7 @@ def test_a_terminal_shows_what_a_pipe_shows() -> None:
     *lines, last = [line.rstrip() for line in shown.getvalue().splitlines()]
     assert lines[0] == "note           GPU  none"
     assert " ".join(line[20:] for line in lines[1:]) == f"{said}; {remedy}"
-    assert last == "the main job cannot run here: Ray"
+    assert last == "raybench run --workers 4 cannot run here: Ray"
 
 
 def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_hanging_nvidia_smi_is_a_line(tmp_path: Path, monkeypatch: pytest.Monk
 
     code, topics, _ = diagnose((programs, "run_all", run_some))
     assert topics["GPU"] == (
-        "note", "nvidia-smi: it hangs: no answer in 1 s; mend the NVIDIA driver; without it models run on the CPU"
+        "note", "nvidia-smi: it hangs: no answer in 1 s; repair the NVIDIA driver; until then models run on the CPU"
     )  # fmt: skip
     assert topics["Docker"][1].startswith("a client, but no daemon for it: permission denied: docker.sock")
     assert (code, set(topics)) == (0, TOPICS)

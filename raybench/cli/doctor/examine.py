@@ -1,4 +1,4 @@
-"""Collect a finding for each prerequisite of the main job, `raybench run --workers 4`."""
+"""Collect a finding for each prerequisite of `raybench run --workers 4`."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ _IMPORT_TENSORFLOW = "import tensorflow as tf; print(len(tf.config.list_physical
 
 
 def examine() -> tuple[Finding, ...]:
-    """A finding for everything that the main job rests on, in the order in which one would mend it."""
+    """A finding for each prerequisite, in the order in which one would fix them."""
     system = findings.system(sys.platform, platform.machine())
     if system.status == FAILS:
         return (system,)  # the other checks are for Linux alone

@@ -1,4 +1,4 @@
-"""What each fact about a machine means for the main job, `raybench run --workers 4`; pure."""
+"""Facts about a machine -> whether `raybench run --workers 4` can run on it, with the fix where it cannot; pure."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _STORE_SHARE, _STORE_MIB = 0.3, 10e9 / _MIB
 
 @dataclass(frozen=True)
 class Finding:
-    """What was examined, its status, what was found, and the remedy; what does not work prevents the main job."""
+    """What was examined, its status, what was found, and the remedy; a FAILS prevents `raybench run --workers 4`."""
 
     topic: str
     status: str
@@ -76,7 +76,7 @@ def supported(topic: str, found: object, reason: UnsupportedReason | None) -> Fi
 def packages(required: Sequence[Package]) -> Finding:
     wrong = [package for package in required if package.unmet]
     if not wrong:
-        return _works("packages", f"{len(required)} more that raybench needs are there, in versions that fit")
+        return _works("packages", f"{len(required)} other required packages are installed, in suitable versions")
     detail = ", ".join(str(package.unmet) for package in wrong)
     return _fails("packages", detail, f"pip install {' '.join(package.for_pip for package in wrong)}")
 
@@ -100,7 +100,7 @@ def tensorflow(package: Package, imported: ProgramOutput | None, nvidia_smi: Pro
     return _note(
         "TensorFlow",
         f"{package.installed} imports, but sees none of {_counted(there, 'GPU')}: models run on the CPU",
-        "pip install 'tensorflow[and-cuda]', and look at CUDA_VISIBLE_DEVICES",
+        "pip install 'tensorflow[and-cuda]', and check CUDA_VISIBLE_DEVICES",
     )
 
 
@@ -131,7 +131,7 @@ def gpu(nvidia_smi: ProgramOutput | None) -> Finding:
         return _note("GPU", "none: there is no nvidia-smi here; models run on the CPU")
     if nvidia_smi.exit_code != 0:
         detail = f"nvidia-smi: {nvidia_smi.last_words}"
-        return _note("GPU", detail, "mend the NVIDIA driver; without it models run on the CPU")
+        return _note("GPU", detail, "repair the NVIDIA driver; until then models run on the CPU")
     if not (gpus := _gpus(nvidia_smi)):
         return _note("GPU", "none: nvidia-smi lists no GPU; models run on the CPU")
     names = ", ".join(f"{name} ({memory})" for name, memory, _ in gpus)
@@ -141,11 +141,11 @@ def gpu(nvidia_smi: ProgramOutput | None) -> Finding:
 def docker(output: ProgramOutput | None) -> Finding:
     """Its output is the version of the client, then that of the daemon."""
     if output is None:
-        return _note("Docker", "none: the main job does without, its Triton comes from the wheel")
+        return _note("Docker", "none; not needed: Triton comes from the wheel")
     if output.exit_code == 0:
         return _works("Docker", f"client and daemon, {' and '.join(output.stdout.split())}")
-    detail = f"a client, but no daemon for it: {output.last_words}"
-    return _note("Docker", detail, "start the daemon if you want it; the main job does without")
+    detail = f"a client without a running daemon: {output.last_words}"
+    return _note("Docker", detail, "start the daemon if you want to use it; `run --workers 4` does not need it")
 
 
 def tf_serving(binary: ProgramOutput | None, docker: ProgramOutput | None) -> Finding:
@@ -154,11 +154,13 @@ def tf_serving(binary: ProgramOutput | None, docker: ProgramOutput | None) -> Fi
         return _works("TF Serving", f"tensorflow_model_server {version[1]} on PATH starts")
     if binary:
         detail = f"tensorflow_model_server on PATH does not start: {binary.last_words}"
-        return _note("TF Serving", detail, "supply what it asks for, or take it off PATH; the main job does without")
+        return _note(
+            "TF Serving", detail, "install what it asks for, or take it off PATH; `run --workers 4` does not need it"
+        )
     if docker and docker.exit_code == 0:
         return _works("TF Serving", "Docker's image, which is fetched at first use")
     remedy = "put tensorflow_model_server on PATH, start Docker, or name one by --url tfserving=HOST:PORT"
-    return _note("TF Serving", "none: its rows are skipped; the main job does without", remedy)
+    return _note("TF Serving", "none: its rows are skipped; `run --workers 4` does not need it", remedy)
 
 
 def cores(usable: float, of_host: int) -> Finding:
@@ -166,16 +168,18 @@ def cores(usable: float, of_host: int) -> Finding:
     if usable >= _WORKERS:
         return _works("cores", detail)
     remedy = f"use at most {_counted(max(1, int(usable)), 'worker')} with more lanes each (--concurrency)"
-    return _note("cores", f"{detail}: {_WORKERS} workers and a server wait for each other on them", remedy)
+    return _note("cores", f"{detail}: {_WORKERS} workers and a server compete for them", remedy)
 
 
 def memory(available_mib: float) -> Finding:
     detail = f"{available_mib / 1024:.1f} GiB available"
     if available_mib < _MEMORY_MIB:
-        detail += f", and a run with Ray, {_WORKERS} workers and a server with one model needs {_MEMORY_MIB // 1024}"
+        detail += (
+            f", and a run with Ray, {_WORKERS} workers and a server with one model needs {_MEMORY_MIB // 1024} GiB"
+        )
         return _fails("memory", detail, "end other programs, raise the container's limit, or use a larger host")
     if available_mib < _EXPORT_MIB:
-        detail += f": a run fits, the export of a model before it needs {_EXPORT_MIB // 1024}"
+        detail += f": a run fits, exporting a model first needs {_EXPORT_MIB // 1024} GiB"
         return _note("memory", detail, "export the model on another host and copy the folder models")
     return _works("memory", detail)
 
@@ -188,25 +192,27 @@ def shared_memory(found: ShmSpace | None, available_mib: float) -> Finding:
     detail = f"{found.free_mib:.0f} MiB free of {found.total_mib:.0f}"
     if found.free_mib < store_mib:
         remedy = f"empty or enlarge it (docker run --shm-size={ceil((store_mib + SHARED_MIB) / 1024)}g)"
-        return _note("/dev/shm", f"{detail}: Ray keeps its objects in its temporary folder instead, and slower", remedy)
+        return _note(
+            "/dev/shm", f"{detail}: Ray keeps its objects in its temporary folder instead, which is slower", remedy
+        )
     return _works("/dev/shm", detail)
 
 
 def dashboard_port(number: int, *, is_free: bool) -> Finding:
     if is_free:
         return _works(f"port {number}", "free for Ray's dashboard")
-    return _note(f"port {number}", "taken: Ray's dashboard takes another, and the run prints its url")
+    return _note(f"port {number}", "in use: Ray's dashboard gets another one, and the run prints its url")
 
 
 def serve_port(number: int, *, is_free: bool) -> Finding:
     if is_free:
         return _works(f"port {number}", "free for raybench serve triton")
-    return _note(f"port {number}", "taken: runs take another, raybench serve triton does not", "give it --port")
+    return _note(f"port {number}", "in use: a run picks another one, raybench serve triton does not", "give it --port")
 
 
 def folder(path: str, refusal: str | None) -> Finding:
     """Whether results can be written below a folder; `refusal` is the sentence with which a run would end."""
-    return _refused("folder", refusal) if refusal else _works("folder", f"{path} takes models and results")
+    return _refused("folder", refusal) if refusal else _works("folder", f"{path} can hold models and results")
 
 
 def _unusable(topic: str, package: Package, imported: ProgramOutput | None) -> Finding | None:
@@ -220,7 +226,7 @@ def _unusable(topic: str, package: Package, imported: ProgramOutput | None) -> F
 
 def _does_not_start(topic: str, output: ProgramOutput | None, package: Package) -> Finding:
     detail = f"does not start: {output.last_words}" if output else "missing"
-    return _fails(topic, detail, f"supply what it asks for, or pip install --force-reinstall {package.for_pip}")
+    return _fails(topic, detail, f"install what it asks for, or pip install --force-reinstall {package.for_pip}")
 
 
 def _gpus(nvidia_smi: ProgramOutput | None) -> list[list[str]]:

@@ -14,7 +14,7 @@ _STYLES = {WORKS: "green", FAILS: "bold red", NOTE: "yellow"}
 def print_findings(console: Console, found: Sequence[Finding]) -> None:
     """Print a line for each finding, and one for all of them; only on a terminal lines wrap."""
     failed = failed_topics(found)
-    last = f"the main job cannot run here: {failed}" if failed else "the main job can run here"
+    last = f"raybench run --workers 4 cannot run here: {failed}" if failed else "raybench run --workers 4 can run here"
     if console.is_terminal:
         console.print(_table(found))
         console.print(last, style=_STYLES[FAILS if failed else WORKS], highlight=False)
@@ -24,7 +24,7 @@ def print_findings(console: Console, found: Sequence[Finding]) -> None:
 
 
 def failed_topics(found: Sequence[Finding]) -> str | None:
-    """What prevents the main job, separated by commas; None where it can run."""
+    """What prevents `raybench run --workers 4`, separated by commas; None where it can run."""
     return ", ".join(finding.topic for finding in found if finding.status == FAILS) or None
 
 

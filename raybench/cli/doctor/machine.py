@@ -1,4 +1,4 @@
-"""What this machine has to give, and what a container leaves of it."""
+"""Memory and CPUs of this machine, within the limits of its container."""
 
 import os
 import shutil

@@ -314,7 +314,7 @@ def test_a_hanging_nvidia_smi_is_a_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert topics["GPU"] == (
         "note", "nvidia-smi: it hangs: no answer in 1 s; repair the NVIDIA driver; until then models run on the CPU"
     )  # fmt: skip
-    assert topics["Docker"][1].startswith("a client, but no daemon for it: permission denied: docker.sock")
+    assert topics["Docker"][1].startswith("a client without a running daemon: permission denied: docker.sock")
     assert (code, set(topics)) == (0, TOPICS)
 
 

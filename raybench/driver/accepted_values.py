@@ -62,10 +62,10 @@ def accepted(
                     tried = list(_tried(endpoints, signatures, local, benchmark, credentials, clients))
                     values = _search(endpoints[0], choices, tried, source, benchmark.seed)
                 except (NotTriedError, ClientError) as error:
-                    observer.note(f"values were not tried on {names} ({error})")
+                    observer.note(f"made values could not be tried on {names} ({error})")
                     continue
             if values.refused:
-                observer.note(f"{names} refused wider values: {_short(values.refused)}")
+                observer.note(f"{names} refused a wider range of values: {_short(values.refused)}")
             found |= {each: _with_values(signatures[each], values.values) for each in endpoints}
     return found
 
@@ -180,7 +180,7 @@ def _refused(endpoint: Endpoint, choices: Choices, error: NoLegalValuesError) ->
     flags += ["--string-data TEXT"] if strings else []
     return ConfigError(
         f"model is {endpoint.model}; its signature {endpoint.signature} refuses the values that raybench makes for "
-        f"{', '.join(choices)} ({_short(error.first)}): give some by {' or '.join(flags)}, or by --input"
+        f"{', '.join(choices)} ({_short(error.first)}): give legal ones with {' or '.join(flags)}, or with --input"
     )
 
 

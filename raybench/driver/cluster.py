@@ -54,7 +54,7 @@ class Cluster:
 
 
 def address_of(benchmark: Benchmark) -> str | None:
-    """The Ray cluster of others that the user names; None is one of our own."""
+    """The address of the Ray cluster that the user names; None where raybench starts its own."""
     return benchmark.address or os.environ.get("RAY_ADDRESS") or None
 
 
@@ -104,7 +104,7 @@ def _joined(address: str) -> Iterator[Any]:
 
 
 def _own_address() -> str | None:
-    """The address of the node that is on this host, where Ray has taken another for it; None where it has not.
+    """The address of this host's node, where Ray took another node for it; else None.
 
     Ray looks for nodes among the processes that it sees, the head first, and so takes that of another host or container
     where their processes are seen too. Answers to its address would never come back.
@@ -154,7 +154,7 @@ def _why_not_joined(said: str) -> str:
     if len(versions) == 2:
         (theirs, their_python), (ours, our_python) = versions
         return (
-            f"that cluster has Ray {theirs} on Python {their_python}, and here is Ray {ours} on Python {our_python}: "
+            f"that cluster has Ray {theirs} on Python {their_python}, this host Ray {ours} on Python {our_python}: "
             f"run with the cluster's versions, or submit the run as a job (ray job submit)"
         )
     return f"Ray did not answer ({_in_a_line(said)}): {RAY_REMEDY}"
@@ -162,7 +162,7 @@ def _why_not_joined(said: str) -> str:
 
 def _why_not_started(error: Exception) -> str:
     said = _in_a_line(str(error)) or type(error).__name__
-    return f"Ray does not start on this host ({said}): end what else takes its memory and processes, or name an address"
+    return f"Ray does not start on this host ({said}): free memory and processes, or name a cluster with --address"
 
 
 def _in_a_line(said: str) -> str:
@@ -175,5 +175,5 @@ def _check_hosts(benchmark: Benchmark) -> None:
     if elsewhere and any(load.shared_memory == "system" for load in benchmark.loads):
         raise ConfigError(
             f"shared-memory is system; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "
-            f"whose workers cannot reach this host's memory: leave it out, or --address"
+            f"whose workers cannot reach this host's memory: leave out --shared-memory or --address"
         )

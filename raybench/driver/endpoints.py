@@ -51,14 +51,14 @@ def loads_of(benchmark: Benchmark, endpoint: Endpoint) -> Iterator[LoadSettings]
 
 
 def signature_by_url(endpoint: Endpoint, benchmark: Benchmark, credentials: ConnectionCredentials) -> Signature:
-    """Ask a server that somebody else runs for the endpoint; raises ConfigError where it is not there."""
+    """Ask an already running server for the endpoint; raises ConfigError where it is not there."""
     found = _described(endpoint, benchmark, credentials)
     return _of(endpoint, {**found.signatures, endpoint.signature: found.signature})
 
 
 def default_by_url(model: str, benchmark: Benchmark, credentials: ConnectionCredentials) -> str | None:
-    """The signature that servers by url have of a model, where one says so; None where none is asked, or says, and an
-    empty one where it is a Triton model of another backend, which has no signatures.
+    """The signature of a model on servers by url; None where no server is asked or reports one, and empty for a Triton
+    model of another backend, which has no signatures.
 
     Raises ConfigError where a server cannot be asked, or leaves the choice open.
     """
@@ -69,7 +69,7 @@ def default_by_url(model: str, benchmark: Benchmark, credentials: ConnectionCred
         if chosen := default_signature(found):
             return chosen
         if found:
-            raise ConfigError(f"model is {model}; it has signatures {', '.join(found)}: choose one by --signature")
+            raise ConfigError(f"model is {model}; it has signatures {', '.join(found)}: choose one with --signature")
         if server.layout == PER_MODEL:
             return ""
     return None
@@ -114,8 +114,8 @@ def check_layouts(signatures: Signatures) -> None:
         name, declared = first.setdefault((server, endpoint.model), (endpoint.signature, signature))
         if signature.inputs != declared.inputs or not signature.outputs.keys() <= declared.outputs.keys():
             raise ConfigError(
-                f"signature is {endpoint.signature}; in layout {PER_MODEL} the Triton model {endpoint.model} has the "
-                f"tensors of signature {name}, which are others: measure one of them, or use --layout multi"
+                f"signature is {endpoint.signature}; in layout {PER_MODEL} the Triton model {endpoint.model} serves "
+                f"signature {name}, which has other tensors: measure one of them, or use --layout multi"
             )
 
 
@@ -125,8 +125,8 @@ def check_mixes(benchmark: Benchmark, sources: Mapping[Endpoint, BoundSource]) -
         for other, its in sources.items():
             if (other.server, other.signature) == (endpoint.server, endpoint.signature) and its != source:
                 raise ConfigError(
-                    f"mix is true; models {endpoint.model} and {other.model} take unlike inputs: name models that take "
-                    "the same, or leave it out"
+                    f"mix is true; models {endpoint.model} and {other.model} take different inputs: name models that "
+                    "take the same, or leave it out"
                 )
 
 
@@ -164,5 +164,5 @@ def _of(endpoint: Endpoint, there: Mapping[str, Signature]) -> Signature:
     """A signature of a model; raises ConfigError, which lists them, where the model does not have it."""
     if not (found := there.get(endpoint.signature)):
         listed = ", ".join(sorted(name for name in there if name)) or "none"
-        raise ConfigError(f"signature is {endpoint.signature}; model {endpoint.model} has {listed}: name one")
+        raise ConfigError(f"signature is {endpoint.signature}; model {endpoint.model} has {listed}: choose one of them")
     return found

@@ -35,7 +35,7 @@ class Gathered:
 
 @dataclass(frozen=True)
 class Patience:
-    """When a worker is lost: so long without a sign of life, or without a reply, for every request has a deadline."""
+    """How long a worker may give no sign of life, or no reply, before it is lost; every request has a deadline."""
 
     heartbeat_s: float
     reply_s: float
@@ -67,9 +67,9 @@ def gather(
         silent = heartbeat.turn(streams.values())
         for stream, worker in list(streams.items()):
             if worker in silent:
-                gathered.lost[streams.pop(stream)] = f"gave no sign of life for {patience.heartbeat_s:g} s"
+                gathered.lost[streams.pop(stream)] = f"no sign of life for {patience.heartbeat_s:g} s"
             elif time.monotonic() - replied_s[stream] > patience.reply_s:
-                gathered.lost[streams.pop(stream)] = f"had no reply for {patience.reply_s:.0f} s"
+                gathered.lost[streams.pop(stream)] = f"no reply for {patience.reply_s:.0f} s"
         if len(gathered.lost) > lost_before:
             on_loss()
 
@@ -81,13 +81,13 @@ def _ready(streams: list[Any], timeout_s: float) -> list[Any]:
 
 
 def _take(stream: Any, streams: dict[Any, int], gathered: Gathered, on_chunk: Callable[[pa.Table], None]) -> int:
-    """Take one chunk off a stream; returns its number of rows."""
+    """Take one chunk from a stream; returns its number of rows."""
     try:
         chunk = ray.get(next(stream), timeout=_CHUNK_S)
     except StopIteration:
         streams.pop(stream)
     except ActorUnavailableError:
-        gathered.lost[streams.pop(stream)] = "its actor died, or its node did, or the network between"
+        gathered.lost[streams.pop(stream)] = "its actor, its node or the network failed"
     except RayActorError as error:
         gathered.lost[streams.pop(stream)] = f"its actor died: {first_line(error)}"
     except RayError as error:

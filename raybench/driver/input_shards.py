@@ -41,7 +41,7 @@ class InputShards:
         files, self.unreadable = while_there_are_cpus(partial(readable, source.files)) if source.files else ((), ())
         if source.files and not files:
             raise ConfigError(
-                f"images is {source.name}; none of its {len(self.unreadable)} files can be read, such as "
+                f"images is {source.name}; none of its {len(self.unreadable)} files can be read, the first is "
                 f"{self.unreadable[0]}: name a folder with photos"
             )
         self._bound = endpoints.bound(source.only(files), signatures, benchmark.seed)

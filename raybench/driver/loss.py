@@ -10,12 +10,12 @@ _SETTLED_S = 90.0  # Ray gives a silent node up after five health checks, one ea
 
 def recover(inputs: InputShards, observer: RunObserver, lost: str) -> None:
     """Find out which nodes are left, and make the items again that others held; raises LostError where that fails."""
-    observer.step("a worker was lost: asking which nodes are left")
+    observer.step("a worker was lost: checking which nodes are left")
     if found := silent(_SETTLED_S):
-        observer.note(f"{len(found)} nodes neither answer nor are given up by Ray: workers placed there will not start")
+        observer.note(f"{len(found)} nodes do not answer, but Ray still counts on them: workers there will not start")
     if inputs.are_whole():
         return
-    observer.step("a node is gone: making the inputs again that it may have held")
+    observer.step("a node is gone: making the inputs again that it held")
     try:
         inputs.remake()
     except ConfigError as error:

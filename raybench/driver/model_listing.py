@@ -66,12 +66,14 @@ def _here(benchmark: Benchmark, asked: tuple[str, ...], source: InputSource) -> 
         there = models_there(models_conf)
         if not there:
             raise ConfigError(
-                f"models is {benchmark.models}; {benchmark.models_conf} names no model: make some by raybench export, "
-                "or name a SavedModel's folder by -m, or a running server by --url"
+                f"models is {benchmark.models}; {benchmark.models_conf} has no models: make some with raybench export, "
+                "or name a SavedModel's folder with -m, or a running server with --url"
             )
         for name in asked or there:
             if name not in there:
-                raise ConfigError(f"model is {name}; {benchmark.models_conf} has {', '.join(there)}: name one of them")
+                raise ConfigError(
+                    f"model is {name}; {benchmark.models_conf} has {', '.join(there)}: choose one of them"
+                )
             yield _read(there[name], benchmark.saved_models.get(name, _shown(there[name].base_path)), source)
 
 
@@ -101,12 +103,12 @@ def _by_url(
         names = asked or (*behind, *(name for name in there if name not in (ECHO, SAVED_MODEL)))
         if not names:
             silent = _described(server, SAVED_MODEL, benchmark, source, credentials).reason
-            raise ConfigError(silent or f"url is triton={url}; it lists no model: name one by -m")
+            raise ConfigError(silent or f"url is triton={url}; it lists no models: name one with -m")
         servers = {name: replace(server, layout=MULTI if name in behind else PER_MODEL) for name in names}
     elif asked:
         servers = dict.fromkeys(asked, server)
     else:
-        raise ConfigError(f"url is tfserving={url}; TensorFlow Serving does not list its models: name some by -m")
+        raise ConfigError(f"url is tfserving={url}; TensorFlow Serving does not list its models: name them with -m")
     for name, its_server in servers.items():
         found = _described(its_server, name, benchmark, source, credentials)
         if found.reason and asked:

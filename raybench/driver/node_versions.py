@@ -25,7 +25,7 @@ def check_raybench(nodes: Sequence[Node]) -> None:
     tasks = {node.id: _version.options(**on(node.id)).remote() for node in nodes}
     if late := unanswered(tasks, _ANSWER_S):
         slow = named([node for node in nodes if node.id in late])
-        raise ConfigError(f"the Ray cluster's nodes {slow} have not run a task within {_ANSWER_S:.0f} s: end them")
+        raise ConfigError(f"the Ray cluster's nodes {slow} have not run a task within {_ANSWER_S:.0f} s: remove them")
     there = alive_ids()
     found = {node: _answer(tasks[node.id], node) for node in nodes if node.id in there}
     ours = version_of("raybench")
@@ -53,6 +53,6 @@ def _answer(answer: Any, node: Node) -> str | None:
 
 def _absent(module: str, node: Node) -> str:
     return (
-        f"{module} is not on the Ray cluster's node {node.host}: install raybench there, or have the job bring it "
+        f"{module} is not on the Ray cluster's node {node.host}: install raybench there, or ship it with the job "
         f'(ray job submit --runtime-env-json \'{{"py_modules": ["raybench"]}}\', or "pip")'
     )

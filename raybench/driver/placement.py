@@ -26,8 +26,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Placement:
-    """The node of a run's servers, and for how long CPUs may be waited for; `is_hosted` says that an actor there, and
-    not this process, is what servers of ours are children of."""
+    """The node of a run's servers, and how long to wait for CPUs; `is_hosted`: the servers that raybench starts are
+    children of an actor there, not of this process."""
 
     server: Node
     is_hosted: bool
@@ -37,8 +37,8 @@ class Placement:
     def workers(self, cell: Cell) -> Iterator[list[dict[str, Any]]]:
         """Options of the actors of a cell's workers, while the block lasts.
 
-        Where we started the server they keep off its node. TensorFlow in process is a server itself, and takes no CPU
-        of Ray's. Raises ClientError where there are no such CPUs.
+        Workers stay off the node of a server that raybench started. TensorFlow in process is a server itself, and takes
+        no CPU from Ray. Raises ClientError where there are no such CPUs.
         """
         count = cell.load.workers
         if cell.server.kind == "local":
@@ -80,10 +80,10 @@ def await_cpus(workers: int, wait_s: float, say: Say) -> None:
         return
     group = _asked(workers, wait_s, say=say) if wait_s else None
     if group is None:
-        waited, more = (f" after {wait_s:.0f} s", "more ") if wait_s else ("", "")
+        waited, longer = (f" after {wait_s:.0f} s", "longer") if wait_s else ("", "for CPUs")
         raise ConfigError(
             f"workers is {workers}, and the Ray cluster has {_free()}{waited}; "
-            f"ask for at most {_free_cpus()}, add nodes, or give them {more}time (--wait-for-workers)"
+            f"ask for at most {_free_cpus()}, add nodes, or wait {longer} (--wait-for-workers)"
         )
     remove_placement_group(group)
 
@@ -91,7 +91,7 @@ def await_cpus(workers: int, wait_s: float, say: Say) -> None:
 def _server_node(resource: str | None, wait_s: float, say: Say) -> Node:
     """Where there are several, the driver's own or the first."""
     if resource and not _having(resource) and wait_s:
-        say(f"waiting for a node that has {resource}")
+        say(f"waiting for a node with the resource {resource}")
         if group := _ready([{resource: _A_BIT}], wait_s):
             remove_placement_group(group)
     nodes, driver = alive(), here()
@@ -99,7 +99,7 @@ def _server_node(resource: str | None, wait_s: float, say: Say) -> Node:
         return min(found, key=lambda node: (node.id != driver, node.address, node.id))
     raise ConfigError(
         f"server-node is {resource}; no node of the Ray cluster has it: "
-        f"name one of {', '.join(resource_names(nodes))}, or node:ADDRESS"
+        f"choose {', '.join(resource_names(nodes))} or node:ADDRESS"
     )
 
 
@@ -116,8 +116,8 @@ def _check_reach(server: Node, bind: str) -> None:
     others = [node for node in alive() if node.host != server.host and node.cpus]
     if others and bind in LOOPBACK:
         raise ConfigError(
-            f"server-bind is {bind}; workers on other hosts ({named(others)}) could not reach a server on "
-            f"{server.host}: give 0.0.0.0, or its address {server.address}"
+            f"server-bind is {bind}; workers on other hosts ({named(others)}) cannot reach a server on "
+            f"{server.host} there: use 0.0.0.0, or its address {server.address}"
         )
 
 
@@ -129,7 +129,7 @@ def _asked(workers: int, timeout_s: float, *, off: Node | None = None, say: Say 
 
     def tell() -> None:
         if say:
-            say(f"waiting for the CPUs of {workers} workers: {_free()}")
+            say(f"waiting for CPUs for {workers} workers: {_free()}")
 
     labels = {_NODE: f"!{off.id}"} if off else None
     return _ready([{"CPU": 1}] * workers, timeout_s, labels=labels, tell=tell)

@@ -111,7 +111,9 @@ def _check_shared_memory(benchmark: Benchmark, credentials: ConnectionCredential
         return
     url = benchmark.url.get("triton")
     if url and not is_here(url):
-        raise ConfigError(f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run there")
+        raise ConfigError(
+            f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run on its host"
+        )
     if url and "triton" in benchmark.server:
         _check_mapping(url, credentials)
 
@@ -130,7 +132,7 @@ def _check_room(benchmark: Benchmark, item_bytes: int) -> None:
     if needed_mib > there_mib:
         raise ConfigError(
             f"shared-memory is system; the inputs take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
-            f"{there_mib:.0f} MiB free: send fewer items a request or fewer requests, or enlarge it (--shm-size)"
+            f"{there_mib:.0f} MiB free: send fewer items per request or fewer requests, or enlarge it (--shm-size)"
         )
 
 
@@ -150,7 +152,7 @@ def check_ray(benchmark: Benchmark, note: Callable[[str], None]) -> None:
     elif reason := host_problem():
         raise ConfigError(str(reason))
     elif make_token():
-        note("HOME cannot be written to, so the token of this Ray is not kept: set RAY_AUTH_TOKEN to choose one")
+        note("HOME is not writable, so the token of this Ray is not kept: set RAY_AUTH_TOKEN to choose one")
 
 
 def _check_machine(server: ServerSpec, benchmark: Benchmark) -> None:
@@ -178,9 +180,9 @@ def _signatures_here(benchmark: Benchmark, models_conf: Path, there: ModelsThere
 
 
 def _export_missing(benchmark: Benchmark, models_conf: Path, observer: RunObserver) -> None:
-    """Export the asked models that models.conf lacks, where a server of ours needs them.
+    """Export the asked models that models.conf lacks, where a server that raybench starts needs them.
 
-    TensorFlow lives in a process of its own for that: the driver never holds it.
+    TensorFlow runs in a process of its own for that, so that the driver never loads it.
     """
     there = set(models_there(models_conf))
     for model in (name for name in benchmark.all_models if name not in {*there, ECHO}):
@@ -199,9 +201,11 @@ def _export_missing(benchmark: Benchmark, models_conf: Path, observer: RunObserv
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise ConfigError(f"model is {model}; its export did not end within {_EXPORT_TIMEOUT_S} s") from error
+            raise ConfigError(
+                f"model is {model}; its export took over {_EXPORT_TIMEOUT_S} s and was stopped"
+            ) from error
         if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
             raise ConfigError(
                 f"model is {model}; {benchmark.models_conf} has {', '.join(sorted(there)) or 'no models'}, "
                 f"and it cannot be exported: {last.removeprefix('Error: ')}"
@@ -215,5 +219,6 @@ def _check_exportable(benchmark: Benchmark, model: str, variant: str, there: set
         raise ConfigError(f"model is {model}; {known}, and only ARCHITECTURE-no-opt and -xla-amp can be exported")
     if (Path(benchmark.models) / model).exists():
         raise ConfigError(
-            f"model is {model}; {known}, but the folder {benchmark.models}/{model} is there: enter or move it"
+            f"model is {model}; {known}, but the folder {benchmark.models}/{model} exists: "
+            "add it to models.conf, or move it away"
         )

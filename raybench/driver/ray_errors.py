@@ -35,4 +35,4 @@ def _out_of_memory(said: str) -> str | None:
     if not found:
         return None
     full = f"its host was nearly out of memory ({found[1]} of {found[2]} GB used)"
-    return f"Ray ended it because {full}: send with fewer workers or smaller batches, or end what else runs there"
+    return f"Ray ended it because {full}: send with fewer workers or smaller batches, or stop other programs there"

@@ -43,7 +43,7 @@ class Metrics:
         self._tags, self._load = asdict(tags), load
         self._requests = self._counter("requests", "Requests that were answered or failed, by gRPC status", "status")
         self._items = self._counter("items", "Items, such as images, in requests that succeeded")
-        timed = "response, from when it was due" if load.offered_rps else "service"
+        timed = "response, since it was due" if load.offered_rps else "service"
         self._buckets = self._gauge("latency_ms_bucket", f"Successes so far within `le` ms ({timed})", "le")
         self._count = self._gauge("latency_ms_count", "Successes so far")
         self._sum = self._gauge("latency_ms_sum", f"Sum of their latencies in ms ({timed})")

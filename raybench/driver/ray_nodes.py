@@ -1,4 +1,4 @@
-"""The nodes of a Ray: what each has, which answer, and how to run something on one of them.
+"""The nodes of a Ray: their resources, which of them answer, and how to run something on one.
 
 Little is imported: each node imports this to answer.
 """
@@ -67,7 +67,7 @@ def on(node_id: str) -> dict[str, Any]:
 
 
 def named(nodes: Sequence[Node]) -> str:
-    """Hosts, as they stand in a sentence."""
+    """Hosts, as a sentence lists them."""
     hosts = list(dict.fromkeys(node.host for node in nodes))
     more = f" and {len(hosts) - _MOST_NAMED} more" if len(hosts) > _MOST_NAMED else ""
     return f"{', '.join(hosts[:_MOST_NAMED])}{more}"
@@ -108,7 +108,7 @@ def while_there_are_cpus(work: Callable[[], _Made]) -> _Made:
             made.exception(timeout=_LOOK_S)
         except TimeoutError:
             if cpus() == 0:
-                raise LostError("the Ray cluster has no CPU left, and inputs are made by tasks: add nodes") from None
+                raise LostError("the Ray cluster has no free CPU, which making the inputs needs: add nodes") from None
         except KeyboardInterrupt:
             logging.getLogger("ray.data.exceptions").disabled = True  # of the thread, when Ray ends under it
             raise

@@ -19,7 +19,7 @@ from raybench.config import ConfigError
 from raybench.servers.server_process import free_ports
 from raybench.servers.wheel import UnsupportedReason
 
-RAY_REMEDY = "name what `ray start` printed, or none for a Ray of our own"
+RAY_REMEDY = "give the address that `ray start` printed, or none: raybench then starts its own Ray"
 _ADDRESS = re.compile(r"(ray://)?([^/]+:\d+)/?")
 _CHECK_ALIVE, _CLUSTER_INFO = "/ray.rpc.NodeInfoGcsService/CheckAlive", "/ray.rpc.RayletDriver/ClusterInfo"
 _CONNECT_S = 5.0
@@ -34,7 +34,7 @@ def check_address(address: str) -> None:
     """Raise ConfigError where no Ray answers that would let us in; Ray itself asks for minutes, or for ever."""
     if address.startswith(("http://", "https://")):
         raise ConfigError(
-            f"address is {address}; that is a dashboard's, for ray job submit -- raybench run: here {RAY_REMEDY}"
+            f"address is {address}; that is a dashboard's, for ray job submit -- raybench run: {RAY_REMEDY}"
         )
     found = _ADDRESS.fullmatch(address)
     if not found:
@@ -57,12 +57,12 @@ def _refusal(url: str, method: str) -> str | None:
 
 def _meaning(status: str) -> str | None:
     if status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-        return f"no Ray answers within {DESCRIBE_TIMEOUT_S:.0f} s, though somebody listens; {RAY_REMEDY}"
+        return f"no Ray answers within {DESCRIBE_TIMEOUT_S:.0f} s, though something listens there; {RAY_REMEDY}"
     if status == "UNIMPLEMENTED":
         return f"no Ray answers: there is {GRPC}; {RAY_REMEDY}"
     if status == "UNAUTHENTICATED":
         token = "RAY_AUTH_TOKEN to what `ray get-auth-token` prints on its head"
-        return f"that Ray wants a token, and yours is not its own: set RAY_AUTH_MODE to token and {token}"
+        return f"that Ray wants a token, and yours is not the right one: set RAY_AUTH_MODE to token and {token}"
     return None  # it is a Ray, whatever it makes of such a call
 
 
@@ -127,18 +127,18 @@ def ports_problem() -> UnsupportedReason | None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=_CONNECT_S).close()
     except OSError as error:
-        problem = f"no ports can be had on 127.0.0.1 ({error.strerror or error})"
-        return UnsupportedReason(problem, "end what holds them, or bring the interface up")
+        problem = f"no ports are free on 127.0.0.1 ({error.strerror or error})"
+        return UnsupportedReason(problem, "stop the programs that hold them, or bring the interface up")
     return None
 
 
 def _flaws(folder: str) -> Iterator[str]:
     if not Path(folder).is_absolute():
-        yield ", which does not begin at /, and Ray's processes run elsewhere"
+        yield ", which is relative, and Ray's processes run in other folders"
     if not folder.isascii():
-        yield ", and Ray takes ASCII letters alone there"
+        yield ", and Ray allows only ASCII letters there"
     if len(folder.rstrip("/")) > _LONGEST_FOLDER:
-        yield f", and Ray's sockets have room for at most {_LONGEST_FOLDER} letters there"
+        yield f", and Ray's sockets allow at most {_LONGEST_FOLDER} letters there"
     if why := _why_not_writable(Path(folder) / "ray"):
         yield f", and Ray cannot write there ({why})"
 

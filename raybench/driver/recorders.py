@@ -93,7 +93,7 @@ class Recorders:
 
 @contextmanager
 def recorders(servers_node: str) -> Iterator[Recorders]:
-    """Recorders until the block ends, on a Ray that is connected; servers of ours start on a node of this id.
+    """Recorders until the block ends, on a connected Ray; servers that raybench starts run on the node with this id.
 
     To be entered on the main thread.
     """
@@ -149,7 +149,7 @@ _RecorderActor: Any = ray.remote(num_cpus=0, max_restarts=0)(_Recorder)
 
 
 class _Elsewhere:
-    """The recorder of another node. Where it cannot be had the trial goes on without."""
+    """The recorder of another node. The trial goes on without it where it is not available."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
@@ -167,7 +167,7 @@ class _Elsewhere:
         self._ask("set_phase", phase)
 
     def server_mib(self) -> float | None:
-        """What it was when asked before: while a trial runs nobody waits for another node."""
+        """The earlier answer: no trial waits for another node."""
         if self._asked is None or ray.wait([self._asked], timeout=0)[0]:
             with suppress(RayError):
                 self._server_mib = ray.get(self._asked) if self._asked else None

@@ -16,7 +16,7 @@ def main() -> int:
     try:
         check_ray(benchmark, lambda _: None)
         with connected(benchmark, lambda _: None) as cluster:
-            print("starts" if cluster.is_ours else f"answers at the address of RAY_ADDRESS, with {cluster.nodes} nodes")
+            print("starts" if cluster.is_ours else f"answers at RAY_ADDRESS, with {cluster.nodes} nodes")
     except ConfigError as error:
         print(error)
         return _WRONG_USAGE

@@ -56,9 +56,7 @@ def with_signatures(benchmark: Benchmark, there: ModelsThere, otherwise: Callabl
     found = {name: EXPORTED if name == ECHO else on_disk.get(name) or otherwise(name) for name in asked}
     if benchmark.mix and len(set(found.values())) > 1:
         shown = ", ".join(f"{name}: {signature}" for name, signature in found.items())
-        raise ConfigError(
-            f"mix is true; its models are called by unlike signatures ({shown}): choose one by --signature"
-        )
+        raise ConfigError(f"mix is true; its models have different signatures ({shown}): choose one with --signature")
     return benchmark.by_model(lambda load, model: {"signature": load.signature or found[model] or None})
 
 
@@ -77,7 +75,7 @@ def with_batch_sizes(benchmark: Benchmark, signatures: Signatures) -> Benchmark:
 
     found = benchmark.by_model(chosen)
     if benchmark.mix and len(found.loads) > len(benchmark.loads):
-        raise ConfigError("mix is true; its models take unlike numbers of items: name models that take the same")
+        raise ConfigError("mix is true; its models take different numbers of items: name models that take the same")
     return found
 
 
@@ -91,10 +89,10 @@ def _usual_items(load: LoadSettings, signatures: Iterable[Signature]) -> int:
 def _check_batch(items: int, endpoint: Endpoint, signature: Signature) -> None:
     needed, most = items_of_a_request(signature), signature.most_items
     if needed and items != needed:
-        why = f"takes {needed} items a request" if has_item_axis(signature) else "takes no batch"
+        why = f"takes {needed} items per request" if has_item_axis(signature) else "takes no batch"
         raise ConfigError(f"batch-size is {items}; model {endpoint.model} {why}: give {needed}, or leave it out")
     if most and items > most:
         raise ConfigError(
-            f"batch-size is {items}; model {endpoint.model} takes at most {most} items a request (max_batch_size): "
+            f"batch-size is {items}; model {endpoint.model} takes at most {most} items per request (max_batch_size): "
             "give fewer"
         )

@@ -20,7 +20,7 @@ from raybench.servers import ServerError
 def run(benchmark: Benchmark, observer: RunObserver, command: list[str], resume: Resume | None = None) -> None:
     """Measure every trial of a benchmark; each is on disk before the next begins.
 
-    With `resume`, the results folder of a run that was cut off, what is left of it; nobody else may measure into it.
+    With `resume`, the results folder of a run that was cut off: measure what is left. No other process may write to it.
 
     Raises ConfigError before any server starts or load is sent, RunError or ResultsError where the run cannot go on,
     and KeyboardInterrupt after the trial that an interrupt cut short has been written.

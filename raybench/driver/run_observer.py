@@ -1,4 +1,4 @@
-"""The seam between a run and whoever watches it: what happens, as it happens."""
+"""The seam between a run and what shows its progress: events as they happen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

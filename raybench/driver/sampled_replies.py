@@ -40,7 +40,7 @@ class SampledReply:
 
 @dataclass(frozen=True)
 class SampledReplies:
-    """What the workers kept; a sentence for each reply that is no answer, and for what could not be looked at."""
+    """The replies that workers kept; a sentence for each that cannot be read, and for those that are missing."""
 
     replies: tuple[SampledReply, ...] = ()
     malformed: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def sample_replies(trial: Trial, context: RunContext, left: Mapping[int, Any]) -
         return SampledReplies()
     found = call_all(left, "replies", _TIMEOUT_S)
     silent = sorted(left.keys() - found.keys())
-    missing = [f"workers {', '.join(map(str, silent))} did not give their replies within {_TIMEOUT_S:.0f} s"]
+    missing = [f"workers {', '.join(map(str, silent))} did not hand over their replies within {_TIMEOUT_S:.0f} s"]
     replies, most = list[SampledReply](), max(_LEAST_REPLIES, _MOST_REPLIES // max(1, len(left)))
     for worker, kept in sorted(found.items()):
         missing += kept.unsupported
@@ -63,7 +63,7 @@ def sample_replies(trial: Trial, context: RunContext, left: Mapping[int, Any]) -
 
 
 def is_compared(trial: Trial, benchmark: Benchmark) -> bool:
-    """Whether a trial's answers are to be held against TensorFlow's: it has no answer of a scripted server."""
+    """Whether a trial's answers are to be compared with TensorFlow's: a scripted server has none."""
     return benchmark.verify and trial.cell.server.kind != "fake" and ECHO not in trial.cell.models
 
 
@@ -72,11 +72,11 @@ def verified(
 ) -> VerificationRecord | None:
     """By how much the answers of each model differ; None where nothing is to be compared, a reason where it fails.
 
-    Never raises for what a server answered or a model is: that is a reason.
+    Never raises because of an answer or a model: that is a reason.
     """
     if not is_compared(trial, context.benchmark):
         return None
-    context.observer.step(f"holding the answers of {trial.cell.label} against TensorFlow's")
+    context.observer.step(f"checking the answers of {trial.cell.label} against TensorFlow")
     found = _compared(trial, context, sampled, telemetry)
     if sampled.malformed:
         count = len(sampled.malformed)
@@ -91,7 +91,7 @@ def _compared(
     trial: Trial, context: RunContext, sampled: SampledReplies, telemetry: TelemetryRecord
 ) -> VerificationRecord:
     if not sampled.replies:
-        return VerificationRecord(agrees=None, reason="no reply was sampled that can be read")
+        return VerificationRecord(agrees=None, reason="no sampled reply can be read")
     models, found = trial.cell.models, list[ModelVerification]()
     try:
         for number, model in enumerate(models):
@@ -105,7 +105,7 @@ def _compared(
     except NoReferenceError as error:
         return VerificationRecord(agrees=None, reason=str(error))
     except RayError:
-        return VerificationRecord(agrees=None, reason="the items lay on a node that is gone")
+        return VerificationRecord(agrees=None, reason="the inputs were on a node that is gone")
     except OutputMismatchError as error:
         return VerificationRecord(agrees=False, reason=str(error))
     except Exception as error:  # an answer may be anything: what cannot be compared loses no trial
@@ -116,13 +116,13 @@ def _compared(
 def _compare(
     trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], telemetry: TelemetryRecord
 ) -> ModelVerification | str:
-    """Held against what the input file expects, else against TensorFlow's answers.
+    """Compared with the answers that the input file expects, else with TensorFlow's.
 
-    A sentence where there is neither, or where the difference may be rounding and nothing tells.
+    A sentence where there is neither, or where the difference may be rounding.
     """
     facts, expected = describe_model(context.session.models_conf, model), _expected(trial, context, replies)
     if facts.version is None and not expected:
-        return f"TensorFlow has no model {model} to compare with: {context.benchmark.models_conf} does not have it"
+        return f"model {model} is not in {context.benchmark.models_conf}, so TensorFlow cannot run it"
     is_on_cpu = telemetry.node is not None and telemetry.gpu_source is None
     derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=is_on_cpu)
     limit = context.benchmark.tolerance or derived
@@ -131,7 +131,7 @@ def _compare(
     if verification.is_reduced(facts.precision) and (wrong := verification.unequal(answers, found)):
         name, count, values = wrong
         if count <= values / 2:
-            return f"{count} of {values} values of {name} are not equal, as rounding in {facts.precision} may have it"
+            return f"{count} of {values} values of {name} differ, which rounding in {facts.precision} may explain"
     return found
 
 

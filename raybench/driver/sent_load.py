@@ -129,7 +129,7 @@ def _gather(
             group.halt()
             context.observer.step(
                 f"interrupted: waiting for requests in flight, at most {trial.cell.load.timeout_s:g} s; "
-                "another Ctrl-C ends at once"
+                "press Ctrl-C again to stop at once"
             )
 
     gather(

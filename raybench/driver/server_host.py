@@ -1,8 +1,8 @@
-"""A server of ours on a Ray of others: an actor on its node is its parent, so that it ends when we do, however we end.
+"""A server that raybench starts on a given Ray cluster: an actor there is its parent, so that it stops with the run.
 
-Ray ends the actors of a driver that has ended, and the supervisor ends the server of a parent that has. Whoever stops a
-job of Ray's kills every process below it after a moment, supervisors too, which then cannot clean up: an actor is not
-below it.
+Ray ends the actors of a driver that has ended, and the supervisor stops the server when its parent has ended. When a
+Ray job is stopped, every process below it is killed after a moment, supervisors too, which then cannot clean up: an
+actor is not below it.
 """
 
 import os
@@ -37,7 +37,7 @@ _STOP_S = 60.0
 
 @dataclass(frozen=True)
 class Shell:
-    """What a command has of its surroundings: on the node where we were called, servers are to have it too."""
+    """The surroundings of the command, which servers on the same node get too."""
 
     folder: str
     environment: dict[str, str]
@@ -56,7 +56,7 @@ class _Host:
         self._stack = ExitStack()
 
     def enter(self, shell: Shell) -> None:
-        """Not with the constructor, whose arguments Ray keeps: there may be secrets in it."""
+        """Not in the constructor, whose arguments Ray keeps: the shell may hold secrets."""
         os.chdir(shell.folder)
         os.environ.update(shell.environment)
         for kind, limit in shell.limits.items():
@@ -104,8 +104,8 @@ def _check_folders(benchmark: Benchmark, server: Node) -> None:
     named = [name for name in benchmark.saved_models if name in benchmark.all_models]
     if named and server.host != socket.gethostname():
         raise ConfigError(
-            f"model is {benchmark.saved_models[named[0]]}, a folder of this host, and servers start on {server.host}, "
-            f"which has server-node {benchmark.server_node}: enter it into a models.conf that both can read (--models)"
+            f"model is {benchmark.saved_models[named[0]]}, a folder on this host, but servers start on {server.host}, "
+            f"which has server-node {benchmark.server_node}: add it to a models.conf that both can read (--models)"
         )
 
 
@@ -113,10 +113,10 @@ def _check_folders(benchmark: Benchmark, server: Node) -> None:
 def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext) -> Iterator[RunningServer]:
     """Start a server for these cells, on the servers' node, warmed up for what they send; it stops with the block.
 
-    A server that runs already is taken as it is. Raises ServerUnavailable where it cannot be had, and ServerError where
+    An already running server is taken as it is. Raises ServerUnavailable where none can be had, and ServerError where
     it does not start.
     """
-    context.observer.step(f"starting {server.label}")
+    context.observer.step(_step(server))
     context.session.recorders.before(server)
     models = tuple(dict.fromkeys(model for cell in cells for model in cell.models))
     warm_up = _warm_up(server, cells, context)
@@ -127,6 +127,13 @@ def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext)
         return
     with _hosted(server, options, context.session.placement.server) as started:
         yield started
+
+
+def _step(server: ServerSpec) -> str:
+    """What happens before the trials of a server."""
+    if server.is_ours:
+        return f"starting {server.label}"
+    return f"preparing {server.label}" if server.is_in_process else f"connecting to {server.label} at {server.url}"
 
 
 @contextmanager

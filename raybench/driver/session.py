@@ -119,7 +119,7 @@ def open_folder(
     for warning in _warnings(session.benchmark):
         observer.warn(warning)
     if _JOBS_COPY in folder.resolve().parts:
-        observer.note(f"{folder} is in the job's copy of its folder, which Ray deletes: give --out one that stays")
+        observer.note(f"{folder} is in the job's copy of its folder, which Ray deletes: choose another with --out")
     with nullcontext() if resume else locked(folder):
         try:
             yield RunContext(session, folder)
@@ -141,7 +141,7 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
         raise KeyboardInterrupt
     if lost := trial.record.lost:
         if context.benchmark.on_loss == STOP:
-            raise LostError(f"{lost}; that ends the run (on-loss is {STOP}): `raybench run --resume` goes on with it")
+            raise LostError(f"{lost}; the run ends (on-loss is {STOP}): continue it with `raybench run --resume`")
         recover(context.session.inputs, context.observer, lost)
 
 
@@ -173,4 +173,4 @@ def _skipped(names: tuple[str, ...]) -> str:
 def _dashboard(cluster: Cluster) -> str:
     if cluster.dashboard_url is None:
         return "Ray dashboard: this cluster has none"
-    return f"Ray dashboard: {cluster.dashboard_url} (it asks for the token that `ray get-auth-token` prints)"
+    return f"Ray dashboard: {cluster.dashboard_url} (log in with the token that `ray get-auth-token` prints)"

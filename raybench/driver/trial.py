@@ -56,7 +56,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
 
 
 def not_measured(trial: Trial, context: RunContext, error: ServerError) -> ObservedTrial:
-    """The row of a trial whose server could not be had (skipped) or did not start (failed)."""
+    """The row of a trial whose server is not available (skipped) or did not start (failed)."""
     context.observer.start(trial, context.session.inputs.source_of(trial.cell).unit)
     status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
     record = replace(new_record(trial, context, None), ended=now(), status=status, reason=str(error))
@@ -67,7 +67,7 @@ def _check_cpus(workers: int) -> None:
     """Raise ClientError where nodes are gone since the run began, and actors would wait for a CPU forever."""
     if (left := ray_nodes.cpus()) < workers:
         raise ClientError(
-            f"{workers} workers need a CPU each, and the Ray cluster has {left} left: add nodes, or use fewer workers"
+            f"{workers} workers need a CPU each, but the Ray cluster has {left} left: add nodes, or use fewer workers"
         )
 
 
@@ -91,7 +91,7 @@ def _ceiling(
     is_triton = trial.cell.server.kind == "triton" and ECHO not in trial.cell.models
     if not (is_asked and is_triton) or sent.lost or server.failure():
         return [], None
-    context.observer.step(f"calibrating the client of {trial.cell.label}")
+    context.observer.step(f"finding the client's ceiling for {trial.cell.label}")
     most_s = 2 * trial.cell.load.timeout_s + _CALIBRATE_TIMEOUT_S
     try:
         tables = all_answers([each.calibrate.remote() for each in group.actors], "calibrate", most_s)
@@ -101,7 +101,7 @@ def _ceiling(
 
 
 def _first_error(tables: list[pa.Table]) -> str | None:
-    """What the first request was refused with, where none was answered."""
+    """The first error, where no request was answered."""
     rows = samples.merge(tables)
     if len(samples.succeeded(rows)):
         return None
@@ -134,7 +134,7 @@ def _interrupted(
 ) -> TrialRecord:
     """The record of a trial that was interrupted; one whose last reply was in has been measured, but not verified."""
     if not sent.is_whole:
-        cut = "interrupted from outside; what was measured until then is kept"
+        cut = "interrupted; what was measured until then is kept"
         return replace(record, status="interrupted", reason=cut)
     failure = server.failure()
     status, reason = _outcome(trial, sent, failure)
@@ -149,17 +149,19 @@ def _outcome(trial: Trial, sent: SentLoad, failure: str | None) -> tuple[str, st
         return "failed", failure
     if sent.statistics and (hits := sent.statistics.counted.cache_hit):
         return "failed", (
-            f"{hits} requests were answered from Triton's response cache, and not by the model; "
-            f"take response_cache out of the model's config.pbtxt, or start Triton without --cache-config"
+            f"{hits} requests were answered from Triton's response cache, not by the model; "
+            f"remove response_cache from the model's config.pbtxt, or start Triton without --cache-config"
         )
     if sent.lost:
         return ("failed" if len(sent.lost) == trial.cell.load.workers else "degraded"), _named(sent.lost)
     rows = samples.measured(samples.merge(list(sent.tables)))
+    if len(rows) == 0:
+        return "failed", "no request was sent"
     if len(samples.succeeded(rows)) == 0:
-        first = next((text for text in rows["error"].to_pylist() if text), "no request was sent")
-        return "failed", f"no request succeeded; the first error was: {first}"
+        first = next((text for text in rows["error"].to_pylist() if text), "no reason was given")
+        return "failed", f"none of {len(rows)} requests succeeded; the first error: {first}"
     return "ok", None
 
 
 def _named(lost: dict[int, str]) -> str:
-    return "lost: " + "; ".join(f"worker {number} {why}" for number, why in sorted(lost.items()))
+    return "; ".join(f"lost worker {number}: {why}" for number, why in sorted(lost.items()))

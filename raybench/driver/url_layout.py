@@ -1,4 +1,4 @@
-"""How a Triton that runs already has the models of a run: each under its own name, or all behind `saved_model`."""
+"""How an already running Triton serves the models of a run: each under its own name, or all behind `saved_model`."""
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.triton_models import echo_layout, model_names, models_there
@@ -11,8 +11,8 @@ def with_url_layout(benchmark: Benchmark, credentials: ConnectionCredentials) ->
     """The benchmark with the layout of its Triton by url, where the user named none: per-model, if it has every model
     under its own name.
 
-    Raises ConfigError for a model that it does not have at all. A Triton that does not answer is left as it is: who
-    describes its models has the sentence.
+    Raises ConfigError for a model that it does not have at all. A Triton that does not answer is left as it is: the
+    error comes when its models are described.
     """
     url = benchmark.url.get("triton")
     if not url or "triton" not in benchmark.server or benchmark.layout:
@@ -35,4 +35,4 @@ def _with(benchmark: Benchmark, layout: str) -> Benchmark:
 
 def _missing(url: str, model: str, there: list[str]) -> str:
     listed = ", ".join(there[:_MOST_NAMED]) + (" and others" if len(there) > _MOST_NAMED else "")
-    return f"model is {model}; Triton at {url} has no such model: name one that it has ({listed or 'it has none'})"
+    return f"model is {model}; Triton at {url} has no such model: choose one that it has ({listed or 'it has none'})"

@@ -106,7 +106,7 @@ WorkerActor: Any = ray.remote(num_cpus=1, max_restarts=0, concurrency_groups={"c
 
 
 def end(actors: list[Any]) -> None:
-    """End workers in order: Ray then sends what they have counted and not yet sent to its agent, in about 40 ms.
+    """End workers cleanly: Ray then sends their last metrics to its agent, in about 40 ms.
 
     A worker that does not exit, for example with a hung request, is killed.
     """

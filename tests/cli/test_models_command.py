@@ -45,7 +45,7 @@ def test_every_model_is_listed_with_what_would_be_sent() -> None:
         "in images UINT8 [-1, 224, 224, 3]", "out logits FP32 [-1, 1000]",
         "sends uint8 NHWC; 150,528 bytes an item", "sends text; 16 bytes an item",
         "sends float32 NHWC, assumed 0 to 255; 12,288 bytes an item", "in x FP32 any rank",
-        "problem it takes x FP32 of any rank, whose size is free: give that of an",
+        "problem it takes x FP32 of any rank, whose size is free: give the size of",
     ):  # fmt: skip
         assert expected in lines, text
     assert max(map(len, text.splitlines())) <= 80
@@ -87,7 +87,7 @@ def test_json_has_null_for_what_is_not_known(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("-m nope", ["model is nope", "has photos, floats, any, table", "name one of them"]),
+        ("-m nope", ["model is nope", "has photos, floats, any, table", "choose one of them"]),
         ("--models absent", ["models is absent", "has no models", "raybench export", "-m", "--url"]),
         ("--url tfserving=127.0.0.1:1", ["url is tfserving=127.0.0.1:1", "does not list its models", "-m"]),
         ("--url tfserving=127.0.0.1:1 -m a", ["url tfserving=127.0.0.1:1", "no TF Serving answers"]),

@@ -30,7 +30,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 def test_workers_keep_off_the_servers_node(nodes: dict[str, str], models: Path, tmp_path: Path) -> None:
     """Workers are spread over the nodes, and not on that of the servers, where the others have room for them."""
     flags = ("-s", "triton", "-s", "local", "--models", models, "-m", MODEL, "-b", 1, "--request-count", MANY)
-    run = raybench("run", *flags, "--workers", 4, cwd=tmp_path, env=nodes)
+    run = raybench("run", *flags, "--details", "--workers", 4, cwd=tmp_path, env=nodes)
     assert run.code == 0, run.err + run.out
     found = {trial["label"]: trial["placement"] for trial in run.summary["trials"]}
     triton, local = found["triton x1"], found["local"]
@@ -76,7 +76,7 @@ def test_who_shares_cores_is_doubted(nodes: dict[str, str], models: Path, tmp_pa
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--server-node", "gpus"], ["server-node is gpus", "name one of CPU, big"]),
+        (["--server-node", "gpus"], ["server-node is gpus", "choose CPU, big"]),
         (["--workers", 7, "--wait-for-workers", 3], ["workers is 7", "6 free CPUs of 6 after 3 s", "more time"]),
     ],
     ids=str,
@@ -93,9 +93,10 @@ def test_what_a_cluster_lacks(flags: list[object], said: list[str], nodes: dict[
 def test_workers_wait_for_nodes(nodes: dict[str, str], tmp_path: Path) -> None:
     """With `--wait-for-workers` a run begins when the CPUs that it asked for are there."""
     command = [BIN / "raybench", "run", *FAKE, "--workers", "7", "--wait-for-workers", "120"]
-    process = subprocess.Popen(list(map(str, command)), cwd=tmp_path, env=nodes, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(list(map(str, command)), cwd=tmp_path, env=nodes, text=True, **pipes)
     try:
-        (*_, line) = wait_for_line(process, "waiting for the CPUs")
+        (*_, line) = wait_for_line(process, "waiting for CPUs")
         assert "7 workers: 6 free CPUs of 6" in line
         with joined(nodes, "late", "--num-cpus=2"):
             out, _ = process.communicate(timeout=150)

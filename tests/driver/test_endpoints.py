@@ -49,7 +49,7 @@ def test_a_signature_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         here(tmp_path, "nope")
     assert str(error.value) == (
-        "signature is nope; model m has predict_images, predict_jpeg, predict_jpegs, times: name one"
+        "signature is nope; model m has predict_images, predict_jpeg, predict_jpegs, times: choose one of them"
     )
 
 
@@ -60,8 +60,8 @@ IMAGES = ("images", UINT8, (-1, 8, 8, 3))
     ("inputs", "outputs", "words"),
     [
         ([IMAGES], [("wave", COMPLEX, (-1, 4))], "wave DT_8 [-1, 4] is of a type that Triton does not have"),
-        ([IMAGES], [("any", FP32, None)], "any FP32 of any rank has no fixed rank, and Triton needs one"),
-        ([("signature", UINT8, (-1, 8, 8, 3))], [], "it has a tensor 'signature', a name that the backend itself uses"),
+        ([IMAGES], [("any", FP32, None)], "any FP32 of any rank has no fixed rank, which Triton needs"),
+        ([("signature", UINT8, (-1, 8, 8, 3))], [], "it has a tensor 'signature', a name that the backend reserves"),
     ],
 )
 def test_what_triton_cannot_declare_is_refused(inputs: list, outputs: list, words: str, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_models_of_a_mix_take_the_same() -> None:
         if len(set(sizes)) == 1:
             endpoints.check_mixes(benchmark, sources)
         else:
-            with pytest.raises(ConfigError, match="mix is true; models a and b take unlike inputs"):
+            with pytest.raises(ConfigError, match="mix is true; models a and b take different inputs"):
                 endpoints.check_mixes(benchmark, sources)
 
 
@@ -104,8 +104,6 @@ def test_a_triton_model_declares_the_tensors_of_one_signature() -> None:
     whole, part, other = Signature({"x": x}, {**y, "z": x}), Signature({"x": x}, y), Signature({"w": x}, y)
     endpoints.check_layouts({Endpoint(own, "m", "a"): whole, Endpoint(own, "m", "b"): part})
     unlike = {Endpoint(own, "m", "a"): whole, Endpoint(own, "m", "b"): other}
-    with pytest.raises(
-        ConfigError, match="signature is b; in layout per-model the Triton model m has the tensors of s"
-    ):
+    with pytest.raises(ConfigError, match="signature is b; in layout per-model the Triton model m serves s"):
         endpoints.check_layouts(unlike)
     endpoints.check_layouts({Endpoint(TRITON, each.model, each.signature): its for each, its in unlike.items()})

@@ -92,7 +92,7 @@ def test_a_server_that_is_hit_fails_its_trial_alone(
     assert all(each["requests"]["succeeded"] > 0 for each in summary["trials"])
     assert f"(pid {stub})" in without_stub["reason"]
     assert without_stub["requests"]["failed"] > 0
-    assert "the server ended with exit code 137" in killed["reason"]
+    assert "the server stopped with exit code 137" in killed["reason"]
     assert killed["requests"]["errors"]["UNAVAILABLE"] < 1000  # no storm against a server that is gone
     assert "no longer answers" in hanging["reason"]
     assert hanging["requests"]["errors"]["DEADLINE_EXCEEDED"] >= 2
@@ -179,7 +179,8 @@ def test_an_interrupt_while_ray_starts(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert err == "Error: interrupted during the step “starting Ray”\n"
+    assert err.splitlines()[-1] == "Error: interrupted during the step “starting Ray”"
+    assert "Traceback" not in err
     assert family.is_gone()
 
 
@@ -192,7 +193,8 @@ def test_an_interrupt_during_verification_costs_no_trial(
         BIN / "raybench", "run", "-s", "triton", "--url", f"triton={triton.url}", "-m", MODEL, "-b", "1",
         "--request-count", "20", "--workers", "2", "--models", triton.models, "--rounds", "2",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, text=True, **pipes)
     wait_for_line(process, "checking the answers")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=120)

@@ -69,7 +69,7 @@ def test_what_cannot_be_measured_is_one_sentence(
 ) -> None:
     """A model that is not there, or that answers by streams, is refused before any load, with what there is."""
     for model, words in {
-        "nope": f"model is nope; Triton at {foreign.url} has no such model: name one that it has (ragged, streaming,",
+        "nope": f"model is nope; Triton at {foreign.url} has no such model: choose one that it has (ragged, streaming,",
         "streaming": "model is streaming; it is decoupled",
     }.items():
         done = run(foreign, tmp_path, ray_environment, "-m", model)

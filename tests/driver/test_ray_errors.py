@@ -22,7 +22,7 @@ def test_a_worker_that_memory_ended_is_a_sentence(said: Callable[[Exception], st
     """Where Ray's memory monitor ends a worker, its pages become one sentence with what was used and the remedy."""
     assert said(OutOfMemoryError(LOW)) == (
         "Ray ended it because its host was nearly out of memory (22.91 of 23.54 GB used): send with fewer workers or "
-        "smaller batches, or end what else runs there"
+        "smaller batches, or stop other programs there"
     )
 
 

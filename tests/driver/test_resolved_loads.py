@@ -39,8 +39,8 @@ def test_a_request_has_as_many_items_as_the_model_takes(
     ("inputs", "asked", "most", "sentence"),
     [
         (TABLE, 2, None, "batch-size is 2; model m takes no batch: give 1, or leave it out"),
-        (PHOTOS, 8, None, "batch-size is 8; model m takes 4 items a request: give 4, or leave it out"),
-        (ROWS, 8, 4, "batch-size is 8; model m takes at most 4 items a request (max_batch_size): give fewer"),
+        (PHOTOS, 8, None, "batch-size is 8; model m takes 4 items per request: give 4, or leave it out"),
+        (ROWS, 8, 4, "batch-size is 8; model m takes at most 4 items per request (max_batch_size): give fewer"),
     ],
 )
 def test_another_number_of_items_is_refused(
@@ -96,7 +96,7 @@ def test_a_choice_that_only_a_user_can_make_is_a_sentence(tmp_path: Path) -> Non
     """Where a model has several signatures and none is the usual one, they are listed."""
     with pytest.raises(ConfigError) as error:
         on_disk(tmp_path, [ONE, TWO])
-    assert str(error.value) == "model is m0; it has signatures serve, other: choose one by --signature"
+    assert str(error.value) == "model is m0; it has signatures serve, other: choose one with --signature"
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_a_choice_that_only_a_user_can_make_is_a_sentence(tmp_path: Path) -> Non
     [
         (
             [[ONE], [DEFAULT]],
-            "mix is true; its models are called by unlike signatures (m0: serve, m1: serving_default)",
+            "mix is true; its models have different signatures (m0: serve, m1: serving_default)",
         ),
-        ([[ONE], [("serve", *TWO[1:])]], "mix is true; its models take unlike numbers of items"),
+        ([[ONE], [("serve", *TWO[1:])]], "mix is true; its models take different numbers of items"),
     ],
 )
 def test_models_of_a_mix_are_called_alike(models: list, sentence: str, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_rows_that_depend_on_their_request_are_compared_whole() -> None:
 @pytest.mark.parametrize(
     ("run", "sampled", "agrees", "words"),
     [
-        (context(), SampledReplies(), None, "no reply was sampled"),
+        (context(), SampledReplies(), None, "no sampled reply can be read"),
         (context(), replies(missing=("workers 1 did not give their replies",)), True, "workers 1 did not give"),
         (context(), SampledReplies(missing=("a type of tomorrow",)), None, "a type of tomorrow"),
         (context(), replies(malformed=("DecodeError: x",) * 3), False, "3 of 9 sampled replies cannot be read: Decode"),
@@ -102,7 +102,7 @@ def test_what_cannot_be_compared_has_a_reason(
     ("error", "words"),
     [
         (NoReferenceError("TensorFlow gave no reference: x"), "TensorFlow gave no reference: x"),
-        (RayError("lost"), "the items lay on a node that is gone"),
+        (RayError("lost"), "the inputs were on a node that is gone"),
         (MemoryError("too much"), "they cannot be compared: MemoryError: too much"),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_model_that_is_not_on_disk_is_not_compared(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sampled_replies, "describe_model", lambda _, name: ModelFacts(name=name))
     found = judged(context(), replies())
     assert (found.agrees, found.models) == (None, ())
-    assert found.reason == "TensorFlow has no model m to compare with: /nowhere/models.conf does not have it"
+    assert found.reason == "model m is not in /nowhere/models.conf, so TensorFlow cannot run it"
 
 
 def test_who_asks_for_no_comparison_gets_none() -> None:
@@ -135,7 +135,7 @@ def test_workers_that_give_no_replies_are_named(monkeypatch: pytest.MonkeyPatch)
     kept = DecodedReplies(tuple(DecodedReply(n, n, {}) for n in range(300)), ("bad",), ("new",))
     monkeypatch.setattr(sampled_replies, "call_all", lambda *_: {1: kept})
     found = sample_replies(TRIAL, context(), {0: None, 1: None, 2: None})
-    assert found.missing[0].startswith("workers 0, 2 did not give their replies within")
+    assert found.missing[0].startswith("workers 0, 2 did not hand over their replies within")
     assert (found.malformed, found.missing[1:]) == (("bad",), ("new",))
     numbers = [each.seq for each in found.replies]
     assert (len(numbers), numbers[0], numbers[-1]) == (42, 0, 299)

@@ -16,7 +16,8 @@ def test_a_killed_run_goes_on(ray_environment: dict[str, str], tmp_path: Path) -
         "loads: [{workers: 1}, {workers: 2, batch-size: 4}]\n"
     )
     command = [BIN / "raybench", "run", "many.yaml"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=tmp_path, env=ray_environment, text=True, **pipes)
     wait_for_line(process, "trial 3/4")
     process.kill()
     process.wait(timeout=10)

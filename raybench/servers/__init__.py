@@ -79,11 +79,11 @@ class RunningServer:
 
 def _failure(process: ServerProcess, parts: Mapping[int, str], is_ready: Callable[[], bool]) -> str | None:
     if process.exit_code is not None:
-        return f"the server ended with exit code {process.exit_code}; {process.tail()}"
+        return f"the server stopped with exit code {process.exit_code}; {process.tail()}"
     there = process.processes()
     if gone := [f"{name} (pid {pid})" for pid, name in parts.items() if pid not in there]:
-        return f"a part of the server ended: {', '.join(gone)}; {process.tail()}"
-    return None if is_ready() else f"the server runs and no longer answers; {process.tail()}"
+        return f"a process of the server stopped: {', '.join(gone)}; {process.tail()}"
+    return None if is_ready() else f"the server runs but no longer answers; {process.tail()}"
 
 
 def facts_of(server: ServerSpec) -> ServerFacts:
@@ -97,7 +97,7 @@ def facts_of(server: ServerSpec) -> ServerFacts:
 
 
 def platform_problem(server: ServerSpec) -> str | None:
-    """Why this machine would make a server that we start fail or lie, with the remedy; None where it can run.
+    """Why a server that raybench starts would fail or give wrong data on this machine, with the remedy; else None.
 
     A server that is merely not installed is skipped with its reason instead: the others can still be measured.
     """
@@ -107,7 +107,7 @@ def platform_problem(server: ServerSpec) -> str | None:
 
 
 def unsupported_reason(server: ServerSpec, options: ServeOptions) -> str | None:
-    """Why this machine could not run a server of ours, or lacks the models, as a sentence; None where it can."""
+    """Why this machine cannot run a server that raybench starts, or lacks the models; None where it can run."""
     if reason := platform_problem(server):
         return f"server is {server.kind}; {reason}"
     try:
@@ -120,25 +120,25 @@ def unsupported_reason(server: ServerSpec, options: ServeOptions) -> str | None:
 
 
 def bind_warning(server: ServerSpec, bind: str) -> str | None:
-    """Who but this host can reach a server that we start, as a sentence; None where nobody can."""
-    trust = "let only hosts that you trust reach it"
+    """A warning where hosts other than this one can reach a server that raybench starts; else None."""
+    trust = "make sure that only trusted hosts can reach it"
     is_binary = server.kind == "tfserving" and model_server.is_on_path()
     if server.is_ours and is_binary:
-        return f"{model_server.BINARY} has no flag for an address and listens on all of this machine's: {trust}"
+        return f"{model_server.BINARY} listens on every address of this machine, with no flag to change that: {trust}"
     if not server.is_ours or bind in LOOPBACK:
         return None
-    old = "; this Triton (2.51) predates known security fixes, so" if server.kind == "triton" else ":"
+    old = "; this Triton (2.51) lacks known security fixes:" if server.kind == "triton" else ":"
     return f"the server listens on {bind}{old} {trust}"
 
 
 def header_leak_warning(server: ServerSpec, benchmark: Benchmark) -> str | None:
-    """Who could read the headers that a server is sent, as a sentence; None where nobody on the way can."""
+    """A warning where headers travel in plain text, so that others may read them; else None."""
     if server.is_in_process or benchmark.tls_ca or not benchmark.header:
         return None
     host = (server.url or "").rpartition(":")[0].strip("[]")
     if host in LOOPBACK:
         return None
-    return f"headers go to {server.url} in plain text: let nobody listen who is not to know them, or give --tls-ca"
+    return f"headers go to {server.url} in plain text, where others may read them: use TLS (--tls-ca)"
 
 
 @contextmanager

@@ -14,9 +14,9 @@ def undeclarable(signature: Signature, layout: str) -> str | None:
     """
     for name, spec in (*signature.inputs.items(), *signature.outputs.items()):
         if name in _ROUTING and layout == MULTI:
-            return f"it has a tensor {name!r}, a name that the backend itself uses: use --layout per-model"
+            return f"it has a tensor {name!r}, a name that the backend reserves: use --layout per-model"
         if spec.datatype not in DATATYPES.values():
-            return f"{described(name, spec)} is of a type that Triton does not have: export it with another"
+            return f"{described(name, spec)} is of a type that Triton does not support: export it with another"
         if spec.shape is None:
-            return f"{described(name, spec)} has no fixed rank, and Triton needs one: export it with one"
+            return f"{described(name, spec)} has no fixed rank, which Triton needs: export it with one"
     return None

@@ -28,7 +28,7 @@ def serve(
             server = stack.enter_context(starting)
         _name_unservable(server, complain)
         for name, reason in server.unmerged().items():
-            say(f"{name} is answered one request at a time: {reason}")
+            say(f"{name} answers one request at a time: {reason}")
         say("\n".join([*(f"{what:<8} {url}" for what, url in server.urls.items()), "ready"]))
         while server.process.exit_code is None:
             if hangups:

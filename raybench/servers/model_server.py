@@ -95,8 +95,8 @@ def find() -> ModelServer:
     if _output_of(["docker", "info"]) is not None:
         return ModelServer(f"docker {_image()}", TF_SERVING_VERSION, container=f"raybench-tfserving-{os.getpid()}")
     raise ServerUnavailable(
-        f"TensorFlow Serving is not here: put {BINARY} on PATH, start Docker for its image, "
-        f"or name one that runs by --url tfserving=HOST:PORT"
+        f"TensorFlow Serving is not installed: put {BINARY} on PATH, start Docker for its image, "
+        f"or name a running one with --url tfserving=HOST:PORT"
     )
 
 
@@ -106,7 +106,7 @@ def _on_path() -> ModelServer:
     if said is None:
         raise ServerUnavailable(
             f"the {BINARY} on PATH does not start: run `{BINARY} --version` and supply what it asks for, "
-            f"or name a TensorFlow Serving that runs by --url tfserving=HOST:PORT"
+            f"or name a running one with --url tfserving=HOST:PORT"
         )
     usage = _output_of([BINARY, "--help"], codes=(0, 1, 255)) or ""
     version, tensorflow = _versions_in(said)

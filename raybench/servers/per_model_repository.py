@@ -83,7 +83,7 @@ def model_config(options: TritonOptions, model: ModelConfig, folder: Path) -> mo
 def _check_name(name: str) -> None:
     if "/" in name or name.startswith(".") or is_echo(name):
         raise ServerError(
-            f"model is {name}; Triton cannot have a model of this name, or has one already: give it another in "
+            f"model is {name}; Triton cannot have a model of this name, or already has one: give it another in "
             "models.conf, or use --layout multi"
         )
 

@@ -18,7 +18,7 @@ def resolve_models(models_conf: Path, asked: tuple[str, ...] | None) -> tuple[Mo
         models = tuple(replace(model, policy="specific", specific=model.versions()) for model in wanted)
     except KeyError as error:
         known = ", ".join(there) or "none"
-        raise ServerError(f"model is {error.args[0]}; {models_conf} has {known}: name those") from error
+        raise ServerError(f"model is {error.args[0]}; {models_conf} has {known}: choose from those") from error
     except ValueError as error:
         raise ServerError(str(error)) from error
     if not models:

@@ -109,7 +109,7 @@ def check_bind(address: str) -> None:
     except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
         why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"server-bind is {address}; nothing here can listen there ({why}): name an address of this machine"
+            f"server-bind is {address}; this machine cannot listen there ({why}): name an address of this machine"
         ) from error
 
 
@@ -122,7 +122,7 @@ def require_free(bind: str, port: int) -> None:
             probe.bind(where)
         except OSError as error:
             raise ConfigError(
-                f"port is {port}; {endpoint(bind, port)} cannot be had ({error.strerror}); name another"
+                f"port is {port}; {endpoint(bind, port)} is not free ({error.strerror}); name another"
             ) from error
 
 
@@ -171,11 +171,13 @@ def wait_until(
     activity = _Activity(process)
     while not is_ready():
         if process.exit_code is not None:
-            raise ServerError(f"{what} ended with exit code {process.exit_code} before it was ready: {process.tail()}")
+            raise ServerError(
+                f"{what} stopped with exit code {process.exit_code} before it was ready: {process.tail()}"
+            )
         if time.monotonic() > deadline:
             raise ServerError(f"{what} was not ready after {timeout_s:.0f} s: {process.tail()}")
         if stall_s and activity.idle_s() > stall_s:
-            raise TransientStartError(f"{what} did nothing for {stall_s:.0f} s, and was not ready: {process.tail()}")
+            raise TransientStartError(f"{what} did nothing for {stall_s:.0f} s and is not ready: {process.tail()}")
         time.sleep(0.1)
 
 

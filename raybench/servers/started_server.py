@@ -11,7 +11,7 @@ from raybench.models.saved_models import ModelConfig
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import ServerError, ServerProcess, check_bind, require_free
 
-OLD_SERVE = "the old models go on serving"
+OLD_SERVE = "the old models keep serving"
 
 
 class ServerOptions(Protocol):

@@ -1,6 +1,6 @@
 """A reload of a running TensorFlow Serving, and what it serves afterwards by its own word.
 
-It applies a config before it waits, waits for models with new names alone, and loads new version numbers alone
+It applies a config before it waits, waits only for models with new names, and loads only new version numbers
 (tensorflow_serving: model_servers/server_core.cc, core/aspired_versions_manager.cc): that it answers OK says little.
 """
 
@@ -58,7 +58,7 @@ class LoadedVersions:
         unseen = [model for model in models if model.base_path not in self._mounted]
         if self._server.container and unseen:
             raise ServerError(
-                f"the container of TF Serving does not see {unseen[0].base_path}, where model {unseen[0].name} lies: "
+                f"the container of TF Serving cannot see {unseen[0].base_path}, the folder of model {unseen[0].name}: "
                 f"start it again; {OLD_SERVE}"
             )
 
@@ -130,7 +130,7 @@ def _missing(id_: _Id, after: _States) -> str:
 def _replaced(id_: _Id) -> str:
     name, version = id_
     return (
-        f"the files of version {version} of {name} changed, and TF Serving loads new version numbers alone: "
+        f"the files of version {version} of {name} changed, but TF Serving loads only new version numbers: "
         f"it answers as before; export the model as version {version + 1}"
     )
 

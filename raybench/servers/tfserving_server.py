@@ -193,4 +193,4 @@ def _warm_up(url: str, options: TfServingOptions, process: ServerProcess) -> Non
         with closing(TfServingClient(url, model=model, signature=signature)) as client:
             client.send(client.encode(batch), _WARM_UP_S)
         if process.exit_code is not None:
-            raise ServerError(f"TF Serving ended at the first request for {model}: {process.tail()}")
+            raise ServerError(f"TF Serving stopped at the first request for {model}: {process.tail()}")

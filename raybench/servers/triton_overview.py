@@ -74,7 +74,7 @@ def self_check(client: triton_grpc.InferenceServerClient, process: ServerProcess
     expected, came = int((known.reshape(-1) * weights).sum()), int(answer.as_numpy("checksum")[0])
     if came != expected:
         raise ServerError(
-            f"Triton's self-check sent the checksum {expected} and got {came}: data is garbled between Triton and "
+            f"Triton's self-check sent the checksum {expected} and got {came}: data is corrupted between Triton and "
             f"its python backend; check that its Python environment has numpy<2\n{process.tail()}"
         )
     return server_version

@@ -67,7 +67,7 @@ def _reload_each(
 
 
 def _token(folder: Path) -> str:
-    """New each time: Triton does not load again what it has seen, and it does not see a changed SavedModel."""
+    """New each time: Triton does not reload a model that it knows, and does not notice a changed SavedModel."""
     path = folder / "reloads"
     count = int(path.read_text(encoding="ascii")) + 1 if path.exists() else 1
     path.write_text(str(count), encoding="ascii")

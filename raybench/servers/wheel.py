@@ -47,7 +47,7 @@ def find() -> Path:
     folder = installed()
     if folder is None:
         raise ServerUnavailable(
-            "Triton is not installed: pip install 'raybench[triton]', or name one by --url triton=HOST:PORT"
+            "Triton is not installed: pip install 'raybench[triton]', or name a running one with --url triton=HOST:PORT"
         )
     if reason := unsupported_reason():
         raise ServerError(str(reason))
@@ -123,9 +123,9 @@ def glibc_problem(found: tuple[str, str]) -> UnsupportedReason | None:
     if name == "glibc" and known >= _GLIBC:
         return None
     return UnsupportedReason(
-        f"the C library is {' '.join(filter(None, found)) or 'unknown'}, and Triton's wheel needs glibc "
+        f"the C library is {' '.join(filter(None, found)) or 'unknown'}, but Triton's wheel needs glibc "
         f"{_GLIBC[0]}.{_GLIBC[1]} or newer",
-        "use a newer system (Debian 12, Ubuntu 22.04), or a Triton elsewhere by --url triton=HOST:PORT",
+        "use a newer system (Debian 12, Ubuntu 22.04), or a running Triton elsewhere with --url triton=HOST:PORT",
     )
 
 
@@ -134,7 +134,7 @@ def numpy_problem(number: str | None) -> UnsupportedReason | None:
     if number is not None and int(number.split(".")[0]) < 2:
         return None
     return UnsupportedReason(
-        f"numpy is {number or 'missing'}, and Triton's python backend garbles data with 2 without an error",
+        f"numpy is {number or 'missing'}, but with numpy 2 Triton's python backend corrupts data without an error",
         "pip install 'numpy<2'",
     )
 
@@ -155,7 +155,7 @@ def scratch_problem() -> UnsupportedReason | None:
     try:
         folder = tempfile.gettempdir()
     except FileNotFoundError:
-        return UnsupportedReason("no folder for temporary files can be written to", f"{_SCRATCH} that can")
+        return UnsupportedReason("no folder for temporary files is writable", f"{_SCRATCH} that can")
     if os.statvfs(folder).f_flag & os.ST_NOEXEC:
         problem = f"{folder} is mounted noexec, and Triton's python backend runs a program from there"
         return UnsupportedReason(problem, f"{_SCRATCH} where programs may run")
@@ -166,12 +166,12 @@ def shared_memory_problem(found_mib: float | None) -> UnsupportedReason | None:
     """What is wrong with /dev/shm that has so much free (None: not writable); None where it is supported."""
     if found_mib is None:
         return UnsupportedReason(
-            f"{SHARED_MEMORY} is missing or not writable", "mount a tmpfs there that everybody may write to"
+            f"{SHARED_MEMORY} is missing or not writable", "mount a tmpfs there that everyone may write to"
         )
     if found_mib >= SHARED_MIB:
         return None
     return UnsupportedReason(
-        f"{SHARED_MEMORY} has {found_mib:.0f} MiB free, and Triton's python backend takes {SHARED_MIB}",
+        f"{SHARED_MEMORY} has {found_mib:.0f} MiB free, but Triton's python backend takes {SHARED_MIB}",
         "empty or enlarge it (docker run --shm-size=1g)",
     )
 

@@ -112,7 +112,7 @@ def test_the_page_reloads_a_triton_of_others(triton: RunningTriton, folder: Path
 def test_a_reload_that_fails_changes_nothing(
     triton: RunningTriton, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Models that Triton cannot load, or not in time, are one sentence, and the old ones go on serving."""
+    """Models that Triton cannot load, or not in time, are one sentence, and the old ones keep serving."""
     before = factors(triton.grpc_url)
     assert before
     enter(folder, *NAMES)
@@ -121,7 +121,7 @@ def test_a_reload_that_fails_changes_nothing(
     with pytest.raises(ServerError, match=r"^Triton cannot load the models: .*variables") as failure:
         triton.reload()
     assert "\n" not in str(failure.value)
-    assert str(failure.value).endswith("; the old models go on serving")
+    assert str(failure.value).endswith("; the old models keep serving")
     assert factors(triton.grpc_url) == before
     monkeypatch.setattr("raybench.servers.triton_reload._LOAD_S", 0.1)
     with pytest.raises(ServerError, match="within 0 s"):

@@ -39,7 +39,7 @@ def test_what_is_asked_for_is_resolved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "asked", "sentence"),
     [
-        (("a",), ("b",), r"model is b; .*models.conf has a: name those"),
+        (("a",), ("b",), r"model is b; .*models.conf has a: choose from those"),
         ((), None, r"models is .*its models.conf has no "),
     ],
 )

@@ -157,7 +157,7 @@ def test_a_reload_says_what_serves(models: Path, tmp_path: Path) -> None:
         shutil.rmtree(folder / "scale" / "1")
         shutil.copytree(models / "scale" / "3", folder / "scale" / "1")
         assert re.match(
-            r"the files of version 1 of scale changed, and .*: it answers as before; export the model as version 2; "
+            r"the files of version 1 of scale changed, but .*: it answers as before; export the model as version 2; "
             r"it serves scale \(1\) now",
             refusal(),
         )
@@ -172,7 +172,7 @@ def test_a_reload_says_what_serves(models: Path, tmp_path: Path) -> None:
         enter(conf, folder, "bad")
         assert re.match(r"TF Serving cannot load version 1 of bad \(.*\).*; it serves no model now", refusal())
         conf.write_text("model_config_list {")
-        assert refusal().endswith("; the old models go on serving")
+        assert refusal().endswith("; the old models keep serving")
 
 
 def enter(conf: Path, models: Path, name: str) -> None:
@@ -184,7 +184,7 @@ def description(url: str, model: str) -> str:
     client = TfServingClient(url, model=model, signature="nope")
     with closing(client), pytest.raises(ClientError) as error:
         client.describe()
-    return str(error.value).partition(": name one")[0]
+    return str(error.value).partition(": choose one")[0]
 
 
 @pytest.mark.usefixtures("on_path")
@@ -196,7 +196,7 @@ def test_a_model_that_does_not_load_is_told(tmp_path: Path) -> None:
     conf = tmp_path / "models" / "models.conf"
     conf.write_text(format_models_conf((ModelConfig(name="broken", base_path=broken.parent),)))
     said = (
-        r"ended with exit code 255 .*Failed to start server. Error: UNKNOWN: 1 servable\(s\) did not become available"
+        r"stopped with exit code 255 .*Failed to start server. Error: UNKNOWN: 1 servable\(s\) did not become available"
     )
     with pytest.raises(ServerError, match=said), running_tfserving(TfServingOptions(models_conf=conf)):
         pytest.fail("it started")
@@ -245,7 +245,7 @@ def test_what_its_binary_cannot_close_is_said(stand_in: dict[str, str], monkeypa
     monkeypatch.setenv("PATH", "/nowhere")
     assert bind_warning(ours, "127.0.0.1") is None
     assert "listens on 0.0.0.0" in str(bind_warning(ours, "0.0.0.0"))
-    assert "predates known security fixes" in str(bind_warning(ServerSpec(kind="triton"), "0.0.0.0"))
+    assert "lacks known security fixes" in str(bind_warning(ServerSpec(kind="triton"), "0.0.0.0"))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_docker_stands_in_for_the_binary(models: Path, tmp_path: Path, monkeypat
         "PATH", write_docker(tmp_path, 'printf "%s\\t" "$@" >> "$0.log"; echo >> "$0.log"; [ "$1" = info ] || exit 7')
     )
     options = TfServingOptions(models_conf=models / "models.conf", models=(MODEL,), grpc_port=8765)
-    with pytest.raises(ServerError, match="ended with exit code 7"), running_tfserving(options):
+    with pytest.raises(ServerError, match="stopped with exit code 7"), running_tfserving(options):
         pytest.fail("it started")
     info, words, remove = (line.split("\t")[:-1] for line in (tmp_path / "docker.log").read_text().splitlines())
     name = f"raybench-tfserving-{os.getpid()}"
@@ -312,7 +312,9 @@ def test_a_container_is_not_asked_for_what_it_cannot_see(tmp_path: Path) -> None
     for model in (old, new):
         (model.base_path / "1").mkdir(parents=True)
     loaded = LoadedVersions(ModelServer("docker", "2.20.0", container="raybench-tfserving-1"), [old])
-    with pytest.raises(ServerError, match=r"does not see .*/new, where model new lies: start it again; the old models"):
+    with pytest.raises(
+        ServerError, match=r"cannot see .*/new, the folder of model new: start it again; the old models"
+    ):
         loaded.reload("127.0.0.1:1", (old, new))
 
 

@@ -60,7 +60,7 @@ def test_a_triton_that_fails_by_chance_is_started_again(
     def wait(*arguments: Any, **more: Any) -> None:
         tried.append(said)
         if len(tried) == 1:
-            raise ServerError(f"Triton ended with exit code 134 before it was ready: {said}")
+            raise ServerError(f"Triton stopped with exit code 134 before it was ready: {said}")
         wait_until(*arguments, **more)
 
     monkeypatch.setattr(triton_server, "wait_until", wait)

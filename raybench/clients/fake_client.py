@@ -1,4 +1,4 @@
-"""A server that is none: scripted times and faults, no model; shown as `fake` wherever it appears."""
+"""A scripted server without a model: times and faults as its script says; shown as `fake` wherever it appears."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -73,7 +73,7 @@ class FakeClient:
         service_s, wait_s = self._taken(timeout_s)
         _sleep(min(wait_s, timeout_s))
         if wait_s > timeout_s:
-            return Reply(status="DEADLINE_EXCEEDED", error="scripted: its turn did not come")
+            return Reply(status="DEADLINE_EXCEEDED", error="scripted: the deadline passed while it waited")
         return self._serve(request, service_s, timeout_s - wait_s)
 
     def _taken(self, timeout_s: float) -> tuple[float, float]:

@@ -27,8 +27,8 @@ _OWNER = re.compile(r"raybench-(\d+)-\d+-(.*)-[0-9a-f]{8}-\d+")
 class Region:
     """One worker's payloads, one after the other, for one Triton.
 
-    The file has no name but while Triton maps it: whoever is killed, nothing stays in /dev/shm. What Triton has mapped
-    it keeps until `close`, or until `unregister` by another, or its own end.
+    The file has a name only while Triton maps it: whichever process is killed, nothing stays in /dev/shm. Triton keeps
+    its mapping until `close`, until another process unregisters it, or until it stops.
     """
 
     def __init__(self, url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
@@ -84,7 +84,7 @@ def names(url: str, workers: int) -> list[str]:
 
 
 def unregister(url: str, regions: Iterable[str], credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
-    """Have Triton forget regions by name, known or not; all at once would take those of others along."""
+    """Have Triton forget regions by name, known or not; not all at once, because other clients may have theirs."""
     with closing(Channel(url, credentials)) as channel, suppress(CallError):
         for name in regions:
             ask(channel, "SystemSharedMemoryUnregister", name=name)
@@ -107,7 +107,7 @@ def _refusal(error: CallError) -> str:
     said = error.said or error.status
     if "Client shared memory is disabled" in said:
         return (
-            "lets no client share memory, as is its default since 26.04: start it with --allow-client-shm=true, "
+            "lets no client share memory, the default since 26.04: start it with --allow-client-shm=true, "
             "or leave --shared-memory out"
         )
     if "Unable to open shared memory region" in said:

@@ -58,7 +58,9 @@ class TfServingClient:
             raise ClientError(f"url tfserving={self._url}; {self._why(error)}") from error
         name = name or default_signature(signatures) or ""
         if name not in signatures and self._spec.signature_name:
-            raise ClientError(f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: name one")
+            raise ClientError(
+                f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: choose one of them"
+            )
         return Description(
             server="tensorflow serving",
             version=None,  # it does not say
@@ -89,7 +91,7 @@ class TfServingClient:
         self._channel.close()
 
     def _why(self, error: CallError) -> str:
-        said = f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf by -m"
+        said = f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf with -m"
         return self._channel.diagnose(error, "TF Serving") or said
 
     def _signatures(self) -> dict[str, Signature]:
@@ -156,14 +158,14 @@ def _explained(reply: Reply) -> Reply:
 def _unavailable(versions: Mapping[int, Any]) -> str:
     """Why no version of a model answers, and the remedy."""
     if not versions:
-        return "TF Serving has no version of it: name another model by -m"
+        return "TF Serving has no version of it: name another model with -m"
     coming = [number for number, each in versions.items() if is_coming(each)]
     if coming:
         return f"TF Serving is loading version {max(coming)} of it: wait until that is available, and run again"
     number = max(versions)
     if said := failure(versions[number]):
         return f"TF Serving could not load version {number} of it ({said}): export it again, as a version {number + 1}"
-    return f"TF Serving has unloaded version {number} of it: enter it into its models.conf, or name another model by -m"
+    return f"TF Serving has unloaded version {number} of it: add it to its models.conf, or name another model with -m"
 
 
 def is_version_available(version: Any) -> bool:

@@ -124,7 +124,7 @@ class TritonClient:
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         response = service_pb2.ModelInferResponse.FromString(reply.body)
         if any(tensor.HasField("contents") for tensor in response.outputs):
-            raise UnsupportedReplyError("raybench does not read typed contents, but raw ones")
+            raise UnsupportedReplyError("raybench reads raw contents only, and these are typed")
         arrays = {
             tensor.name: array_of(tensor, raw)
             for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
@@ -203,7 +203,7 @@ class TritonClient:
             raise ClientError(f"url triton={self._url}; {self._channel.diagnose(error, 'Triton') or said}") from error
 
     def _why_unready(self, error: CallError) -> str:
-        """What Triton has noted of the load that failed, or what it said."""
+        """The reason that Triton recorded for a load that failed, or its error."""
         with suppress(CallError):
             there = ask(self._channel, "RepositoryIndex").models
             reasons = (each.reason for each in there if each.name == self._triton_model and each.reason)

@@ -38,9 +38,7 @@ class TritonEcho:
         held = {each.name: (each.datatype, len(each.shape)) for each in inputs}
         fitting = (name for name, takes in self._models.items() if held.items() <= takes.items())
         if not (name := next(fitting, None)):
-            raise ClientError(
-                f"Triton at {self._url} has no model that does nothing and takes {', '.join(held)}: there is no ceiling"
-            )
+            raise ClientError(f"Triton at {self._url} has no model that does nothing and takes {', '.join(held)}")
         return request + bytes(service_pb2.ModelInferRequest(model_name=name).SerializeToString())
 
     def close(self) -> None:
@@ -53,4 +51,4 @@ class TritonEcho:
                 inputs = ask(self._channel, "ModelMetadata", name=name).inputs
                 yield name, {each.name: (each.datatype, len(each.shape)) for each in inputs}
         except CallError as error:
-            raise ClientError(f"Triton at {self._url} does not say what it has: {error.said}") from error
+            raise ClientError(f"Triton at {self._url} does not list its models: {error.said}") from error

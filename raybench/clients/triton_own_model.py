@@ -66,7 +66,7 @@ class OwnModel:
         config = self.config
         if config.model_transaction_policy.decoupled:
             raise ClientError(
-                f"model is {config.name}; it is decoupled, and may answer a request by none or many replies, which "
+                f"model is {config.name}; it is decoupled, and may answer a request with none or many replies, which "
                 "raybench does not measure: name another"
             )
         if config.HasField("sequence_batching"):

@@ -16,7 +16,7 @@ SECRET = "5Ecr3t"
 
 
 def asked(**changes: object) -> Benchmark:
-    """A benchmark of a Triton that runs already."""
+    """A benchmark of an already running Triton."""
     return config.load(None, {"server": ("triton",), "url": {"triton": "127.0.0.1:1"}, **changes})
 
 
@@ -93,7 +93,9 @@ def test_the_authorities_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     assert Tls(ca=None).authorities() == authority.certificate.read_bytes()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent"))
-    with pytest.raises(ConfigError, match=r"^tls-ca is system; this host has no authorities .*: set SSL_CERT_FILE"):
+    with pytest.raises(
+        ConfigError, match=r"^tls-ca is system; OpenSSL finds no certificate authorities .*: set SSL_CERT_FILE"
+    ):
         read_credentials(asked(tls_ca="system"))
 
 

@@ -112,7 +112,7 @@ def test_a_triton_that_cannot_map_it_is_told(triton: TritonUnderTest) -> None:
     [
         (
             "Client shared memory is disabled. Start the server with '--allow-client-shm=true' to enable.",
-            "lets no client share memory, as is its default since 26.04: start it with --allow-client-shm=true",
+            "lets no client share memory, the default since 26.04: start it with --allow-client-shm=true",
         ),
         (
             "Unable to open shared memory region: '/raybench-1'",

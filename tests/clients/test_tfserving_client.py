@@ -156,8 +156,8 @@ BROKEN = {"error_code": 5, "error_message": "Could not find\nvariable"}
             [{"version": 1, "state": STATE.END, "status": BROKEN}],
             "could not load version 1 of it (Could not find variable): export it again, as a version 2",
         ),
-        ([{"version": 1, "state": STATE.END}], "has unloaded version 1 of it: enter it into its models.conf"),
-        ([], "has no version of it: name another model by -m"),
+        ([{"version": 1, "state": STATE.END}], "has unloaded version 1 of it: add it to its models.conf"),
+        ([], "has no version of it: name another model with -m"),
     ],
 )
 def test_a_model_that_is_not_there_yet_says_so(versions: list[dict[str, Any]], sentence: str) -> None:
@@ -227,7 +227,7 @@ def test_what_answers_is_described(client: TfServingClient) -> None:
 @pytest.mark.parametrize(
     ("asked", "sentences"),
     [
-        ({"model": "nope"}, ["NOT_FOUND: Could not find any versions of model nope", "by -m"]),
+        ({"model": "nope"}, ["NOT_FOUND: Could not find any versions of model nope", "with -m"]),
         ({"signature": "nope"}, ["signature is nope", f"{MODEL} has predict_images, predict_jpeg, predict_jpegs"]),
     ],
 )
@@ -245,7 +245,7 @@ def test_what_cannot_be_asked_is_refused_before_any_load(
 
 def test_another_grpc_server_is_told(triton: Any) -> None:
     """A gRPC server that is none, such as Triton, is a sentence and no row per request."""
-    with pytest.raises(ClientError, match="that is not TF Serving; name the gRPC port of one"):
+    with pytest.raises(ClientError, match="it is not TF Serving; name the gRPC port of one"):
         connected(triton.url).describe()
 
 

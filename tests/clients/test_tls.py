@@ -84,11 +84,11 @@ def test_what_of_tls_does_not_fit_is_told(secured: Secured) -> None:
     ended, foreign = secured.authority.signed("ended", days=-1), secured.other.signed("foreign")
     sentences = {
         "there is a server that wants TLS: give --tls-ca": refusal(url, connection_credentials.NO_CREDENTIALS),
-        "the server wants a certificate of ours: give --tls-cert": refusal(url, without),
-        "the server does not take our certificate: give a --tls-cert": refusal(url, secured.access(signed=foreign)),
-        "the server does not take our certificate: give a --tls-cert that": refusal(url, secured.access(signed=ended)),
-        "the server's certificate was not signed by who is in --tls-ca": refusal(url, secured.access(secured.other)),
-        "the server's certificate is not for 127.0.0.1: name a host": refusal(
+        "the server wants a client certificate: give --tls-cert": refusal(url, without),
+        "the server refuses the client certificate: give a --tls-cert": refusal(url, secured.access(signed=foreign)),
+        "the server refuses the client certificate: give a --tls-cert that": refusal(url, secured.access(signed=ended)),
+        "the server's certificate was not signed by the authority in": refusal(url, secured.access(secured.other)),
+        "the server's certificate is not for 127.0.0.1: name its host": refusal(
             f"127.0.0.1:{secured.port}", secured.access()
         ),
         "there is an HTTP server, not a gRPC one": refusal(f"localhost:{secured.http_port}", secured.access()),
@@ -134,7 +134,7 @@ def test_a_wrong_authority_is_one_sentence(secured: Secured, ray_environment: di
     run = raybench("run", *flags, "-m", "echo", cwd=tmp_path, env=ray_environment)
     assert run.code == 2
     (line,) = run.err.splitlines()
-    assert "not signed by who is in --tls-ca" in line
+    assert "not signed by the authority in --tls-ca" in line
     assert run.folder is None
 
 
@@ -183,7 +183,7 @@ def test_no_secret_is_left(
 
 def test_who_is_not_let_in_is_told(triton: TritonUnderTest) -> None:
     """A gateway that knows our headers not is no wrong port: the remedy is -H."""
-    told = r"without the right headers \(UNAUTHENTICATED: .*\): give them by -H$"
+    told = r"it needs the right headers \(UNAUTHENTICATED: .*\): give them with -H$"
     with (
         gateway(triton.url, HEADERS) as (_, port),
         closing(TritonClient(f"localhost:{port}", model="echo", signature="")) as client,

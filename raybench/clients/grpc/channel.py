@@ -59,9 +59,9 @@ class Channel:
         if error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
             return f"no {name} answers: {unreachable_reason(self._url, self._credentials.tls)}"
         if error.status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return f"it lets nobody in without the right headers ({error.status}: {error.said}): give them by -H"
+            return f"it needs the right headers ({error.status}: {error.said}): give them with -H"
         if error.status == "UNIMPLEMENTED":
-            return f"a gRPC server answers that is not {name}; name the gRPC port of one"
+            return f"a gRPC server answers, but it is not {name}; name the gRPC port of one"
         return None
 
     def close(self) -> None:

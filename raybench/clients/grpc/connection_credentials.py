@@ -1,4 +1,4 @@
-"""Credentials for servers that somebody else runs: TLS, and headers with every call. They live in memory alone."""
+"""Credentials for already running servers: TLS, and headers with every call. They are kept in memory only."""
 
 import os
 import ssl
@@ -32,7 +32,9 @@ class Tls:
             return self.ca
         path = ssl.get_default_verify_paths().cafile
         if path is None:
-            raise ClientError("this host has no authorities where OpenSSL looks: set SSL_CERT_FILE, or name a file")
+            raise ClientError(
+                "OpenSSL finds no certificate authorities on this host: set SSL_CERT_FILE, or name a file"
+            )
         return Path(path).read_bytes()
 
     def context(self) -> ssl.SSLContext:
@@ -84,11 +86,11 @@ def read_credentials(benchmark: Benchmark, environment: Mapping[str, str] = os.e
 def _value(key: str, name: str, environment: Mapping[str, str]) -> str:
     value = environment.get(name, "")
     if not value:
-        raise ConfigError(f"header {key} names the variable {name}, which is not set, or empty: export it")
+        raise ConfigError(f"header {key} names the variable {name}, which is not set or empty: export it")
     if not (is_text(value) and value.isascii() and value == value.strip()):
         raise ConfigError(
-            f"header {key} names the variable {name}, whose value gRPC does not take: leave out line breaks, spaces at "
-            "its ends, and what is not ASCII"
+            f"header {key} names the variable {name}, whose value gRPC does not allow: leave out line breaks, "
+            "spaces at its ends, and what is not ASCII"
         )
     return value
 
@@ -119,7 +121,7 @@ def _tls(b: Benchmark) -> Tls | None:
 def _pem(flag: str, path: str, kind: bytes) -> bytes:
     try:
         if not S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-            raise OSError(EINVAL, "it is no file")
+            raise OSError(EINVAL, "it is not a file")
         text = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"{flag} is {path}; it cannot be read ({error.strerror}): name a PEM file") from error

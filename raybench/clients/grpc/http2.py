@@ -248,7 +248,7 @@ class Connection:
             self._stream_window += size
 
     def _apply_settings(self, flags: int, payload: bytearray) -> None:
-        """The server's settings, which we acknowledge, or its acknowledgement of ours (RFC 9113, 6.5)."""
+        """The server's settings, which are acknowledged, or its acknowledgement of the client's (RFC 9113, 6.5)."""
         if flags & ACK:
             self._unacknowledged -= 1
             return
@@ -262,7 +262,7 @@ class Connection:
         self._write([frame(SETTINGS, ACK, 0)])
 
     def _credit(self, size: int) -> None:
-        """Give the server room again for what we have read, once half of the window is used (RFC 9113, 6.9)."""
+        """Give the server room again for the bytes read, once half of the window is used (RFC 9113, 6.9)."""
         self._uncredited += size
         if self._uncredited > _WINDOW // 2:
             self._write([frame(WINDOW_UPDATE, 0, 0, U32.pack(self._uncredited))])

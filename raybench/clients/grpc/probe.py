@@ -11,15 +11,15 @@ _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 GRPC, TLS = "a gRPC server of another kind", "a server that wants TLS"
 _OTHER_HOST, _NOT_NOW = (62, 64), (9, 10)  # X509_V_ERR_...
 _ALERTS = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA")  # about our certificate (RFC 8446, 6.2)
-_MISSING = "the server wants a certificate of ours: give --tls-cert and --tls-key"
+_MISSING = "the server wants a client certificate: give --tls-cert and --tls-key"
 _REFUSED = (
-    "the server does not take our certificate: give a --tls-cert that has not expired, of an authority that it trusts"
+    "the server refuses the client certificate: give a --tls-cert that has not expired, of an authority that it trusts"
 )
 _HTTP2_FRAMES = (b"\x04", b"\x07")  # SETTINGS and GOAWAY, which are what a server sends first (RFC 9113, 6.5 and 6.8)
 
 
 def what_answers(url: str) -> str:
-    """Who listens at HOST:PORT, in words that end a sentence such as "there is ..."."""
+    """What listens at HOST:PORT, in words that end a sentence such as "there is ..."."""
     address = host_and_port(url)
     try:
         with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
@@ -30,14 +30,14 @@ def what_answers(url: str) -> str:
 
 
 def unreachable_reason(url: str, tls: Tls | None) -> str:
-    """Why nobody was reached at HOST:PORT with this TLS, or without any, and the remedy."""
+    """Why no server was reached at HOST:PORT with this TLS, or without, and the remedy."""
     there = what_answers(url)
     if there == TLS:
-        wanted = f"there is {TLS}: give --tls-ca, a file of who signed its certificate, or system"
-        return wanted if tls is None else _tls_failure(url, tls) or f"there is {TLS}, and no gRPC: name another port"
+        wanted = f"there is {TLS}: give --tls-ca, a file with its certificate authority, or system"
+        return wanted if tls is None else _tls_failure(url, tls) or f"there is {TLS}, but no gRPC: name another port"
     if there == GRPC and tls:
         return "there is a gRPC server in plain text: leave out --tls-ca, or name the port where it speaks TLS"
-    return f"there is {there}; name the gRPC port of one that runs"
+    return f"there is {there}; name the gRPC port of a running server"
 
 
 def is_here(url: str) -> bool:
@@ -66,7 +66,11 @@ def _tls_failure(url: str, tls: Tls) -> str | None:
         return _certificate_error(error, tls.server_name or host_and_port(url)[0])
     except ssl.SSLError as error:
         is_ours = any(word in str(error.reason) for word in _ALERTS)
-        return ours if is_ours else f"the server's TLS and ours do not agree ({error.reason}): set it to TLS 1.2 or 1.3"
+        return (
+            ours
+            if is_ours
+            else f"the server's TLS version does not fit the client's ({error.reason}): set it to TLS 1.2 or 1.3"
+        )
     except OSError:
         return None
 
@@ -86,10 +90,10 @@ def _certificate_error(error: ssl.SSLCertVerificationError, host: str) -> str:
     """What is wrong with the server's certificate; the codes are OpenSSL's: X509_STORE_CTX_get_error(3)."""
     said = error.verify_message
     if error.verify_code in _OTHER_HOST:
-        return f"the server's certificate is not for {host}: name a host that it is for, by url or --tls-server-name"
+        return f"the server's certificate is not for {host}: name its host in the url or with --tls-server-name"
     if error.verify_code in _NOT_NOW:
         return f"the server's certificate is not valid now ({said}): renew it, or set the clocks right"
-    return f"the server's certificate was not signed by who is in --tls-ca ({said}): give a file of who did"
+    return f"the server's certificate was not signed by the authority in --tls-ca ({said}): give the right one"
 
 
 def _first_words(connection: socket.socket) -> bytes:

@@ -147,7 +147,7 @@ def _reply(response: StreamResponse, credentials: ConnectionCredentials) -> Repl
         return Reply(status=status, error=credentials.redacted(said))
     message = response.body
     if len(message) < _PREFIX.size or _PREFIX.unpack_from(message) != (0, len(message) - _PREFIX.size):
-        return Reply(status="INTERNAL", error=f"the answer of {len(message)} bytes is not one message as it is")
+        return Reply(status="INTERNAL", error=f"the answer of {len(message)} bytes is not one uncompressed message")
     body = bytes(memoryview(message)[_PREFIX.size :])
     return Reply(status=OK, body=body, received_bytes=len(body))
 

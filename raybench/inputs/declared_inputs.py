@@ -46,7 +46,7 @@ class DeclaredInputs:
         """A part for each input that has to be sent; raises ConfigError for one that cannot be made, with the flag."""
         parts = self.parts(signature, seed, tuple(required(signature)))
         if not parts:
-            raise ConfigError("it takes no input, and there is nothing to send")
+            raise ConfigError("it takes no input, so there is nothing to send")
         return BoundInputs(self.photos.name if any(part.is_image for _, part in parts) else "random", parts, signature)
 
     def parts(self, signature: Signature, seed: int, names: Sequence[str]) -> tuple[tuple[str, TensorSource], ...]:

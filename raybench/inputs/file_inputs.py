@@ -134,7 +134,7 @@ class FileInputs:
             return self._with_table(self.table, signature, wanted, parts)
         ordered = tuple((name, parts[name]) for name in signature.inputs if name in parts)
         if not ordered:
-            raise ConfigError("it takes no input, and there is nothing to send")
+            raise ConfigError("it takes no input, so there is nothing to send")
         inputs = BoundInputs(self.name, ordered, signature)
         if not self.stored:
             return inputs
@@ -196,11 +196,11 @@ class FileInputs:
         for each in self._sources:
             if each.input and each.input not in signature.inputs:
                 what = each.file.name if isinstance(each, FileSource | TableSource) else each.made.name
-                raise InputFileError(f"{each.input}={what}", f"the signature takes {there}: name one of them")
+                raise InputFileError(f"{each.input}={what}", f"the signature takes {there}: choose one of them")
         for source in self.stored:
             known = (*signature.inputs, *signature.outputs)
             if source.file.is_strict and (unknown := [name for name in source.file.names if name not in known]):
-                said = f"it has {unknown[0]}, and the signature takes {there}: name it as one of them"
+                said = f"it has {unknown[0]}, and the signature takes {there}: rename it to one of them"
                 raise InputFileError(source.file.name, said)
         for name, spec in signature.inputs.items():
             if spec.datatype not in NUMPY_TYPES and name not in signature.optional:

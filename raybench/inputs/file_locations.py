@@ -43,7 +43,7 @@ def files_below(source: str) -> list[str]:
         system, path = _located(source)
         about = system.get_file_info(path)
         if about.type == fs.FileType.NotFound:
-            raise InputFileError(source, "it is not there: name photos, noise, random, zero, a file or a folder")
+            raise InputFileError(source, "it does not exist: name photos, noise, random, zero, a file or a folder")
         if about.type == fs.FileType.File:
             return [source]
         below = system.get_file_info(fs.FileSelector(path, recursive=True))
@@ -96,4 +96,4 @@ def unreadable(source: str, error: Exception, what: str = "it") -> InputFileErro
     if isinstance(error, InputFileError):
         return error
     said = " ".join(str(error).split())[:_LONGEST]
-    return InputFileError(source, f"{what} cannot be read ({said}): correct it, or allow this host to read it")
+    return InputFileError(source, f"{what} cannot be read ({said}): correct it, or give this host access to it")

@@ -1,4 +1,4 @@
-"""What a user says of inputs that are made, held against what a signature declares."""
+"""A user's options for made inputs, checked against what a signature declares."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -47,9 +47,10 @@ class InputOptions:
         given = self._given(name, declared, has_axis=has_axis)
         if given is None:
             if declared is None or -1 in declared:
+                what = "the size of one item" if has_axis else "its whole size"
                 raise ConfigError(
                     f"it takes {described(name, spec)}, whose size is free: "
-                    f"give that of {'an item' if has_axis else 'all of it'} by --shape {name}:{_example(declared)}"
+                    f"give {what} with --shape {name}:{_example(declared)}"
                 )
             return declared
         if declared is not None and not _fits(given, declared):
@@ -67,20 +68,20 @@ class InputOptions:
         return (IMAGE_PX if height == -1 else height, IMAGE_PX if width == -1 else width)
 
     def _given(self, name: str, declared: tuple[int, ...] | None, *, has_axis: bool) -> tuple[int, ...] | None:
-        """As perf_analyzer has it too: of one request with one item, so that a 1 may stand for the batch axis."""
+        """As in perf_analyzer, a leading 1 may be the batch axis of a request with one item."""
         given = self.shapes.get(name)
         has_one = given is not None and declared is not None and has_axis and len(given) == len(declared) + 1
         return given[1:] if given and has_one and given[0] == 1 else given
 
 
 def check_names(options: InputOptions, signatures: Iterable[Signature]) -> None:
-    """Raise ConfigError where a user names an input that no signature has, or gives strings that none takes."""
+    """Raise ConfigError for an input that no signature has, and for strings where no input takes them."""
     specs = {name: spec for signature in signatures for name, spec in signature.inputs.items()}
     for setting, given in (("shape", options.shapes), ("range", options.ranges)):
         for name, numbers in given.items():
             if name not in specs:
                 said = f"{setting} is {name}:{_text(numbers)}"
-                raise ConfigError(f"{said}; no input is called {name}: there are {', '.join(specs)}")
+                raise ConfigError(f"{said}; no input is called {name}: choose from {', '.join(specs)}")
     takes_strings = any(spec.datatype == "BYTES" for spec in specs.values())
     for setting, value in (("string-length", options.string_length), ("string-data", options.string_data)):
         if value is not None and not takes_strings:
@@ -90,7 +91,9 @@ def check_names(options: InputOptions, signatures: Iterable[Signature]) -> None:
 def _beyond(datatype: str, low: float, high: float, *, last: float) -> str | None:
     """What to give in place of a range that a type does not hold."""
     if datatype == "BOOL":
-        return None if (low, high) in ((0, 1), (0, 2), (1, 2)) else "give 0,2, or 0,1 for false and 1,2 for true alone"
+        return (
+            None if (low, high) in ((0, 1), (0, 2), (1, 2)) else "give 0,2, or 0,1 for false only, or 1,2 for true only"
+        )
     if "INT" in datatype:
         kind = np.iinfo(np.dtype(NUMPY_TYPES[datatype]).char)
         if int(low) != low or int(high) != high:

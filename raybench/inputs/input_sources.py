@@ -55,7 +55,7 @@ def input_source(texts: Sequence[str], usual: DeclaredInputs, *, jpeg_quality: i
     stored += [FileSource(joined(files), name) for name, files in steps.items()]
     _check_once(texts, [*stored, *tables, *made])
     if len(tables) > 1:
-        raise ConfigError(f"input is {', '.join(texts)}; rows of two tables do not belong together: join them in one")
+        raise ConfigError(f"input is {', '.join(texts)}; rows of two tables do not match up: join them into one")
     if not stored and not tables and len(made) == 1 and made[0] == MadeSource(made[0].made):
         return made[0].made
     rest = next((each for each in made if each.input is None), MadeSource(usual))
@@ -66,7 +66,7 @@ def input_source(texts: Sequence[str], usual: DeclaredInputs, *, jpeg_quality: i
 def _is_image_folder(source: str, files: Sequence[str]) -> bool:
     is_one = any(file.lower().endswith(SUFFIXES) for file in files)
     if is_one and (is_uri(source) or files == [source]):
-        raise InputFileError(source, "images are read from a folder of this host: name one")
+        raise InputFileError(source, "images are read from a folder on this host: name one")
     return is_one
 
 
@@ -94,7 +94,7 @@ def _file(source: str, files: Sequence[str]) -> StoredFile:
         return numpy_file(source)
     if source.lower().endswith(".json"):
         return steps_file(source, read_bytes(source))
-    raise InputFileError(source, f"its name does not say what it holds: name it {_KINDS}, or a folder")
+    raise InputFileError(source, f"its name does not say what it holds: use {_KINDS}, or a folder")
 
 
 def _check_once(texts: Sequence[str], sources: Sequence[FileSource | TableSource | MadeSource]) -> None:

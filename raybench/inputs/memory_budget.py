@@ -18,7 +18,7 @@ def check_budget(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> N
     batch_bytes, lanes = load.items * item_bytes, -(-load.in_flight // load.workers)
     if benchmark.feed == STREAM:
         needed_bytes = load.workers * least_bytes(lanes, batch_bytes)
-        what, remedy = f"{load.in_flight} requests in flight, and what is read ahead of them,", "have fewer in flight"
+        what, remedy = f"{load.in_flight} requests in flight, and what is read ahead of them,", "keep fewer in flight"
     else:
         requests = load.workers * _each_of(benchmark, load, _requests_of(load) or 1)
         needed_bytes = requests * batch_bytes if benchmark.memory_budget else 0
@@ -26,30 +26,30 @@ def check_budget(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> N
     if needed_bytes > benchmark.budget_bytes:
         raise ConfigError(
             f"memory-budget is {benchmark.budget}; {what} take {ceil(needed_bytes / _MIB)} MiB: give more, "
-            f"send fewer items a request, or {remedy}"
+            f"send fewer items per request, or {remedy}"
         )
 
 
 def check_host(benchmark: Benchmark, item_bytes: int, free_mib: float, *, is_own_ray: bool) -> None:
     """Raise ConfigError where a host with so much memory free holds neither the items nor the workers of a run.
 
-    The items are of the driver's host alone where Ray is: elsewhere nobody knows what there is.
+    Only the driver's own Ray is checked: the memory of other hosts is not known.
     """
     if benchmark.feed == STREAM:
         if benchmark.budget_bytes / _MIB > free_mib and is_own_ray:
-            raise ConfigError(f"memory-budget is {benchmark.budget}; {free_mib:.0f} MiB are free: give less")
+            raise ConfigError(f"memory-budget is {benchmark.budget}; only {free_mib:.0f} MiB are free: give less")
     else:
         _check_items(benchmark, item_bytes, free_mib)
     most_workers = max(load.workers for load in benchmark.loads)
     if most_workers * _WORKER_MIB > free_mib and is_own_ray:
         raise ConfigError(
             f"workers is {most_workers}; their processes take {most_workers * _WORKER_MIB} MiB on this machine, and "
-            f"{free_mib:.0f} MiB are free: use fewer, or a cluster by --address"
+            f"{free_mib:.0f} MiB are free: use fewer, or a cluster with --address"
         )
 
 
 def items_of_load(benchmark: Benchmark, load: LoadSettings, item_bytes: int, distinct: int | None = None) -> int:
-    """The items made before the start, for every request of a trial to differ, within the memory budget.
+    """The items made before the start so that every request of a trial differs, within the memory budget.
 
     Of a source with so many `distinct` items a trial without a count of requests has each combination that they make.
     """
@@ -75,7 +75,7 @@ def _check_items(benchmark: Benchmark, item_bytes: int, free_mib: float) -> None
     if 2 * mib > free_mib:  # the dataset, and what the workers encode of it
         raise ConfigError(
             f"batch-size is {load.items}; {count} items for {load.workers} workers take twice "
-            f"{mib:.0f} MiB, and {free_mib:.0f} MiB are free: send fewer items a request, or use fewer workers"
+            f"{mib:.0f} MiB, and {free_mib:.0f} MiB are free: send fewer items per request, or use fewer workers"
         )
 
 
@@ -91,7 +91,7 @@ def _requests_of(load: LoadSettings) -> int | None:
 
 
 def _each_of(benchmark: Benchmark, load: LoadSettings, requests: int) -> int:
-    """What every worker has of so many requests; of a mix one for each model at least."""
+    """Each worker's share of so many requests; at least one for each model of a mix."""
     return max(-(-requests // load.workers), len(load.model) if benchmark.mix else 1)
 
 

@@ -31,7 +31,9 @@ class NumpyFile:
         counts = {name: len(array) for name, array in arrays.items()}
         if len(set(counts.values())) > 1:
             said = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise InputFileError(self.name, f"its arrays have unlike numbers of items along axis 0 ({said}): cut them")
+            raise InputFileError(
+                self.name, f"its arrays have different numbers of items along axis 0 ({said}): make them equal"
+            )
         count = next(iter(counts.values()))
         try:
             if count:
@@ -56,10 +58,10 @@ class NumpyFile:
                 raise InputFileError(self.name, f"it holds one array without a name: write --input {name}={self.name}")
             there = ", ".join(self.arrays)
             raise InputFileError(
-                self.name, f"it has no array {name} (it has {there}): name one so, or add --input {name}=random"
+                self.name, f"it has no array {name} (it has {there}): add one, or use --input {name}=random"
             )
         if array.ndim == 0:
-            raise InputFileError(self.name, f"{name} is a single value: axis 0 counts the items, so give it one")
+            raise InputFileError(self.name, f"{name} is a single value: give it an axis 0, which counts the items")
         return array
 
 
@@ -71,9 +73,9 @@ def numpy_file(source: str) -> NumpyFile:
         arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
         said = " ".join(str(error).split())[:200]
-        raise InputFileError(source, f"it is no array file that can be read ({said}): save numbers or text") from error
+        raise InputFileError(source, f"it is not a readable array file ({said}): save numbers or text") from error
     if not arrays:
-        raise InputFileError(source, "it holds no arrays: save one for each input, by its name")
+        raise InputFileError(source, "it holds no arrays: save one for each input, under its name")
     return NumpyFile(source, arrays)
 
 

@@ -92,7 +92,7 @@ def steps_file(source: str, data: bytes) -> StepsFile:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
-        raise InputFileError(source, f"it is no JSON ({said}): correct it, or name JSON Lines .jsonl") from error
+        raise InputFileError(source, f"it is not JSON ({said}): correct it, or name JSON Lines .jsonl") from error
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise InputFileError(source, "it has no list 'data': write perf_analyzer's form, or name JSON Lines .jsonl")
     steps = _steps(source, "data", content["data"])
@@ -100,10 +100,10 @@ def steps_file(source: str, data: bytes) -> StepsFile:
     if expected is None:
         return StepsFile(source, steps)
     if not isinstance(expected, list) or len(expected) != len(content["data"]):
-        raise InputFileError(source, "validation_data has not as many entries as data: give one for each")
+        raise InputFileError(source, "validation_data needs as many entries as data: give one for each")
     answers = _steps(source, "validation_data", expected)
     if len(answers) != len(steps):
-        raise InputFileError(source, "validation_data has not as many steps as data: give one for each")
+        raise InputFileError(source, "validation_data needs as many steps as data: give one for each")
     return StepsFile(source, steps, answers)
 
 
@@ -119,9 +119,9 @@ def raw_folder(source: str) -> RawFolder:
     """The files of a folder, by name; raises InputFileError where there is none."""
     paths = [path for path in sorted(Path(source).expanduser().iterdir()) if not path.name.startswith(".")]
     if not paths:
-        raise InputFileError(source, "it is empty: put images in it, a table, or a raw file named as each input")
+        raise InputFileError(source, "it is empty: put images in it, a table, or a raw file named like each input")
     if folders := [path.name for path in paths if not path.is_file()]:
-        raise InputFileError(source, f"{folders[0]} in it is no file: put a raw file in it that is named as each input")
+        raise InputFileError(source, f"{folders[0]} in it is not a file: put a raw file named like each input there")
     return RawFolder(source, {path.name: read_bytes(str(path)) for path in paths})
 
 
@@ -131,10 +131,10 @@ def _steps(source: str, field_name: str, entries: list[Any]) -> tuple[Step, ...]
     if kinds - {dict, list}:
         raise InputFileError(source, f"{field_name} has entries that are neither steps nor streams: write objects")
     if len(kinds) > 1:
-        raise InputFileError(source, f"{field_name} mixes steps and streams: write objects alone, or lists of them")
+        raise InputFileError(source, f"{field_name} mixes steps and streams: write only objects, or only lists of them")
     steps = entries[0] if kinds == {list} else entries
     if not all(isinstance(step, dict) for step in steps):
-        raise InputFileError(source, f"{field_name} has a stream with entries that are no steps: write objects")
+        raise InputFileError(source, f"{field_name} has a stream with entries that are not steps: write objects")
     return tuple(steps)
 
 
@@ -158,7 +158,7 @@ def _tensor(value: Any, wanted: Wanted) -> np.ndarray:
         return item_of(content, wanted)
     flat = item_of(content, Wanted(wanted.name, wanted.datatype, None)).ravel()
     if flat.size != math.prod(shape):
-        raise MisfitError(f"{wanted.name} has {flat.size} values, and its shape {list(shape)} takes {math.prod(shape)}")
+        raise MisfitError(f"{wanted.name} has {flat.size} values, but its shape {list(shape)} takes {math.prod(shape)}")
     return flat.reshape(shape)
 
 
@@ -166,7 +166,7 @@ def _shape(said: Any, wanted: Wanted) -> tuple[int, ...]:
     """The shape that a step gives; it has to be one that the input takes."""
     is_shape = isinstance(said, list) and all(type(size) is int and size >= 0 for size in said)
     if not is_shape:
-        raise MisfitError(f"{wanted.name} has shape {said!r:.60}, which is no list of sizes")
+        raise MisfitError(f"{wanted.name} has shape {said!r:.60}, which is not a list of sizes")
     declared = wanted.shape
     if declared is None or _fits(said, declared):
         return tuple(said)
@@ -174,7 +174,7 @@ def _shape(said: Any, wanted: Wanted) -> tuple[int, ...]:
         return declared  # but for a 1, such as that of the batch axis, or of what Triton reshapes
     if said[:1] == [1] and _fits(said[1:], declared):
         return tuple(said[1:])
-    raise MisfitError(f"{wanted.name} has shape {said}, and an item has {list(declared)}")
+    raise MisfitError(f"{wanted.name} has shape {said}, but an item has {list(declared)}")
 
 
 def _fits(said: Sequence[int], declared: tuple[int, ...]) -> bool:

@@ -39,7 +39,7 @@ def photos_in(folder: Path) -> tuple[Path, ...]:
     found = tuple(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         kinds = ", ".join(SUFFIXES)
-        raise ValueError(f"images is {folder}; it holds no {kinds} file: name a folder with photos")
+        raise ValueError(f"images is {folder}; it has no {kinds} files: name a folder with photos")
     return found
 
 
@@ -50,7 +50,7 @@ def decode(data: bytes) -> Image.Image:
     """
     photo: Any = Image.open(io.BytesIO(data), formats=_FORMATS)
     if any(tile[0] == "bmp_rle" for tile in photo.tile):  # a hundred bytes of it can take Pillow ten seconds
-        raise OSError("a BMP with run lengths is not read; save it as PNG")
+        raise OSError("run-length encoded BMP is not supported; save it as PNG")
     if photo.mode.startswith("I"):  # 16 bits a pixel: convert() would clip them to white
         photo = Image.fromarray((np.asarray(photo) // 256).astype(np.uint8))
     return photo.convert("RGB")

@@ -105,7 +105,7 @@ def fitting_rows(source: str, count: int, row: Callable[[int], Batch]) -> tuple[
 def none_fits(source: str, reasons: Sequence[str], count: int | None = None) -> InputFileError:
     """The error of a source that has no row to send."""
     if not reasons:
-        return InputFileError(source, "it holds no rows: name a file that does")
+        return InputFileError(source, "it has no rows: name a file that has")
     rows = len(reasons) if count is None else count
     what = "its only row does not fit" if rows == 1 else f"none of its {rows} rows fits"
     return InputFileError(source, f"{what} ({reasons[0]}): correct it, or choose another file or --signature")

@@ -123,7 +123,7 @@ def _kind(path: str) -> str | None:
 
 
 def _of_csv(piece: Piece, names: Sequence[str]) -> Iterator[Chunk]:
-    """Every cell as text: what it has to be is known by the input alone."""
+    """Every cell as text: only the input knows its type."""
     with opened(piece.path) as stream:
         reader = csv.open_csv(
             stream,
@@ -161,8 +161,8 @@ def _line(line: bytes) -> Row:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return MisfitError(f"it is no JSON ({' '.join(str(error).split())[:80]})")
-    return row if isinstance(row, dict) else MisfitError("it is no JSON object")
+        return MisfitError(f"it is not JSON ({' '.join(str(error).split())[:80]})")
+    return row if isinstance(row, dict) else MisfitError("it is not a JSON object")
 
 
 def _example(record: bytes) -> Row:

@@ -121,6 +121,6 @@ def check_columns(reader: RowReader) -> None:
         column = dict(reader.column_of).get(its.name, its.name)
         if there is not None and column not in there:
             listed = ", ".join(there[:20])
-            why = f"it has no column {column} (it has {listed}): rename one, or add --input {its.name}=random"
+            why = f"it has no column {column} (it has {listed}): rename one, or use --input {its.name}=random"
             raise InputFileError(table.name, why)
     _first_rows(reader)

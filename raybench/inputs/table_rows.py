@@ -172,7 +172,7 @@ def _cell(text: str | None, wanted: Wanted) -> Any:
     try:
         return float(text)  # such as 1. or nan
     except ValueError as error:
-        raise MisfitError(f"{wanted.name} has {text[:40]!r}, and it takes {wanted.datatype}") from error
+        raise MisfitError(f"{wanted.name} has {text[:40]!r}, but it takes {wanted.datatype}") from error
 
 
 def _feature(value: Any, wanted: Wanted) -> Any:

@@ -36,10 +36,10 @@ def records(stream: Any) -> Iterator[bytes]:
             raise ValueError("it is cut off")
         length, _ = _HEADER.unpack(header)
         if length > _LONGEST:
-            raise ValueError("it is no TFRecord file")
+            raise ValueError("it is not a TFRecord file")
         data = stream.read(length + _FOOTER_BYTES)
         if len(data) < length + _FOOTER_BYTES:
-            raise ValueError("it is cut off, or no TFRecord file")
+            raise ValueError("it is cut off, or not a TFRecord file")
         yield bytes(data[:length])
 
 
@@ -49,7 +49,7 @@ def row_of(record: bytes) -> Row:
     try:
         example.ParseFromString(record)
     except message.DecodeError as error:
-        raise MisfitError("it is no tf.train.Example") from error
+        raise MisfitError("it is not a tf.train.Example") from error
     return {entry.key: _values(entry.value) for entry in example.features.feature}
 
 

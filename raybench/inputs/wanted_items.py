@@ -40,7 +40,7 @@ def _item_shape(spec: TensorSpec, *, has_axis: bool) -> tuple[int, ...] | None:
 def _narrowed(
     given: tuple[int, ...] | None, declared: tuple[int, ...] | None, *, has_axis: bool
 ) -> tuple[int, ...] | None:
-    """What --shape says, without the 1 that may stand for the batch axis; else as declared."""
+    """The sizes given by --shape, without a leading 1 for the batch axis; else as declared."""
     if given is None:
         return declared
     has_one = has_axis and declared is not None and len(given) == len(declared) + 1 and given[0] == 1

@@ -101,7 +101,7 @@ def fitted_shape(shape: Shape, wanted: Wanted) -> Shape:
     if len(shape) <= 1 and math.prod(shape) == wanted.size:
         return wanted.shape
     free = ", where --shape says what is free" if len(shape) == 1 and wanted.size is None else ""
-    raise MisfitError(f"{wanted.name} has shape {list(shape)}, and an item has {list(wanted.shape)}{free}")
+    raise MisfitError(f"{wanted.name} has shape {list(shape)}, but an item has {list(wanted.shape)}{free}")
 
 
 def from_raw(data: bytes | memoryview, wanted: Wanted, shape: Shape | None) -> np.ndarray:
@@ -110,7 +110,7 @@ def from_raw(data: bytes | memoryview, wanted: Wanted, shape: Shape | None) -> n
     if wanted.datatype == "BYTES":
         values = _raw_texts(bytes(data), wanted)
     elif len(data) % wanted.value_bytes:
-        raise MisfitError(f"{wanted.name} has {len(data)} bytes, which are no {wanted.datatype}")
+        raise MisfitError(f"{wanted.name} has {len(data)} bytes, which do not make whole {wanted.datatype} values")
     else:
         values = _raw_numbers(data, wanted.datatype)
     if size is not None and len(values) != size:
@@ -137,7 +137,9 @@ def _raw_texts(data: bytes, wanted: Wanted) -> np.ndarray:
         length = int.from_bytes(data[at : at + _LENGTH_BYTES], "little")
         at += _LENGTH_BYTES
         if at + length > len(data):
-            raise MisfitError(f"{wanted.name} has a text that ends beyond its bytes: put its length in 4 bytes before")
+            raise MisfitError(
+                f"{wanted.name} has a text that ends beyond its bytes: write its length in 4 bytes before it"
+            )
         found.append(data[at : at + length])
         at += length
     return _object_array(found)
@@ -161,11 +163,11 @@ def _text(value: object, wanted: Wanted) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError as error:
-            raise MisfitError(f"{wanted.name} has half a surrogate pair, which is no text") from error
+            raise MisfitError(f"{wanted.name} has half a surrogate pair, which is not text") from error
     if isinstance(value, list):
         raise MisfitError(f"{wanted.name} is ragged: its rows differ in length")
     said = "null" if value is None else repr(value)
-    raise MisfitError(f"{wanted.name} has {said[:40]}, and it takes text")
+    raise MisfitError(f"{wanted.name} has {said[:40]}, but it takes text")
 
 
 def _numbers(values: np.ndarray, wanted: Wanted) -> np.ndarray:
@@ -173,9 +175,9 @@ def _numbers(values: np.ndarray, wanted: Wanted) -> np.ndarray:
     if kind not in "biuf":
         if kind == "O" and values.size and all(_is_number(value) for value in values.ravel().tolist()):
             raise MisfitError(f"{wanted.name} has {values.ravel()[0]}, which {wanted.datatype} does not hold")
-        raise MisfitError(f"{wanted.name} has {_kind_of(values)}, and it takes {wanted.datatype}")
+        raise MisfitError(f"{wanted.name} has {_kind_of(values)}, but it takes {wanted.datatype}")
     if (kind == "b") != (wanted.datatype == "BOOL") and values.size:
-        raise MisfitError(f"{wanted.name} has {values.ravel()[0]}, and it takes {wanted.datatype}")
+        raise MisfitError(f"{wanted.name} has {values.ravel()[0]}, but it takes {wanted.datatype}")
     if "INT" in wanted.datatype:
         return _integers(values, wanted)
     if wanted.datatype == "BOOL":
@@ -204,7 +206,7 @@ def _integers(values: np.ndarray, wanted: Wanted) -> np.ndarray:
         whole = np.isfinite(values) & (values == np.trunc(np.nan_to_num(values)))
         if not whole.all():
             wrong = values[~whole].ravel()[0]
-            raise MisfitError(f"{wanted.name} has {_shown(wrong)}, and {wanted.datatype} takes whole numbers")
+            raise MisfitError(f"{wanted.name} has {_shown(wrong)}, but {wanted.datatype} takes whole numbers")
         is_inside = (values >= float(limits.min)) & (values < float(limits.max) + 1)
     else:
         is_inside = (values >= limits.min) & (values <= limits.max)

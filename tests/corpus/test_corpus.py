@@ -79,10 +79,10 @@ def test_a_tensor_of_any_rank_has_the_shape_that_the_user_says(folder: Path) -> 
     assert [each["payload"]["encoding"] for each in trials] == ["fp32 [2, 3] in [0, 1)"] * 2
     refused = run(folder, "-s triton --shape anything:2,3", "unknown_rank")
     assert refused.code == 2
-    assert "anything FP32 of any rank has no fixed rank, and Triton needs one" in refused.err
+    assert "anything FP32 of any rank has no fixed rank, which Triton needs" in refused.err
     unsaid = run(folder, "-s local", "unknown_rank")
     assert unsaid.code == 2
-    assert "by --shape anything:" in unsaid.err
+    assert "with --shape anything:" in unsaid.err
 
 
 def test_a_keras_model_that_tf_serving_cannot_call_is_explained(folder: Path) -> None:

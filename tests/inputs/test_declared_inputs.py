@@ -70,12 +70,12 @@ def test_options_say_what_a_signature_leaves_free() -> None:
 @pytest.mark.parametrize(
     ("options", "inputs", "sentences"),
     [
-        ({}, {"i": TensorSpec("INT64", (-1, -1))}, ["i INT64 [-1, -1], whose size is free", "by --shape i:16"]),
-        ({}, {"x": TensorSpec("FP32", None)}, ["x FP32 of any rank, whose size is free", "by --shape x:4,16"]),
+        ({}, {"i": TensorSpec("INT64", (-1, -1))}, ["i INT64 [-1, -1], whose size is free", "with --shape i:16"]),
+        ({}, {"x": TensorSpec("FP32", None)}, ["x FP32 of any rank, whose size is free", "with --shape x:4,16"]),
         ({"x": (3,)}, {"x": TensorSpec("FP32", (-1, 4))}, ["x FP32 [-1, 4]", "says 3: an item has the shape [4]"]),
         ({"x": (3, 3)}, {"x": PIXELS}, ["x UINT8 [-1, 32, 32, 3]", "says 3,3: write height, width and channels"]),
         ({}, {"wave": TensorSpec("DT_8", (-1, 4))}, ["wave DT_8 [-1, 4], a type that raybench cannot send"]),
-        ({}, {}, ["no input, and there is nothing to send"]),
+        ({}, {}, ["no input, so there is nothing to send"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_a_sentence(options: dict, inputs: dict[str, TensorSpec], sentences: list[str]) -> None:

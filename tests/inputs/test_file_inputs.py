@@ -143,7 +143,7 @@ def test_rows_that_do_not_fit_are_named_counted_and_skipped() -> None:
     assert source.distinct == 2
     (skipped,) = source.skipped
     assert str(skipped).startswith(
-        "skipped 8 of 10 rows of steps.json: row 1: ids has shape [1], and an item has [2]; "
+        "skipped 8 of 10 rows of steps.json: row 1: ids has shape [1], but an item has [2]; "
     )
     assert "; row 2: it has no text; row 3:" in str(skipped)
     assert str(skipped).endswith("and 3 more")

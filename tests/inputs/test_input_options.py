@@ -55,8 +55,8 @@ def test_what_does_not_fit_the_input_is_refused(options: dict, spec: TensorSpec,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"shapes": {"y": (3,)}}, "shape is y:3; no input is called y: there are x, z"),
-        ({"ranges": {"y": (0, 0.5)}}, "range is y:0,0.5; no input is called y: there are x, z"),
+        ({"shapes": {"y": (3,)}}, "shape is y:3; no input is called y: choose from x, z"),
+        ({"ranges": {"y": (0, 0.5)}}, "range is y:0,0.5; no input is called y: choose from x, z"),
         ({"string_length": 4}, "string-length is 4; no input takes strings: leave it out"),
         ({"string_data": "a"}, "string-data is a; no input takes strings: leave it out"),
     ],

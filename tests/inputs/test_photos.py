@@ -102,14 +102,14 @@ def test_files_that_are_no_images(ray_environment: dict[str, str], tmp_path: Pat
     folder.mkdir()
     for name, data in {**CORRUPT, **UNUSUAL}.items():
         (folder / name).write_bytes(data)
-    run = raybench("run", "-s", "fake", "--images", folder, cwd=tmp_path, env=ray_environment)
+    run = raybench("run", "-s", "fake", "--images", folder, "--request-count", 100, cwd=tmp_path, env=ray_environment)
     assert run.code == 0, run.err + run.out
-    assert f"skipped {len(CORRUPT)} unreadable images: " in run.out
-    assert sum(str(folder / name) in run.out for name in CORRUPT) == 5
-    assert " and 1 more\n" in run.out
+    assert f"skipped {len(CORRUPT)} unreadable images: " in run.err
+    assert sum(str(folder / name) in run.err for name in CORRUPT) == 5
+    assert " and 1 more\n" in run.err
     about = json.loads((run.folder / "environment.json").read_text())  # type: ignore[operator]
     assert about["environment"]["unreadable_images"] == sorted(str(folder / name) for name in CORRUPT)
-    assert run.err == ""
+    assert "warning" not in run.err
     assert run.summary["trials"][0]["payload"]["distinct"] > len(UNUSUAL)
 
 

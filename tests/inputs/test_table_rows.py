@@ -138,7 +138,7 @@ def test_rows_that_do_not_fit_are_named_and_skipped(tmp_path: Path) -> None:
     found, skipped = read(reader(str(tmp_path / "a.parquet")))
     assert [batch["text"] for batch in found] == [[b"a"]]
     assert skipped == (
-        "skipped 4 of 5 rows of rows: row 1: ids is null; row 2: ids has shape [1], and an item has [2]; "
+        "skipped 4 of 5 rows of rows: row 1: ids is null; row 2: ids has shape [1], but an item has [2]; "
         "row 3: ids has 2147483648, which INT32 does not hold; row 4: text is null"
     )
 
@@ -149,7 +149,7 @@ def test_lines_that_are_no_rows_are_named_and_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(f'{good}\n{{"ids": [1\n[1]\n\n{{"ids": [1, 2]}}\n{good}')
     found, skipped = read(reader(str(tmp_path / "a.jsonl")))
     assert len(found) == 2
-    reasons = ("row 1: it is no JSON (", "row 2: it is no JSON object", "row 3: it has no text")
+    reasons = ("row 1: it is not JSON (", "row 2: it is not a JSON object", "row 3: it has no text")
     assert all(reason in skipped for reason in reasons), skipped
 
 
@@ -161,7 +161,7 @@ def test_cells_of_a_csv_are_read_as_the_input_takes_them(tmp_path: Path) -> None
     assert [batch["x"][0][0] for batch in found[:2]] == [1, 2.5]
     assert [batch["text"] for batch in found[:2]] == [[b"1"], [b"02"]]
     assert [batch["flag"] for batch in found[:2]] == [[True], [False]]
-    assert "row 3: x has 'ten', and it takes FP32; row 4: x is null" in skipped
+    assert "row 3: x has 'ten', but it takes FP32; row 4: x is null" in skipped
 
 
 def test_tensorflow_records_are_read_without_tensorflow(tmp_path: Path) -> None:

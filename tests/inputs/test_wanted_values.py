@@ -25,12 +25,12 @@ TAKEN = {
 }
 REFUSED = {
     "null": (None, "FP32", (), "x is null"),
-    "null in a list": ([None, 1], "FP32", (2,), "x has null, and it takes FP32"),
+    "null in a list": ([None, 1], "FP32", (2,), "x has null, but it takes FP32"),
     "ragged rows": ([[1], [2, 3]], "FP32", (-1, -1), "x is ragged"),
     "ragged texts": ([["a"], ["b", "c"]], "BYTES", (-1, -1), "x is ragged"),
-    "another rank": ([[1, 2]], "FP32", (2,), "x has shape [1, 2], and an item has [2]"),
-    "another length": ([1, 2, 3], "FP32", (2,), "x has shape [3], and an item has [2]"),
-    "NaN for an integer": ([float("nan")], "INT32", (1,), "x has nan, and INT32 takes whole numbers"),
+    "another rank": ([[1, 2]], "FP32", (2,), "x has shape [1, 2], but an item has [2]"),
+    "another length": ([1, 2, 3], "FP32", (2,), "x has shape [3], but an item has [2]"),
+    "NaN for an integer": ([float("nan")], "INT32", (1,), "x has nan, but INT32 takes whole numbers"),
     "a fraction for an integer": ([1.5], "INT32", (1,), "x has 1.5"),
     "beyond 8 bits": ([300], "INT8", (1,), "x has 300, which INT8 does not hold"),
     "below 0": ([-1], "UINT16", (1,), "x has -1, which UINT16 does not hold"),
@@ -38,10 +38,10 @@ REFUSED = {
     "the first float beyond 64 bits": ([2.0**63], "INT64", (1,), "which INT64 does not hold"),
     "beyond half precision": ([1e6], "FP16", (1,), "x has 1000000.0, beyond FP16"),
     "beyond bfloat16": ([3.4e38], "BF16", (1,), "beyond BF16"),
-    "a number for a truth": ([1], "BOOL", (1,), "x has 1, and it takes BOOL"),
-    "a truth for a number": ([True], "INT32", (1,), "x has True, and it takes INT32"),
-    "a text for a number": (["a"], "FP32", (1,), "x has 'a', and it takes FP32"),
-    "a number for a text": ([7], "BYTES", (1,), "x has 7, and it takes text"),
+    "a number for a truth": ([1], "BOOL", (1,), "x has 1, but it takes BOOL"),
+    "a truth for a number": ([True], "INT32", (1,), "x has True, but it takes INT32"),
+    "a text for a number": (["a"], "FP32", (1,), "x has 'a', but it takes FP32"),
+    "a number for a text": ([7], "BYTES", (1,), "x has 7, but it takes text"),
     "an object": ([{}], "FP32", (1,), "x has a dict"),
 }
 
@@ -85,7 +85,7 @@ def test_raw_bytes_are_little_endian_and_texts_have_their_length(
 @pytest.mark.parametrize(
     ("data", "datatype", "reason"),
     [
-        (bytes(6), "FP32", "6 bytes, which are no FP32"),
+        (bytes(6), "FP32", "6 bytes, which do not make whole FP32 values"),
         (bytes(4), "FP32", "x has 4 bytes, and [2] FP32 takes 8 bytes"),
         (b"\5\0\0\0a", "BYTES", "ends beyond its bytes"),
         (b"\1\0\0\0a", "BYTES", "x has 1 texts, and [2] BYTES takes 2 texts"),

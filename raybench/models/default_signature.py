@@ -33,4 +33,4 @@ def _chosen(model: str, there: Mapping[str, object]) -> str:
         return chosen
     if not there:
         raise ValueError(f"model is {model}; it has no signature: export it with one, such as {SERVING_DEFAULT}")
-    raise ValueError(f"model is {model}; it has signatures {', '.join(there)}: choose one by --signature")
+    raise ValueError(f"model is {model}; it has signatures {', '.join(there)}: choose one with --signature")

@@ -34,7 +34,7 @@ def export(
 ) -> Iterator[Path]:
     """Write a new version of `<out>/<architecture>-<variant>` for every pair and enter the model into models.conf.
 
-    Yields the folder of each version; older versions stay, for a server may be reading them. The variants of one
+    Yields the folder of each version; older versions stay, because a server may be reading them. The variants of one
     architecture share their weights; random ones are fitted to `crops` of photos. Raises ValueError for an unknown
     architecture, before anything is written, and OSError where a folder cannot be written.
     """
@@ -78,7 +78,7 @@ def _applications() -> dict[str, tuple[Callable[..., keras.Model], Callable[...,
 def _application(name: str) -> tuple[Callable[..., keras.Model], Callable[..., Any]]:
     known = _applications()
     if name not in known:
-        raise ValueError(f"architecture {name!r} is not in keras.applications; there are {', '.join(sorted(known))}")
+        raise ValueError(f"architecture {name!r} is not in keras.applications; choose from {', '.join(sorted(known))}")
     return known[name]
 
 

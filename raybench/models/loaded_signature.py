@@ -88,7 +88,7 @@ def _newest(models_conf: Path, model: str) -> Path:
     try:
         there = {entry.name: entry for entry in read_models_conf(models_conf)}
         if model not in there:
-            raise ValueError(f"model {model!r} is not in {models_conf}; there are {', '.join(there) or 'none'}")
+            raise ValueError(f"model {model!r} is not in {models_conf}; it has {', '.join(there) or 'none'}")
         return there[model].version_folder(there[model].versions()[-1])
     except ValueError as error:
         raise SignatureError(str(error)) from error
@@ -108,5 +108,5 @@ def _signature(folder: Path, name: str) -> Signature:
     except ValueError as error:
         raise SignatureError(str(error)) from error
     if name not in signatures:
-        raise SignatureError(f"signature {name!r} is not in {folder}; there are {', '.join(signatures) or 'none'}")
+        raise SignatureError(f"signature {name!r} is not in {folder}; it has {', '.join(signatures) or 'none'}")
     return signatures[name]

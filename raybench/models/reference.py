@@ -61,7 +61,7 @@ class Reference:
             except subprocess.TimeoutExpired as error:
                 raise NoReferenceError(f"TensorFlow gave no reference within {_TIMEOUT_S} s") from error
             if done.returncode != 0:
-                last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+                last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
                 raise NoReferenceError(f"TensorFlow gave no reference: {last}")
             return [*read_batches(folder / _OUTPUTS_FILE, len(batches))]
 

@@ -61,7 +61,7 @@ class TrialCalls:
         if answer is None:
             self._ends += 1
             if self._ends >= _MOST_ENDS:
-                raise NotTriedError("TensorFlow's process ended each time")
+                raise NotTriedError("TensorFlow's process stopped each time")
             return Refusal("TensorFlow's process ended")
         if untried := answer.get("untried"):
             raise NotTriedError(str(untried))

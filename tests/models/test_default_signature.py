@@ -41,7 +41,7 @@ def test_models_on_disk_say_what_they_are_called_by(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("signatures", "sentence"),
     [
-        (("a", "b"), "model is m; it has signatures a, b: choose one by --signature"),
+        (("a", "b"), "model is m; it has signatures a, b: choose one with --signature"),
         ((), "model is m; it has no signature: export it with one, such as serving_default"),
     ],
 )

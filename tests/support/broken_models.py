@@ -16,9 +16,9 @@ REASONS = {
     "corrupt": "cannot be read as a SavedModel",
     "untagged": "has no graph tagged 'serve'",
     "without-weights": "version 1 cannot be loaded:",
-    "audio/spectrum": "its tensor 'bins' is complex64, and Triton has no such type",
-    "audio/ragged": "its tensor 'wave' is ragged, and Triton has no such type",
-    "audio/sparse": "its tensor 'wave' is sparse, and Triton has no such type",
+    "audio/spectrum": "its tensor 'bins' is complex64, which Triton does not support",
+    "audio/ragged": "its tensor 'wave' is ragged, which Triton does not support",
+    "audio/sparse": "its tensor 'wave' is sparse, which Triton does not support",
     "segment/serving_default": "its tensor 'output_0' is TYPE_FP32 [-1, 8, 8, 2], but an earlier signature declared",
 }
 

@@ -8,7 +8,7 @@ from raybench.models.saved_models import ModelConfig, format_models_conf
 
 # What each is refused for; "" merges.
 EXPECTED = {
-    "softmax": "differs when rows are asked together",
+    "softmax": "differs when rows are sent together",
     "batch_norm": "differs",
     "best_ten": "differs among many rows",
     "longest": "the shape of its output 'y' for a row differs",

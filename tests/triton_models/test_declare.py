@@ -84,9 +84,9 @@ def test_what_the_config_declares_stays() -> None:
         ({}, {"logits": ("INT64", (-1, 1000))}, ["'logits'", "TYPE_INT64", "TYPE_FP32"]),
         ({"x": ("FP32", None)}, {}, ["'x'", "no fixed rank"]),
         ({}, {"y": ("FP32", None)}, ["'y'", "no fixed rank"]),
-        ({"model_name": ("BYTES", (1,))}, {}, ["'model_name'", "backend itself uses"]),
-        ({"signature": ("BYTES", (1,))}, {}, ["'signature'", "backend itself uses"]),
-        ({}, {"about": ("BYTES", (1,))}, ["'about'", "backend itself uses"]),
+        ({"model_name": ("BYTES", (1,))}, {}, ["'model_name'", "backend reserves"]),
+        ({"signature": ("BYTES", (1,))}, {}, ["'signature'", "backend reserves"]),
+        ({}, {"about": ("BYTES", (1,))}, ["'about'", "backend reserves"]),
     ],
 )
 def test_a_signature_that_contradicts_is_refused_alone(inputs: dict, outputs: dict, said: list[str]) -> None:

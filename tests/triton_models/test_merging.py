@@ -108,7 +108,7 @@ def test_answers_that_change_from_call_to_call_do_not_merge() -> None:
         calls.append(len(x))
         return x + (1e-3 if len(calls) > 10 else 0)
 
-    with pytest.raises(merge_proof.NotProven, match="when it is asked again"):
+    with pytest.raises(merge_proof.NotProven, match="when it is sent again"):
         prove(function)
 
 

@@ -122,7 +122,7 @@ def test_a_request_fails_alone(triton: RunningTriton) -> None:
     inputs = {"signature": np.arange(3, dtype=np.int32), "scale": np.array([2], np.float32)}
     assert "unexpected shape" in infer(triton.grpc_url, "whole", {**inputs, "signature": np.arange(4, dtype=np.int32)})
     refused = infer(triton.grpc_url, "whole", inputs, parameters={"signature": "nope"})
-    assert "'whole' has no signature 'nope'; there are only" in refused
+    assert "'whole' has no signature 'nope'; it has only" in refused
 
 
 def test_what_cannot_be_served_costs_nobody_else(triton: RunningTriton) -> None:
@@ -166,7 +166,9 @@ def test_a_reload_changes_each_model_alone(triton: RunningTriton) -> None:
     export_whole(conf.parent / "whole" / "3", 7.0)
     (conf.parent / "mixed" / "1" / "saved_model.pb").write_bytes(b"no message")
     conf.write_text(format_models_conf(tuple(models[name] for name in ("mixed", "whole"))), encoding="utf-8")
-    with pytest.raises(ServerError, match=r"^model mixed: .*cannot be read as a SavedModel.*; the old models go on"):
+    with pytest.raises(
+        ServerError, match=r"^model mixed: .*cannot be read as a SavedModel.*; the old models keep serving"
+    ):
         triton.reload()
     inputs = {"signature": np.arange(3, dtype=np.int32), "scale": np.array([1], np.float32)}
     assert infer(triton.grpc_url, "whole", inputs)["product"].tolist() == [0, 7, 14]

@@ -50,8 +50,8 @@ def test_tensors_route_as_parameters_do() -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"parameters": {}}, "INVALID_ARG", ["model_name is missing", "there are scale"]),
-        ({"parameters": {"model": "nope"}}, "NOT_FOUND", ["'nope' is not served", "scale"]),
+        ({"parameters": {}}, "INVALID_ARG", ["model_name is missing", "choose from scale"]),
+        ({"parameters": {"model": "nope"}}, "NOT_FOUND", ["'nope' is not in this Triton", "scale"]),
         ({"parameters": {"model": "scale"}}, "INVALID_ARG", ["signature is missing", "times"]),
         ({"parameters": {"model": "scale", "signature": "nope"}}, "NOT_FOUND", ["no signature 'nope'", "times"]),
         ({"parameters": {**REQUEST.parameters, "version": "2"}}, "NOT_FOUND", ["no version '2'", "[1, 3]"]),
@@ -79,6 +79,6 @@ def test_a_request_for_every_declared_output_is_served() -> None:
 
 def test_what_the_config_cannot_declare_is_refused_with_the_reason() -> None:
     """A signature that contradicts an earlier declaration is not served, and says why."""
-    parser = replace(PARSER, unservable={"scale/times": "its tensor 'x' has no fixed rank, and Triton needs one"})
-    with pytest.raises(request_parsing.RequestError, match="is not served here; its tensor 'x' has no fixed rank"):
+    parser = replace(PARSER, unservable={"scale/times": "its tensor 'x' has no fixed rank, which Triton needs"})
+    with pytest.raises(request_parsing.RequestError, match="cannot be served; its tensor 'x' has no fixed rank"):
         parser.route(REQUEST)

@@ -35,7 +35,7 @@ def _answer(request: Any, item_axis: int, facts: str) -> Any:
     tensor = next((each for each in request.inputs() if each.name() not in _ROUTING), None)
     if tensor is None:
         code = pb_utils.TritonError.INVALID_ARG
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError("give an input beside the names", code))
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError("give an input besides the names", code))
     if asked == ["checksum"]:
         return _response("checksum", np.array([_checksum(tensor.as_numpy())], np.int64))
     return _response("count", np.array([[*tensor.shape(), 1][item_axis]], np.int64))

@@ -54,7 +54,7 @@ class About:
         new.replace(folder / f"{model}.{version}.json")
 
     def _signatures(self) -> dict[str, dict[str, Any]]:
-        """By model and name, of the newest version that is served: what a client has to send, and gets."""
+        """By model and name, of the newest version that is served: what a client must send, and what it gets."""
         found: dict[str, dict[str, Any]] = {}
         for key, signature in self.models.signatures.items():
             if key.version == self.models.versions[key.model][-1] and str(key) not in self.unservable:

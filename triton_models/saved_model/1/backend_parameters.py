@@ -41,7 +41,7 @@ class BackendParameters:
         text = {key: str(value["string_value"]) for key, value in config["parameters"].items()}
         layout = text.get("layout", MULTI)
         if layout not in (MULTI, PER_MODEL):
-            raise ValueError(f"parameter layout is {layout!r}; there are {MULTI} and {PER_MODEL}")
+            raise ValueError(f"parameter layout is {layout!r}; write {MULTI} or {PER_MODEL}")
         most_items = int(config.get("max_batch_size", 0)) if layout == PER_MODEL else 0
         return cls(
             layout=layout,
@@ -65,7 +65,7 @@ class BackendParameters:
         found = {model.name: model for model in read_models_conf(self.models_conf)}
         for name in self.models:
             if name not in found:
-                raise ValueError(f"parameter models: {name!r} is not in models.conf; there are {listing(found)}")
+                raise ValueError(f"parameter models: {name!r} is not in models.conf; it has {listing(found)}")
         return [found[name] for name in self.models] or list(found.values())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from saved_models import Signature, TensorSpec
 
 _TRITON_TYPES = {"BYTES": "TYPE_STRING"}
-# Of TensorFlow's DataType, what Triton has no type for.
+# Of TensorFlow's DataType, types that Triton lacks.
 _FOREIGN_TYPES = {
     "DT_8": "complex64", "DT_11": "qint8", "DT_12": "quint8", "DT_13": "qint32", "DT_15": "qint16", "DT_16": "quint16",
     "DT_18": "complex128", "DT_20": "a resource", "DT_21": "a variant", "DT_SPARSE": "sparse", "DT_COMPOSITE": "ragged",
@@ -58,7 +58,7 @@ def single(config: dict[str, Any], signature: Signature, *, max_batch_size: int)
     is_batched = int(config["max_batch_size"]) > 0
     if is_batched and not signature.is_batched:
         raise ValueError(
-            f"max_batch_size is {config['max_batch_size']}, and not every input and output has a free first dimension: "
+            f"max_batch_size is {config['max_batch_size']}, but not every input and output has a free first dimension: "
             "leave it out"
         )
     for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
@@ -68,7 +68,7 @@ def single(config: dict[str, Any], signature: Signature, *, max_batch_size: int)
 
 def _check_single(declared: dict[str, dict[str, Any]], signature: Signature) -> None:
     if not signature.inputs:
-        raise ValueError("it takes no input, and Triton sends no request without one")
+        raise ValueError("it takes no input, which every Triton request needs")
     for side, specs in (("input", signature.inputs), ("output", signature.outputs)):
         for name, entry in declared[side].items():
             if name not in specs:
@@ -92,16 +92,16 @@ def _undeclarable(name: str, spec: TensorSpec) -> str | None:
     """Why Triton cannot hold a tensor, whatever else it holds."""
     if spec.datatype.startswith("DT_"):
         kind = _FOREIGN_TYPES.get(spec.datatype, f"of TensorFlow's type {spec.datatype.removeprefix('DT_')}")
-        return f"its tensor {name!r} is {kind}, and Triton has no such type"
+        return f"its tensor {name!r} is {kind}, which Triton does not support"
     if spec.shape is None:
-        return f"its tensor {name!r} has no fixed rank, and Triton needs one"
+        return f"its tensor {name!r} has no fixed rank, which Triton needs"
     return None
 
 
 def _contradiction(declared: dict[str, dict[str, Any]], specs: dict[str, TensorSpec]) -> str | None:
     for name, spec in specs.items():
         if name in _RESERVED:
-            return f"its tensor {name!r} has a name that the backend itself uses: {_REMEDY}"
+            return f"its tensor {name!r} has a name that the backend reserves: {_REMEDY}"
         if reason := _undeclarable(name, spec):
             return reason
         if name in declared and _is_unlike(there := declared[name], spec):

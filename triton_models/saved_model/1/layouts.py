@@ -101,7 +101,7 @@ class PerModel:
     def parser(self, config: Mapping[str, Any], loaded: LoadedModels) -> RequestParser:
         declared = {entry["name"] for side in ("input", "output") for entry in config[side]}
         others = {
-            str(key): f"model {self.name} serves {self._default}: parameter signature of its config names another"
+            str(key): f"model {self.name} serves {self._default}; parameter signature of its config chooses another"
             for key, signature in loaded.signatures.items()
             if not {*signature.inputs, *signature.outputs} <= declared
         }
@@ -123,7 +123,7 @@ class PerModel:
         chosen = asked or (next(iter(signatures)) if len(signatures) == 1 else _SERVING_DEFAULT)
         if chosen not in signatures:
             listed = ", ".join(sorted(signatures)) or "none"
-            raise ValueError(f"it has signatures {listed}, and not {chosen!r}: name one by parameter signature")
+            raise ValueError(f"it has signatures {listed}, not {chosen!r}: choose one with parameter signature")
         return chosen
 
 

@@ -47,7 +47,7 @@ def prove(call: Call, tried: Candidates, limits: Limits, clock: Callable[[], flo
     """
     proof = _Proof(call, limits, clock)
     proof.ask_alone(tried.rows)
-    proof.compare(range(len(proof.alone))[::-1], "when rows are asked together")
+    proof.compare(range(len(proof.alone))[::-1], "when rows are sent together")
     proof.compare([0, 0, 1], "beside its own copy")
     proof.compare(proof.many(), "among many rows")
     proof.vary_company([*_each(proof.rows)[-_COMPANIONS:], *(_each(tried.extreme) if tried.extreme else ())])
@@ -88,7 +88,7 @@ class _Proof:
         """
         answers = self._ask({name: array[list(order)] for name, array in self.rows.items()})
         if isinstance(answers, Exception):
-            raise NotProven(f"it refuses rows together that it answers alone: {sentence(answers)}")
+            raise NotProven(f"it refuses rows together that it accepts alone: {sentence(answers)}")
         self._check((self.alone[number] for number in order), answers, when)
 
     def many(self) -> list[int]:
@@ -114,12 +114,12 @@ class _Proof:
         """Ask again for the row that was asked first."""
         again = self._ask({name: array[:1] for name, array in self.rows.items()})
         if not isinstance(again, Exception):
-            self._check(self.alone[:1], again, "when it is asked again", is_strict=True)
+            self._check(self.alone[:1], again, "when it is sent again", is_strict=True)
 
     def _ask(self, rows: Rows) -> Rows | Exception:
         """The answers, or what TensorFlow raised; raises NotProven for answers that are not one a row."""
         if self._clock() > self._end_s:
-            raise NotProven(f"asking it took more than {_MOST_S:.0f} s")
+            raise NotProven(f"the trial calls took more than {_MOST_S:.0f} s")
         try:
             answers = self._call(rows)
         except Exception as error:

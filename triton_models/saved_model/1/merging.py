@@ -1,4 +1,4 @@
-"""Which signatures' requests may share a TensorFlow call: those that are proven, and those that somebody decides."""
+"""Which signatures' requests may share a TensorFlow call: those with a proof, and those that a rule allows."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -23,7 +23,7 @@ _TF32 = 2.0**-10  # the rounding of float32 products on a GPU
 
 @dataclass(frozen=True)
 class MergeRules:
-    """What somebody has decided, by "model" or "model/signature": always or never; the rest is to be proven."""
+    """The rules a user wrote, by "model" or "model/signature": always or never; the rest has to be proven."""
 
     rules: Mapping[str, str]
 
@@ -74,7 +74,7 @@ class MergeDecision:
         if self._max_items <= 1:
             return "merge_max_items is 1"
         if rule == NEVER:
-            return f"it is never to be, by {SIDE_FILE} or parameter merge"
+            return f"a rule in {SIDE_FILE} or parameter merge says never"
         if not signature.is_batched or not signature.inputs:
             return "an input or an output has no free first dimension"
         if rule == ALWAYS:
@@ -88,7 +88,7 @@ class MergeDecision:
         except NotProven as reason:
             return str(reason)
         except NotLegal as refusal:
-            return f"no rows were found that it takes, to prove that they do not depend on each other: {refusal}"
+            return f"it accepted none of the rows that would prove that they are independent: {refusal}"
         except Exception as error:  # a proof that fails costs no model its place
             return f"it cannot be proven: {type(error).__name__}: {error}"
         return None
@@ -96,7 +96,7 @@ class MergeDecision:
     def _prove(self, signature: Signature, function: Any, facts: GraphFacts) -> None:
         call = partial(self._call, function, frozenset(signature.outputs))
         limits = Limits(self._max_items, max(facts.rounding, self._coarsest))
-        refusal = NotLegal("it takes nothing")
+        refusal = NotLegal("it accepts nothing")
         for tried in candidates(signature, self._encode_jpeg, has_extremes=not facts.has_loop):
             try:
                 return prove(call, tried, limits)

@@ -86,7 +86,7 @@ class TritonPythonModel:
     def _decide_merging(self, parameters: BackendParameters, executor: Executor) -> None:
         rules = MergeRules.read(parameters.models_conf, parameters.merge)
         for name in rules.unknown(self._models.signatures):
-            pb_utils.Logger.log_warn(f"merge rules: {name!r} is no model or signature that is served here")
+            pb_utils.Logger.log_warn(f"merge rules: {name!r} names no model or signature that is served")
         MergeDecision(
             self._tf, executor, rules=rules, max_items=self._max_items, merge_xla=parameters.merge_xla
         ).decide(self._models, self._parser.unservable)

@@ -59,24 +59,24 @@ class RequestParser:
         """The signature that a request names, by inputs or parameters; raises RequestError where there is none."""
         model = _named(request, "model_name", "model", self.versions)
         if model not in self.versions:
-            why = self.unservable.get(model, f"there are {listing(self.versions)}")
-            raise RequestError("NOT_FOUND", f"model {model[:_LONGEST_NAME]!r} is not served here; {why}")
+            why = self.unservable.get(model, f"it serves {listing(self.versions)}")
+            raise RequestError("NOT_FOUND", f"model {model[:_LONGEST_NAME]!r} is not in this Triton; {why}")
         version = _version(model, request.parameters.get("version"), self.versions[model])
         known_here = [key.signature for key in self.signatures if (key.model, key.version) == (model, version)]
         signature = _named(request, "signature", "signature", known_here)
         if signature not in known_here:
-            sentence = f"has no signature {signature[:_LONGEST_NAME]!r}; there are {listing(known_here)}"
+            sentence = f"has no signature {signature[:_LONGEST_NAME]!r}; it has {listing(known_here)}"
             raise RequestError("NOT_FOUND", f"model {model!r} {sentence}")
         key = SignatureKey(model, version, signature)
         if reason := self.unservable.get(str(key)):
-            raise RequestError("NOT_FOUND", f"{key} is not served here; {reason}")
+            raise RequestError("NOT_FOUND", f"{key} cannot be served; {reason}")
         return key
 
     def _outputs(self, key: SignatureKey, spec: Signature, asked: frozenset[str]) -> frozenset[str]:
         """The outputs to return; to Triton a request that names none asks for all that are declared."""
         for name in sorted(asked - set(spec.outputs)) if asked != self.declared_outputs else ():
             known = listing(spec.outputs)
-            raise RequestError("INVALID_ARG", f"{key}: output {name!r} is not one of its own; it gives {known}")
+            raise RequestError("INVALID_ARG", f"{key}: it has no output {name!r}; it gives {known}")
         return asked
 
 
@@ -112,7 +112,7 @@ def _named(request: RawRequest, tensor_name: str, parameter_name: str, known: Co
     if parameter is not None:
         return str(parameter)
     if tensor is None:
-        remedy = f"send it as an input or as a parameter; there are {listing(known)}"
+        remedy = f"send it as an input or as a parameter; choose from {listing(known)}"
         raise RequestError("INVALID_ARG", f"{tensor_name} is missing: {remedy}")
     value = tensor.reshape(-1)[0]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
@@ -124,7 +124,7 @@ def _version(model: str, asked: object, served: tuple[int, ...]) -> int:
         return served[-1]
     by_text = {str(version): version for version in served}
     if str(asked) not in by_text:
-        sentence = f"has no version {str(asked)[:_LONGEST_NAME]!r}; there are {list(served)}"
+        sentence = f"has no version {str(asked)[:_LONGEST_NAME]!r}; it serves {list(served)}"
         raise RequestError("NOT_FOUND", f"model {model!r} {sentence}")
     return by_text[str(asked)]
 
@@ -134,7 +134,7 @@ def _check_names(key: SignatureKey, arrays: Mapping[str, np.ndarray], spec: Sign
     for name in sorted(set(spec.inputs) - set(arrays)):
         raise _invalid(key, name, f"is missing; {takes}")
     for name in sorted(set(arrays) - set(spec.inputs)):
-        raise _invalid(key, name, f"is not one of its own; {takes}")
+        raise _invalid(key, name, f"is not one of its inputs; {takes}")
 
 
 def _invalid(key: SignatureKey, name: str, reason: str) -> RequestError:

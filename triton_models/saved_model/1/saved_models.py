@@ -45,7 +45,7 @@ class ModelConfig:
                 f"export it, or correct its base_path"
             )
         if missing := sorted(set(self.specific) - set(there)):
-            raise ValueError(f"model {self.name}: version {missing[0]} is not in {self.base_path}; there are {there}")
+            raise ValueError(f"model {self.name}: version {missing[0]} is not in {self.base_path}; it has {there}")
         return {"latest": tuple(there[-self.latest :]), "all": tuple(there), "specific": self.specific}[self.policy]
 
     def version_folder(self, version: int) -> Path:
@@ -210,7 +210,7 @@ def _is_version(name: str) -> bool:
 def _model_config(entry: Any, path: Path) -> ModelConfig:
     name = entry.name
     if not name.strip() or not name.isprintable() or "," in name:
-        raise ValueError(f"{path}: model name {name!r} is not usable; use what can be printed, without commas")
+        raise ValueError(f"{path}: model name {name!r} is not usable; use printable text without commas")
     if not entry.model_type and entry.model_platform not in ("", _PLATFORM):
         raise ValueError(f"{path}: model {name!r} is of platform {entry.model_platform!r}; name {_PLATFORM!r}")
     if entry.model_type not in (0, _MODEL_TYPE):

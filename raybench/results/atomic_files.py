@@ -63,7 +63,7 @@ def read_bytes(path: Path, *, most: int = _MOST_JSON_BYTES) -> bytes:
     try:
         check_is_file(path)
         if (size := path.stat().st_size) > most:
-            raise ResultsError(f"{path}: holds {size} bytes, and such a file has at most {most}")
+            raise ResultsError(f"{path}: has {size} bytes, but such a file has at most {most}")
         return path.read_bytes()
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read: {first_line(error)}") from error
@@ -116,5 +116,5 @@ def write(path: Path, data: bytes) -> None:
 def unwritable(path: Path, error: OSError) -> ResultsError:
     """Why a file of a results folder cannot be written: one sentence."""
     if not path.parent.exists():
-        return ResultsError(f"{path.parent}: is no longer there; it was deleted or moved while the run went on")
+        return ResultsError(f"{path.parent}: is gone; it was deleted or moved during the run")
     return ResultsError(f"{path}: cannot be written: {error.strerror or error}; what was measured before is intact")

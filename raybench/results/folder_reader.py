@@ -103,7 +103,7 @@ class _Reading:
         return about
 
     def trials(self, about: RunFile | None) -> tuple[ObservedTrial | StoredTrial, ...]:
-        """Every trial; the one that is being measured is read first, for it may end meanwhile."""
+        """Every trial; the one that is being measured is read first, because it may end meanwhile."""
         run_id = about.run_id if about else None
         cut, tables = self._running(run_id), self._tables()
         found = sorted(self._records(run_id), key=lambda each: (each.record.started, each.record.id))
@@ -151,7 +151,7 @@ class _Reading:
             try:
                 found = read_record(path, run_id)
                 if found.record.id != path.stem:
-                    raise ResultsError(f"{path}: is a copy of {found.record.id}.json: remove it, or name it so")
+                    raise ResultsError(f"{path}: is a copy of {found.record.id}.json: remove it, or give it that name")
                 yield found
             except ResultsError as error:
                 self._note(path, error)
@@ -173,11 +173,11 @@ class _Reading:
         """Trials that the run had measured, and tables without the record that says what they are of."""
         known = there | {str(each.trial) for each in self.damaged}
         for name in sorted(set((about and about.measured) or ()) - known):
-            self._note(self._folder / TRIALS / f"{name}.json", ResultsError("is not there, though it was measured"))
+            self._note(self._folder / TRIALS / f"{name}.json", ResultsError("is missing, though it was measured"))
             known.add(name)
         for path in tables:
             if path.stem not in known:
-                self._note(path, ResultsError(f"there is no {TRIALS}/{path.stem}.json that says what it is of"))
+                self._note(path, ResultsError(f"there is no {TRIALS}/{path.stem}.json that describes it"))
 
     def _is_damaged(self, name: str) -> bool:
         return any(each.path == name for each in self.damaged)

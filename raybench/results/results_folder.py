@@ -39,7 +39,7 @@ def check_out(benchmark: Benchmark) -> None:
             probe.write(bytes(_PROBE_BYTES))
     except OSError as error:
         raise ConfigError(
-            f"out is {out}; nothing can be written there ({error.strerror}): name another folder, or make room"
+            f"out is {out}; it cannot be written ({error.strerror}): name another folder, or make room"
         ) from error
 
 
@@ -140,4 +140,4 @@ def _new_folder(wanted: Path) -> Path:
             continue
         except OSError as error:
             raise ResultsError(f"{folder}: cannot be made: {error.strerror}") from error
-    raise ResultsError(f"{wanted}: cannot be made: there are many of this name")
+    raise ResultsError(f"{wanted}: cannot be made: too many have this name")

@@ -40,14 +40,14 @@ class Left:
 
 
 def left_to_measure(resume: Resume) -> Left:
-    """Read and check a folder; raises ConfigError where it is none that this raybench, on this host, can go on with."""
+    """Read and check a folder; raises ConfigError where this raybench, on this host, cannot resume it."""
     folder = resume.folder
     try:
         results = load(folder)
         with TemporaryFile(dir=folder):
             pass
     except (OSError, ResultsError) as error:
-        raise ConfigError(f"resume is {folder}; it cannot be gone on with: {first_line(error)}") from error
+        raise ConfigError(f"resume is {folder}; it cannot be resumed: {first_line(error)}") from error
     _check_files(results)
     _check_environment(results)
     benchmark = config.load(folder / BENCHMARK, {})
@@ -64,12 +64,12 @@ def _check_files(results: Results) -> None:
         if isinstance(each, OtherSchemaFile):
             raise ConfigError(f"{said}; {each}")
         if each.path == BENCHMARK:
-            remedy = "undo the change, or start a run of its own with it: raybench run benchmark.yaml"
+            remedy = "undo the change, or start a new run with it: raybench run benchmark.yaml"
             raise ConfigError(f"{said}; {each}; {remedy}")
         if each.trial is None and each.path != RUNNING:
             raise ConfigError(f"{said}; {each}; restore it from a copy, or start a new run")
     if results.goal:
-        raise ConfigError(f"{said}; that was a search: start it again")
+        raise ConfigError(f"{said}; that was a search, which cannot be resumed: start it again")
 
 
 def _check_environment(results: Results) -> None:
@@ -81,7 +81,7 @@ def _check_environment(results: Results) -> None:
     was = (there.host, there.python, dict(there.packages))
     for key, then, now in zip(("host", "python", "packages"), was, here, strict=True):
         if then != now:
-            raise ConfigError(f"resume is {results.folder}; its {key} was {then}, here it is {now}: start a new run")
+            raise ConfigError(f"resume is {results.folder}; its {key} was {then}, it is {now} here: start a new run")
 
 
 def _kept(results: Results, resume: Resume) -> set[str]:

@@ -44,7 +44,7 @@ def read_sealed(path: Path) -> SealedJson:
     if version != SCHEMA_VERSION:
         written = "an older schema" if version is None else f"schema {version}"  # up to 4 environment.json had none
         raise OtherSchemaError(
-            f"{path}: was written with {written}, this is {SCHEMA_VERSION}; read it with the raybench that wrote it"
+            f"{path}: was written with {written}, this raybench reads {SCHEMA_VERSION}; use the raybench that wrote it"
         )
     return SealedJson(there, is_sealed=seal is not None)
 

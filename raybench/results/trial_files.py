@@ -92,7 +92,7 @@ def read_record(path: Path, run_id: str | None) -> TrialFile:
         there.is_sealed,
     )
     if run_id and found.seal.run_id and found.seal.run_id != run_id:
-        raise ResultsError(f"{path}: is of another run: move it back there")
+        raise ResultsError(f"{path}: belongs to another run: move it back there")
     return found
 
 
@@ -148,7 +148,7 @@ def _damage(folder: Path, path: Path, written: str | None, schema: pa.Schema) ->
         if written and sha256_of(path) != written:
             raise ResultsError(f"{path}: is damaged or was edited: it does not match its SHA-256")
         if not parquet_schema(path).equals(schema):
-            raise ResultsError(f"{path}: has other columns than those of {path.parent.name}")
+            raise ResultsError(f"{path}: does not have the columns of {path.parent.name}")
         return None
     except ResultsError as error:
         return damaged_file(folder, path, error)

@@ -113,7 +113,7 @@ class SmiParser:
             self._names = []
         elif "" not in self._names:
             return None
-        return f"it prints in a format that raybench does not know ({line[:_LONGEST]})"
+        return f"it prints a format that raybench does not know ({line[:_LONGEST]})"
 
     def _split(self, line: str) -> list[str]:
         """A process may have commas in its name."""
@@ -136,7 +136,7 @@ class SmiParser:
             if _FAULT.fullmatch(text):
                 problem = f"{_fault_name(text)} ({texts['id']})"
             elif row[name] is None and text not in _NONE:
-                problem = f"it printed what is no number ({line[:_LONGEST]})"
+                problem = f"it printed something that is not a number ({line[:_LONGEST]})"
         return row, problem
 
 
@@ -240,4 +240,4 @@ def _unreadable(line: str) -> str:
 
 def _fault_name(text: str) -> str:
     named = (said for words, said in _COMPLAINTS if words.lower() in text.lower())
-    return next(named, "it printed what is no reading")
+    return next(named, "it printed something that is not a reading")

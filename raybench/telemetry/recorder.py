@@ -85,10 +85,10 @@ class Recorder:
         if (gpus := self._gpus) is None or gpus.has_ended:
             return
         if gpus.silent_s > _SILENT_S:
-            self._buffer.report_problem(gpu.NVIDIA_SMI, f"it has said nothing for {_SILENT_S:.0f} s")
+            self._buffer.report_problem(gpu.NVIDIA_SMI, f"it printed nothing for {_SILENT_S:.0f} s")
         for uuid, read_s in list(self._gpu_read_s.items()):
             if gpus.heard_s - read_s > _SILENT_S:
-                self._buffer.report_problem(gpu.NVIDIA_SMI, f"it tells of a GPU no more, and of others ({uuid})")
+                self._buffer.report_problem(gpu.NVIDIA_SMI, f"it no longer reports one of the GPUs ({uuid})")
 
     def read_page(self, url: str) -> None:
         """The GPUs of a Triton, by its own page of metrics."""
@@ -97,7 +97,7 @@ class Recorder:
         metrics = fetch(url, timeout_s=_PAGE_INTERVAL_S)
         rows = gpu_rows(metrics or [])
         if self._page and not rows:
-            self._buffer.report_problem(self._page, "it tells of no GPU any more")
+            self._buffer.report_problem(self._page, "it no longer reports any GPU")
         for row in rows:
             self._page = url
             self._buffer.add(GPU, {"source": url, **row})

@@ -60,7 +60,7 @@ class StatisticsTotal:
 
 
 class StatisticsCounter:
-    """What a server has counted since this was made, through reloads."""
+    """The counts of a server since this was made, across reloads."""
 
     def __init__(self, read: Read) -> None:
         self._read, self._lock, self._resets = read, threading.Lock(), 0

@@ -107,7 +107,7 @@ def _allow_connections(task: Task) -> None:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
         raise ClientError(
-            f"worker {task.worker} needs {needed} open files for its lanes, and {socket.gethostname()} allows a "
-            f"process {hard}: use fewer lanes a worker, or raise ulimit -n"
+            f"worker {task.worker} needs {needed} open files for its lanes, but {socket.gethostname()} allows a "
+            f"process {hard}: use fewer lanes per worker, or raise ulimit -n"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

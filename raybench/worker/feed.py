@@ -142,7 +142,7 @@ class StreamedFeed:
             raise ClientError(f"inputs cannot be read: {self._failure}") from self._failure
         if time.monotonic() - began_s > LONGEST_WAIT_S:
             raise ClientError(
-                f"no inputs were read within {LONGEST_WAIT_S:.0f} s: mend what holds them, or --feed preload"
+                f"no inputs were read within {LONGEST_WAIT_S:.0f} s: fix what blocks them, or use --feed preload"
             )
 
 

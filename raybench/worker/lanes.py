@@ -75,7 +75,7 @@ class Lanes:
         self._stop.clear()
 
     def clock_ns(self) -> int:
-        """What the clock of the samples shows: it goes on evenly where the host's is set anew."""
+        """What the clock of the samples shows: it runs on steadily where the host's clock is set."""
         return self._anchor_ns + time.perf_counter_ns()
 
     def instant_ns(self, epoch_s: float) -> int:

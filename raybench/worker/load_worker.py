@@ -170,7 +170,7 @@ class Worker:
         return self._lanes.clock_ns()
 
     def usage(self) -> WorkerUsage:
-        """Where and what this worker is, and what it has used so far."""
+        """Where this worker runs, and what it used so far."""
         process = psutil.Process()
         times = process.cpu_times()
         return WorkerUsage(

@@ -98,7 +98,7 @@ class DecodedReply:
 
 @dataclass(frozen=True)
 class DecodedReplies:
-    """The replies that a worker kept; a sentence for each that is no answer, or whose type raybench does not read."""
+    """The replies that a worker kept; a sentence for each that cannot be read, or has a type that raybench does not."""
 
     replies: tuple[DecodedReply, ...] = ()
     malformed: tuple[str, ...] = field(default=())

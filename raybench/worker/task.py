@@ -40,7 +40,7 @@ class PayloadSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerUsage:
-    """Where a worker is, and what its process has used so far."""
+    """Where a worker is, and what its process used so far."""
 
     worker: int
     node: str

@@ -119,14 +119,14 @@ def other_columns(path: Path) -> None:
 
 
 HARMS: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "record gone": (f"trials/{BAD}.json", Path.unlink, "is not there"),
+    "record gone": (f"trials/{BAD}.json", Path.unlink, "is missing"),
     "record cut off": (f"trials/{BAD}.json", lambda path: path.write_bytes(path.read_bytes()[:99]), "not a whole JSON"),
     "record empty": (f"trials/{BAD}.json", lambda path: path.write_bytes(b""), "not a whole JSON"),
     "record that is noise": (f"trials/{BAD}.json", lambda path: path.write_bytes(os.urandom(99)), "not a whole JSON"),
     "record of another schema": (
         f"trials/{BAD}.json",
         lambda path: edited(path, lambda there: there.update(schema_version=4)),
-        "schema 4, this is 6",
+        "schema 4, this raybench reads 6",
     ),
     "record without a load": (
         f"trials/{BAD}.json",
@@ -212,7 +212,7 @@ def test_samples_of_other_columns_are_refused(folder: Path) -> None:
     other_columns(path)
     digest = sha256_of(path)
     edited(folder / "trials" / f"{BAD}.json", lambda there: there.update(samples_sha256=digest))
-    assert "other columns" in named(folder)[f"samples/{BAD}.parquet"]
+    assert "does not have the columns" in named(folder)[f"samples/{BAD}.parquet"]
 
 
 def test_values_that_make_no_sense_lose_one_trial(folder: Path) -> None:

@@ -85,5 +85,5 @@ def test_a_folder_that_is_gone_ends_the_trial(folder: Path, what: str) -> None:
     """A run whose results folder is deleted or moved says so in a sentence, and not after hours of measuring."""
     with growing_samples(folder, "t") as file:
         shutil.rmtree(folder) if what == "deleted" else folder.rename(folder.with_name("elsewhere"))
-        with pytest.raises(ResultsError, match=f"{folder}/samples: is no longer there; it was deleted or moved"):
+        with pytest.raises(ResultsError, match=f"{folder}/samples: is gone; it was deleted or moved"):
             file.append(samples.table(ROWS))

@@ -198,7 +198,7 @@ def test_another_schema_is_refused(tmp_path: Path, version: int) -> None:
     folder = made(tmp_path)
     results_folder.save(folder, observed())
     edited(folder / "environment.json", lambda there: there.update(schema_version=version))
-    with pytest.raises(ResultsError, match=f"schema {version}, this is {results_folder.SCHEMA_VERSION}"):
+    with pytest.raises(ResultsError, match=f"schema {version}, this raybench reads {results_folder.SCHEMA_VERSION}"):
         results_folder.load(folder)
 
 
@@ -209,7 +209,7 @@ def test_a_folder_of_an_older_schema_without_trials_is_refused(tmp_path: Path) -
     there = json.loads((folder / "environment.json").read_text())
     del there["schema_version"]
     (folder / "environment.json").write_text(json.dumps(there))
-    with pytest.raises(ResultsError, match=f"an older schema, this is {results_folder.SCHEMA_VERSION}"):
+    with pytest.raises(ResultsError, match=f"an older schema, this raybench reads {results_folder.SCHEMA_VERSION}"):
         results_folder.load(folder)
 
 

@@ -148,19 +148,19 @@ def test_a_finished_run_has_nothing_left(folder: Path) -> None:
         (
             "environment.json",
             lambda path: edited(path, lambda about: about.update(schema_version=4)),
-            "written with schema 4, this is 6",
+            "written with schema 4, this raybench reads 6",
         ),
         (
             f"trials/{IDS[0]}.json",
             lambda path: edited(path, lambda trial: trial.update(schema_version=4)),
-            "written with schema 4, this is 6",
+            "written with schema 4, this raybench reads 6",
         ),
         (
             "environment.json",
             lambda path: edited(path, lambda about: about["environment"].update(host="other")),
-            f"its host was other, here it is {socket.gethostname()}",
+            f"its host was other, it is {socket.gethostname()} here",
         ),
-        ("benchmark.yaml", lambda path: path.write_text("rounds: 9\n"), "undo the change, or start a run of its own"),
+        ("benchmark.yaml", lambda path: path.write_text("rounds: 9\n"), "undo the change, or start a new run with it"),
         ("benchmark.yaml", lambda path: path.write_bytes(b"\0\xff"), "benchmark.yaml: is damaged or was edited"),
         ("benchmark.yaml", Path.unlink, "benchmark.yaml: cannot be read: No such file"),
         ("trials", shutil.rmtree, "trials: cannot be read: No such file"),

@@ -255,7 +255,7 @@ def test_gpus_that_fall_silent_are_named(tmp_path: Path, monkeypatch: pytest.Mon
         it.set_phase(None)
         found = it.snapshot()
     (problem,) = found.problems
-    assert (problem.source, problem.text) == ("nvidia-smi", "it has said nothing for 0 s")
+    assert (problem.source, problem.text) == ("nvidia-smi", "it printed nothing for 0 s")
     assert 0 <= time.time_ns() - problem.time_ns < 60e9
 
 
@@ -271,7 +271,7 @@ def test_a_gpu_that_is_told_of_no_more_is_named(tmp_path: Path, monkeypatch: pyt
         wait_until(lambda: it.snapshot().problems)
         found = it.snapshot()
     (problem,) = found.problems
-    assert problem.text == f"it tells of a GPU no more, and of others ({UUID})"
+    assert problem.text == f"it no longer reports one of the GPUs ({UUID})"
 
 
 @contextmanager
@@ -318,5 +318,5 @@ def test_a_page_that_ends_is_told() -> None:
         it.read_page(url)
     it.read_page(url)
     assert [(problem.source, problem.text) for problem in it.snapshot().problems] == [
-        (url, "it tells of no GPU any more")
+        (url, "it no longer reports any GPU")
     ]

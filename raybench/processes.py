@@ -1,10 +1,10 @@
 """Processes that raybench starts end with it, however it ends: commands under a supervisor, Ray with a sweeper.
 
 The supervisor is a program of its own between raybench and the command: Popen's preexec_fn would run Python in a forked
-copy of a process full of gRPC's and Ray's threads. It adopts the orphans of a server that was killed (Triton's stubs), ends
-them, and removes shared memory. The parent-death signal is bound to the *thread* that started it: start from the main
-one. Where the supervisor itself is killed, as Ray does it to the children of an actor that it ends, its fallback reaper
-does that: a process that is not a descendant of raybench.
+copy of a process full of gRPC's and Ray's threads. It adopts the orphans of a server that was killed (Triton's stubs),
+ends them, and removes shared memory. The parent-death signal is bound to the *thread* that started it: start from the
+main one. Where the supervisor itself is killed, as Ray does it to the children of an actor that it ends, its fallback
+reaper does that: a process that is not a descendant of raybench.
 
 The process sweeper is for processes that a library starts: Ray's agents outlive a killed driver by a minute, and the
 helpers of its dashboard even a clean exit. It finds them by the log files they hold open, because they change their

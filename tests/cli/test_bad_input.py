@@ -416,7 +416,7 @@ def named(flags: str, *said: str, files: dict[str, Any] | None = None) -> Row:
 
 
 INPUTS = {
-    "inputs that are not there": run("--input absent.npz", "input is absent.npz", "it is not there", "random, zero"),
+    "inputs that are not there": run("--input absent.npz", "input is absent.npz", "it does not exist", "random, zero"),
     "inputs of no known kind": source("notes.txt", "hello", "does not say what it holds", ".parquet", "folder"),
     "inputs at a scheme of nobody": run("--input nobody://bucket/a.csv", "input is nobody://bucket/a.csv",
                                         "cannot be read", "nobody"),
@@ -426,7 +426,7 @@ INPUTS = {
                                              "input is https://host/a.csv?...;", "X-Amz-Signature", "environment"),
     "inputs by both names": run("--input noise --images noise", "images is noise", "leave out one"),
     "an input that nobody takes": named("--input tokens=random", "input is tokens=random", "ids, text",
-                                        "name one of them"),
+                                        "choose one of them"),
     "two sources for one input": named("--input ids=random --input ids=zero", "input is ids=random, ids=zero",
                                        "two sources", "NAME=SOURCE"),
     "two tables": named("--input a.csv --input ids=b.csv", "input is a.csv, ids=b.csv", "two tables", "join",
@@ -434,7 +434,7 @@ INPUTS = {
     "an npz without an input's key": source("a.npz", arrays(ids=np.zeros((2, 3), int)), "no array text", "it has ids",
                                             "--input text=random"),
     "an npz of objects": source("a.npz", arrays(ids=np.array([None])), "allow_pickle", "save numbers or text"),
-    "a file named npz that is text": source("a.npz", "hello", "no array file", "save numbers or text"),
+    "a file named npz that is text": source("a.npz", "hello", "not a readable array file", "save numbers or text"),
     "an npz of another rank": source("a.npz", arrays(ids=np.zeros((2, 2, 2), int), text=["a", "b"]),
                                      "none of its 2 rows fits", "ids has shape [2, 2], but an item has [3]"),
     "an npz whose arrays differ in length": source("a.npz", arrays(ids=np.zeros((2, 3), int), text=["a"]),

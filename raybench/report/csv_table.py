@@ -30,7 +30,7 @@ _STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
 def csv_text(summary: Summary) -> str:
     """A line for each trial; where there are closed and open loops, a table for each, with an empty line between.
 
-    What is not known is empty: the client's send and receive too, for requests are encoded before the clock starts and
+    What is not known is empty. So are the client's send and receive: requests are encoded before the clock starts, and
     replies decoded after it.
     """
     out = io.StringIO()

@@ -47,7 +47,7 @@ class Frames:
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """A row for each server and what it is held against: the ratio, its interval and the verdict."""
+        """A row for each server and the baseline that it is compared with: the ratio, its interval and the verdict."""
         return _frame(self.summary.comparisons, Comparison)
 
     @cached_property

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from raybench.analysis.cells import CellSummary
 from raybench.analysis.search.strategy import SearchResult
@@ -17,19 +18,32 @@ _SWITCHES = ("--until-oom", "--strict")  # flags without a value
 _CONFIRM_S = 60
 
 
-def next_step(summary: Summary, folder: Path) -> str | None:
-    """The command with what it is for; None where the run was cut off, or its command is not known."""
+class NextStep(NamedTuple):
+    """What a command is for, and its words."""
+
+    purpose: str
+    words: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        return shlex.join(self.words)
+
+
+def next_step(summary: Summary, folder: Path) -> NextStep | None:
+    """None where the run was cut off, or its command is not known."""
     words = _words(summary, folder)
     if words is None or summary.run.ended is None:
         return None
     measured = [cell for cell in summary.cells if cell.inferences_per_s]
     if not measured:
-        return "raybench doctor  # checks each prerequisite and prints the fix"
+        return _step("what is missing here, with the fix", ["doctor"])
     if summary.search is not None:
         return _confirmed(words, summary.search)
     if max(trial.round for trial in summary.trials) == 1 and len(measured) > 1:
-        return f"{_joined(_without(words, (_ROUNDS,)))} {_ROUNDS} 5  # intervals, and verdicts between servers"
-    return _searched(words, measured, summary) or f"raybench report {shlex.quote(str(folder))} --details"
+        verdicts = " and verdicts" if len({cell.label for cell in measured}) > 1 else ""
+        return _step(f"intervals{verdicts}", [*_without(words, (_ROUNDS,)), _ROUNDS, "5"])
+    details = _step("where memory, CPU and time went", ["report", str(folder), "--details"])
+    return _searched(words, measured, summary) or details
 
 
 def _words(summary: Summary, folder: Path) -> list[str] | None:
@@ -40,27 +54,26 @@ def _words(summary: Summary, folder: Path) -> list[str] | None:
     return ["run", str(folder / "benchmark.yaml")] if "--resume" in words else words
 
 
-def _confirmed(words: list[str], found: tuple[SearchResult, ...]) -> str | None:
+def _confirmed(words: list[str], found: tuple[SearchResult, ...]) -> NextStep | None:
     """The load that held, measured for longer."""
     held = max((each for each in found if each.feasible_max), key=lambda each: each.feasible_max or 0, default=None)
     if held is None or held.variable not in ("request_rate", "concurrency"):
         return None
-    flag = f"--{held.variable.replace('_', '-')} {held.feasible_max:g}"
+    load = [f"--{held.variable.replace('_', '-')}", f"{held.feasible_max:g}", "--duration", str(_CONFIRM_S)]
     rest = _without(words, (*_GOAL, *_LENGTH))
-    return f"{_joined(['run', *rest[1:]])} {flag} --duration {_CONFIRM_S} --rounds 3  # what held, for longer"
+    return _step("what held, for longer", ["run", *rest[1:], *load, _ROUNDS, "3"])
 
 
-def _searched(words: list[str], measured: list[CellSummary], summary: Summary) -> str | None:
+def _searched(words: list[str], measured: list[CellSummary], summary: Summary) -> NextStep | None:
     """The highest rate within about twice the tail of a closed loop; a YAML may hold loads, which a search refuses."""
     rates = [t.throughput.requests_per_s for t in summary.trials if t.throughput and t.load.offered_rps is None]
     name, slowest_ms = _tail(measured)
     if not rates or not slowest_ms or any(word.endswith((".yaml", ".yml")) for word in words):
         return None
     rest = _without(words, (*_LOOP, *_GATES, *_LENGTH))
-    span = f"{_rounded(max(rates) / 10)}:{_rounded(max(rates) * 1.5)}"
-    limit = f"'{name}<{_rounded(2 * slowest_ms)}ms'"
-    asked = f"--latency-threshold {limit} --request-rate-range {span}"
-    return f"{_joined(['search', *rest[1:]])} {asked}  # the highest rate within a limit"
+    limit = ["--latency-threshold", f"{name}<{_rounded(2 * slowest_ms)}ms"]
+    span = ["--request-rate-range", f"{_rounded(max(rates) / 10)}:{_rounded(max(rates) * 1.5)}"]
+    return _step("the highest rate within a latency", ["search", *rest[1:], *limit, *span])
 
 
 def _tail(measured: list[CellSummary]) -> tuple[str, float | None]:
@@ -88,5 +101,5 @@ def _without(words: list[str], flags: Collection[str]) -> list[str]:
     return kept
 
 
-def _joined(words: list[str]) -> str:
-    return shlex.join(["raybench", *words])
+def _step(purpose: str, words: list[str]) -> NextStep:
+    return NextStep(purpose, ("raybench", *words))

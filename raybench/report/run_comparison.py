@@ -141,7 +141,7 @@ def _load(trial: TrialSummary) -> str:
 def _alone(
     before: ComparedRun, after: ComparedRun, found: Collection[tuple[str, str]], metrics: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Sentences on rows of BASE that have nothing to be held against in NEW, and on rows that BASE cannot judge."""
+    """Sentences on rows of BASE that have no counterpart in NEW, and on rows that BASE cannot judge."""
     base, new = _cells(before), _cells(after)
     lost, others = list[str](), list[str]()
     for cell, trials in base.items():

@@ -30,7 +30,7 @@ def comparison(c: Comparison, judged: int) -> str:
 
 
 def outcome(o: ThresholdOutcome, load: Load) -> str:
-    """What became of a threshold in a row, with the load that it was held against."""
+    """Whether a row met a threshold, with its load."""
     found = {None: f"could not be judged: {o.unknown}", True: "met", False: "missed"}[o.is_met]
     value = f"{plain(o.value, 4)}, " if o.value is not None else ""
     return f"{o.label}, {o.model}, {load_words(load)}: {value}{found}"
@@ -70,12 +70,13 @@ def difference(ratio: float) -> str:
 class DoubtNote(NamedTuple):
     """A kind of doubt, with its letter and the rows that it is about, of all rows of the table.
 
-    The sentence is that of the row, and of its rounds that of the round, that exceeds the limit most.
+    The sentence is that of the row and round that exceed the limit most; `is_worst`: others have another.
     """
 
     letter: str
     rows: tuple[str, ...]
     all_rows: int
+    is_worst: bool
     sentence: str
     remedy: str
     code: str
@@ -85,13 +86,13 @@ class DoubtNote(NamedTuple):
 
     def _where(self) -> str:
         """The rows by name where there are few, by number where there are many, not at all where it is all of one."""
-        if self.all_rows == 1:
-            return ""
+        where = ", ".join(self.rows)
         if len(self.rows) == self.all_rows:
-            return " (all rows)"
-        if len(self.rows) > _ROWS_NAMED:
-            return f" ({len(self.rows)} of {self.all_rows} rows)"
-        return f" ({', '.join(self.rows)})"
+            where = "" if self.all_rows == 1 else "all rows"
+        elif len(self.rows) > _ROWS_NAMED:
+            where = f"{len(self.rows)} of {self.all_rows} rows"
+        said = ", ".join(part for part in (where, "worst shown" if self.is_worst else "") if part)
+        return f" ({said})" if said else ""
 
 
 def doubt_notes(summary: Summary) -> list[DoubtNote]:
@@ -108,8 +109,8 @@ def doubt_notes(summary: Summary) -> list[DoubtNote]:
 def _note(letter: str, found: list[tuple[str, Doubt]], all_rows: int) -> DoubtNote:
     worst = max((doubt for _, doubt in found), key=_excess)
     rows = tuple(dict.fromkeys(row for row, _ in found))
-    at_worst = " at worst" if len({doubt.sentence for _, doubt in found}) > 1 else ""
-    return DoubtNote(letter, rows, all_rows, worst.sentence + at_worst, worst.remedy, worst.code)
+    is_worst = len({doubt.sentence for _, doubt in found}) > 1
+    return DoubtNote(letter, rows, all_rows, is_worst, worst.sentence, worst.remedy, worst.code)
 
 
 def _excess(doubt: Doubt) -> float:

@@ -1,5 +1,6 @@
 """A Summary for a terminal or a log, or as Markdown: the answer first, then the table and what qualifies it."""
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -17,7 +18,7 @@ from raybench.report import search_tables, sentences
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
 from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
-from raybench.report.next_step import next_step
+from raybench.report.next_step import NextStep, next_step
 from raybench.report.node_tables import node_tables
 from raybench.report.result_table import DROPPED_FIRST, columns, row, row_names, title
 from raybench.report.sentences import comparison, doubt_notes, loads, outcome
@@ -32,12 +33,8 @@ def print_report(console: Console, summary: Summary, folder: Path, *, is_detaile
     With `is_detailed` also what the servers cost, where the time went, and each model and node by itself.
     """
     _print_answer(console, summary)
-    dropped = _dropped(summary, console)
-    for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
-        rows = [row(cell, summary) for cell in cells]
-        print_whole(console, _main_table(f"{model}: {title(summary)}", columns(summary), rows, dropped))
-    if dropped:
-        print_wrapped(console, f"not shown in {console.width} columns: {', '.join(dropped)}; report.html has them")
+    if not summary.search or is_detailed:  # the curve has the same rows
+        _print_rows(console, summary)
     for found in summary.search or ():
         print_whole(console, _curve(found))
     if is_detailed:
@@ -46,15 +43,38 @@ def print_report(console: Console, summary: Summary, folder: Path, *, is_detaile
     for line in _notes(summary):
         print_wrapped(console, line)
     console.print()
-    if command := next_step(summary, folder):
-        console.print(escape(f"next: {command}"), highlight=False, soft_wrap=True)
+    if step := next_step(summary, folder):
+        _print_step(console, step)
     console.print(escape(f"results in {folder}"), highlight=False, soft_wrap=True)
+
+
+def _print_rows(console: Console, summary: Summary) -> None:
+    dropped = _dropped(summary, console)
+    for model, cells in groupby(summary.cells, key=lambda cell: cell.model):
+        rows = [row(cell, summary) for cell in cells]
+        print_whole(console, _main_table(f"{model}: {title(summary)}", columns(summary), rows, dropped))
+    if dropped:
+        print_wrapped(console, f"not shown in {console.width} columns: {', '.join(dropped)}; report.html has them")
+
+
+def _print_step(console: Console, step: NextStep) -> None:
+    """A command that can be copied as it stands, in several lines where it is long."""
+    first, *words = map(shlex.quote, step.words)
+    lines = [f"  {first}"]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        if len(longer) <= console.width - len(" \\"):
+            lines[-1] = longer
+        else:
+            lines.append(f"      {word}")
+    for line in (f"next, for {step.purpose}:", *(f"{line} \\" for line in lines[:-1]), lines[-1]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_answer(console: Console, summary: Summary) -> None:
     found = headline(summary)
     console.print(f"\n[bold]{escape(str(found))}.[/bold]", highlight=False, soft_wrap=True)
-    is_below = summary.search or len(summary.comparisons) > 1 or not any(c.inferences_per_s for c in summary.cells)
+    is_below = len(summary.search or summary.comparisons) > 1 or not any(c.inferences_per_s for c in summary.cells)
     print_wrapped(console, found.scope if is_below else found.note)
     console.print()
 
@@ -165,7 +185,8 @@ def _notes(summary: Summary) -> Iterator[str]:
     """What qualifies the table, a sentence each. A single comparison is the headline, and is not printed again."""
     load_of = loads(summary)
     judged = sum(each.verdict is not None for each in summary.comparisons)
-    yield from map(search_tables.headline, summary.search or ())
+    if summary.search and len(summary.search) > 1:
+        yield from map(search_tables.headline, summary.search)
     if len(summary.comparisons) > 1 or summary.search:
         yield from (comparison(each, judged) for each in summary.comparisons)
     yield from (f"threshold {each.threshold}: {outcome(each, load_of[each.cell])}" for each in summary.thresholds)

@@ -45,9 +45,10 @@ def two(**changes: object) -> tuple[ObservedTrial, ...]:
 )
 def test_a_run_is_followed_by_what_it_leaves_open(trials: tuple[ObservedTrial, ...], words: str, command: str) -> None:
     """One round asks for more, several for the highest rate, a failure for the doctor; and each command parses."""
-    found = (next_step(ended(*trials, words=words), FOLDER) or "").partition("  #")[0]
-    assert found == command
-    name, *flags = shlex.split(found)[1:]
+    found = next_step(ended(*trials, words=words), FOLDER)
+    assert found
+    assert found.command == command
+    name, *flags = found.words[1:]
     options = {flag for each in main.commands[name].params for flag in each.opts}
     assert {flag for flag in flags if flag.startswith("-")} <= options
 
@@ -60,7 +61,8 @@ def test_a_search_is_followed_by_a_longer_look_at_what_held() -> None:
     )  # fmt: skip
     words = "search -s triton -m a --latency-threshold p99<50ms --request-rate-range 5:80"
     found = next_step(ended(observed(STEADY), words=words, search=(held,)), FOLDER)
-    assert (found or "").startswith("raybench run -s triton -m a --request-rate 40 --duration 60 --rounds 3")
+    assert found
+    assert found.command == "raybench run -s triton -m a --request-rate 40 --duration 60 --rounds 3"
 
 
 def test_a_run_that_was_cut_off_has_none() -> None:

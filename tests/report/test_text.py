@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -278,11 +279,16 @@ def test_a_narrow_terminal_has_fewer_columns_and_each_whole(width: int) -> None:
 
 
 def test_no_line_of_a_log_is_wider_than_it() -> None:
-    """Sentences break between words; only commands and paths, which are copied, stand in one line."""
+    """Sentences break between words, and a long command in a way that a shell takes."""
     reason = "the server ended: " + "a word " * 60
-    text = printed(summary(observed(label="local"), observed(status="failed", reason=reason)), width=120)
+    found = summary(observed(label="local"), observed(status="failed", reason=reason))
+    command = ["raybench", "run", *("--input", "a folder=/of/mine") * 9]
+    run = replace(found.run, command=tuple(command), ended="2026-01-01T00:00:00Z")
+    text = printed(replace(found, run=run), width=120)
     assert max(map(len, text.splitlines())) <= 120
     assert "the server ended" in text
+    shown = text[text.index("\n  raybench") : text.index("\nresults in")]
+    assert shlex.split(shown.replace("\\\n", ""))[: len(command)] == command
 
 
 def test_a_mean_says_how_many_rounds_it_is_of() -> None:

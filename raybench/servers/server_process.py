@@ -114,7 +114,7 @@ def check_bind(address: str) -> None:
 
 
 def require_free(bind: str, port: int) -> None:
-    """Raise ConfigError where a port (0: any) cannot be had: a server of another would answer there."""
+    """Raise ConfigError where a port (0: any) is taken: another program's server would answer there."""
     family, kind, _, _, where = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -81,7 +81,7 @@ def test_a_run_measures_it(
     assert (server["effective"]["executions_at_once"], server["effective"]["tensorflow"]) == (998, "2.20.0")
     assert server["config"]["xla_gpu_compilation_enabled"] == "true"
     assert server["config"]["models"] == MODEL
-    assert run.err.count("listens on all of this machine's") == 1
+    assert run.err.count("listens on every address of this machine") == 1
     assert family.is_gone()
 
 
@@ -233,14 +233,14 @@ def test_its_port_of_another_is_refused(models: Path, stand_in: dict[str, str], 
             "serve", "tfserving", "--models", models, "--port", port, cwd=tmp_path, env={**os.environ, **stand_in}
         )
     assert (served.code, served.out) == (2, "")
-    assert f"port is {port}; 127.0.0.1:{port} cannot be had (Address already in use); name another" in served.err
+    assert f"port is {port}; 127.0.0.1:{port} is not free (Address already in use); name another" in served.err
 
 
 def test_what_its_binary_cannot_close_is_said(stand_in: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The binary listens on every address, and a user is told; a container is published where it was asked."""
     ours, theirs = ServerSpec(kind="tfserving"), ServerSpec(kind="tfserving", url="host:8500")
     monkeypatch.setenv("PATH", stand_in["PATH"])
-    assert "listens on all of this machine's" in str(bind_warning(ours, "127.0.0.1"))
+    assert "listens on every address of this machine" in str(bind_warning(ours, "127.0.0.1"))
     assert bind_warning(theirs, "0.0.0.0") is None
     monkeypatch.setenv("PATH", "/nowhere")
     assert bind_warning(ours, "127.0.0.1") is None

@@ -175,7 +175,7 @@ def test_what_the_user_configured_stays() -> None:
 @pytest.mark.parametrize(
     ("config", "spec", "words"),
     [
-        ({"max_batch_size": 8}, WHOLE, "max_batch_size is 8, and not every input and output has a free first"),
+        ({"max_batch_size": 8}, WHOLE, "max_batch_size is 8, but not every input and output has a free first"),
         ({"input": [{"name": "z", "data_type": "TYPE_FP32"}]}, WORDS, "has input 'z'; the signature has words, x"),
         ({"input": [{"name": "x", "data_type": "TYPE_INT8"}]}, WORDS, "'x' as TYPE_INT8; it is TYPE_FP32"),
         ({}, signature({"x": ("FP32", None)}, {}), "'x' has no fixed rank"),

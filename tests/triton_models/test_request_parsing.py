@@ -56,12 +56,12 @@ def test_tensors_route_as_parameters_do() -> None:
         ({"parameters": {"model": "scale", "signature": "nope"}}, "NOT_FOUND", ["no signature 'nope'", "times"]),
         ({"parameters": {**REQUEST.parameters, "version": "2"}}, "NOT_FOUND", ["no version '2'", "[1, 3]"]),
         ({"arrays": {}}, "INVALID_ARG", ["scale/times: input 'x' is missing", "it takes x"]),
-        ({"arrays": {"x": X, "z": X}}, "INVALID_ARG", ["input 'z' is not one of its own", "it takes x"]),
+        ({"arrays": {"x": X, "z": X}}, "INVALID_ARG", ["input 'z' is not one of its inputs", "it takes x"]),
         ({"arrays": {"x": X[0]}}, "INVALID_ARG", ["leading dimension of 3; send 1"]),
         ({"arrays": {"x": X.astype("f8")}}, "INVALID_ARG", ["is float64; it takes FP32"]),
         ({"arrays": {"x": X[..., :1]}}, "INVALID_ARG", ["shape [3, 1]; it takes [-1, 2]"]),
         ({"arrays": {"x": X[:, :0]}}, "INVALID_ARG", ["is empty, shape [0, 2]"]),
-        ({"outputs": frozenset({"scores"})}, "INVALID_ARG", ["output 'scores' is not one of its own", "it gives y"]),
+        ({"outputs": frozenset({"scores"})}, "INVALID_ARG", ["scale/times has no output 'scores'", "it gives y"]),
     ],
 )
 def test_a_wrong_request_is_refused_with_its_culprit(changes: dict[str, Any], code: str, words: list[str]) -> None:

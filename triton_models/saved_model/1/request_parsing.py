@@ -76,7 +76,7 @@ class RequestParser:
         """The outputs to return; to Triton a request that names none asks for all that are declared."""
         for name in sorted(asked - set(spec.outputs)) if asked != self.declared_outputs else ():
             known = listing(spec.outputs)
-            raise RequestError("INVALID_ARG", f"{key}: it has no output {name!r}; it gives {known}")
+            raise RequestError("INVALID_ARG", f"{key} has no output {name!r}; it gives {known}")
         return asked
 
 

@@ -115,7 +115,7 @@ class Benchmark(BaseModel):
     )
     memory_budget: Annotated[
         str | None,
-        Flag(shown="1GiB; larger inputs are cut and reused"),
+        Flag(shown="1GiB; beyond that a part is sent again"),
         Remedy("write a size such as 512MiB"),
         Unit("size"),
     ] = Field(

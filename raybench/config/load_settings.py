@@ -41,10 +41,10 @@ class LoadSettings(BaseModel):
     signature: Annotated[Name | None, Flag(shown="the model's only one, or serving_default")] = Field(
         None, description="Signature of the model to call."
     )
-    workers: Annotated[int, Flag(shown="as many of 4 as leave a core free: 1, 2 or 4")] = Field(
-        _IN_FLIGHT, ge=1, le=10_000, description="Workers: Ray actors that send requests."
+    workers: Annotated[int, Flag(shown="1, 2 or 4, leaving a core free")] = Field(
+        _IN_FLIGHT, ge=1, le=10_000, description="Number of workers (Ray actors) that send requests."
     )
-    concurrency: Annotated[int | None, Flag(shown="1; 4 in flight over all workers without --workers")] = Field(
+    concurrency: Annotated[int | None, Flag(shown="4 over all workers; 1 if --workers is given")] = Field(
         None, ge=1, le=MOST_LANES, description="Closed loop: requests that each worker keeps in flight."
     )
     request_rate: Annotated[AnyOf[Rate], AfterValidator(_each_once), Flag(shown="closed loop")] = Field(
@@ -62,7 +62,7 @@ class LoadSettings(BaseModel):
         le=10_000,  # a message of protobuf holds 2 GiB
         description="Items (such as images) per request.",
     )
-    request_count: Annotated[int | None, Flag(shown="as many as --duration takes")] = Field(
+    request_count: Annotated[int | None, Flag(shown="as many as fit in --duration")] = Field(
         None, ge=1, le=10**9, description="Send this many requests per trial, over all workers."
     )
     duration: Annotated[Seconds | None, Flag(shown=f"{_DURATION_S:g}, unless --request-count is given")] = Field(

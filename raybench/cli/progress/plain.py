@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 
 from raybench.cli.progress.progress_observer import ProgressObserver
-from raybench.cli.progress.progress_text import clock, request_count, times, trial_facts
+from raybench.cli.progress.progress_text import clock, left, request_count, trial_facts
 from raybench.driver.run_observer import RunObserver
 from raybench.telemetry.periodic import periodic
 
@@ -32,8 +32,7 @@ class PlainProgress(ProgressObserver):
         now_s, progress = time.monotonic(), self._progress
         if progress and progress.done:
             facts = ", ".join((request_count(progress), *trial_facts(progress, now_s)))
-            trial_times = times(progress.elapsed_s(now_s), progress.left_s(now_s))
-            self._print_stamped(f"  {facts}; trial {trial_times}, {self._run_times(now_s)}")
+            self._print_stamped(f"  {facts}; {left(progress.left_s(now_s), self._run_left_s(now_s))}")
         else:
             self._print_stamped(f"  still {self._step}, for {clock(now_s - self._step_started_s)}")
 

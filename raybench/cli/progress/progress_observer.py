@@ -75,7 +75,8 @@ class ProgressObserver(QuietProgress):
         """Nothing else that stays on a terminal names the trial."""
         self.note(f"{trial_id}: {line}")
 
+    def _run_left_s(self, now_s: float) -> float | None:
+        return self._run.left_s(self._progress.left_s(now_s) if self._progress else None, now_s)
+
     def _run_times(self, now_s: float) -> str:
-        trial_left_s = self._progress.left_s(now_s) if self._progress else None
-        left_s = self._run.left_s(trial_left_s, now_s)
-        return f"run {times(now_s - self._started_s, left_s)}"
+        return f"run {times(now_s - self._started_s, self._run_left_s(now_s))}"

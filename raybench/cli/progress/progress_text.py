@@ -32,13 +32,14 @@ def summary_facts(trial: TrialSummary) -> tuple[str, ...]:
     )
 
 
-def _rates(load: Load, unit: str, requests_per_s: float | None, items_per_s: float | None) -> tuple[str, str]:
-    offered = f" of {load.offered_rps:g}" if load.offered_rps else ""
-    return f"{_number(requests_per_s)}{offered} requests/s", f"{_number(items_per_s)} {unit}/s"
+def _rates(load: Load, unit: str, requests_per_s: float | None, items_per_s: float | None) -> tuple[str, ...]:
+    """That of requests where one was asked for."""
+    items = f"{_number(items_per_s)} {unit}/s"
+    return (f"{_number(requests_per_s)} of {load.offered_rps:g} requests/s", items) if load.offered_rps else (items,)
 
 
-def _costs(failed: int, server_mib: float | None) -> tuple[str, str]:
-    return f"{failed} failed", f"server {_DASH if server_mib is None else f'{server_mib:.0f}'} MiB"
+def _costs(failed: int, server_mib: float | None) -> tuple[str, ...]:
+    return f"{failed} failed", *([f"{server_mib:.0f} MiB"] if server_mib is not None else [])
 
 
 def planned(trials: Sequence[Trial]) -> str:
@@ -68,6 +69,14 @@ def request_count(progress: TrialProgress) -> str:
 def times(elapsed_s: float, left_s: float | None) -> str:
     """Such as "0:07, about 0:30 left"; None is not known."""
     return clock(elapsed_s) + ("" if left_s is None else f", about {clock(left_s)} left")
+
+
+def left(trial_s: float | None, run_s: float | None) -> str:
+    """Such as "trial 0:04, run 1:30 left", as far as that is known."""
+    known = [
+        f"{what} {clock(seconds)}" for what, seconds in (("trial", trial_s), ("run", run_s)) if seconds is not None
+    ]
+    return f"{', '.join(known)} left" if known else "time left unknown"
 
 
 def clock(seconds: float) -> str:

@@ -94,8 +94,8 @@ def _clock_drop(gpu: pa.Table) -> float | None:
 
 
 def _others(rows: pa.Table) -> tuple[str, ...] | None:
-    """None without a GPU, and where the server's own processes are not known. A process that nobody here can see is
-    taken for the server's, unless it was there before."""
+    """None without a GPU, and where the server's own processes are not known. A process that is not visible from here
+    counts as the server's, unless it was there before."""
     if not len(of(rows, PROCESS, LOAD)) or not len(of(rows, GPU, LOAD)):
         return None
     before = set(of(rows, GPU_PROCESS, BASELINE)["id"].to_pylist())

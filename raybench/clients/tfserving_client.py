@@ -137,7 +137,7 @@ def _tensor(info: Any) -> TensorSpec:
 
 
 def _explained(reply: Reply) -> Reply:
-    """A refusal whose own words do not say what to do, with the remedy."""
+    """A refusal that does not say what to do, with the remedy."""
     said = reply.error or ""
     if reply.status == "FAILED_PRECONDITION" and (variable := _LOST_VARIABLE.search(said)):
         error = (

@@ -34,7 +34,7 @@ class Heartbeat:
     def turn(self, workers: Collection[int]) -> list[int]:
         """Take answers, ask those of the workers that are silent, and return those that are so for too long.
 
-        However long this turn took, it counts as one: a driver that was stopped itself has heard nobody meanwhile.
+        However long this turn took, it counts as one: a driver that was suspended could not hear any worker.
         """
         passed_s = min(time.monotonic() - self._turned_s, _LONGEST_TURN_S)
         self._turned_s = time.monotonic()

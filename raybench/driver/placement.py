@@ -122,7 +122,7 @@ def _check_reach(server: Node, bind: str) -> None:
 
 
 def _asked(workers: int, timeout_s: float, *, off: Node | None = None, say: Say | None = None) -> PlacementGroup | None:
-    """CPUs for so many workers, spread over nodes, none of them on `off`; None where they are not to be had in time.
+    """CPUs for so many workers, spread over nodes, none of them on `off`; None where they are not free in time.
 
     It goes with this process: Ray gives back what a driver that has ended had asked for.
     """

@@ -121,7 +121,7 @@ def folder_problem() -> UnsupportedReason | None:
 
 
 def ports_problem() -> UnsupportedReason | None:
-    """Why free ports cannot be had and reached on loopback."""
+    """Why no free ports are found or reached on loopback; else None."""
     try:
         free_ports(_PORTS)
         with socket.create_server(("127.0.0.1", 0)) as server:

@@ -113,7 +113,7 @@ def _check_folders(benchmark: Benchmark, server: Node) -> None:
 def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext) -> Iterator[RunningServer]:
     """Start a server for these cells, on the servers' node, warmed up for what they send; it stops with the block.
 
-    An already running server is taken as it is. Raises ServerUnavailable where none can be had, and ServerError where
+    An already running server is taken as it is. Raises ServerUnavailable where none is available, and ServerError where
     it does not start.
     """
     context.observer.step(_step(server))

@@ -155,7 +155,7 @@ def _input_record(trial: Trial, context: RunContext) -> InputRecord:
 
 
 def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: WorkerGroup) -> EffectiveConfig | None:
-    """What the server runs with, by its own word; a scripted one computes nothing and has none."""
+    """The settings that the server reports; none for a scripted one, which computes nothing."""
     kind, name = trial.cell.server.kind, trial.cell.models[0]
     if kind == "triton":
         is_direct = trial.cell.server.layout == PER_MODEL

@@ -39,7 +39,7 @@ class PhotoSource:
     ) -> "Images":
         """Images for an input that takes pixels; of an unknown rank they have 3 channels.
 
-        `bounds` is what black and white are sent as; None where nobody says.
+        `bounds` is what black and white are sent as; None where it is not declared.
         """
         channels = _CHANNELS if spec.shape is None or spec.shape[3] == -1 else spec.shape[3]
         made = Images(self.name, self.files, *size_px, channels, spec.datatype, bounds or PIXEL_RANGE, seed)

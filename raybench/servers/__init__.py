@@ -147,7 +147,7 @@ def running(
 ) -> Iterator[RunningServer]:
     """The server under test, started unless a url names it, which `credentials` opens; stopped on the way out.
 
-    Raises ServerUnavailable where it cannot be had here and ServerError where it failed to start.
+    Raises ServerUnavailable where it is not available here and ServerError where it failed to start.
     """
     facts = facts_of(server)
     if not server.is_ours:

@@ -24,11 +24,11 @@ _LOOK_S = 1.0  # a look at the CPU time of a process tree goes through every pro
 
 
 class ServerError(Exception):
-    """A server that cannot be had, or that failed: one sentence, with its last lines where it left any."""
+    """A server that is not available, or failed: one sentence, with its last lines if it left any."""
 
 
 class ServerUnavailable(ServerError):
-    """A server that cannot be had on this machine: one sentence with the remedies."""
+    """A server that is not available on this machine: one sentence with the remedies."""
 
 
 class TransientStartError(ServerError):

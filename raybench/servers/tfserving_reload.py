@@ -1,4 +1,4 @@
-"""A reload of a running TensorFlow Serving, and what it serves afterwards by its own word.
+"""A reload of a running TensorFlow Serving, and what it reports to serve afterwards.
 
 It applies a config before it waits, waits only for models with new names, and loads only new version numbers
 (tensorflow_serving: model_servers/server_core.cc, core/aspired_versions_manager.cc): that it answers OK says little.

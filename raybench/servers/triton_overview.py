@@ -1,4 +1,4 @@
-"""What a Triton that we started serves, in its own words and its backend's."""
+"""What a Triton that raybench started serves, as it and its backend report."""
 
 import json
 import re

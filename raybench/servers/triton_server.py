@@ -88,7 +88,7 @@ def check(options: TritonOptions) -> None:
 def running_triton(options: TritonOptions) -> Iterator[RunningTriton]:
     """A Triton that is ready and has passed the self-check; stopped on the way out, with its stubs.
 
-    Raises ServerError with Triton's last lines where it cannot be had or does not become ready.
+    Raises ServerError with Triton's last lines where it is not available or does not become ready.
     """
     with restarted_if_transient(partial(_started, wheel.find(), options)) as running:
         yield running

@@ -177,7 +177,7 @@ def shared_memory_problem(found_mib: float | None) -> UnsupportedReason | None:
 
 
 def free_mib(folder: Path) -> float | None:
-    """What is free there; None where nobody can write."""
+    """The space free there; None where it is not writable."""
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return None
     return shutil.disk_usage(folder).free / 2**20

@@ -22,7 +22,7 @@ def cores() -> float:
 
 
 def available_mib() -> float:
-    """The memory that can be had without swapping: on the host, and within the limit of its container."""
+    """The memory available without swapping: on the host, and within the limit of its container."""
     left = min(map(memory_left, cgroups("memory")), default=inf)
     return min(psutil.virtual_memory().available, left) / 2**20
 

@@ -77,7 +77,7 @@ def _tls_failure(url: str, tls: Tls) -> str | None:
 
 def _answers_over_tls(url: str, tls: Tls) -> bool:
     """Whether more succeeds than the handshake: by TLS 1.3 a client has done its part before its certificate is judged,
-    and gRPC's own servers then hang up without a word."""
+    and gRPC's own servers then hang up without a reason."""
     address = host_and_port(url)
     with (
         socket.create_connection(address, timeout=_TIMEOUT_S) as raw,
@@ -105,7 +105,7 @@ def _first_words(connection: socket.socket) -> bytes:
 
 
 def _wants_tls(address: tuple[str, int]) -> bool:
-    """Whether a handshake succeeds: OpenSSL hangs up on all else, without a word."""
+    """Whether a handshake succeeds: OpenSSL hangs up on anything else without a reason."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:

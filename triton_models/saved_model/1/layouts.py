@@ -30,7 +30,7 @@ class Layout(Protocol):
     """How a Triton model relates to SavedModels."""
 
     def declare(self, config: dict[str, Any]) -> None:
-        """Add to a Triton config, in place, the tensors that it lacks: Triton drops others without a word."""
+        """Add to a Triton config, in place, the tensors that it lacks: Triton silently drops others."""
 
     def models(self) -> list[ServedModel]:
         """What to load."""
@@ -118,7 +118,7 @@ class PerModel:
 
     @cached_property
     def _default(self) -> str:
-        """The signature of requests that name none; raises ValueError where somebody has to choose."""
+        """The signature of requests that name none; raises ValueError where a user has to choose."""
         signatures, asked = read_signatures(self.folder), self.parameters.signature
         chosen = asked or (next(iter(signatures)) if len(signatures) == 1 else _SERVING_DEFAULT)
         if chosen not in signatures:

@@ -45,7 +45,7 @@ _LONGEST_ERROR = 2000  # gRPC refuses long error messages
 class TritonPythonModel:
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Declare the tensors of every signature that is served; Triton drops what is not declared without a word."""
+        """Declare the tensors of every signature that is served; Triton silently drops what is not declared."""
         config = auto_complete_model_config.as_dict()
         layout_of(BackendParameters.from_config(config)).declare(config)
         return auto_complete_model_config

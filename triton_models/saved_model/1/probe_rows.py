@@ -21,7 +21,7 @@ Recipe = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows that TensorFlow may take or refuse one by one, and extreme ones, which are to be company and no more."""
+    """Rows that TensorFlow may take or refuse one by one, and extreme ones, which only accompany them."""
 
     rows: Rows
     extreme: Rows | None

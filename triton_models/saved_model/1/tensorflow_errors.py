@@ -6,7 +6,7 @@ _FRAME = re.compile(r"(Graph execution error:|Detected at .*|<stack traces unava
 
 
 def sentence(error: Exception) -> str:
-    """TensorFlow's own words, without the frame that it puts around them."""
+    """TensorFlow's message, without the frame that it puts around it."""
     message = str(getattr(error, "message", None) or error)
     lines = [line for line in message.splitlines() if not _FRAME.fullmatch(line)]
     return readable(re.sub(r"\{\{.*?\}\} ?", "", (lines or [message])[0]).strip()) or type(error).__name__

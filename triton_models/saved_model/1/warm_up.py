@@ -51,6 +51,6 @@ def _make(models: LoadedModels, executor: Executor, call: WarmUpCall) -> None:
 
 
 def _typed(array: np.ndarray, datatype: str) -> np.ndarray:
-    """As TensorFlow takes it: without ml_dtypes nobody can make bfloat16."""
+    """As TensorFlow takes it: bfloat16 cannot be made without ml_dtypes."""
     wanted = numpy_name(datatype)
     return array if array.dtype.name == wanted else array.astype(wanted)

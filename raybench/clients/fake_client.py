@@ -145,7 +145,7 @@ def read_script(text: str) -> Script:
         if not is_usable:
             known = ", ".join(name for name in kinds if name != "times")
             raise ClientError(
-                f"url fake={text}: {part!r} is not one of {known} with a number of 0 or more, or times with "
+                f"url fake={text}: {part!r} is not valid; use {known} with a number of 0 or more, or times with "
                 f"{', '.join(TIMES)}"
             )
     return Script(**values)

@@ -71,7 +71,7 @@ def with_batch_sizes(benchmark: Benchmark, signatures: Signatures) -> Benchmark:
         items = load.batch_size or _usual_items(load, of_model.values())
         for endpoint, signature in of_model.items():
             _check_batch(items, endpoint, signature)
-        return {"batch_size": items if of_model else load.batch_size}
+        return {"batch_size": items if of_model or benchmark.mix else load.batch_size}  # a mix has one number
 
     found = benchmark.by_model(chosen)
     if benchmark.mix and len(found.loads) > len(benchmark.loads):

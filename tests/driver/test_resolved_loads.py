@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import saved_model
+from helpers import IMAGES, LOGITS, entry, listed, saved_model
 
 from raybench.config import Benchmark, ConfigError, plan
 from raybench.driver import resolved_loads
@@ -113,6 +113,15 @@ def test_models_of_a_mix_are_called_alike(models: list, sentence: str, tmp_path:
     """Models that share one trial share its signature and its number of items."""
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         on_disk(tmp_path, *models, mix=True)
+
+
+def test_a_mix_may_hold_a_model_that_is_yet_to_be_exported(tmp_path: Path) -> None:
+    """A model that is not there yet takes as many items as the others of its mix."""
+    saved_model(tmp_path / "efficientnetb0-no-opt" / "1", ("predict_images", [IMAGES], [LOGITS]))
+    (tmp_path / "models.conf").write_text(listed(entry("efficientnetb0-no-opt")))
+    models = ("efficientnetb0-no-opt", "resnet50-no-opt")
+    (load,) = as_on_disk(Benchmark(server=("local",), model=models, models=str(tmp_path), mix=True)).loads
+    assert (load.model, load.items) == (models, 8)
 
 
 def test_folders_that_no_load_uses_need_not_be_there(tmp_path: Path) -> None:

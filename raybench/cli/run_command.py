@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     "--resume",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Finish an interrupted run as it was configured; of the other flags it takes --keep-failed, --details and "
-    "--dry-run.",
+    help="Finish an interrupted run as it was configured; of the other flags it takes --keep-failed, --details, "
+    "--ui and --dry-run.",
 )
 @click.option("--keep-failed", is_flag=True, help="With --resume: do not measure failed and damaged trials again.")
 def run(
@@ -79,7 +79,7 @@ def _resume(
 
     resume = Resume(folder, keep_failed)
     try:
-        given = [name for name, value in flags.items() if value not in (None, ())]
+        given = [name for name, value in flags.items() if value not in (None, ()) and name != "ui"]
         if benchmark or given:
             what = str(benchmark) if benchmark else f"--{given[0].replace('_', '-')}"
             raise ConfigError(f"resume is {folder}, which has its own benchmark.yaml; leave out {what}")
@@ -93,7 +93,8 @@ def _resume(
         summary = report_folder(folder, Outcome(), is_detailed=details)
         sys.exit(judged(0 if summary else FAILED, summary))
     else:
-        sys.exit(_run_and_report(left.benchmark, resume, details=details))
+        shown = left.benchmark.model_copy(update={"ui": flags["ui"]} if flags["ui"] else {})
+        sys.exit(_run_and_report(shown, resume, details=details))
 
 
 def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
@@ -109,7 +110,7 @@ def _length(known_s: float, unknown: int, cells: int) -> str:
     """How long trials take, as far as that is known."""
     time = f"about {known_s / 60:.0f} min" if known_s >= 90 else f"about {known_s:.0f} s"
     if not unknown:
-        return f"{time} by earlier results and starting times"
+        return f"{time} by durations, starting times and earlier results"
     if unknown == cells:
         return f"how long they take is not known: no cell has earlier results; starting them alone takes {time}"
     return f"more than {time} by earlier results and starting times: {unknown} of {cells} cells have no earlier results"

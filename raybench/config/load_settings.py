@@ -56,7 +56,7 @@ class LoadSettings(BaseModel):
     max_in_flight: Annotated[int | None, Flag(shown=f"{LANES} per worker")] = Field(
         None, ge=1, le=10**6, description="Open loop: most requests in flight at once, over all workers."
     )
-    batch_size: Annotated[int | None, Flag(short="-b", shown="8, or 1 where a model takes no batch")] = Field(
+    batch_size: Annotated[int | None, Flag(short="-b", shown="8, or as many as the model takes")] = Field(
         None,
         ge=1,
         le=10_000,  # a message of protobuf holds 2 GiB

@@ -11,7 +11,7 @@ from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 
 _DASH = "–"
-_MOMENTS = {"before": "baseline", "loaded": "idle", "warm": "warm", "mean": "mean", "peak": "peak", "after": "drained"}
+_MOMENTS = ("baseline", "idle", "warm", "mean", "peak", "drained")
 _MEASURES = {"RSS": "rss_mib", "PSS": "pss_mib", "GPU": "gpu_mib", "GPU, own": "gpu_server_mib"}
 _STAGES = {
     "overhead": "overhead",
@@ -39,14 +39,14 @@ def cost_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]
     memory = [row for name, trials in cells.items() for row in _memory(name, trials)]
     time = [row for row in (_time(name, trials) for name, trials in cells.items()) if set(row[2:]) != {_DASH}]
     found = (
-        ReportTable("Server memory, MiB", ("server", "of", *_MOMENTS), 2, memory),
+        ReportTable("Server memory, MiB", ("server", "kind", *_MOMENTS), 2, memory),
         ReportTable(
             "Where request time went (mean ms), and CPU",
             (
                 "server",
                 "service",
                 *_STAGES,
-                "requests/call",
+                "per call",
                 "CPU s",
                 f"{units.common(trial.unit for trial in summary.trials)}/CPU s",
             ),
@@ -77,7 +77,7 @@ def _memory(name: str, trials: list[TrialSummary]) -> list[tuple[str, ...]]:
     for measure, field in _MEASURES.items():
         values = [
             _number(_known(getattr(getattr(t.memory, moment), field) for t in trials), _over(moment), "{:.0f}".format)
-            for moment in _MOMENTS.values()
+            for moment in _MOMENTS
         ]
         if any(value != _DASH for value in values):
             rows.append((name, measure, *values))

@@ -63,7 +63,10 @@ def _compared(comparisons: tuple[Comparison, ...]) -> Headline:
     shown = [each for each in comparisons if each.verdict in ("faster", "slower")]
     most = max(shown or comparisons, key=lambda each: abs(log(each.ratio)))
     several = f"The largest of {len(shown)} differences that are shown." if len(shown) > 1 else ""
-    if shown or most.verdict is None:
+    if most.verdict is None:
+        before, after = f"In one round {most.server} served {most.model}", f"as fast as {most.base}, without a verdict"
+        sentence = (before, f"{most.ratio:.2f} times", after)
+    elif shown:
         sentence = (f"{most.server} serves {most.model}", f"{most.ratio:.2f} times", f"as fast as {most.base}")
     else:
         sentence = (f"No difference shown between {most.server} and {most.base} on {most.model}", "", "")
@@ -71,13 +74,14 @@ def _compared(comparisons: tuple[Comparison, ...]) -> Headline:
 
 
 def _evidence(c: Comparison, judged: int) -> str:
-    uneven = f" In flight: {c.in_flight} against {c.base_in_flight}." if c.in_flight != c.base_in_flight else ""
-    return _proof(c, judged) + uneven
+    if c.in_flight == c.base_in_flight:
+        return _proof(c, judged)
+    return f"{_proof(c, judged)} It had {c.in_flight} in flight against {c.base_in_flight}: latencies do not compare."
 
 
 def _proof(c: Comparison, judged: int) -> str:
     if c.low is None or c.high is None:
-        return "One round: no interval, no verdict."
+        return "Use --rounds 5 for an interval and a verdict."
     found = f"{c.ratio:.2f} times the {c.unit}/s, 95 % interval {c.low:.2f}–{c.high:.2f}, {c.rounds} rounds"
     if c.verdict != NO_DIFFERENCE or c.detectable is None:
         return f"{found}."

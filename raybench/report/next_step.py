@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Collection
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ _LOOP = ("--workers", "--concurrency", "--request-rate", "--max-in-flight")  # a
 _GATES = (_ROUNDS, "--threshold", "--strict", "--max-error-rate", "--baseline")  # a search takes none
 _SWITCHES = ("--until-oom", "--strict")  # flags without a value
 _CONFIRM_S = 60
+_OVER = "workers_over_cores"
 
 
 class NextStep(NamedTuple):
@@ -41,7 +43,8 @@ def next_step(summary: Summary, folder: Path) -> NextStep | None:
         return _confirmed(words, summary.search)
     if max(trial.round for trial in summary.trials) == 1 and len(measured) > 1:
         verdicts = " and verdicts" if len({cell.label for cell in measured}) > 1 else ""
-        return _step(f"intervals{verdicts}", [*_without(words, (_ROUNDS,)), _ROUNDS, "5"])
+        fitted = _fitted(_without(words, (_ROUNDS,)), summary)
+        return _step(f"intervals{verdicts}", [*fitted, _ROUNDS, "5"])
     details = _step("where memory, CPU and time went", ["report", str(folder), "--details"])
     return _searched(words, measured, summary) or details
 
@@ -52,6 +55,21 @@ def _words(summary: Summary, folder: Path) -> list[str] | None:
     if not words or words[0] not in ("run", "search"):
         return None
     return ["run", str(folder / "benchmark.yaml")] if "--resume" in words else words
+
+
+def _fitted(words: list[str], summary: Summary) -> list[str]:
+    """As many in flight from no more workers than there are cores, where a row was doubted for that."""
+    over = [
+        (trial.load, int(doubt.limit or 1))
+        for trial in summary.trials
+        for doubt in trial.doubts
+        if doubt.code == _OVER and trial.load.concurrency
+    ]
+    if len({load for load, _ in over}) != 1 or "--workers" not in words:
+        return words
+    load, workers = over[0]
+    lanes = ceil(load.in_flight / workers)
+    return [*_without(words, ("--workers", "--concurrency")), "--workers", f"{workers}", "--concurrency", f"{lanes}"]
 
 
 def _confirmed(words: list[str], found: tuple[SearchResult, ...]) -> NextStep | None:

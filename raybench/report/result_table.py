@@ -125,9 +125,10 @@ def letters(summary: Summary) -> dict[str, str]:
 
 
 def row_names(summary: Summary) -> dict[str, str]:
-    """What to call each cell: server and model, and as much of its load as tells it from the others."""
+    """What to call each cell: its server, its model where there are several, and as much of its load as is needed."""
     trials = {trial.cell: trial for trial in summary.trials}
-    names = {cell: f"{trial.label} {trial.model.name}" for cell, trial in trials.items()}
+    is_one_model = len({trial.model.name for trial in trials.values()}) == 1
+    names = {c: trial.label if is_one_model else f"{trial.label} {trial.model.name}" for c, trial in trials.items()}
     plain = dict(names)
     for more in (_load, _lanes, lambda trial: trial.signature, lambda trial: trial.cell):
         counts = Counter(names.values())

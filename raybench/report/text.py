@@ -73,20 +73,21 @@ def _print_step(console: Console, step: NextStep) -> None:
 
 def _print_answer(console: Console, summary: Summary) -> None:
     found = headline(summary)
-    console.print(f"\n[bold]{escape(str(found))}.[/bold]", highlight=False, soft_wrap=True)
+    console.print()
+    print_wrapped(console, f"{found}.", style="bold")
     is_below = len(summary.search or summary.comparisons) > 1 or not any(c.inferences_per_s for c in summary.cells)
     print_wrapped(console, found.scope if is_below else found.note)
     console.print()
 
 
-def print_wrapped(console: Console, text: str) -> None:
+def print_wrapped(console: Console, text: str, *, style: str | None = None) -> None:
     """Print lines that break between words at the console's width, what follows indented."""
     for line in text.splitlines():
         wrapped = textwrap.wrap(
             line, console.width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
         )
         for part in wrapped or [""]:
-            console.print(escape(part), highlight=False, soft_wrap=True)
+            console.print(part, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _main_table(title: str, names: tuple[str, ...], rows: list[tuple[str, ...]], dropped: Iterable[str]) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers import lanes, observed, summary
-from record_builders import load
+from record_builders import load, worker_facts
 
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
@@ -51,6 +51,17 @@ def test_a_run_is_followed_by_what_it_leaves_open(trials: tuple[ObservedTrial, .
     name, *flags = found.words[1:]
     options = {flag for each in main.commands[name].params for flag in each.opts}
     assert {flag for flag in flags if flag.startswith("-")} <= options
+
+
+def test_a_doubted_number_of_workers_is_not_proposed_again() -> None:
+    """Where workers outnumbered the cores, the next command has as many in flight from fewer of them."""
+    crowded = load(workers=4, concurrency=1, in_flight=4)
+    workers = [worker_facts(number=number, cores=2) for number in range(4)]
+    four = lanes(*[[(i * 10, i * 10 + 10) for i in range(100)]] * 4)
+    trials = [observed(four, label=label, load=crowded, workers=workers) for label in ("local", "triton x1")]
+    found = next_step(ended(*trials, words="run --workers 4 -m a"), FOLDER)
+    assert found
+    assert found.command == "raybench run -m a --workers 2 --concurrency 2 --rounds 5"
 
 
 def test_a_search_is_followed_by_a_longer_look_at_what_held() -> None:

@@ -49,14 +49,13 @@ def measure_and_report(
 def judged(status: int, summary: "Summary | None") -> int:
     """The exit code of a command, with a last line that says whether it passed, and else the first reason why not."""
     from raybench.analysis.gates import failures
-    from raybench.report.text import print_wrapped
 
     found = () if status or summary is None else failures(summary)
     code = status or (found[0].code if found else 0)
     why = f": {found[0].sentence}" if found else ": interrupted" if status == INTERRUPTED else ""
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     if summary:
-        print_wrapped(for_results(), f"FAIL (exit {code}){why}{more}" if code else "PASS")
+        click.echo(f"FAIL (exit {code}){why}{more}" if code else "PASS")
     return code
 
 

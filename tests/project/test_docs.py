@@ -52,6 +52,7 @@ NOT_TRIED = {
     ),
     "raybench run --resume": "test_session: test_a_killed_run_goes_on, which has a run that was cut off",
     "raybench export": "test_export exports; the words are checked below",
+    "raybench models --url": "it asks a running Triton; the words are checked below",
     "python tests/benchmarks/": "they take minutes, some a GPU; that they and their flags exist is checked below",
     "pip install": "it fetches packages; test_package builds and installs the wheel",
     "python -c ": "test_the_command_that_prints_the_path_of_the_schema",

@@ -20,7 +20,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "--fail-on",
     multiple=True,
     metavar="EXPR",
-    help="Exit 99 if the ratio NEW/BASE meets this beyond chance; repeatable.",
+    help="Exit 99 if the ratio NEW/BASE is shown to meet this; repeatable.",
 )
 @click.option(
     "--format",

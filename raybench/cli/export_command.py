@@ -44,7 +44,7 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     """
     wanted = tuple(variants.split(","))
     if unknown := [variant for variant in wanted if variant not in config.VARIANTS]:
-        raise WrongInput(f"variants has {unknown[0]!r}; there are {', '.join(config.VARIANTS)}")
+        raise WrongInput(f"variants has {unknown[0]!r}; choose from {', '.join(config.VARIANTS)}")
     from raybench.cli.progress.waiting import waiting
     from raybench.inputs.photos import calibration_crops
     from raybench.models.export import export as write  # TensorFlow: only here

@@ -35,7 +35,7 @@ loads:
   # - {{workers: 1, batch_size: 1, request_rate: [10, 20], duration: 30}}
 
 # Exit 99 where a row misses one of these: a gate for CI.
-# threshold: ["p(99)<200ms", "error_rate<1%"]
+# threshold: ["p99<200ms", "error_rate<1%"]
 
 # Inputs are made from the model's signature; your own:
 # input: [./photos]        # a folder of images, .npz, .jsonl, .csv, .parquet, .tfrecord, perf_analyzer's .json

@@ -70,7 +70,7 @@ def _shape(shape: Sequence[int] | None) -> str:
 
 def _sent(signature: "ListedSignature") -> list[str]:
     if signature.sent is None:
-        return _wrapped("problem", signature.reason or "nothing can be sent")
+        return _wrapped("problem", signature.reason or "cannot be measured")
     sent = signature.sent
     encoding = re.sub(r"\[[^])]*[])]", lambda range_or_shape: range_or_shape[0].replace(" ", _NO_BREAK), sent.encoding)
     return [line.replace(_NO_BREAK, " ") for line in _wrapped("sends", f"{encoding}; {_size(sent)}")]
@@ -81,7 +81,7 @@ def _size(sent: "Sent") -> str:
         return f"{sent.item_bytes:,} bytes an item"
     if sent.items == 1:
         return f"{sent.item_bytes:,} bytes a request"
-    return f"{sent.item_bytes:,} bytes an item, {sent.items} items a request"
+    return f"{sent.item_bytes:,} bytes an item, {sent.items} items per request"
 
 
 def _wrapped(label: str, text: str) -> list[str]:

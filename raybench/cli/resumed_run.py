@@ -12,9 +12,9 @@ def show_left(left: Left) -> None:
         return
     known = [left.seconds.get(trial.cell.id) for trial in left.trials]
     for trial, took_s in zip(left.trials, known, strict=True):
-        click.echo(f"{trial.id}  {'its time is not known' if took_s is None else f'about {took_s:.0f} s'}")
+        click.echo(f"{trial.id}  {'no earlier time' if took_s is None else f'about {took_s:.0f} s'}")
     total_s = sum(took_s for took_s in known if took_s is not None)
-    length = f"about {total_s:.0f} s and the starts"
+    length = f"about {total_s:.0f} s plus starting servers"
     if None in known:
         length = f"more than {total_s:.0f} s: {known.count(None)} of them were never measured here"
     click.echo(f"{len(known)} trials are left, {left.kept} are kept; {length}")

@@ -112,8 +112,8 @@ def _length(known_s: float, unknown: int, cells: int) -> str:
     if not unknown:
         return f"{time} by durations, starting times and earlier results"
     if unknown == cells:
-        return f"how long they take is not known: no cell has earlier results; starting them alone takes {time}"
-    return f"more than {time} by earlier results and starting times: {unknown} of {cells} cells have no earlier results"
+        return f"duration unknown: no row has earlier results; starting the servers alone takes {time}"
+    return f"more than {time}: {unknown} of {cells} rows have no earlier results"
 
 
 def _run_and_report(benchmark: Benchmark, resume: "Resume | None", *, details: bool) -> int:

@@ -25,8 +25,8 @@ _LISTS = ("workers", "concurrency", "batch_size")
 _RANGES = {"request_rate_range": "request_rate", "concurrency_range": "concurrency"}
 _REFUSED = {
     "request_rate": "a search sets the load itself: leave it out, or give --request-rate-range",
-    "threshold": "a search has --latency-threshold: leave it out",
-    "rounds": "a search repeats what decides: leave it out",
+    "threshold": "use --latency-threshold in a search",
+    "rounds": "a search repeats deciding steps by itself: leave it out",
     "loads": "a search sets the load itself: leave them out",
 }
 _RUN_GATES = {  # of a YAML that `run` takes too they mean nothing here
@@ -41,9 +41,7 @@ _LENGTHS = ("request_count", "duration")
 @click.command(cls=SectionedCommand)
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @partial(benchmark_flags, listed=_LISTS, hidden=(*_REFUSED, *_RUN_GATES))
-@click.option(
-    "--until-oom", is_flag=True, help="Climb a list of loads until memory runs out: which was the last to hold?"
-)
+@click.option("--until-oom", is_flag=True, help="Climb a list of loads until memory runs out.")
 @click.option("--latency-threshold", metavar="EXPR", help="Find the highest load within this limit, such as p99<100ms.")
 @click.option("--request-rate-range", metavar="LO:HI", help="Search these requests/s (open loop), such as 5:200.")
 @click.option("--concurrency-range", metavar="LO:HI", help="Search these lanes per worker (closed loop), such as 1:64.")
@@ -136,7 +134,7 @@ def _range(name: str, text: str) -> tuple[float, float]:
     except ValueError:
         low, high = 0, 0
     if not 0 < low < high < float("inf"):
-        raise ConfigError(f"{_word(name)} is {text}; write such as 5:200, the lower one above 0")
+        raise ConfigError(f"{_word(name)} is {text}; write one like 5:200, the lower number above 0")
     return low, high
 
 
@@ -155,9 +153,7 @@ def _configured(path: Path | None, goal: "Goal", flags: Flags) -> "tuple[Goal, B
             f"server is local; it has one worker and one lane, so there is no {goal.variable} to search: use -s triton"
         )
     if goal.variable == RATE and "concurrency" in asked:
-        raise ConfigError(
-            f"concurrency is {asked['concurrency']}; it is of a closed loop: leave it out with --request-rate-range"
-        )
+        raise ConfigError(f"concurrency is {asked['concurrency']}; it only works in a closed loop: leave it out")
     if not any(name in asked for name in _LENGTHS):
         goal = replace(goal, is_adaptive=goal.limit_ms is not None)
         if not goal.is_adaptive:

@@ -34,8 +34,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             near = get_close_matches(args[0], self.commands, n=1)
-            what = f"did you mean {near[0]}?" if near else f"there are {', '.join(self.commands)}"
-            raise click.UsageError(f"{args[0]} is no command of {ctx.info_name}; {what}")
+            what = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(self.commands)}"
+            raise click.UsageError(f"unknown command {args[0]}; {what}")
         return super().resolve_command(ctx, args)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -67,5 +67,5 @@ class Text(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not config.is_text(value):
-            self.fail(f"{value!r} holds nothing, or what cannot be printed.", param, ctx)
+            self.fail(f"{value!r} is empty or not printable: give printable text.", param, ctx)
         return str(value)

@@ -40,7 +40,7 @@ _UNIT_BYTES = {"MiB": 2**20, "GiB": 2**30}
 
 def _threshold(text: str) -> str:
     if threshold(text) is None:
-        raise ValueError("write one like p(50)<50ms, error_rate<1% or throughput>100")
+        raise ValueError("write one like p50<50ms, error_rate<1% or throughput>100")
     return text
 
 
@@ -149,7 +149,7 @@ class Benchmark(BaseModel):
         0.0, ge=0, le=1, description="Exit with 5 above this share of failed requests."
     )
     threshold: AnyOf[ThresholdText] = Field(
-        (), description="Exit with 99 where a row misses this or cannot be judged, such as p(50)<50ms."
+        (), description="Exit with 99 where a row misses this or cannot be judged, such as p50<50ms."
     )
     verify: bool = Field(True, description="Compare sampled answers with TensorFlow's.")
     calibrate: Annotated[bool | None, Flag(shown="if raybench starts Triton")] = Field(

@@ -1,4 +1,4 @@
-"""Thresholds as a user writes them, such as p(99)<50ms, error_rate<1% or throughput<0.95."""
+"""Thresholds as a user writes them, such as p99<50ms, error_rate<1% or throughput<0.95."""
 
 import operator
 import re

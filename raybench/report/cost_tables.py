@@ -58,15 +58,15 @@ def cost_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]
 
 
 def notes(summary: Summary, names: Mapping[str, str]) -> list[str]:
-    """Which servers run where nobody could look; where nothing was sent nobody has tried."""
+    """Which servers run on a host outside of the Ray cluster; only those to which something was sent."""
     pages = {
         names[trial.cell]: trial.telemetry.gpu_source
         for trial in summary.trials
         if trial.telemetry and trial.telemetry.node is None and trial.requests.attempted
     }
     return [
-        f"{name}: its host is no node of this Ray cluster, so its memory and CPU are not known, "
-        + (f"and its GPUs by its own word alone ({page})" if page else "nor are its GPUs")
+        f"{name}: its host is not in this Ray cluster: memory and CPU unknown, "
+        + (f"GPUs only as it reports them ({page})" if page else "GPUs too")
         for name, page in pages.items()
     ]
 

@@ -47,7 +47,7 @@ def _searched(all_found: tuple[SearchResult, ...]) -> Headline:
     found = max(all_found, key=lambda each: each.feasible_max or 0)
     note = search_tables.headline(found)
     if found.feasible_max is None:
-        held = "held no load of" if found.is_over else "came to no answer about"
+        held = "held no load of" if found.is_over else "has no answer for"
         return Headline(
             f"{found.server} {held} {found.model}{' that was tried' if found.is_over else ''}", "", "", "", note
         )

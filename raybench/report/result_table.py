@@ -22,7 +22,7 @@ def title(summary: Summary) -> str:
     rounds = max((trial.round for trial in summary.trials), default=0)
     batches, items = ", ".join(map(str, _batches(summary))), units.items(_unit(summary))
     return (
-        f"{batches} {items} a request{_files(summary)}, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"
+        f"{batches} {items} per request{_files(summary)}, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"
     )
 
 

@@ -103,7 +103,7 @@ def _run(folder: Path) -> ComparedRun:
     try:
         asked = yaml.safe_load(results.benchmark) or {}
         if not isinstance(asked, dict):
-            raise ValueError("it holds no mapping")
+            raise ValueError("it is not a mapping")
         return ComparedRun(summarize(results), asked)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         unread = DamagedFile(path="benchmark.yaml", reason=f"cannot be read as YAML: {' '.join(str(error).split())}")
@@ -153,7 +153,7 @@ def _alone(
         else:
             wanted = comparisons.metrics_of(both, metrics)
             lost += [f"{_name(trials)} {_unknown(name, both)}" for name in wanted if (cell, name) not in found]
-    others += [f"{_name(trials)} is in NEW alone" for cell, trials in new.items() if cell not in base]
+    others += [f"{_name(trials)} is only in NEW" for cell, trials in new.items() if cell not in base]
     return tuple(lost), tuple(others)
 
 
@@ -184,7 +184,7 @@ def _name(trials: Sequence[TrialSummary]) -> str:
 
 def _what_became(trials: Sequence[TrialSummary] | None) -> str:
     if trials is None:
-        return "is in BASE alone"
+        return "is only in BASE"
     bad = next((trial for trial in trials if trial.reason), None)
     if bad:
         return f"was {bad.status} in NEW: {bad.reason}"
@@ -245,8 +245,8 @@ def _before(compared: RunComparison) -> Iterator[str]:
     yield f"{compared.new} against {compared.base}"
     yield from (f"{each}; nothing below is from it" for each in _damage(compared.damaged))
     if any(each.kind == MACHINE for each in compared.differences):
-        yield "These runs are of unlike machines: their ratios are of two machines too."
-    yield from (map(str, compared.differences) if compared.differences else ("Nothing that is on record differs.",))
+        yield "These runs are from different machines: ratios include that difference."
+    yield from (map(str, compared.differences) if compared.differences else ("No recorded setting differs.",))
 
 
 def _after(compared: RunComparison) -> Iterator[str]:

@@ -6,7 +6,7 @@ from raybench.analysis.search.strategy import SearchPoint, SearchResult
 
 _WORDS = {
     "workers": "workers",
-    "concurrency": "lanes a worker",
+    "concurrency": "lanes per worker",
     "request_rate": "requests/s",
 }
 _DASH = "–"
@@ -14,7 +14,7 @@ _DASH = "–"
 
 def word(found: SearchResult) -> str:
     """What was varied."""
-    return _WORDS.get(found.variable) or f"{units.items(found.unit)} a request"
+    return _WORDS.get(found.variable) or f"{units.items(found.unit)} per request"
 
 
 def title(found: SearchResult) -> str:
@@ -30,12 +30,12 @@ def headline(found: SearchResult) -> str:
     promise = f"{found.threshold} holds" if found.threshold else "memory holds"
     start = f"{found.server}, {found.model}: "
     if not found.is_over:
-        so_far = f"{promise} at {held:g} {varied}{goodput}" if held else "nothing has held yet"
+        so_far = f"{promise} at {held:g} {varied}{goodput}" if held else "no load has held yet"
         return f"{start}the search ended before its answer; {so_far}{why}"
     if held is None:
         return f"{start}not even {broke:g} {varied} held{why}"
     if broke is None:
-        return f"{start}{promise} up to {held:g} {varied}{goodput}, the most that was asked for"
+        return f"{start}{promise} up to {held:g} {varied}{goodput}, the highest value tried"
     return f"{start}{promise} up to {held:g} {varied}{goodput}, and not at {broke:g}{why}"
 
 

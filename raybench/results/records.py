@@ -17,8 +17,8 @@ UNEQUAL = sys.float_info.max  # the difference of what must be equal, or finite,
 class ServerRecord:
     """A server under test; None is not known yet, or was not ours to know.
 
-    `launcher` is what started it ("url" where it was already running), `config` what it was started with, and `effective`
-    the settings that it reports.
+    `launcher` is what started it ("url" where it was already running), `config` what it was started with, and
+    `effective` the settings that it reports.
     """
 
     kind: str

@@ -26,7 +26,7 @@ class EffectiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorflowFacts:
-    """The settings a process computes with, as TensorFlow reports them (models/tensorflow_facts.py); None is not known."""
+    """The settings of a process, as TensorFlow reports them (models/tensorflow_facts.py); None is not known."""
 
     tensorflow: str | None = None
     inter_op_threads: int | None = None

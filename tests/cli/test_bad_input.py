@@ -495,7 +495,7 @@ OTHERS = {
                                        flags=f"{SERVE} --server-bind 203.0.113.1"),
     "serve no instances": Row(f"{SERVE} --instances 0", ["--instances", "0", "1<=x"]),
     "serve at no port": Row(f"{SERVE} --port 70000", ["--port", "70000", "65535"]),
-    "serve with NUL": Row(["serve", "triton", "--models", "a\0"], ["--models", "'a\\x00'", "printed"]),
+    "serve with NUL": Row(["serve", "triton", "--models", "a\0"], ["--models", "'a\\x00'", "printable"]),
     "serve TF Serving without models.conf": Row("serve tfserving --models absent", ["absent/models.conf", "No such"]),
     "serve nothing where others serve": listener("silence", "absent/models.conf", "No such file",
                                                  flags="serve triton --models absent --port {port}"),

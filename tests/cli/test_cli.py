@@ -215,7 +215,7 @@ def test_dry_run_touches_nothing(tmp_path: Path) -> None:
     assert run.code == 0
     *lines, estimate = run.out.splitlines()
     assert len(lines) == len(set(lines)) == 6
-    said = "how long they take is not known: no cell has earlier results; starting them alone takes about"
+    said = "duration unknown: no row has earlier results; starting the servers alone takes about"
     assert re.match(rf"6 trials; {said} \d+ min", estimate)
     assert {line[:2] for line in lines[:3]} == {"r1"}
     assert not list(tmp_path.iterdir())

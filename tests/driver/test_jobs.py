@@ -69,7 +69,7 @@ def test_a_job_that_succeeds(work: Path, dashboard: str, jobs: dict[str, str], t
     done = ray_job("submit", *flags, "--", *entrypoint, dashboard=dashboard, cwd=work, env=jobs)
     assert done.returncode == 0, done.stdout
     assert "succeeded" in done.stdout
-    assert "efficientnetb0-no-opt: 1 images a request" in done.stdout
+    assert "efficientnetb0-no-opt: 1 images per request" in done.stdout
     folder = newest_results(tmp_path)
     assert folder
     (trial,) = json.loads((folder / "summary.json").read_text())["trials"]

@@ -44,7 +44,7 @@ def test_until_oom(ray_environment: dict[str, str], tmp_path: Path) -> None:
     (found,) = run.summary["search"]
     assert points(found) == [(1, "held"), (3, "broke"), (2, "held"), (2, "held"), (3, "broke")]
     assert (found["feasible_max"], found["first_breach"], found["is_over"]) == (2, 3, True)
-    sentence = "memory holds up to 2 lanes a worker, and not at 3: RESOURCE_EXHAUSTED: scripted: out of memory"
+    sentence = "memory holds up to 2 lanes per worker, and not at 3: RESOURCE_EXHAUSTED: scripted: out of memory"
     assert sentence in run.out
     assert len(run.summary["trials"]) == 5
     assert run.folder is not None
@@ -67,7 +67,7 @@ def test_within_a_latency(ray_environment: dict[str, str], tmp_path: Path) -> No
     (found,) = run.summary["search"]
     assert (found["feasible_max"], found["first_breach"], found["threshold"]) == (2, 3, "p50<100ms")
     assert 10 < found["goodput_rps"] < 26
-    assert "p50<100ms holds up to 2 lanes a worker" in run.out
+    assert "p50<100ms holds up to 2 lanes per worker" in run.out
     slowest = max(found["points"], key=lambda point: point["latency_ms"])
     assert slowest["verdict"] == "broke"
 
@@ -119,7 +119,7 @@ def test_dry_run_has_the_steps_in_their_order(tmp_path: Path) -> None:
         (["--until-oom", "--workers", "2,1"], "workers is 2, 1; give each number once, in rising order"),
         (["--until-oom", "--workers", "1,x"], "workers is 1,x; give a whole number"),
         (["--until-oom", "--workers", "0,1"], "workers is 0; give 1 or more"),
-        (["--until-oom", "--workers", "1,2", "--rounds", "3"], "rounds is given; a search repeats what decides"),
+        (["--until-oom", "--workers", "1,2", "--rounds", "3"], "rounds is given; a search repeats deciding steps"),
         (["--until-oom", "--workers", "1,2", "--request-rate", "5"], "request-rate is given; a search sets"),
         (["--until-oom", "--workers", "1,2", "--strict"], "strict is given; a search judges each step"),
         (["--until-oom", "--workers", "1,2", "--max-error-rate", "0.1"], "max-error-rate is given; a failed request"),
@@ -132,7 +132,7 @@ def test_dry_run_has_the_steps_in_their_order(tmp_path: Path) -> None:
         (["--latency-threshold", "p99<1s", "--request-rate-range", "1:inf"], "request-rate-range is 1:inf; write"),
         (
             ["--latency-threshold", "p99<1s", "--request-rate-range", "1:2", "--concurrency", "2"],
-            "concurrency is 2; it is of a closed loop",
+            "concurrency is 2; it only works in a closed loop",
         ),
         (
             ["--latency-threshold", "p99<1s", "--concurrency-range", "1:2", "--request-count", "100"],
@@ -191,7 +191,7 @@ def test_an_interrupted_search_keeps_its_points(ray_environment: dict[str, str],
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the search ended before its answer; nothing has held yet" in out
+    assert "the search ended before its answer; no load has held yet" in out
     summary = summary_in(tmp_path)
     assert violations(summary) == []
     (found,) = summary["search"]

@@ -46,7 +46,7 @@ PHASES: dict[str, tuple[tuple[str, ...], str, float]] = {
     "measuring": (FAKE, "running.json", 4),
     "measuring a server": (TRITON, "running.json", 4),
     "verifying": (TRITON, "checking the answers", 0.5),
-    "reporting": (FAKE, "images a request", 0),
+    "reporting": (FAKE, "images per request", 0),
 }
 
 COMMAND = ("raybench", "the measuring process", "the process group")
@@ -139,7 +139,7 @@ def await_phase(run: "subprocess.Popen[bytes]", folder: Path, begins: str) -> No
     while time.monotonic() < until_s and run.poll() is None:
         if begins == "running.json" and list(folder.glob("results/*/running.json")):
             return
-        if begins.encode() in (folder / "out").read_bytes():
+        if any(begins.encode() in (folder / name).read_bytes() for name in ("out", "err")):
             return
         time.sleep(0.05)
 
@@ -206,7 +206,7 @@ def found(
         code=code,
         ended_s=round(took_s, 1),
         sentence=sentence(out, err),
-        has_table="images a request" in out and "server " in out.rpartition("images a request")[2],
+        has_table="images per request" in out and "server " in out.rpartition("images per request")[2],
         way_on=next((line for line in out.splitlines() if "measure the rest with" in line), ""),
         samples=samples,
         report_code=report_code,

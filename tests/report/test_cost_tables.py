@@ -110,9 +110,9 @@ def out_of_sight(page: str | None) -> ObservedTrial:
 def test_a_server_that_nobody_could_look_at_is_named() -> None:
     """That a server's host is not in the cluster, and by whose word its GPUs are known, is said in a line."""
     text = markdown(summary(observed(), out_of_sight("http://far:8002/metrics")))
-    (line,) = [line for line in text.splitlines() if "no node of this Ray cluster" in line]
+    (line,) = [line for line in text.splitlines() if "not in this Ray cluster" in line]
     assert line.startswith("- triton: ")
-    assert "by its own word alone (http://far:8002/metrics)" in line
-    assert "nor are its GPUs" in markdown(summary(out_of_sight(None)))
+    assert "GPUs only as it reports them (http://far:8002/metrics)" in line
+    assert "unknown, GPUs too" in markdown(summary(out_of_sight(None)))
     unsent = replace(out_of_sight(None), samples=lanes())
-    assert "no node of this Ray cluster" not in markdown(summary(observed(), unsent))
+    assert "not in this Ray cluster" not in markdown(summary(observed(), unsent))

@@ -47,7 +47,7 @@ def test_a_run_against_itself_shows_nothing(tmp_path: Path) -> None:
     folder = ran(tmp_path, *rounds(20))
     done = compared(folder, folder, "--fail-on", "throughput<0.95")
     assert done.exit_code == 0, done.output
-    assert "Nothing that is on record differs." in done.output
+    assert "No recorded setting differs." in done.output
     assert re.search(r"1\.000 +1\.000-1\.000 +5 +no difference shown", done.output)
 
 
@@ -85,7 +85,7 @@ def test_unlike_machines_are_told_first(tmp_path: Path) -> None:
     base = ran(tmp_path, *rounds(20))
     new = elsewhere(ran(tmp_path, *rounds(20)), cpu="another CPU")
     lines = compared(base, new).output.splitlines()
-    assert lines[1].startswith("These runs are of unlike machines")
+    assert lines[1].startswith("These runs are from different machines")
     assert lines[2].startswith("machine: cpu: ")
     assert lines[2].endswith("-> another CPU")
 
@@ -185,7 +185,7 @@ def test_runs_that_share_nothing_are_refused(tmp_path: Path) -> None:
     """Two runs without a row in common are no comparison: exit 2, and both sides are told."""
     done = compared(ran(tmp_path, *rounds(20)), ran(tmp_path, *rounds(20, label="local")))
     assert done.exit_code == 2
-    assert "triton x1, resnet50-no-opt, 1 in flight of 1 is in BASE alone" in done.output
+    assert "triton x1, resnet50-no-opt, 1 in flight of 1 is only in BASE" in done.output
 
 
 def test_programs_read_it_too(tmp_path: Path) -> None:

@@ -166,8 +166,8 @@ def test_markdown_is_one_table() -> None:
 def test_a_model_has_a_table_of_its_own_on_the_terminal() -> None:
     """On a terminal each model has its table, with what was sent, in how many rounds, as its title."""
     text = printed(summary(observed(model="resnet50-no-opt"), observed(model="efficientnetb0-no-opt")))
-    assert "resnet50-no-opt: 1 images a request, closed loop, 1 round\n" in re.sub(" +\n", "\n", text)
-    assert "efficientnetb0-no-opt: 1 images a request" in text
+    assert "resnet50-no-opt: 1 images per request, closed loop, 1 round\n" in re.sub(" +\n", "\n", text)
+    assert "efficientnetb0-no-opt: 1 images per request" in text
     assert "results in results/run-1" in text
 
 

@@ -127,9 +127,9 @@ def test_what_is_left_stands_in_order_with_its_times(folder: Path) -> None:
     lines = typed("run", "--resume", folder, "--dry-run").output.splitlines()
     assert [line.split()[0] for line in lines[:-1]] == IDS[2:]
     known = {trial.cell.id for trial in PLANNED[:2]}
-    times = ["about 40 s" if trial.cell.id in known else "its time is not known" for trial in PLANNED[2:]]
+    times = ["about 40 s" if trial.cell.id in known else "no earlier time" for trial in PLANNED[2:]]
     assert [line.partition("  ")[2] for line in lines[:-1]] == times
-    known_s, unknown = 40 * times.count("about 40 s"), times.count("its time is not known")
+    known_s, unknown = 40 * times.count("about 40 s"), times.count("no earlier time")
     assert f"{len(IDS) - 2} trials are left, 2 are kept; more than {known_s} s: {unknown} of them" in lines[-1]
 
 

@@ -112,7 +112,7 @@ def _resources() -> tuple[Finding, ...]:
         findings.cores(host_limits.cores(), os.cpu_count() or 1),
         findings.memory(available_mib),
         findings.shared_memory(machine.shared_memory(), available_mib),
-        findings.supported("ports", "free ones can be had on 127.0.0.1", ray_prerequisites.ports_problem()),
+        findings.supported("ports", "free ports on 127.0.0.1", ray_prerequisites.ports_problem()),
         findings.dashboard_port(DASHBOARD_PORT, is_free=machine.is_free(DASHBOARD_PORT)),
         findings.serve_port(SERVE_PORT, is_free=machine.is_free(SERVE_PORT)),
         findings.folder(str(here), _refusal_of_results()),

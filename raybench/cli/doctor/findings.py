@@ -65,7 +65,7 @@ def system(name: str, machine: str) -> Finding:
 def python(number: str, wanted: SpecifierSet) -> Finding:
     if wanted.contains(number, prereleases=True):
         return _works("Python", number)
-    return _fails("Python", f"{number}, and raybench needs {wanted}", "install raybench with Python 3.11 or 3.12")
+    return _fails("Python", f"{number}, but raybench needs {wanted}", "install raybench with Python 3.11 or 3.12")
 
 
 def supported(topic: str, found: object, reason: UnsupportedReason | None) -> Finding:
@@ -159,7 +159,7 @@ def tf_serving(binary: ProgramOutput | None, docker: ProgramOutput | None) -> Fi
         )
     if docker and docker.exit_code == 0:
         return _works("TF Serving", "Docker's image, which is fetched at first use")
-    remedy = "put tensorflow_model_server on PATH, start Docker, or name one by --url tfserving=HOST:PORT"
+    remedy = "put tensorflow_model_server on PATH, start Docker, or name a running one with --url tfserving=HOST:PORT"
     return _note("TF Serving", "none: its rows are skipped; `run --workers 4` does not need it", remedy)
 
 
@@ -177,7 +177,7 @@ def memory(available_mib: float) -> Finding:
         detail += (
             f", and a run with Ray, {_WORKERS} workers and a server with one model needs {_MEMORY_MIB // 1024} GiB"
         )
-        return _fails("memory", detail, "end other programs, raise the container's limit, or use a larger host")
+        return _fails("memory", detail, "stop other programs, raise the container's limit, or use a larger host")
     if available_mib < _EXPORT_MIB:
         detail += f": a run fits, exporting a model first needs {_EXPORT_MIB // 1024} GiB"
         return _note("memory", detail, "export the model on another host and copy the folder models")

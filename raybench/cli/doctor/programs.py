@@ -38,7 +38,7 @@ class ProgramOutput:
         lines = [line.strip() for line in (*self.stdout.splitlines(), *self.stderr.splitlines()) if line.strip()]
         if self.exit_code and self.exit_code - 128 in set(signal.Signals):
             return f"it was ended by {signal.Signals(self.exit_code - 128).name}"
-        return lines[-1] if lines else f"it ended with exit code {self.exit_code}"
+        return lines[-1] if lines else f"it stopped with exit code {self.exit_code}"
 
 
 def run_all(programs: Mapping[str, Program]) -> dict[str, ProgramOutput | None]:

@@ -140,10 +140,8 @@ def _table(title: str) -> Table:
 
 def print_whole(console: Console, table: Table) -> None:
     """A table is never cropped: where the terminal is narrower, the terminal wraps its lines."""
-    there, console.width = (
-        console.width,
-        max(_width(console, table), console.width),
-    )  # print(width=) goes up to the console's own alone
+    there = console.width
+    console.width = max(_width(console, table), there)  # print(width=) goes up to the console's own alone
     console.print(table, crop=False, no_wrap=True, overflow="ignore", soft_wrap=True)
     console.width = there
 

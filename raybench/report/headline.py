@@ -76,7 +76,8 @@ def _compared(comparisons: tuple[Comparison, ...]) -> Headline:
 def _evidence(c: Comparison, judged: int) -> str:
     if c.in_flight == c.base_in_flight:
         return _proof(c, judged)
-    return f"{_proof(c, judged)} It had {c.in_flight} in flight against {c.base_in_flight}: latencies do not compare."
+    lanes = f"It had {c.in_flight} requests in flight, {c.base} {c.base_in_flight}"
+    return f"{_proof(c, judged)} {lanes}: latencies are not comparable."
 
 
 def _proof(c: Comparison, judged: int) -> str:

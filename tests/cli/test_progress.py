@@ -235,9 +235,10 @@ def test_a_trial_that_is_over_stays_on_the_screen(monkeypatch: pytest.MonkeyPatc
 
 
 def test_steps_that_take_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first reply, a plain line says what is waited for, and for how long."""
+    """Before the first reply, plain lines say what is waited for, how long it usually takes, and how long it has."""
     shown = Shown(PlainProgress, monkeypatch)
     shown.progress.step("starting triton x1")
+    assert shown.text().strip().endswith("starting triton x1 (usually about 15 s)")
     shown.at_s = 75
     shown.progress._report()
     assert shown.text().splitlines()[-1] == "[  75.0 s]   still starting triton x1, for 1:15"

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raybench.cli.progress.progress_observer import ProgressObserver
-from raybench.cli.progress.progress_text import clock, request_count, times, trial_facts
+from raybench.cli.progress.progress_text import clock, request_count, times, trial_facts, usually
 from raybench.driver.run_observer import RunObserver
 
 _REFRESHES_PER_S = 2.0  # each is drawn by the process that gathers: more would cost and show no more
@@ -34,7 +34,7 @@ class LiveProgress(ProgressObserver):
     def _view(self) -> RenderableType:
         now_s, progress = time.monotonic(), self._progress
         head = Table.grid(padding=(0, 1))
-        step = f"{self._step}, {clock(now_s - self._step_started_s)}  ({self._run_times(now_s)})"
+        step = f"{self._step}{usually(self._step)}, {clock(now_s - self._step_started_s)}  ({self._run_times(now_s)})"
         head.add_row(self._spinner, _line(step))
         if progress is None:
             return head

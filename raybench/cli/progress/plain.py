@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 
 from raybench.cli.progress.progress_observer import ProgressObserver
-from raybench.cli.progress.progress_text import clock, left, request_count, trial_facts
+from raybench.cli.progress.progress_text import clock, left, request_count, trial_facts, usually
 from raybench.driver.run_observer import RunObserver
 from raybench.telemetry.periodic import periodic
 
@@ -25,7 +25,7 @@ class PlainProgress(ProgressObserver):
 
     def step(self, what: str) -> None:
         super().step(what)
-        self._print_stamped(what)
+        self._print_stamped(f"{what}{usually(what)}")
 
     def _report(self) -> None:
         """Say how far the trial is, or which step goes on and for how long."""

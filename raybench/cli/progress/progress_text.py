@@ -8,6 +8,14 @@ from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Load, Trial
 
 _SILENT_S = 3.0
+# How long steps take on two quiet cores with efficientnetb0-no-opt, by how they begin; the longest that fits counts.
+_USUAL_S = {
+    "exporting": 30,
+    "starting Ray": 10,
+    "reading inputs": 5,
+    "starting": 15,
+    "checking the answers": 10,
+}
 _DASH = "–"
 
 
@@ -58,6 +66,12 @@ def _load(load: Load) -> str:
     sent = f"{load.offered_rps:g} requests/s" if load.offered_rps else f"{load.in_flight} in flight"
     length = f"{load.request_count} requests" if load.request_count else f"{load.duration_s:g} s"
     return f"{sent}, batch {load.batch_size}, {length} each"
+
+
+def usually(step: str) -> str:
+    """How long such a step usually takes, in words; nothing where that is not known."""
+    begins = max((each for each in _USUAL_S if step.startswith(each)), key=len, default=None)
+    return f" (usually about {_USUAL_S[begins]} s)" if begins else ""
 
 
 def request_count(progress: TrialProgress) -> str:

@@ -29,7 +29,7 @@ This process on 10.0.0.1 was started with:
 def test_versions_that_differ_are_all_named() -> None:
     """Ray's many lines on versions become one sentence with each of them."""
     said = cluster._why_not_joined(MISMATCH)
-    assert said.startswith("that cluster has Ray 2.9.3 on Python 3.9.18, and here is Ray 2.60.0 on Python 3.11.7: ")
+    assert said.startswith("that cluster has Ray 2.9.3 on Python 3.9.18, this host Ray 2.60.0 on Python 3.11.7: ")
 
 
 def test_what_tells_nodes_apart() -> None:
@@ -52,8 +52,8 @@ def test_a_folder_of_this_host_is_not_on_another() -> None:
     with pytest.raises(ConfigError) as error:
         server_host.check(benchmark, Path("models.conf"), Placement(NODES[0], is_hosted=True))
     assert str(error.value) == (
-        "model is ./m, a folder of this host, and servers start on host-1, which has server-node big: "
-        "enter it into a models.conf that both can read (--models)"
+        "model is ./m, a folder on this host, but servers start on host-1, which has server-node big: "
+        "add it to a models.conf that both can read (--models)"
     )
 
 

@@ -59,7 +59,7 @@ IMAGES = ("images", UINT8, (-1, 8, 8, 3))
 @pytest.mark.parametrize(
     ("inputs", "outputs", "words"),
     [
-        ([IMAGES], [("wave", COMPLEX, (-1, 4))], "wave DT_8 [-1, 4] is of a type that Triton does not have"),
+        ([IMAGES], [("wave", COMPLEX, (-1, 4))], "wave DT_8 [-1, 4] is of a type that Triton does not support"),
         ([IMAGES], [("any", FP32, None)], "any FP32 of any rank has no fixed rank, which Triton needs"),
         ([("signature", UINT8, (-1, 8, 8, 3))], [], "it has a tensor 'signature', a name that the backend reserves"),
     ],

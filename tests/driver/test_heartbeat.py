@@ -65,7 +65,7 @@ def test_images_are_not_waited_for_without_a_cpu(monkeypatch: pytest.MonkeyPatch
     """Ray would let tasks wait forever where no node with a CPU is left; the run ends with a sentence."""
     monkeypatch.setattr(ray_nodes, "cpus", lambda: 0)
     assert ray_nodes.while_there_are_cpus(lambda: "made") == "made"
-    with pytest.raises(ray_nodes.LostError, match="no CPU left"):
+    with pytest.raises(ray_nodes.LostError, match="has no free CPU"):
         ray_nodes.while_there_are_cpus(lambda: Event().wait(60))
     with pytest.raises(KeyError):
         ray_nodes.while_there_are_cpus(lambda: {}["none"])

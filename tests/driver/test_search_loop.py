@@ -127,7 +127,7 @@ def test_dry_run_has_the_steps_in_their_order(tmp_path: Path) -> None:
         (["--latency-threshold", "p99<1s"], "give one of --request-rate-range and --concurrency-range"),
         (["--latency-threshold", "p99<1s", "--workers", "1,2", "--concurrency-range", "1:2"], "and no list"),
         (["--latency-threshold", "fast", "--concurrency-range", "1:2"], "latency-threshold is fast; write one like"),
-        (["--latency-threshold", "p99<1s", "--concurrency-range", "2:1"], "concurrency-range is 2:1; write such as"),
+        (["--latency-threshold", "p99<1s", "--concurrency-range", "2:1"], "concurrency-range is 2:1; write one like"),
         (["--latency-threshold", "p99<1s", "--concurrency-range", "1:2.5"], "concurrency-range is 1:2.5; write"),
         (["--latency-threshold", "p99<1s", "--request-rate-range", "1:inf"], "request-rate-range is 1:inf; write"),
         (

@@ -15,7 +15,7 @@ def test_a_server_that_does_nothing_is_not_waited_for(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo loading; exec sleep 60"]
     process = ServerProcess(command, env=dict(os.environ), folder=tmp_path, reason=re.compile("never"), sweep="")
     try:
-        with pytest.raises(TransientStartError, match="did nothing for 2 s, and was not ready: it said last:\nloading"):
+        with pytest.raises(TransientStartError, match="did nothing for 2 s and is not ready: it said last:\nloading"):
             wait_until(lambda: False, process, what="Triton", timeout_s=40, stall_s=2)
     finally:
         process.stop(5)

@@ -163,5 +163,4 @@ def refusal(env: dict[str, str], cwd: Path) -> str:
     """The one line with which a run is refused."""
     done = raybench("run", "-s", "fake", "--workers", 1, "--request-count", 100, cwd=cwd, env=env)
     assert done.code == 2, done.err + done.out
-    (line,) = done.err.splitlines()
-    return line
+    return done.err.splitlines()[-1]

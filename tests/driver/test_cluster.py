@@ -77,7 +77,7 @@ def test_who_shares_cores_is_doubted(nodes: dict[str, str], models: Path, tmp_pa
     ("flags", "said"),
     [
         (["--server-node", "gpus"], ["server-node is gpus", "choose CPU, big"]),
-        (["--workers", 7, "--wait-for-workers", 3], ["workers is 7", "6 free CPUs of 6 after 3 s", "more time"]),
+        (["--workers", 7, "--wait-for-workers", 3], ["workers is 7", "6 free CPUs of 6 after 3 s", "wait longer"]),
     ],
     ids=str,
 )

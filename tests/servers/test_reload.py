@@ -102,7 +102,7 @@ def test_statistics_survive_a_reload(triton: RunningTriton, folder: Path) -> Non
 @pytest.mark.slow
 def test_the_page_reloads_a_triton_of_others(triton: RunningTriton, folder: Path) -> None:
     """What docs/backend.md says about a Triton that raybench did not start works as it stands."""
-    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "reload_token" in block]
     export_scale(folder / "scale" / "3", 6.0)
     exec(program.replace("127.0.0.1:8001", triton.grpc_url), {})
     assert set(factors(triton.grpc_url).values()) == {6.0}

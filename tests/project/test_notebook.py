@@ -77,7 +77,7 @@ def test_the_notebook_runs(tmp_path: Path, ray_environment: dict[str, str], monk
     statuses = {trial["label"]: trial["status"] for trial in done.summary["trials"]}
     is_there = statuses.pop("tfserving") != "skipped"
     assert statuses == {"local": "ok", "triton x1": "ok"}
-    assert ("tfserving is left out: TensorFlow Serving is not here" in done.text) != is_there
+    assert ("tfserving is left out: TensorFlow Serving is not installed" in done.text) != is_there
     for signature in ("predict_images", "predict_jpeg", "predict_jpegs"):
         assert re.search(rf"triton x1 +mobilenet-no-opt +{signature} ", done.text)
     for cell in done.summary["cells"]:

@@ -82,7 +82,7 @@ def test_the_notebook_runs(tmp_path: Path, ray_environment: dict[str, str], monk
         assert re.search(rf"triton x1 +mobilenet-no-opt +{signature} ", done.text)
     for cell in done.summary["cells"]:
         if cell["inferences_per_s"]:
-            assert f"{cell['inferences_per_s']['mean']:.6f}" in done.text
+            assert f"{cell['inferences_per_s']['mean']:.6f}".rstrip("0") in done.text  # pandas leaves out zeros
     assert done.figures == 3
 
 

@@ -34,7 +34,7 @@ class NextStep(NamedTuple):
 def next_step(summary: Summary, folder: Path) -> NextStep | None:
     """None where the run was cut off, or its command is not known."""
     words = _words(summary, folder)
-    if words is None or summary.run.ended is None:
+    if words is None or summary.run.ended is None or any(trial.status == "interrupted" for trial in summary.trials):
         return None
     measured = [cell for cell in summary.cells if cell.inferences_per_s]
     if not measured:

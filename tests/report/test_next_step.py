@@ -80,3 +80,5 @@ def test_a_run_that_was_cut_off_has_none() -> None:
     """What comes next after an interrupt is to finish it, which the command says itself."""
     found = ended(observed(STEADY, load=load()), words="run --workers 4")
     assert next_step(replace(found, run=replace(found.run, ended=None)), FOLDER) is None
+    cut_off = observed(lanes(), status="interrupted", reason="interrupted")
+    assert next_step(ended(cut_off, words="run --workers 4"), FOLDER) is None

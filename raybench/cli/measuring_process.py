@@ -176,7 +176,7 @@ class _Watch:
             elif self.is_interrupted:  # Python misses a signal until the next, if it came just before a wait began
                 self._send(signal.SIGCONT)
 
-    def _take(self, told_s: float, reached: Reached) -> None:
+    def _take(self, sent_s: float, reached: Reached) -> None:
         if reached.relies_on != self.reached.relies_on:
             for descriptor in self._relied_on:
                 os.close(descriptor)
@@ -185,7 +185,7 @@ class _Watch:
                 with suppress(OSError):  # a kernel older than 5.3, or a process that has just ended: Ray will notice
                     self._relied_on[os.pidfd_open(pid)] = f"{name} (pid {pid})"
         self.reached = reached
-        if told_s < self._interrupted_s:  # it may have waited in the pipe since before
+        if sent_s < self._interrupted_s:  # it may have waited in the pipe since before
             self._step = reached.step
         what = f"`raybench report {shlex.quote(str(reached.folder))}` has what was measured"
         say_at_the_second(f"Error: ended at once; {what if reached.folder else 'nothing was measured'}")

@@ -2,14 +2,13 @@
 
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 from helpers import entry, listed
-from real_parts import BIN
+from real_parts import BIN, eventually
 
 from raybench import cli, config
 from raybench.cli.progress import waiting as waiting_module
@@ -93,9 +92,15 @@ def test_init_writes_a_benchmark_of_the_models_that_are_there(tmp_path: Path, mo
 def test_what_takes_long_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """What takes longer than its first look is named on stderr, with its time; what is quick is not."""
     monkeypatch.setattr(waiting_module, "_LOOK_S", 0.05)
+    printed = ""
+
+    def is_said() -> bool:
+        nonlocal printed
+        printed += capsys.readouterr().err
+        return bool(printed)
+
     with waiting("starting Triton"):
-        time.sleep(0.3)
+        assert eventually(is_said)
     with waiting("a blink"):
         pass
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", "starting Triton, for 0:00\n")
+    assert printed + capsys.readouterr().err == "starting Triton, for 0:00\n"

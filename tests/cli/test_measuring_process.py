@@ -140,8 +140,9 @@ def test_an_interrupt_is_an_interrupt_wherever_it_arrives(work: str, setup: str,
 def test_the_step_of_an_interrupt_is_the_last_one_before_it() -> None:
     """A step that the watching process, on a busy host, had not heard of yet is still the one that was interrupted."""
     stopped = "os.kill(os.getppid(), signal.SIGSTOP); {}; os.kill(os.getppid(), signal.SIGCONT); ended = orderly()"
-    told = 'tell(Reached("measuring")); os.kill(os.getppid(), signal.SIGINT)'
-    with watched(f'{stopped.format(told)}; tell(Reached("writing")); return ended') as process:
+    interrupted = 'tell(Reached("measuring")); os.kill(os.getppid(), signal.SIGINT)'
+    work = f'{stopped.format(interrupted)}; tell(Reached("writing")); return ended'
+    with watched(work) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
     assert "said: 130 interrupted during the step “measuring”" in out

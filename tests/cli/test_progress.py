@@ -15,13 +15,16 @@ from record_builders import worker_facts
 from rich.console import Console
 from terminal import lines, on_terminal
 
+from raybench import config
 from raybench.cli.progress import create_observer, live
 from raybench.cli.progress.histogram import Histogram
 from raybench.cli.progress.live import LiveProgress
 from raybench.cli.progress.plain import PlainProgress
+from raybench.cli.progress.progress_text import planned
 from raybench.cli.progress.quiet import QuietProgress
 from raybench.cli.progress.run_progress import RunProgress
 from raybench.cli.progress.trial_progress import TrialProgress
+from raybench.config import plan
 from raybench.config.plan import Load, Trial
 from raybench.driver.run_observer import RunObserver
 from raybench.results import samples
@@ -90,7 +93,7 @@ def test_percentiles_need_what_they_need_in_the_report() -> None:
     assert found.percentile_ms("p99") == pytest.approx(5, rel=0.01)
 
 
-def test_a_trial_is_told_by_its_own_stamps() -> None:
+def test_a_trial_is_shown_by_its_own_stamps() -> None:
     """Rates are by first send and last reply, whenever the driver heard of them; failed requests are in no rate
     and have no latency."""
     progress = TrialProgress(load(), "images")
@@ -106,7 +109,7 @@ def test_a_trial_is_told_by_its_own_stamps() -> None:
 
 
 def test_a_server_that_stands_still_is_seen() -> None:
-    """Where no reply comes any more, that is told, and the rate falls."""
+    """Where no reply comes any more, that is printed, and the rate falls."""
     progress = TrialProgress(load(), "images")
     progress.add(chunk(10), None, now_s=100)
     progress.add(samples.table([]), None, now_s=105)
@@ -123,7 +126,7 @@ def test_what_follows_the_last_reply_is_no_silence() -> None:
     assert (progress.silent_s(160), progress.requests_per_s(160)) == (0, rate)
 
 
-def test_a_trial_that_ended_is_told_with_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_ended_is_shown_with_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The line that stays of a trial has the rate of its requests, whatever was done after the last one."""
     shown = Shown(PlainProgress, monkeypatch)
     shown.progress.start(fake_trial(), "images")
@@ -184,6 +187,22 @@ def test_a_trial_that_was_not_measured_says_nothing_of_others() -> None:
     assert run._took_s == {}
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "measuring local, triton x1 on efficientnetb0-no-opt: 4 in flight, batch 8, 10 s each; 2 trials"),
+        ({"server": ("local",)}, "measuring local on efficientnetb0-no-opt: 1 in flight, batch 8, 10 s each; 1 trial"),
+        (
+            {"server": ("fake",), "request_rate": (5.0, 9.0), "rounds": 2},
+            "measuring fake on efficientnetb0-no-opt: 2 loads; 4 trials",
+        ),
+    ],
+)
+def test_a_run_says_what_it_measures(settings: Any, said: str) -> None:
+    """Before its first trial a run names servers, models and load, with what was chosen where no flag was given."""
+    assert planned(plan.trials(config.load(None, settings))) == said
+
+
 @pytest.mark.parametrize("kind", [PlainProgress, LiveProgress])
 def test_both_views_tell_the_same(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elapsed and remaining of trial and run, rate, p50 and p99 so far, errors and the server's memory, in either."""
@@ -194,8 +213,8 @@ def test_both_views_tell_the_same(kind: Any, monkeypatch: pytest.MonkeyPatch) ->
     shown.progress.advance(chunk(40), 812.4)
     shown.progress.advance(chunk(10, first=40, status="UNAVAILABLE"), 812.4)
     shown.progress._report() if kind is PlainProgress else None
-    told = shown.text() if kind is PlainProgress else " ".join(shown.view())
-    assert "trial 1/2: fake efficientnetb0-no-opt" in told
+    printed = shown.text() if kind is PlainProgress else " ".join(shown.view())
+    assert "trial 1/2: fake efficientnetb0-no-opt" in printed
     for fact in (
         "50/100 requests",
         "160 images/s",
@@ -204,12 +223,12 @@ def test_both_views_tell_the_same(kind: Any, monkeypatch: pytest.MonkeyPatch) ->
         "10 failed",
         "812 MiB",
     ):
-        assert fact in told
+        assert fact in printed
     if kind is PlainProgress:
-        assert re.search(r"; trial 0:00, run 1:0[01] left", told)
+        assert re.search(r"; trial 0:00, run 1:0[01] left", printed)
     else:
-        assert re.search(r"trial 0:00, about 0:00 left", told)
-        assert re.search(r"run 1:00, about 1:0[01] left", told)
+        assert re.search(r"trial 0:00, about 0:00 left", printed)
+        assert re.search(r"run 1:00, about 1:0[01] left", printed)
 
 
 def test_the_view_fits_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +253,7 @@ def test_a_trial_that_is_over_stays_on_the_screen(monkeypatch: pytest.MonkeyPatc
     assert len(shown.view()) == 1
 
 
-def test_steps_that_take_long_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_take_long_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first reply, plain lines say what is waited for, how long it usually takes, and how long it has."""
     shown = Shown(PlainProgress, monkeypatch)
     shown.progress.step("starting triton x1")
@@ -261,16 +280,18 @@ FAKE += ["--max-error-rate", "1"]
 def test_a_terminal_shows_a_trial_as_it_goes(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """On a real terminal: a bar that moves, facts that change, a line that stays, and the cursor is back at the end."""
     code, shown = on_terminal([BIN / "raybench", *FAKE, "--duration", "4", "--ui", "live"], tmp_path, ray_environment)
-    told = lines(shown)
-    assert code == 0, told
+    printed = lines(shown)
+    assert code == 0, printed
     steps = {
-        int(found[1]) for line in told if (found := re.search(r"(\d+) requests  trial 0:0\d, about 0:0\d left", line))
+        int(found[1])
+        for line in printed
+        if (found := re.search(r"(\d+) requests  trial 0:0\d, about 0:0\d left", line))
     }
     assert len(steps) >= 3
     assert max(steps) > 200
-    facts = [line for line in told if re.match(r"[\d.]+ images/s  p50 2\d(\.\d)? ms  p99 ", line)]
+    facts = [line for line in printed if re.match(r"[\d.]+ images/s  p50 2\d(\.\d)? ms  p99 ", line)]
     assert len(set(facts)) >= 3
-    (end,) = {line for line in told if re.match(r"r1-fake-\S+: ok; ", line)}
+    (end,) = {line for line in printed if re.match(r"r1-fake-\S+: ok; ", line)}
     assert FACTS.search(end)
     assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 1  # the cursor is hidden, and comes back
 
@@ -281,7 +302,7 @@ def test_a_log_gets_a_line_every_ten_seconds(ray_environment: dict[str, str], tm
     run = raybench(*FAKE, "--duration", 12, cwd=tmp_path, env=ray_environment)
     assert run.code == 0, run.err + run.out
     assert "\x1b" not in run.out
-    told = [line for line in run.err.splitlines() if FACTS.search(line)]
-    assert any(re.search(r"\d+ requests, .*; trial 0:\d\d, run 0:\d\d left$", line) for line in told)
+    printed = [line for line in run.err.splitlines() if FACTS.search(line)]
+    assert any(re.search(r"\d+ requests, .*; trial 0:\d\d, run 0:\d\d left$", line) for line in printed)
     stamps = [float(line[1:8]) for line in run.out.splitlines() if re.match(r"\[.* s\]   (still|\d+ requests)", line)]
     assert np.diff([0, *stamps]) == pytest.approx(10, abs=1)

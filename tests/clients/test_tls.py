@@ -77,7 +77,7 @@ def refusal(url: str, access: ConnectionCredentials) -> str:
     return str(refused.value).removeprefix(start)
 
 
-def test_what_of_tls_does_not_fit_is_told(secured: Secured) -> None:
+def test_what_of_tls_does_not_fit_is_said(secured: Secured) -> None:
     """Each way in which TLS fails at a real Triton has its own sentence, with the remedy."""
     url = f"localhost:{secured.port}"
     without = ConnectionCredentials(tls=Tls(ca=secured.authority.certificate.read_bytes()))
@@ -93,10 +93,10 @@ def test_what_of_tls_does_not_fit_is_told(secured: Secured) -> None:
         ),
         "there is an HTTP server, not a gRPC one": refusal(f"localhost:{secured.http_port}", secured.access()),
     }
-    assert [told for start, told in sentences.items() if not told.startswith(start)] == []
+    assert [said for start, said in sentences.items() if not said.startswith(start)] == []
 
 
-def test_a_certificate_that_has_ended_is_told(tmp_path: Path) -> None:
+def test_a_certificate_that_has_ended_is_said(tmp_path: Path) -> None:
     """So is a server's certificate that has ended, and a gRPC server without TLS where there should be some."""
     authority = Authority(tmp_path)
     credentials = grpc.ssl_server_credentials([authority.signed("server", "localhost", days=-1).pem])
@@ -129,7 +129,7 @@ def test_run_over_tls(secured: Secured, ray_environment: dict[str, str], tmp_pat
 
 
 def test_a_wrong_authority_is_one_sentence(secured: Secured, ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """What is wrong with TLS is told in one line, without gRPC's own log, and exit 2; nothing is written."""
+    """What is wrong with TLS is said in one line, without gRPC's own log, and exit 2; nothing is written."""
     flags = ["-s", "triton", "--url", f"triton=localhost:{secured.port}", "--tls-ca", secured.other.certificate]
     run = raybench("run", *flags, "-m", "echo", cwd=tmp_path, env=ray_environment)
     assert run.code == 2
@@ -181,13 +181,13 @@ def test_no_secret_is_left(
     assert b"Bearer $RAYBENCH_TEST_TOKEN" in left[run.folder / "benchmark.yaml"]
 
 
-def test_who_is_not_let_in_is_told(triton: TritonUnderTest) -> None:
+def test_who_is_not_let_in_is_said(triton: TritonUnderTest) -> None:
     """A gateway that knows our headers not is no wrong port: the remedy is -H."""
-    told = r"it needs the right headers \(UNAUTHENTICATED: .*\): give them with -H$"
+    refusal = r"it needs the right headers \(UNAUTHENTICATED: .*\): give them with -H$"
     with (
         gateway(triton.url, HEADERS) as (_, port),
         closing(TritonClient(f"localhost:{port}", model="echo", signature="")) as client,
-        pytest.raises(ClientError, match=told),
+        pytest.raises(ClientError, match=refusal),
     ):
         client.describe()
 

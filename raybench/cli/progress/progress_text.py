@@ -51,15 +51,15 @@ def _costs(failed: int, server_mib: float | None) -> tuple[str, ...]:
 
 
 def planned(trials: Sequence[Trial]) -> str:
-    """What a run measures, with what it chose where nothing was said."""
-    loads = list(dict.fromkeys(trial.cell.load for trial in trials))
-    servers, models = (", ".join(dict.fromkeys(each)) for each in zip(*map(_subject, trials), strict=True))
-    load = _load(loads[0]) if len(loads) == 1 else f"{len(loads)} loads"
+    """What a run measures, with what it chose where nothing was said.
+
+    TensorFlow in process may have another number in flight than the servers beside it.
+    """
+    cells = [trial.cell for trial in trials]
+    servers, models = (", ".join(sorted(each)) for each in ({c.label for c in cells}, {c.model for c in cells}))
+    loads = {_load(cell.load) for cell in cells if cell.server.kind != "local"} or {_load(c.load) for c in cells}
+    load = f"{len(loads)} loads" if len(loads) > 1 else loads.pop()
     return f"measuring {servers} on {models}: {load}; {len(trials)} trial{'s' if len(trials) > 1 else ''}"
-
-
-def _subject(trial: Trial) -> tuple[str, str]:
-    return trial.cell.label, trial.cell.model
 
 
 def _load(load: Load) -> str:

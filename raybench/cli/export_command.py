@@ -52,7 +52,7 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     names = architectures or ("resnet50", "efficientnetb0")
     try:
         crops = partial(calibration_crops, seed=seed)
-        with waiting(f"exporting {', '.join(names)} (about 20 s a model)"):
+        with waiting(f"exporting {', '.join(names)} (about 40 s each on two cores)"):
             for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp, crops=crops):
                 click.echo(f"exported {folder}")
                 if note := _policy_note(Path(out) / "models.conf", folder):

@@ -257,7 +257,7 @@ def test_steps_that_take_long_are_shown(monkeypatch: pytest.MonkeyPatch) -> None
     """Before the first reply, plain lines say what is waited for, how long it usually takes, and how long it has."""
     shown = Shown(PlainProgress, monkeypatch)
     shown.progress.step("starting triton x1")
-    assert shown.text().strip().endswith("starting triton x1 (usually about 15 s)")
+    assert shown.text().strip().endswith("starting triton x1 (usually about 13 s)")
     shown.at_s = 75
     shown.progress._report()
     assert shown.text().splitlines()[-1] == "[  75.0 s]   still starting triton x1, for 1:15"

@@ -8,12 +8,12 @@ from raybench.cli.progress.trial_progress import TrialProgress
 from raybench.config.plan import Load, Trial
 
 _SILENT_S = 3.0
-# How long steps take on two quiet cores with efficientnetb0-no-opt, by how they begin; the longest that fits counts.
+# How long steps of `make demo` took on two cores, by how they begin; the longest that fits counts.
 _USUAL_S = {
-    "exporting": 30,
-    "starting Ray": 10,
-    "reading inputs": 5,
-    "starting": 15,
+    "exporting": 40,
+    "starting Ray": 7,
+    "reading inputs": 6,
+    "starting": 13,
     "checking the answers": 10,
 }
 _DASH = "–"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raybench.models.reference import Outputs
+from raybench.models.tensorflow_process import Outputs
 from raybench.results.records import UNEQUAL, ModelVerification, OutputDifference
 
 # Of the largest value. What correct servers were seen to differ by, and a factor of at least two: docs/method.md.

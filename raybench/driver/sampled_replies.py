@@ -17,7 +17,8 @@ from raybench.inputs.batch_axis import on_the_wire
 from raybench.inputs.dataset import Shard, StreamedShard, StreamedTable
 from raybench.inputs.tensors import Batch, item_hashes, items_of
 from raybench.models.model_facts import describe_model
-from raybench.models.reference import NoReferenceError, Outputs
+from raybench.models.reference import NoReferenceError
+from raybench.models.tensorflow_process import Outputs
 from raybench.results.records import ModelVerification, TelemetryRecord, VerificationRecord
 from raybench.worker.reply_sampler import DecodedReply
 

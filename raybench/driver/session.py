@@ -7,7 +7,7 @@ from pathlib import Path
 from ray.exceptions import RayError
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, read_credentials
-from raybench.config import STOP, Benchmark
+from raybench.config import ECHO, STOP, Benchmark
 from raybench.config.search_goal import Goal
 from raybench.driver import preflight, server_host
 from raybench.driver.cluster import Cluster, connected
@@ -25,7 +25,8 @@ from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
 from raybench.inputs.input_sources import inputs_of
 from raybench.inputs.source import InputSource
-from raybench.models.reference import Reference
+from raybench.models.reference import tensorflow_reference
+from raybench.models.saved_models import read_models_conf
 from raybench.results import ResultsError, results_folder
 from raybench.results.results_folder import ObservedTrial
 from raybench.results.run_info import RayClusterInfo
@@ -65,7 +66,10 @@ def _connected_session(
     observer: RunObserver,
 ) -> Iterator[Session]:
     observer.step("starting Ray")
-    with connected(benchmark, observer.step) as cluster:
+    with (
+        tensorflow_reference(models_conf, soon=_is_verified(benchmark, models_conf)) as reference,
+        connected(benchmark, observer.step) as cluster,
+    ):
         observer.note(_dashboard(cluster))
         observer.relies_on(vital_processes(cluster.session_folder, here()))
         try:
@@ -81,7 +85,7 @@ def _connected_session(
                     recorders=recording,
                     inputs=InputShards(benchmark, source, signatures),
                     models_conf=models_conf,
-                    reference=Reference(models_conf.parent),
+                    reference=reference,
                     credentials=credentials,
                 )
         except LostError as error:
@@ -143,6 +147,17 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
         if context.benchmark.on_loss == STOP:
             raise LostError(f"{lost}; the run ends (on-loss is {STOP}): continue it with `raybench run --resume`")
         recover(context.session.inputs, context.observer, lost)
+
+
+def _is_verified(benchmark: Benchmark, models_conf: Path) -> bool:
+    """Whether answers of a model that TensorFlow can run here will be compared with its own."""
+    if not benchmark.verify or all(server.kind == "fake" for server in benchmark.servers):
+        return False
+    try:
+        here = {model.name for model in read_models_conf(models_conf)}
+    except ValueError:
+        return False
+    return bool(here.intersection(benchmark.all_models) - {ECHO})
 
 
 def _info(cluster: Cluster) -> RayClusterInfo:

@@ -23,6 +23,14 @@ class CallFailed(Exception):
         self.code, self.sentence = code, sentence
 
 
+def import_tensorflow() -> Any:
+    """The module, which takes seconds to import; what it logs below errors is left out."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow loads
+    import tensorflow as tf
+
+    return tf
+
+
 class LoadedSignature:
     """Calls one signature: arrays in host memory go in, arrays in host memory come out.
 
@@ -31,10 +39,10 @@ class LoadedSignature:
     """
 
     def __init__(self, models_conf: Path, *, model: str, signature: str) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow loads
-        import tensorflow as tf
-
-        for gpu in tf.config.list_physical_devices("GPU"):
+        tf = import_tensorflow()
+        gpus = tf.config.list_physical_devices("GPU")
+        self.is_on_gpu = bool(gpus)
+        for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
         folder = _newest(models_conf, model)
         self._tf = tf

@@ -11,7 +11,8 @@ from real_parts import crops
 
 from raybench.analysis import verification
 from raybench.analysis.verification import AnsweredItems, OutputMismatchError, compare, suspects, tolerance, unequal
-from raybench.models.reference import NoReferenceError, Outputs, Reference
+from raybench.models.reference import NoReferenceError, tensorflow_reference
+from raybench.models.tensorflow_process import Outputs
 from raybench.results.records import ModelVerification, OutputDifference
 
 RNG = np.random.default_rng(0)
@@ -219,12 +220,13 @@ def test_float32_on_a_processor_is_held_tightly() -> None:
 def test_the_reference_is_tensorflows(models: Path, tmp_path: Path) -> None:
     """The reference loads the model in a process of its own, answers each batch, and answers the same again at once."""
     folder = shutil.copytree(models, tmp_path / "models")
-    reference, images = Reference(folder), crops(5)
+    images = crops(5)
     two, three = ({"images": part} for part in (images[:2], images[2:]))
-    first = reference.answers("mobilenet-no-opt", "predict_images", [two, three])
-    assert [answer["scores"].shape for answer in first] == [(2, 1000), (3, 1000)]
-    assert compare("m", [whole(first[0], first[0], "ab"), whole(first[1], first[1], "cde")], 1e-4).has_power
-    with pytest.raises(NoReferenceError, match="nosuch"):
-        reference.answers("nosuch", "predict_images", [two])
-    shutil.rmtree(folder)
-    assert reference.answers("mobilenet-no-opt", "predict_images", [three])[0]["scores"] is first[1]["scores"]
+    with tensorflow_reference(folder / "models.conf") as reference:
+        first = reference.answers("mobilenet-no-opt", "predict_images", [two, three])
+        assert [answer["scores"].shape for answer in first] == [(2, 1000), (3, 1000)]
+        assert compare("m", [whole(first[0], first[0], "ab"), whole(first[1], first[1], "cde")], 1e-4).has_power
+        with pytest.raises(NoReferenceError, match="nosuch"):
+            reference.answers("nosuch", "predict_images", [two])
+        shutil.rmtree(folder)
+        assert reference.answers("mobilenet-no-opt", "predict_images", [three])[0]["scores"] is first[1]["scores"]

@@ -14,7 +14,7 @@ _USUAL_S = {
     "starting Ray": 7,
     "reading inputs": 6,
     "starting": 13,
-    "checking the answers": 10,
+    "checking the answers": 5,
 }
 _DASH = "–"
 

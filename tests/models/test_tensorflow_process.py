@@ -1,0 +1,51 @@
+"""TensorFlow's own process: what it answers, and that it survives a bad question."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raybench.models.tensorflow_process import (
+    InputsRefusedError,
+    NoAnswerInTimeError,
+    NotLoadedError,
+    ProcessEndedError,
+    TensorflowProcess,
+)
+from raybench.processes import process_tree
+
+_ONES = {"x": np.ones((2, 2), np.float32)}
+
+
+def test_one_process_answers_every_call(models: Path) -> None:
+    """TensorFlow is imported once; a refused batch or an unknown model costs no restart, and a slow or killed process
+    is replaced, so that no answer is taken for that of another question."""
+    conf = models / "models.conf"
+    with TensorflowProcess(conf, folder_prefix="raybench-test-") as process:
+        (answer,) = process.compute("scale", "times", [_ONES], 120)
+        first = _pids()
+        assert answer["y"].shape == (2, 2)
+        with pytest.raises(NotLoadedError, match="nope"):
+            process.compute("nope", "times", [_ONES], 120)
+        with pytest.raises(InputsRefusedError):
+            process.compute("scale", "times", [{"x": np.array([b"text"], object)}], 120)
+        assert _pids() == first
+        with pytest.raises(NoAnswerInTimeError, match="within 0 s"):
+            process.compute("scale", "times", [_ONES], 0.0)
+        assert not _pids()
+        process.compute("scale", "times", [_ONES], 120)
+        os.kill(max(_pids()), signal.SIGKILL)
+        with pytest.raises(ProcessEndedError):
+            process.compute("scale", "times", [_ONES], 120)
+        (again,) = process.compute("scale", "times", [_ONES], 120)
+        assert np.array_equal(answer["y"], again["y"])
+    assert not _pids()
+
+
+def _pids() -> list[int]:
+    """The processes of TensorFlow that descend from this one, with their supervisors."""
+    return [
+        each.pid for each in process_tree(os.getpid())[1:] if "raybench.models.tensorflow_process" in each.cmdline()
+    ]

@@ -7,6 +7,7 @@ import click
 
 from raybench.cli.completion import complete_model
 from raybench.config import SETTINGS, ConfigError, credentials, input_values
+from raybench.config.server_settings import KNOBS
 from raybench.config.setting import Setting
 
 Command = Callable[..., Any]  # as click decorates it
@@ -93,7 +94,7 @@ def _default(setting: Setting) -> str | None:
 def parse(flags: Flags) -> Flags:
     """Flags whose text holds several values, as values."""
     parsed = dict(flags)
-    for name in ("instances", "request_rate"):
+    for name in ("instances", *(knob.name for knob in KNOBS), "request_rate"):
         parsed[name] = _numbers(name, flags.get(name))
     parsed["layout"] = tuple(part for text in flags.get("layout") or () for part in text.split(","))
     pairs = [text.partition("=") for text in flags["url"]]

@@ -5,6 +5,14 @@ import click
 # In the order of the help; a flag that is in none of them is the command's own, and comes first.
 SECTIONS = {
     "What to measure": ("server", "url", "model", "signature", "models", "instances", "layout", "mix"),
+    "How a started server computes": (
+        "merge_max",
+        "merge_delay",
+        "merge_threads",
+        "intra_op_threads",
+        "inter_op_threads",
+        "pipeline_depth",
+    ),
     "The load": (
         "workers",
         "concurrency",

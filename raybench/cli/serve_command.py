@@ -10,8 +10,9 @@ import click
 
 from raybench.cli.console import print_bind_warnings
 from raybench.cli.usage_errors import Text, WrongInput
-from raybench.config import MULTI, ConfigError, ServerSpec
+from raybench.config import MULTI, SETTINGS, ConfigError, ServerSpec
 from raybench.config.model_folders import named_folders
+from raybench.config.server_settings import KNOBS, ServerSettings
 from raybench.config.server_spec import Layout
 
 
@@ -42,17 +43,28 @@ def _shared_flags(port: int) -> Callable[[Callable[..., None]], Callable[..., No
     return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
+def _knob_flags(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The flags of the knobs that a kind of server has, with one value each."""
+    options = [
+        click.option(
+            f"--{knob.name.replace('_', '-')}",
+            default=0,
+            show_default=True,
+            type=click.IntRange(min=0),
+            help=SETTINGS[knob.name].help.partition(" Several values")[0],
+        )
+        for knob in KNOBS
+        if kind in knob.kinds
+    ]
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
 @serve.command("triton")
 @_shared_flags(port=8001)
 @click.option(
     "--instances", default=1, show_default=True, type=click.IntRange(1, 1000), help="Instances of the backend."
 )
-@click.option("--merge-max-images", type=click.IntRange(min=1), help="Most items in one merged TensorFlow call.  [64]")
-@click.option(
-    "--pipeline-depth",
-    type=click.IntRange(min=1),
-    help="TensorFlow calls in progress in an instance, one of them computing.  [3 on a GPU, else 1]",
-)
+@_knob_flags("triton")
 @click.option(
     "--layout",
     type=click.Choice(get_args(Layout)),
@@ -66,9 +78,8 @@ def serve_triton(
     port: int,
     server_bind: str,
     instances: int,
-    merge_max_images: int | None,
-    pipeline_depth: int | None,
     layout: str,
+    **knobs: int,
 ) -> None:
     """Serve every SavedModel of models.conf from a real Triton until Ctrl-C; SIGHUP reloads.
 
@@ -87,8 +98,7 @@ def serve_triton(
             instances=instances,
             bind=server_bind,
             grpc_port=port,
-            merge_max_items=merge_max_images,
-            pipeline_depth=pipeline_depth,
+            settings=ServerSettings(**knobs),
             layout=layout,
         )
         check(options)
@@ -98,13 +108,14 @@ def serve_triton(
 
 @serve.command("tfserving")
 @_shared_flags(port=8500)
+@_knob_flags("tfserving")
 @click.option(
     "--batching-file",
     type=click.Path(exists=True, dir_okay=False),
-    help="File with its batching parameters.  [no batching]",
+    help="File with its batching parameters, in place of --merge-max, --merge-delay and --merge-threads.",
 )
 def serve_tfserving(
-    models: str, model: tuple[str, ...], port: int, server_bind: str, batching_file: str | None
+    models: str, model: tuple[str, ...], port: int, server_bind: str, batching_file: str | None, **knobs: int
 ) -> None:
     """Serve models.conf from a real TensorFlow Serving, with XLA on, until Ctrl-C; SIGHUP reloads.
 
@@ -121,6 +132,7 @@ def serve_tfserving(
             bind=server_bind,
             grpc_port=port,
             batching_file=Path(batching_file) if batching_file else None,
+            settings=ServerSettings(**knobs),
         )
         check(options)
         print_bind_warnings([ServerSpec(kind="tfserving")], server_bind)

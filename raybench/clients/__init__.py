@@ -50,7 +50,7 @@ def connect(
     if server.kind == "local":
         from raybench.clients.local_client import LocalClient
 
-        return LocalClient(models, model=model, signature=signature)
+        return LocalClient(models, model=model, signature=signature, threads=server.settings.environment)
     if server.kind == "fake":
         from raybench.clients.fake_client import FakeClient
 

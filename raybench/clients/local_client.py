@@ -1,6 +1,9 @@
 """TensorFlow in process: the same SavedModel without a server, what serving is compared with."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 import numpy as np
@@ -9,13 +12,18 @@ from raybench.clients.base import OK, ClientError, Description, Reply
 from raybench.inputs.tensors import Batch
 from raybench.models.loaded_signature import CallFailed, LoadedSignature, SignatureError, readable
 
+NO_THREADS: Mapping[str, str] = MappingProxyType({})
 _STATUS = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class LocalClient:
-    """One SavedModel; a request is a batch in host memory, and so is an answer."""
+    """One SavedModel; a request is a batch in host memory, and so is an answer.
 
-    def __init__(self, models: str, *, model: str, signature: str) -> None:
+    `threads` are the variables of TensorFlow's environment, which count where this process has not computed yet.
+    """
+
+    def __init__(self, models: str, *, model: str, signature: str, threads: Mapping[str, str] = NO_THREADS) -> None:
+        os.environ.update(threads)
         try:
             self._signature = LoadedSignature(Path(models) / "models.conf", model=model, signature=signature)
         except SignatureError as error:

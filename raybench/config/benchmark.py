@@ -11,6 +11,7 @@ from raybench.config.input_texts import InputText
 from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
 from raybench.config.model_folders import ModelFolders, named_folders
+from raybench.config.server_settings import KNOBS
 from raybench.config.server_spec import Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
 from raybench.config.setting import (
     DECLARED,
@@ -44,6 +45,8 @@ def _threshold(text: str) -> str:
     return text
 
 
+_MOST_CHOICE = 10_000_000
+Choice = Annotated[int, Field(ge=0, le=_MOST_CHOICE), Remedy("give a whole number, or 0 for the server's own choice")]
 Instances = Annotated[int, Field(ge=1, le=1_000)]
 ThresholdText = Annotated[str, AfterValidator(_threshold)]
 
@@ -78,6 +81,25 @@ class Benchmark(BaseModel):
     )
     layout: Annotated[AnyOf[Layout], Flag(shown="multi; a Triton given by url keeps its own")] = Field(
         (), description="Serve all SavedModels behind one Triton model (multi), or each as its own (per-model)."
+    )
+    merge_max: SomeOf[Choice] = Field(
+        (0,),
+        description="Most items that a server may merge into one TensorFlow call; 1: none, 0: its own choice "
+        "(Triton 64, TensorFlow Serving none). Several values, such as 1,64, are servers of their own, here and below.",
+    )
+    merge_delay: SomeOf[Choice] = Field((0,), description="Microseconds that a server waits for requests to merge.")
+    merge_threads: SomeOf[Choice] = Field(
+        (0,), description="Threads with which TensorFlow Serving computes merged requests; 0: one for each core."
+    )
+    intra_op_threads: SomeOf[Choice] = Field(
+        (0,), description="TensorFlow's threads inside an operation; 0: one for each core."
+    )
+    inter_op_threads: SomeOf[Choice] = Field(
+        (0,), description="TensorFlow's threads between operations; 0: one for each core."
+    )
+    pipeline_depth: SomeOf[Choice] = Field(
+        (0,),
+        description="TensorFlow calls in progress in a Triton instance, one of them computing; 0: 3 on a GPU, else 1.",
     )
     mix: bool = Field(False, description="Send requests round robin over all models in one trial.")
     models: Text = Field("models", description="Folder that holds models.conf.")
@@ -193,7 +215,8 @@ class Benchmark(BaseModel):
     @property
     def servers(self) -> tuple[ServerSpec, ...]:
         """The servers under test."""
-        return server_specs(self.server, self.url, self.instances, self.layout)
+        knobs = {knob.name: getattr(self, knob.name) for knob in KNOBS}
+        return server_specs(self.server, self.url, self.instances, self.layout, knobs)
 
     def transport(self, load: LoadSettings, server: ServerSpec) -> str:
         """How requests of a load travel to a server."""

@@ -1,12 +1,14 @@
 """The servers under test: their kinds, urls, and names in the table."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
 from raybench.config.refusal import is_text, require
+from raybench.config.server_settings import OWN_CHOICE, ServerSettings, settings_of
 from raybench.config.setting import Form
 
 ServerKind = Literal["triton", "tfserving", "local", "fake"]
@@ -36,6 +38,7 @@ class ServerSpec:
     url: str | None = None
     number: int | None = None  # of scripted servers, where there are several
     layout: str = MULTI  # of a Triton
+    settings: ServerSettings = OWN_CHOICE
 
     @property
     def is_ours(self) -> bool:
@@ -51,16 +54,21 @@ class ServerSpec:
     def label(self) -> str:
         if self.number:
             return f"{self.kind} {self.number}"
-        if self.kind != "triton" or not self.is_ours:
-            return self.kind
-        return f"triton x{self.instances}" if self.layout == MULTI else f"triton x{self.instances} {self.layout}"
+        parts = [self.kind, self.settings.label]
+        if self.kind == "triton" and self.is_ours:
+            parts = [f"triton x{self.instances}", "" if self.layout == MULTI else self.layout, self.settings.label]
+        return " ".join(filter(None, parts))
 
 
 def server_specs(
-    kinds: tuple[str, ...], urls: dict[str, str], instances: tuple[int, ...], layouts: tuple[str, ...]
+    kinds: tuple[str, ...],
+    urls: dict[str, str],
+    instances: tuple[int, ...],
+    layouts: tuple[str, ...],
+    knobs: Mapping[str, tuple[int, ...]],
 ) -> tuple[ServerSpec, ...]:
-    """The servers under test; each layout and number of Triton instances, and each script of the fake, is one of its
-    own."""
+    """The servers under test; each layout, number of Triton instances and combination of `knobs`, and each script of
+    the fake, is one of its own."""
     specs = []
     for kind in kinds:
         if kind == "fake":
@@ -68,8 +76,12 @@ def server_specs(
             continue
         counts = instances if kind == "triton" and kind not in urls else (1,)
         of_kind = layouts if kind == "triton" and layouts else (MULTI,)
+        settings = (OWN_CHOICE,) if kind in urls else tuple(settings_of(kind, knobs))
         specs += [
-            ServerSpec(kind=kind, instances=n, url=urls.get(kind), layout=each) for each in of_kind for n in counts
+            ServerSpec(kind=kind, instances=n, url=urls.get(kind), layout=layout, settings=each)
+            for layout in of_kind
+            for n in counts
+            for each in settings
         ]
     return tuple(specs)
 

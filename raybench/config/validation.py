@@ -12,6 +12,7 @@ from raybench.config.benchmark import SETTINGS, STREAM, Benchmark, resolved
 from raybench.config.credentials import SYSTEM
 from raybench.config.load_settings import LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
 from raybench.config.refusal import ConfigError, require
+from raybench.config.server_settings import KNOBS
 from raybench.config.server_spec import ECHO
 
 _HOST = re.compile(r"[\w.-]+", re.ASCII)
@@ -64,6 +65,10 @@ def _check_urls(b: Benchmark) -> None:
     require("triton" not in b.url or len(b.layout) < 2, "layout", b.layout, remedy)
     needs_triton = "only works with Triton: add -s triton, or leave it out"
     require("triton" in b.server or not b.layout, "layout", b.layout, needs_triton)
+    for knob in KNOBS:
+        asked, started = getattr(b, knob.name), [kind for kind in knob.kinds if kind in b.server and kind not in b.url]
+        remedy = f"it only works with a server that raybench starts ({', '.join(knob.kinds)}): leave it out"
+        require(bool(started) or asked == (0,), knob.name, asked, remedy)
 
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:

@@ -154,7 +154,7 @@ def running(
         metrics_url = _metrics_url(server)
         yield RunningServer(url=server.url or "", facts=facts, metrics_url=metrics_url, credentials=credentials)
         return
-    with _triton(server, options) if server.kind == "triton" else _tfserving(options) as started:
+    with _triton(server, options) if server.kind == "triton" else _tfserving(server, options) as started:
         parts = started.process.processes()
         yield RunningServer(
             url=started.grpc_url,
@@ -192,11 +192,12 @@ def _triton(server: ServerSpec, options: ServeOptions) -> AbstractContextManager
         warm_up=options.warm_up,
         bind=options.bind,
         layout=server.layout,
+        settings=server.settings,
     )
     return running_triton(triton_options)
 
 
-def _tfserving(options: ServeOptions) -> AbstractContextManager[StartedServer]:
+def _tfserving(server: ServerSpec, options: ServeOptions) -> AbstractContextManager[StartedServer]:
     from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
 
     requests = tuple((each.model, each.signature, each.batch) for each in options.warm_up)
@@ -206,6 +207,7 @@ def _tfserving(options: ServeOptions) -> AbstractContextManager[StartedServer]:
         warm_up=requests,
         in_flight=options.in_flight,
         bind=options.bind,
+        settings=server.settings,
     )
     return running_tfserving(tfserving_options)
 

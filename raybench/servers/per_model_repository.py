@@ -75,6 +75,8 @@ def model_config(options: TritonOptions, model: ModelConfig, folder: Path) -> mo
     if options.instances > 1 or not config.instance_group:
         del config.instance_group[:]
         config.instance_group.add(count=options.instances)
+    if options.settings.merge_delay:
+        config.dynamic_batching.max_queue_delay_microseconds = options.settings.merge_delay
     for key, value in _parameters(options, model, folder, config).items():
         config.parameters[key].string_value = value
     return config
@@ -126,12 +128,12 @@ def _parameters(
     """The backend's parameters; those of the user's config stay, but for what a run asks for."""
     calls = [each for each in options.warm_up if each.model == model.name]
     items = max((each.items for each in calls), default=0)
-    numbers = {"merge_max_items": options.merge_max_items, "pipeline_depth": options.pipeline_depth}
+    numbers = {"merge_max_items": options.settings.merge_max, "pipeline_depth": options.settings.pipeline_depth}
     asked = {
         "layout": PER_MODEL,
         "facts": utf8(folder / FACTS),
         "max_batch_size": str(max(_MAX_BATCH_SIZE, items)),
-        **{key: str(number) for key, number in numbers.items() if number is not None},
+        **{key: str(number) for key, number in numbers.items() if number},
         **_warm_up(calls, folder, model.name),
     }
     if signature := _signature(options, model, config):

@@ -75,6 +75,8 @@ def model_config(
     shipped = resources.files("triton_models") / "saved_model" / "config.pbtxt"
     config = text_format.Parse(shipped.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     config.instance_group[0].count = options.instances
+    if options.settings.merge_delay:
+        config.dynamic_batching.max_queue_delay_microseconds = options.settings.merge_delay
     written = {**parameters(options, _write_models_conf(options, models, folder)), **_warm_up(options, folder)}
     written["keep"] = ",".join(keep)
     for key, value in written.items():
@@ -95,11 +97,11 @@ def _requests_at_once(config: model_config_pb2.ModelConfig, options: TritonOptio
 
 def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
     """The backend's parameters that differ from those of the shipped config.pbtxt."""
-    numbers = {"merge_max_items": options.merge_max_items, "pipeline_depth": options.pipeline_depth}
+    numbers = {"merge_max_items": options.settings.merge_max, "pipeline_depth": options.settings.pipeline_depth}
     return {
         "models_conf": utf8(models_conf),
         "models": ",".join(options.models or ()),
-        **{key: str(number) for key, number in numbers.items() if number is not None},
+        **{key: str(number) for key, number in numbers.items() if number},
     }
 
 

@@ -4,13 +4,14 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from raybench.clients import tfserving_client
 from raybench.clients.grpc.channel import Channel
 from raybench.clients.tfserving_client import TfServingClient
+from raybench.config.server_settings import OWN_CHOICE, ServerSettings
 from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import ModelConfig, format_models_conf
 from raybench.processes import scratch_folder
@@ -37,6 +38,7 @@ _MONITORING = f'prometheus_config {{ enable: true path: "{METRICS}" }}\n'
 _REASON = re.compile(r"(Failed to start server\. Error:|No versions of servable|Could not find base path) (.*)")
 # It refuses a call for which it has no thread; a thread is made when a call needs it. Calls that the client has given
 # up hold theirs until they are computed.
+_MOST_ENQUEUED = 100_000  # it refuses what comes while so many batches wait
 _THREADS, _LEAST_THREADS = "grpc_max_threads", 1000
 _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the latter from 2.18 on
 
@@ -44,12 +46,13 @@ _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the lat
 @dataclass(frozen=True)
 class TfServingOptions:
     """What to serve and how: models of a models.conf (None: all), requests that warm them up (model, signature, batch),
-    a batching file, the most requests in flight."""
+    a batching file in place of the settings that merge, the most requests in flight."""
 
     models_conf: Path
     models: tuple[str, ...] | None = None
     warm_up: tuple[tuple[str, str, Batch], ...] = ()
     batching_file: Path | None = None
+    settings: ServerSettings = OWN_CHOICE
     in_flight: int = 1
     bind: str = "127.0.0.1"
     grpc_port: int = 0
@@ -111,6 +114,7 @@ def _start(
     folder: Path,
     ports: tuple[int, int],
 ) -> ServerProcess:
+    options = _with_batching_file(options, folder)
     flags, read = _flags(server, options, models, folder), _read_paths(folder, models, options)
     command = server.command(flags, options.bind, ports, read)
     environment = {**os.environ, **model_server.ENVIRONMENT}
@@ -144,11 +148,38 @@ def _described(
 
 def _settings(server: ModelServer, options: TfServingOptions) -> dict[str, str]:
     """The flags that decide what is measured."""
+    threads = {"intra": options.settings.intra_op_threads, "inter": options.settings.inter_op_threads}
     wanted = {_THREADS: str(max(_LEAST_THREADS, 2 * options.in_flight)), **dict.fromkeys(_XLA, "true")}
     return {
         "max_num_load_retries": "0",  # a model that does not load ends it, with the reason
         **{flag: value for flag, value in wanted.items() if server.supports(flag)},
+        **{f"tensorflow_{kind}_op_parallelism": str(count) for kind, count in threads.items() if count},
     }
+
+
+def batching_parameters(settings: ServerSettings) -> str | None:
+    """The text of a batching file for what `settings` merge; None where requests are not merged.
+
+    The format is BatchingParameters of tensorflow_serving/servables/tensorflow/session_bundle_config.proto.
+    """
+    if settings.merge_max <= 1:
+        return None
+    threads = settings.merge_threads or os.cpu_count() or 1
+    return (
+        f"max_batch_size {{ value: {settings.merge_max} }}\n"
+        f"batch_timeout_micros {{ value: {settings.merge_delay} }}\n"
+        f"num_batch_threads {{ value: {threads} }}\n"
+        f"max_enqueued_batches {{ value: {_MOST_ENQUEUED} }}\n"
+    )
+
+
+def _with_batching_file(options: TfServingOptions, folder: Path) -> TfServingOptions:
+    """The options with a file for what their settings merge."""
+    text = batching_parameters(options.settings)
+    if options.batching_file or not text:
+        return options
+    (folder / "batching.config").write_text(text, encoding="utf-8")
+    return replace(options, batching_file=folder / "batching.config")
 
 
 def _flags(
@@ -178,6 +209,8 @@ def _read_paths(folder: Path, models: tuple[ModelConfig, ...], options: TfServin
 
 def _config(server: ModelServer, options: TfServingOptions, models: tuple[ModelConfig, ...]) -> dict[str, str | int]:
     batching = {"batching_parameters_file": str(options.batching_file)} if options.batching_file else {}
+    if text := batching_parameters(options.settings):
+        batching = {"batching_parameters_file": " ".join(text.split())}
     names = {"models": ",".join(model.name for model in models), "models_conf": str(options.models_conf)}
     tensorflow = {"tensorflow": server.tensorflow} if server.tensorflow else {}
     return {**names, **_settings(server, options), **batching, **tensorflow, "gpu_allocator": "growth"}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raybench.config import MULTI
+from raybench.config.server_settings import OWN_CHOICE, ServerSettings
 from raybench.servers.warm_up import WarmUp
 
 MERGE_RULES = "merge.conf"  # triton_models/saved_model/1/merging.py reads it beside models.conf
@@ -12,7 +13,7 @@ MERGE_RULES = "merge.conf"  # triton_models/saved_model/1/merging.py reads it be
 @dataclass(frozen=True)
 class TritonOptions:
     """What to load and how: models of a models.conf (None: all; none: `echo` alone), instances, calls to make before it
-    is ready, the merge cap in items, TensorFlow calls under way at once; None is the backend's own choice.
+    is ready, and the knobs of the backend and of its TensorFlow.
 
     Models are one Triton model together or one each, by `layout`; `backend` is a model.py to serve `saved_model` in
     place of the shipped one.
@@ -22,8 +23,7 @@ class TritonOptions:
     models: tuple[str, ...] | None = None
     instances: int = 1
     warm_up: tuple[WarmUp, ...] = ()
-    merge_max_items: int | None = None
-    pipeline_depth: int | None = None
+    settings: ServerSettings = OWN_CHOICE
     backend: Path | None = None
     bind: str = "127.0.0.1"
     grpc_port: int = 0

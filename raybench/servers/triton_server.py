@@ -131,7 +131,8 @@ def _start(tritonserver: Path, options: TritonOptions, folder: Path, ports: list
     models = repository.assemble(options, folder)
     command = [*_command(tritonserver, backends, models, options.bind, *ports), *_FLAGS.get(options.layout, ())]
     regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{ports[0]}*"
-    return ServerProcess(command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=regions)
+    environment = {**wheel.environment(tritonserver), **options.settings.environment}
+    return ServerProcess(command, env=environment, folder=folder, reason=_REASON, sweep=regions)
 
 
 def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, ports: list[int]) -> RunningTriton:
@@ -179,6 +180,8 @@ def _config(options: TritonOptions) -> dict[str, str | int]:
         "instances": options.instances,
         "layout": options.layout,
         **repository.parameters(options, options.models_conf),
+        **({"merge_delay": options.settings.merge_delay} if options.settings.merge_delay else {}),
+        **options.settings.environment,
         **{name.strip("_").lower(): value for name, value in wheel.malloc().items()},
     }
 

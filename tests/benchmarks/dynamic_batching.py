@@ -17,6 +17,7 @@ from statistics import median
 import numpy as np
 
 from raybench.clients.triton_client import TritonClient
+from raybench.config.server_settings import ServerSettings
 from raybench.inputs.photos import decode, random_crop, sample_photos
 from raybench.servers.triton_server import TritonOptions, running_triton
 from raybench.telemetry.server_statistics import StatisticsCounter
@@ -64,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     conf = options.models / "models.conf"
     batching = TritonOptions(models_conf=conf, models=(options.model,))
-    alone = TritonOptions(models_conf=conf, models=(options.model,), merge_max_items=1)
+    alone = TritonOptions(models_conf=conf, models=(options.model,), settings=ServerSettings(merge_max=1))
     rates: dict[str, list[float]] = {"batching": [], "cap of 1 image": []}
     with running_triton(batching) as a, running_triton(alone) as b:
         pairs = [("batching", a.grpc_url), ("cap of 1 image", b.grpc_url)]

@@ -31,6 +31,7 @@ import sleeping_model
 
 from raybench.clients.local_client import LocalClient
 from raybench.clients.triton_client import TritonClient
+from raybench.config.server_settings import ServerSettings
 from raybench.inputs.photos import decode, random_crop, sample_photos
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
 from raybench.servers.warm_up import WarmUp
@@ -167,7 +168,7 @@ def options(arm: str, models: Path, names: list[str], batch_size: int) -> Triton
         models=tuple(names),
         instances=int(instances or 1),
         warm_up=tuple(WarmUp(name, SIGNATURE, {"images": zeros}) for name in names),
-        pipeline_depth=None if depth == "loop" else int(depth),
+        settings=ServerSettings(pipeline_depth=0 if depth == "loop" else int(depth)),
         backend=LOOP if depth == "loop" else None,
     )
 

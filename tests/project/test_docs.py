@@ -277,11 +277,11 @@ def says_its_default(path: tuple[str, ...], option: click.Option) -> bool:
 
 
 def test_merging_is_capped_as_help_says() -> None:
-    """The default of --merge-max-images is that of the Triton model."""
+    """The default of --merge-max is that of the Triton model."""
     text = (ROOT / "triton_models" / "saved_model" / "config.pbtxt").read_text()
     (cap,) = re.findall(r'key: "merge_max_items" value { string_value: "(\d+)" }', text)
-    (option,) = [option for _, option in FLAGS if option.name == "merge_max_images"]
-    assert stated(option) == cap
+    option = next(option for _, option in FLAGS if option.name == "merge_max")
+    assert f"(Triton {cap}, TensorFlow Serving none)" in str(option.help)
 
 
 def test_every_line_of_the_pages_is_tried() -> None:

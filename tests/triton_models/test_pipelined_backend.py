@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from real_parts import TritonUnderTest, crops, eventually, jpegs
 
+from raybench.config.server_settings import ServerSettings
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
 
 DEPTH = 3
@@ -20,8 +20,9 @@ SLOW = "slow"
 
 @pytest.fixture(scope="module")
 def running(models: Path) -> Iterator[RunningTriton]:
-    asked = TritonOptions(models_conf=models / "models.conf", models=("scale", SLOW), pipeline_depth=DEPTH)
-    with running_triton(replace(asked, merge_max_items=8)) as triton:
+    settings = ServerSettings(pipeline_depth=DEPTH, merge_max=8)
+    asked = TritonOptions(models_conf=models / "models.conf", models=("scale", SLOW), settings=settings)
+    with running_triton(asked) as triton:
         yield triton
 
 

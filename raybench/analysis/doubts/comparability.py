@@ -17,6 +17,7 @@ _ALIKE = {
     "response_cache": "response cache {} against {}",
     "gpu_allocator": "GPU memory from {} against {}",
 }
+_IN_LABELS = {"intra_op_threads": "intra="}  # what the benchmark itself asked for stands there
 
 
 def bases(trials: Iterable[TrialSummary], baseline: str | None = None) -> dict[str, TrialSummary]:
@@ -62,7 +63,9 @@ def _are_chosen(server: TrialSummary, base: TrialSummary) -> bool:
 
 
 def _differences(server: TrialSummary, base: TrialSummary) -> list[str]:
-    both = {name: (getattr(_effective(server), name), getattr(_effective(base), name)) for name in _ALIKE}
+    asked = {word for label in (server.label, base.label) for word in label.split()}
+    compared = [name for name in _ALIKE if not any(word.startswith(_IN_LABELS.get(name, " ")) for word in asked)]
+    both = {name: (getattr(_effective(server), name), getattr(_effective(base), name)) for name in compared}
     return [
         _ALIKE[name].format(_word(ours), _word(theirs))
         for name, (ours, theirs) in both.items()

@@ -8,6 +8,7 @@ from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.tuning.result import TuningResult
 from raybench.results.damage import DamagedFile
 
 FAILED, TOO_MANY_ERRORS, ANSWERS_DIFFER, MISSED, NOT_WHOLE = 1, 5, 4, 99, 3
@@ -20,14 +21,26 @@ class Failure:
 
     code: int
     sentence: str
-    about: TrialSummary | ThresholdOutcome | SearchResult | DamagedFile
+    about: TrialSummary | ThresholdOutcome | SearchResult | TuningResult | DamagedFile
 
 
 def failures(summary: Summary) -> tuple[Failure, ...]:
     """Everything that fails a run or a search, in the order in which exit codes apply."""
-    found = _of_search(summary) if summary.search is not None else _of_run(summary)
+    found = _of_tuning(summary) if summary.tuning is not None else _of_plain(summary)
     damaged = (Failure(FAILED, f"damaged: {each}", each) for each in summary.damaged)
     return tuple(sorted([*found, *damaged], key=lambda each: _IN_ORDER.index(each.code)))
+
+
+def _of_plain(summary: Summary) -> Iterator[Failure]:
+    return _of_search(summary) if summary.search is not None else _of_run(summary)
+
+
+def _of_tuning(summary: Summary) -> Iterator[Failure]:
+    """A configuration that fails is no failure: a tuning finds out which ones work."""
+    found = summary.tuning
+    if found and found.winner is None:
+        yield Failure(FAILED, "no configuration gave a number", found)
+    yield from filter(None, map(_differs, summary.trials))
 
 
 def _of_search(summary: Summary) -> Iterator[Failure]:

@@ -12,6 +12,9 @@ from raybench.analysis.search import evaluation
 from raybench.analysis.search.strategy import SearchPoint, SearchResult, search_result
 from raybench.analysis.threshold_outcomes import ThresholdOutcome, evaluate_thresholds
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
+from raybench.analysis.tuning.measurements import SeenTrial, measurements_of
+from raybench.analysis.tuning.result import TuningResult, tuning_result
+from raybench.analysis.tuning.strategy import configurations
 from raybench.config.search_goal import Goal
 from raybench.results import ResultsError
 from raybench.results.damage import DamagedFile
@@ -45,6 +48,7 @@ class Summary:
     thresholds: tuple[ThresholdOutcome, ...]
     verification: Agreement | None
     search: tuple[SearchResult, ...] | None
+    tuning: TuningResult | None
     damaged: tuple[DamagedFile, ...]
 
 
@@ -55,7 +59,7 @@ def summarize(results: Results) -> Summary:
     trials = with_doubts(
         tuple(each.summary for each in derived),
         baseline=results.run.baseline,
-        leave_out=_NOT_OF_A_SEARCH if results.goal else frozenset(),
+        leave_out=_NOT_OF_A_SEARCH if results.goal or results.tuning else frozenset(),
         is_own_ray=results.environment is not None and results.environment.ray_cluster.is_ours,
         damaged=damaged,
         unsealed=frozenset(t.record.id for t in results.trials if isinstance(t, StoredTrial) and not t.is_sealed),
@@ -67,10 +71,11 @@ def summarize(results: Results) -> Summary:
         environment=results.environment,
         trials=trials,
         cells=rows,
-        comparisons=compare(trials, results.run.baseline),
+        comparisons=() if results.tuning else compare(trials, results.run.baseline),
         thresholds=evaluate_thresholds(results.run.threshold, rows, trials),
         verification=_agreement(trials),
         search=_search(results.goal, trials, derived),
+        tuning=_tuning(results, trials, derived),
         damaged=damaged,
     )
 
@@ -94,6 +99,11 @@ def _derived(seen: ObservedTrial | StoredTrial) -> _Derived:
         return _Derived(failed, summarize_trial(failed.record, failed.samples, failed.telemetry), damage)
 
 
+def seen_trials(results: Results) -> list[SeenTrial]:
+    """The trials of a folder with their numbers."""
+    return [SeenTrial(each.summary, each.observed) for each in map(_derived, results.trials)]
+
+
 def _search(
     goal: Goal | None, trials: tuple[TrialSummary, ...], derived: tuple[_Derived, ...]
 ) -> tuple[SearchResult, ...] | None:
@@ -107,6 +117,15 @@ def _search(
     return tuple(
         search_result(goal, server, model, tried, unit=unit) for (server, model, unit), tried in points.items()
     )
+
+
+def _tuning(results: Results, trials: tuple[TrialSummary, ...], derived: tuple[_Derived, ...]) -> TuningResult | None:
+    """What the configurations came to; None where nothing was tuned."""
+    if results.tuning is None:
+        return None
+    goal, space = results.tuning.goal, configurations(results.tuning.benchmark)
+    seen = [SeenTrial(trial, each.observed) for trial, each in zip(trials, derived, strict=True)]
+    return tuning_result(space, measurements_of(space, goal, seen), goal)
 
 
 def _agreement(trials: tuple[TrialSummary, ...]) -> Agreement | None:

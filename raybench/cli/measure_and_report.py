@@ -22,11 +22,11 @@ Drive = Callable[["RunObserver"], None]
 
 
 def measure_and_report(
-    benchmark: Benchmark, drive: Drive, *, goes_on: bool, is_detailed: bool = False
+    benchmark: Benchmark, drive: Drive, *, goes_on: str | None, is_detailed: bool = False
 ) -> "tuple[int, Summary | None]":
     """Call `drive(observer)` in a process of its own and report; the exit code so far, and the summary if there is one.
 
-    `goes_on` says whether --resume goes on with what was cut off.
+    `goes_on` is the command whose --resume goes on with what was cut off; None where there is none.
     """
     keep_printing()
     in_flight_s = max(load.timeout for load in benchmark.loads)
@@ -99,13 +99,13 @@ def report_folder(folder: Path, outcome: Outcome, *, is_detailed: bool = False) 
     return summary
 
 
-def _print_way_on(folder: Path, *, goes_on: bool, is_reported: bool) -> None:
+def _print_way_on(folder: Path, *, goes_on: str | None, is_reported: bool) -> None:
     """After a run that was cut off: how much of it is done, and the command for the rest."""
     where = shlex.quote(str(folder))
     if not is_reported:
         click.echo(f"print what was measured with: raybench report {where}")
     if goes_on:
-        click.echo(f"{_done(folder)}measure the rest with: raybench run --resume {where}")
+        click.echo(f"{_done(folder)}measure the rest with: raybench {goes_on} --resume {where}")
     else:
         click.echo("a search cannot be resumed: start it again")
 

@@ -122,4 +122,4 @@ def _run_and_report(benchmark: Benchmark, resume: "Resume | None", *, details: b
 
         drive_run(benchmark, observer, sys.argv, resume)
 
-    return judged(*measure_and_report(benchmark, drive, goes_on=True, is_detailed=details))
+    return judged(*measure_and_report(benchmark, drive, goes_on="run", is_detailed=details))

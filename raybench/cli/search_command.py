@@ -116,7 +116,7 @@ def _latency_goal(text: str, lists: dict[str, tuple[int, ...]], ranges: dict[str
         )
     ((name, bounds),) = ranges.items()
     percentile, limit_ms = threshold(text)
-    steps = doublings(*_range(name, bounds))
+    steps = doublings(*read_range(name, bounds))
     return Goal(kind=LATENCY, variable=_RANGES[name], steps=steps, percentile=percentile, limit_ms=limit_ms)
 
 
@@ -127,7 +127,8 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
         raise ConfigError(f"{_word(name)} is {text}; give a whole number, or a list such as 1,2,4") from error
 
 
-def _range(name: str, text: str) -> tuple[float, float]:
+def read_range(name: str, text: str) -> tuple[float, float]:
+    """The ends of such as 5:200; raises ConfigError, which names the flag."""
     kind = float if _RANGES[name] == "request_rate" else int
     try:
         low, high = (kind(number) for number in text.split(":"))
@@ -218,7 +219,7 @@ def _search_and_report(benchmark: Benchmark, goal: "Goal", *, details: bool) -> 
 
         drive_search(benchmark, goal, observer, sys.argv)
 
-    return judged(*measure_and_report(benchmark, drive, goes_on=False, is_detailed=details))
+    return judged(*measure_and_report(benchmark, drive, goes_on=None, is_detailed=details))
 
 
 def _word(name: str) -> str:

@@ -9,6 +9,7 @@ from ray.exceptions import RayError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, read_credentials
 from raybench.config import ECHO, STOP, Benchmark
 from raybench.config.search_goal import Goal
+from raybench.config.tuning_goal import TuningGoal
 from raybench.driver import preflight, server_host
 from raybench.driver.cluster import Cluster, connected
 from raybench.driver.cluster_processes import vital_processes
@@ -98,7 +99,7 @@ def _connected_session(
 
 @contextmanager
 def open_folder(
-    session: Session, command: list[str], *, resume: Path | None = None, goal: Goal | None = None
+    session: Session, command: list[str], *, resume: Path | None = None, goal: Goal | TuningGoal | None = None
 ) -> Iterator[RunContext]:
     """Make the results folder, or take up that of a run that was cut off; its end is noted when the block ends.
 
@@ -117,7 +118,7 @@ def open_folder(
             command,
             ray_cluster=_info(session.cluster),
             unreadable_images=unreadable,
-            search=goal,
+            goal=goal,
         )
     observer.opened(folder)
     for warning in _warnings(session.benchmark):

@@ -7,7 +7,7 @@ from raybench.analysis.cells import CellSummary
 from raybench.analysis.comparisons import NO_DIFFERENCE, Comparison
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
-from raybench.report import result_table, search_tables, sentences
+from raybench.report import result_table, search_tables, sentences, tuning_tables
 
 
 class Headline(NamedTuple):
@@ -30,6 +30,8 @@ class Headline(NamedTuple):
 
 def headline(summary: Summary) -> Headline:
     """The answer of a search, else the largest difference that is shown, else the first server's throughput."""
+    if summary.tuning:
+        return Headline(*tuning_tables.headline(summary.tuning), "", tuning_tables.evidence(summary.tuning))
     if summary.search:
         return _searched(summary.search)
     if summary.comparisons:

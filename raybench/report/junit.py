@@ -10,8 +10,9 @@ from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.analysis.threshold_outcomes import ThresholdOutcome
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.tuning.result import TuningResult
 from raybench.config.plan import Load
-from raybench.report import search_tables, sentences
+from raybench.report import search_tables, sentences, tuning_tables
 from raybench.results.damage import DamagedFile
 
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
@@ -41,6 +42,7 @@ def of_run(summary: Summary) -> str:
             *(_trial(trial, first.get(id(trial))) for trial in summary.trials),
             *(_threshold(each, first.get(id(each)), load_of[each.cell]) for each in summary.thresholds),
             *(_search(each, first.get(id(each))) for each in summary.search or ()),
+            *([_tuning(summary.tuning, first.get(id(summary.tuning)))] if summary.tuning else []),
             *(of_damage("results folder", each) for each in summary.damaged),
         ],
     )
@@ -58,6 +60,11 @@ def _threshold(outcome: ThresholdOutcome, failed: Failure | None, load: Load) ->
 
 def _search(found: SearchResult, failed: Failure | None) -> Case:
     return Case("search", search_tables.title(found), "failure" if failed else "passed", search_tables.headline(found))
+
+
+def _tuning(found: TuningResult, failed: Failure | None) -> Case:
+    message = f"{' '.join(filter(None, tuning_tables.headline(found)))}. {tuning_tables.evidence(found)}"
+    return Case("tuning", tuning_tables.title(found), "failure" if failed else "passed", message)
 
 
 def _trial(trial: TrialSummary, failed: Failure | None) -> Case:

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
-from raybench.report import search_tables, sentences
+from raybench.analysis.tuning.result import TuningResult
+from raybench.report import search_tables, sentences, tuning_tables
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
 from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
@@ -33,8 +34,10 @@ def print_report(console: Console, summary: Summary, folder: Path, *, is_detaile
     With `is_detailed` also what the servers cost, where the time went, and each model and node by itself.
     """
     _print_answer(console, summary)
-    if not summary.search or is_detailed:  # the curve has the same rows
+    if is_detailed or not (summary.search or summary.tuning):  # the curve has the same rows
         _print_rows(console, summary)
+    if summary.tuning:
+        print_whole(console, _report_table(tuning_table(summary.tuning)))
     for found in summary.search or ():
         print_whole(console, _curve(found))
     if is_detailed:
@@ -75,6 +78,10 @@ def _print_answer(console: Console, summary: Summary) -> None:
     found = headline(summary)
     console.print()
     print_wrapped(console, f"{found}.", style="bold")
+    if summary.tuning:
+        print_wrapped(console, found.note)
+        console.print()
+        return
     is_below = len(summary.search or summary.comparisons) > 1 or not any(c.inferences_per_s for c in summary.cells)
     print_wrapped(console, found.scope if is_below else found.note)
     console.print()
@@ -108,6 +115,10 @@ def _dropped(summary: Summary, console: Console) -> tuple[str, ...]:
         if _width(console, _main_table("", names, rows, dropped)) <= console.width:
             break
     return dropped
+
+
+def tuning_table(found: TuningResult) -> ReportTable:
+    return ReportTable(tuning_tables.title(found), tuning_tables.columns(found), 1, tuning_tables.rows(found))
 
 
 def more_tables(summary: Summary) -> list[ReportTable]:
@@ -169,7 +180,8 @@ def markdown(summary: Summary, *, is_detailed: bool = False) -> str:
         names = search_tables.columns(found)
         curve = [names, ("---:",) * (len(names) - 1) + ("---",), *search_tables.rows(found)]
         lines += [f"**{search_tables.title(found)}**", "", *map(markdown_row, curve), ""]
-    for each in more_tables(summary) if is_detailed else ():
+    tuned = [tuning_table(summary.tuning)] if summary.tuning else []
+    for each in [*tuned, *(more_tables(summary) if is_detailed else ())]:
         rule = ("---",) * each.words + ("---:",) * (len(each.columns) - each.words)
         lines += [f"**{each.title}**", "", *map(markdown_row, [each.columns, rule, *each.rows]), ""]
     return "\n".join([*lines, *(f"- {' '.join(line.split())}" for line in _notes(summary))]) + "\n"
@@ -189,7 +201,11 @@ def _notes(summary: Summary) -> Iterator[str]:
     if len(summary.comparisons) > 1 or summary.search:
         yield from (comparison(each, judged) for each in summary.comparisons)
     yield from (f"threshold {each.threshold}: {outcome(each, load_of[each.cell])}" for each in summary.thresholds)
-    yield from (f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason)
+    if not summary.tuning:
+        yield from (
+            f"{cell.label}, {cell.model}: {cell.status}: {cell.reason}" for cell in summary.cells if cell.reason
+        )
+    yield from tuning_tables.reasons(summary.tuning) if summary.tuning else ()
     yield from notes(summary, row_names(summary))
     yield from map(str, doubt_notes(summary))
     yield from map(sentences.damage, summary.damaged)

@@ -1,11 +1,14 @@
 """A results folder -> what was observed, as far as its files can be trusted; each that cannot is named."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
+from raybench.config import Benchmark, ConfigError, validation, yaml_file
 from raybench.config.search_goal import Goal
+from raybench.config.tuning_goal import TuningGoal
 from raybench.results import ResultsError
 from raybench.results.atomic_files import first_line
 from raybench.results.damage import DamagedFile, damaged_file
@@ -13,11 +16,13 @@ from raybench.results.run_files import (
     ABOUT,
     BENCHMARK,
     SEARCH,
+    TUNING,
     RunFile,
     benchmark_text,
     damaged_run_files,
     read_goal,
     read_run_file,
+    read_tuning,
 )
 from raybench.results.run_info import Environment, RunInfo
 from raybench.results.sealed_json import OtherSchemaError
@@ -34,6 +39,14 @@ from raybench.results.trial_files import (
 )
 
 RUNNING = "running.json"
+_Goal = TypeVar("_Goal", Goal, TuningGoal)
+
+
+class Tuning(NamedTuple):
+    """What was tuned for, and the benchmark that spans the configurations."""
+
+    goal: TuningGoal
+    benchmark: Benchmark
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Results:
     environment: Environment | None
     trials: tuple[ObservedTrial | StoredTrial, ...]
     goal: Goal | None = None
+    tuning: Tuning | None = None
     benchmark: str = ""
     damaged: tuple[DamagedFile, ...] = ()
 
@@ -69,7 +83,8 @@ def load(folder: Path) -> Results:
         run=about.run if about else _run_of(folder, trials),
         environment=about.environment if about else None,
         trials=trials,
-        goal=reading.goal(),
+        goal=reading.goal(SEARCH, read_goal),
+        tuning=reading.tuning(),
         benchmark=reading.benchmark(),
         damaged=tuple(reading.damaged),
     )
@@ -113,13 +128,25 @@ class _Reading:
         self._note_missing(about, {trial.record.id for trial in whole}, tables)
         return whole
 
-    def goal(self) -> Goal | None:
-        if self._is_damaged(SEARCH):
+    def goal(self, name: str, read: Callable[[Path], _Goal | None]) -> _Goal | None:
+        """What the file of this name says was looked for; None where there is none, or it cannot be trusted."""
+        if self._is_damaged(name):
             return None
         try:
-            return read_goal(self._folder)
+            return read(self._folder)
         except (OSError, ResultsError) as error:
-            self._note(self._folder / SEARCH, error)
+            self._note(self._folder / name, error)
+            return None
+
+    def tuning(self) -> Tuning | None:
+        """None where nothing was tuned, or the files that say so cannot be trusted."""
+        goal = self.goal(TUNING, read_tuning)
+        if goal is None or self._is_damaged(BENCHMARK):
+            return None
+        try:
+            return Tuning(goal, validation.validated(yaml_file.read(self._folder / BENCHMARK)))
+        except ConfigError as error:
+            self._note(self._folder / BENCHMARK, error)
             return None
 
     def benchmark(self) -> str:

@@ -13,6 +13,7 @@ import yaml
 
 from raybench.config import Benchmark, ConfigError
 from raybench.config.search_goal import Goal
+from raybench.config.tuning_goal import TuningGoal
 from raybench.results import ResultsError, run_info
 from raybench.results.atomic_files import sha256_of, write, write_json
 from raybench.results.folder_reader import RUNNING, listed
@@ -20,7 +21,7 @@ from raybench.results.folder_reader import Results as Results
 from raybench.results.folder_reader import load as load
 from raybench.results.growing_samples import path_of
 from raybench.results.records import TrialRecord
-from raybench.results.run_files import BENCHMARK, SEARCH, RunFile, read_run_file, run_id_of, write_run_file
+from raybench.results.run_files import BENCHMARK, SEARCH, TUNING, RunFile, read_run_file, run_id_of, write_run_file
 from raybench.results.run_info import RayClusterInfo, RunInfo
 from raybench.results.sealed_json import SCHEMA_VERSION as SCHEMA_VERSION
 from raybench.results.trial_files import SAMPLES, TELEMETRY, TRIALS, TrialSeal, read_record, write_record, write_trial
@@ -49,18 +50,19 @@ def create(
     *,
     ray_cluster: RayClusterInfo,
     unreadable_images: tuple[str, ...] = (),
-    search: Goal | None = None,
+    goal: Goal | TuningGoal | None = None,
 ) -> Path:
     """Make `<out>/<name>-<UTC stamp>/` with the resolved benchmark and the environment; raises ResultsError.
 
-    `search` is what is searched for, kept in search.json.
+    `goal` is what is searched for, kept in search.json or tuning.json.
     """
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
     folder = _new_folder(Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z")
     write(folder / BENCHMARK, yaml.safe_dump(benchmark.written(), sort_keys=False).encode())
-    if search:
-        write_json(folder / SEARCH, asdict(search))
+    kept = {Goal: SEARCH, TuningGoal: TUNING}.get(type(goal))
+    if goal and kept:
+        write_json(folder / kept, asdict(goal))
     run = RunInfo(
         name=benchmark.name,
         started=stamp.isoformat(timespec="seconds"),
@@ -75,7 +77,7 @@ def create(
         run=run,
         environment=run_info.environment_here(ray_cluster, unreadable_images),
         run_id=uuid.uuid4().hex,
-        files={name: sha256_of(folder / name) for name in (BENCHMARK, *([SEARCH] if search else []))},
+        files={name: sha256_of(folder / name) for name in (BENCHMARK, *([kept] if kept else []))},
     )
     write_run_file(folder, about)
     return folder

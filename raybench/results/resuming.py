@@ -14,7 +14,7 @@ from raybench.config.plan import Trial
 from raybench.results import ResultsError, run_info
 from raybench.results.atomic_files import first_line
 from raybench.results.damage import OtherSchemaFile
-from raybench.results.folder_reader import RUNNING, Results, load
+from raybench.results.folder_reader import RUNNING, Results, Tuning, load
 from raybench.results.run_files import ABOUT, BENCHMARK
 
 
@@ -39,15 +39,20 @@ class Left:
     seconds: Mapping[str, float]
 
 
+def tuning_to_resume(folder: Path) -> tuple[Results, Tuning]:
+    """The results of a tuning that was cut off; raises ConfigError where it cannot be resumed here."""
+    results = _writable(folder)
+    _check_damage(results)
+    _check_environment(results)
+    if results.tuning is None:
+        raise ConfigError(f"resume is {folder}; that was no tuning: go on with raybench run --resume {folder}")
+    return results, results.tuning
+
+
 def left_to_measure(resume: Resume) -> Left:
     """Read and check a folder; raises ConfigError where this raybench, on this host, cannot resume it."""
     folder = resume.folder
-    try:
-        results = load(folder)
-        with TemporaryFile(dir=folder):
-            pass
-    except (OSError, ResultsError) as error:
-        raise ConfigError(f"resume is {folder}; it cannot be resumed: {first_line(error)}") from error
+    results = _writable(folder)
     _check_files(results)
     _check_environment(results)
     benchmark = config.load(folder / BENCHMARK, {})
@@ -57,7 +62,28 @@ def left_to_measure(resume: Resume) -> Left:
     return Left(benchmark, left, len(kept), _seconds(results))
 
 
+def _writable(folder: Path) -> Results:
+    """What a folder holds that can be written to."""
+    try:
+        results = load(folder)
+        with TemporaryFile(dir=folder):
+            pass
+    except (OSError, ResultsError) as error:
+        raise ConfigError(f"resume is {folder}; it cannot be resumed: {first_line(error)}") from error
+    return results
+
+
 def _check_files(results: Results) -> None:
+    """Of a plain run."""
+    _check_damage(results)
+    said = f"resume is {results.folder}"
+    if results.tuning:
+        raise ConfigError(f"{said}; that was a tuning: go on with raybench tune --resume {results.folder}")
+    if results.goal:
+        raise ConfigError(f"{said}; that was a search, which cannot be resumed: start it again")
+
+
+def _check_damage(results: Results) -> None:
     """Files of single trials may be damaged: those are measured again. Those of the whole run may not."""
     said = f"resume is {results.folder}"
     for each in results.damaged:
@@ -68,8 +94,6 @@ def _check_files(results: Results) -> None:
             raise ConfigError(f"{said}; {each}; {remedy}")
         if each.trial is None and each.path != RUNNING:
             raise ConfigError(f"{said}; {each}; restore it from a copy, or start a new run")
-    if results.goal:
-        raise ConfigError(f"{said}; that was a search, which cannot be resumed: start it again")
 
 
 def _check_environment(results: Results) -> None:

@@ -1,17 +1,18 @@
-"""The files of a results folder that are of the whole run: environment.json, benchmark.yaml and search.json."""
+"""The files of a results folder that are of the whole run: environment.json, benchmark.yaml and the goal's."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from raybench.config.search_goal import Goal
+from raybench.config.tuning_goal import TuningGoal
 from raybench.results import ResultsError, json_records
 from raybench.results.atomic_files import read_bytes, read_json, sha256_of
 from raybench.results.damage import DamagedFile, damaged_file
 from raybench.results.run_info import Environment, RunInfo
 from raybench.results.sealed_json import read_sealed, write_sealed
 
-ABOUT, BENCHMARK, SEARCH = "environment.json", "benchmark.yaml", "search.json"
+ABOUT, BENCHMARK, SEARCH, TUNING = "environment.json", "benchmark.yaml", "search.json", "tuning.json"
 _MOST_BENCHMARK_BYTES = 2**16
 
 
@@ -20,7 +21,8 @@ class RunFile:
     """What environment.json holds; None is not known.
 
     `run_id` is in the files of each trial too, so that none is taken for one of another run. `files` are the SHA-256
-    of benchmark.yaml and search.json, `measured` the ids of the trials that there were when the run ended.
+    of benchmark.yaml and of search.json or tuning.json, `measured` the ids of the trials that there were when the run
+    ended.
     """
 
     run: RunInfo
@@ -50,7 +52,7 @@ def run_id_of(folder: Path) -> str | None:
 
 
 def damaged_run_files(folder: Path, about: RunFile) -> Iterator[DamagedFile]:
-    """Which of benchmark.yaml and search.json are not as the run wrote them."""
+    """Which of benchmark.yaml, search.json and tuning.json are not as the run wrote them."""
     for name, written in about.files.items():
         try:
             if sha256_of(folder / name) != written:
@@ -72,3 +74,9 @@ def read_goal(folder: Path) -> Goal | None:
     """What was searched for; None where it was a plain run. Raises ResultsError."""
     path = folder / SEARCH
     return json_records.read(Goal, read_json(path), str(path)) if path.exists() else None
+
+
+def read_tuning(folder: Path) -> TuningGoal | None:
+    """What was tuned for; None where nothing was. Raises ResultsError."""
+    path = folder / TUNING
+    return json_records.read(TuningGoal, read_json(path), str(path)) if path.exists() else None

@@ -21,7 +21,6 @@ LATE = "late"  # the client was, which says nothing about the server: the value 
 _MOST_LATE = 3
 RATE = "request_rate"
 _REPEATS = {OOM: 2, LATENCY: 3}  # of a value at the boundary
-_GAP = 1.05  # a boundary is known well enough at 5 %
 _MOST_STEPS = 100
 _LEAST_S, _LIMITS = 10.0, 20  # a step lasts at least so many seconds, and so many times the limit
 _REQUESTS, _REPEATED, _LONG_S = 1_500, 6_000, 60.0  # and longer, to see a queue
@@ -175,7 +174,7 @@ def _is_settled(goal: Goal, points: Sequence[SearchPoint], value: float) -> bool
     verdicts = [point.verdict for point in points if point.value == value]
     if _verdict(goal, points, value) == BROKE and BROKE not in verdicts:
         return True
-    most = _REPEATS[goal.kind]
+    most = goal.repeats or _REPEATS[goal.kind]
     return len(verdicts) >= most or max(map(verdicts.count, (HELD, BROKE))) > most / 2
 
 
@@ -187,7 +186,7 @@ def _is_contested(goal: Goal, points: Sequence[SearchPoint], value: float) -> bo
 
 def _between(goal: Goal, held: float, broke: float) -> float | None:
     """The middle of a gap that is worth halving."""
-    if broke / held <= _GAP or (goal.variable != RATE and broke - held <= 1):
+    if broke / held <= goal.gap or (goal.variable != RATE and broke - held <= 1):
         return None
     middle = (held + broke) / 2
     return float(f"{middle:.3g}") if goal.variable == RATE else middle // 1

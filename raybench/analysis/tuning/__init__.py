@@ -1,0 +1,1 @@
+"""Tuning: which configurations to measure next, and what was shown; pure."""

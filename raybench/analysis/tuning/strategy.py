@@ -1,0 +1,228 @@
+"""Successive halving with paired rounds: what was measured so far -> the configurations of the next round; pure.
+
+Round 1 screens: the default of each server, and every configuration that differs from it in one knob. The gains of
+knobs are then added up on the log scale for every configuration, as if they were independent, and the most promising
+are measured side by side; after each round half of them are left, and those whose interval lies below the best's go.
+What is left is measured again beside the default in fresh rounds, from which alone a gain is claimed: the best of many
+noisy numbers is too high by itself.
+
+Jamieson and Talwalkar, Non-stochastic best arm identification (AISTATS 2016), for the halving.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, exp, inf, log
+
+from raybench.analysis.cells import Interval, interval
+from raybench.config import Benchmark, plan
+from raybench.config.plan import Trial
+from raybench.config.server_settings import KNOBS
+from raybench.config.tuning_goal import TuningGoal
+
+SCREENING, HALVING, CONFIRMATION = "screening", "halving", "confirmation"
+FIRST_CONFIRMATION = 101  # the number of the first fresh round
+_WIDEST, _NARROWEST = 8, 2
+_MOST_HALVINGS = 4
+_LEAST_CONFIRMED = 3  # rounds: with two the interval is 12.7 standard errors wide
+KnobValues = Mapping[str, int | str]
+Measured = Mapping[str, Mapping[int, float | None]]  # by configuration and round; None: it gave no number
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A server with its settings and a model; `first` is the trial that measures it in round 1."""
+
+    name: str
+    kind: str
+    values: KnobValues
+    first: Trial
+
+
+@dataclass(frozen=True)
+class Round:
+    """Configurations that are measured side by side."""
+
+    number: int
+    stage: str
+    names: tuple[str, ...]
+
+
+def configurations(benchmark: Benchmark) -> tuple[Configuration, ...]:
+    """All that a benchmark spans, in order: the first of each kind of server is its default."""
+    firsts = plan.first_trials(benchmark)
+    are_several = len({trial.cell.model for trial in firsts}) > 1
+    return tuple(_configuration(trial, are_several) for trial in firsts)
+
+
+def _configuration(trial: Trial, are_several: bool) -> Configuration:
+    server = trial.cell.server
+    knobs = {knob.name: getattr(server.settings, knob.name) for knob in KNOBS}
+    values = {"model": trial.cell.model, "layout": server.layout, "instances": server.instances, **knobs}
+    if server.number:
+        values = {"number": server.number}
+    return Configuration(name_of(trial.cell.label, trial.cell.model, are_several), server.kind, values, trial)
+
+
+def name_of(label: str, model: str, are_several: bool) -> str:
+    """A configuration's name, which has the model where there are several."""
+    return f"{label}, {model}" if are_several else label
+
+
+def next_round(
+    space: Sequence[Configuration], measured: Measured, goal: TuningGoal, most_trials: int | None = None
+) -> Round | None:
+    """The next round, without what was measured in it already; None when tuning is over.
+
+    `most_trials` is how many measurements there may be in all, by the time that is left.
+    """
+    most = goal.most_trials if most_trials is None else min(goal.most_trials, most_trials)
+    wanted = _wanted(space, measured, goal, most)
+    if wanted is None:
+        return None
+    left = tuple(name for name in wanted.names if wanted.number not in measured.get(name, {}))
+    return Round(wanted.number, wanted.stage, left)
+
+
+def _wanted(space: Sequence[Configuration], measured: Measured, goal: TuningGoal, most: int) -> Round | None:
+    screened = _screened(space)
+    if _is_missing(screened, 1, measured):
+        return Round(1, SCREENING, screened)
+    if halving := _halving(space, measured, goal, most):
+        return halving
+    best, default = leader(space, measured), space[0].name
+    if best is None or best == default:
+        return None
+    done = _confirmed_rounds((best, default), measured)
+    rounds = goal.confirm_rounds if most >= _count(measured) else max(_LEAST_CONFIRMED, done)
+    if done >= rounds:
+        return None
+    return Round(FIRST_CONFIRMATION + done, CONFIRMATION, (best, default))
+
+
+def _screened(space: Sequence[Configuration]) -> tuple[str, ...]:
+    """The default of each kind, and what differs from it in one knob."""
+    return tuple(each.name for each in space if len(_changes(each, _default(space, each.kind))) <= 1)
+
+
+def _default(space: Sequence[Configuration], kind: str) -> Configuration:
+    return next(each for each in space if each.kind == kind)
+
+
+def _changes(one: Configuration, other: Configuration) -> tuple[tuple[str, int | str], ...]:
+    """The knobs, with their values, in which one configuration differs from another."""
+    return tuple((knob, value) for knob, value in one.values.items() if other.values.get(knob) != value)
+
+
+def _halving(space: Sequence[Configuration], measured: Measured, goal: TuningGoal, most: int) -> Round | None:
+    """The round that the promising configurations need next; None when one is left, or no more fit."""
+    pool = promising(space, measured, _width(space, goal))
+    for number in range(2, 2 + _MOST_HALVINGS):
+        if len(pool) < 2:
+            return None
+        if _is_missing(pool, number, measured):
+            is_room = _count(measured) + len(pool) + 2 * goal.confirm_rounds <= most
+            is_begun = any(number in measured.get(name, {}) for name in pool)
+            return Round(number, HALVING, pool) if is_room or is_begun else None
+        pool = _survivors(pool, measured, number)
+    return None
+
+
+def _width(space: Sequence[Configuration], goal: TuningGoal) -> int:
+    """How many configurations the halving begins with: n, n/2, n/4, ... of them are measured."""
+    left = goal.most_trials - len(_screened(space)) - 2 * goal.confirm_rounds
+    return max(_NARROWEST, min(_WIDEST, int(left / 1.75)))
+
+
+def promising(space: Sequence[Configuration], measured: Measured, width: int) -> tuple[str, ...]:
+    """So many configurations with the best predictions, the best first."""
+    predicted = {each.name: _predicted(each, space, measured) for each in space}
+    ranked = sorted((name for name, value in predicted.items() if value > -inf), key=lambda name: -predicted[name])
+    return tuple(ranked[:width])
+
+
+def _predicted(each: Configuration, space: Sequence[Configuration], measured: Measured) -> float:
+    """The logarithm of the value that a configuration would have if the gains of its knobs added up."""
+    default = _default(space, each.kind)
+    base = _log(measured, default.name, 1)
+    gains = (_gain(change, space, default, measured) for change in _changes(each, default))
+    return base + sum(gains)
+
+
+def _gain(
+    change: tuple[str, int | str], space: Sequence[Configuration], default: Configuration, measured: Measured
+) -> float:
+    alone = next((c for c in space if c.kind == default.kind and _changes(c, default) == (change,)), None)
+    if alone is None:  # a value that has no effect without another: nothing is known of it
+        return 0.0
+    found = _log(measured, alone.name, 1)
+    return found - _log(measured, default.name, 1) if found > -inf else -inf
+
+
+def _survivors(pool: Sequence[str], measured: Measured, last: int) -> tuple[str, ...]:
+    """The better half by the rounds from 2 on, without those that are worse than the best beyond doubt."""
+    ranked = sorted(pool, key=lambda name: -_mean_log(measured, name, last))
+    best = ranked[0]
+    kept = [name for name in ranked if name == best or not _is_worse(measured, name, best, last)]
+    return tuple(kept[: ceil(len(pool) / 2)])
+
+
+def _mean_log(measured: Measured, name: str, last: int) -> float:
+    logs = [_log(measured, name, number) for number in range(2, last + 1)]
+    return sum(logs) / len(logs)
+
+
+def _is_worse(measured: Measured, name: str, best: str, last: int) -> bool:
+    numbers = range(2, last + 1)
+    if any(_log(measured, each, number) == -inf for each in (name, best) for number in numbers):
+        return True
+    found = interval(_log(measured, name, number) - _log(measured, best, number) for number in numbers)
+    return found is not None and found.high is not None and found.high < 0
+
+
+def leader(space: Sequence[Configuration], measured: Measured) -> str | None:
+    """The best so far: of those that were in the last round of halving, or by the screening; None without a number.
+
+    Ties go to the earlier, so that the default stays where nothing is better.
+    """
+    last = max((number for each in measured.values() for number in each if number < FIRST_CONFIRMATION), default=0)
+    names = [each.name for each in space if last in measured.get(each.name, {})]
+    if not names:
+        return None
+    if last == 1:
+        best = max(names, key=lambda name: _log(measured, name, 1))
+        return best if _log(measured, best, 1) > -inf else None
+    best = max(names, key=lambda name: _mean_log(measured, name, last))
+    return best if _mean_log(measured, best, last) > -inf else None
+
+
+def confirmed(best: str, default: str, measured: Measured) -> Interval | None:
+    """The ratio of two configurations over their fresh rounds, with its interval; None without one."""
+    numbers = [n for n in measured.get(best, {}) if n >= FIRST_CONFIRMATION and n in measured.get(default, {})]
+    logs = [_log(measured, best, n) - _log(measured, default, n) for n in numbers if _both(measured, best, default, n)]
+    found = interval(logs)
+    if found is None:
+        return None
+    low, high = (None if bound is None else exp(bound) for bound in (found.low, found.high))
+    return Interval(mean=exp(found.mean), low=low, high=high, rounds=found.rounds)
+
+
+def _both(measured: Measured, one: str, other: str, number: int) -> bool:
+    return min(_log(measured, one, number), _log(measured, other, number)) > -inf
+
+
+def _confirmed_rounds(names: Iterable[str], measured: Measured) -> int:
+    """How many fresh rounds all of them have been measured in."""
+    return min(sum(number >= FIRST_CONFIRMATION for number in measured.get(name, {})) for name in names)
+
+
+def _is_missing(names: Iterable[str], number: int, measured: Measured) -> bool:
+    return any(number not in measured.get(name, {}) for name in names)
+
+
+def _count(measured: Measured) -> int:
+    return sum(map(len, measured.values()))
+
+
+def _log(measured: Measured, name: str, number: int) -> float:
+    value = measured.get(name, {}).get(number)
+    return log(value) if value else -inf

@@ -1,0 +1,135 @@
+"""A tuning, round by round: each measurement is ordinary trials, saved before the next, and decides what follows."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from raybench.analysis.search.evaluation import is_decided, point
+from raybench.analysis.search.strategy import SearchPoint, next_value, trial_at
+from raybench.analysis.trial_summary import TrialSummary, summarize_trial
+from raybench.analysis.tuning.measurements import SeenTrial, default_rate, is_over, requests_per_s, search_goal
+from raybench.analysis.tuning.result import Measurement, rate_measurement, throughput_measurement, values
+from raybench.analysis.tuning.strategy import Configuration, Round, configurations, next_round
+from raybench.config import Benchmark
+from raybench.config.plan import Trial
+from raybench.config.search_goal import Goal
+from raybench.config.tuning_goal import TuningGoal
+from raybench.driver.run_context import RunContext
+from raybench.driver.run_observer import RunObserver
+from raybench.driver.sent_load import EarlyStop, never
+from raybench.driver.server_host import start_server
+from raybench.driver.session import open_folder, open_session, save
+from raybench.driver.trial import measure, not_measured
+from raybench.results.results_folder import ObservedTrial
+from raybench.results.run_lock import locked
+from raybench.servers import RunningServer, ServerError
+
+_Measurements = dict[str, dict[int, Measurement]]
+
+
+@dataclass(frozen=True)
+class TuneResume:
+    """The folder of a tuning that was cut off, and what it has measured."""
+
+    folder: Path
+    measurements: Mapping[str, Mapping[int, Measurement]]
+
+
+def tune(
+    benchmark: Benchmark, goal: TuningGoal, observer: RunObserver, command: list[str], resume: TuneResume | None = None
+) -> None:
+    """Measure configurations until the best is known and confirmed, or the time is up. Raises what `run` does."""
+    folder = resume.folder if resume else None
+    until_s = time.monotonic() + goal.budget_s
+    with (
+        locked(folder) if folder else nullcontext(),
+        open_session(benchmark, observer) as session,
+        open_folder(session, command, resume=folder, goal=goal) as context,
+    ):
+        space = configurations(session.benchmark)
+        found: _Measurements = {name: dict(rounds) for name, rounds in (resume.measurements if resume else {}).items()}
+        pace = _Pace(until_s, sum(map(len, found.values())))
+        while following := next_round(space, values(found), goal, pace.most_trials()):
+            observer.note(_announced(following, space, pace))
+            for each in _shuffled(following, space, session.benchmark.seed):
+                rate = default_rate(space, found)
+                one = _measured(each, following.number, goal.latency, rate, context)
+                found.setdefault(each.name, {})[following.number] = one
+                pace.count()
+
+
+class _Pace:
+    """How many measurements fit into the time that is left, at the pace of those before."""
+
+    def __init__(self, until_s: float, before: int) -> None:
+        self._until_s, self._before, self._done, self._began_s = until_s, before, 0, time.monotonic()
+
+    def count(self) -> None:
+        self._done += 1
+
+    @property
+    def each_s(self) -> float | None:
+        """The mean time of a measurement; None before the first."""
+        return (time.monotonic() - self._began_s) / self._done if self._done else None
+
+    def most_trials(self) -> int | None:
+        """All measurements that there may be, with those that are there; None before the pace is known."""
+        if self.each_s is None:
+            return None
+        left = int(max(0.0, self._until_s - time.monotonic()) / self.each_s)
+        return self._before + self._done + left
+
+
+def _shuffled(following: Round, space: Sequence[Configuration], seed: int) -> list[Configuration]:
+    """The configurations of a round in an order of its own, but the default first in round 1: others build on it."""
+    there = [each for each in space if each.name in following.names]
+    ordered = Random(f"{seed} {following.number}").sample(there, len(there))
+    return sorted(ordered, key=lambda each: following.number == 1 and each.name != space[0].name)
+
+
+def _announced(following: Round, space: Sequence[Configuration], pace: _Pace) -> str:
+    length = f", about {len(following.names) * pace.each_s / 60:.0f} min" if pace.each_s else ""
+    return f"{following.stage}: {len(following.names)} of {len(space)} configurations, round {following.number}{length}"
+
+
+def _measured(
+    each: Configuration, number: int, latency: Goal | None, default_rps: float | None, context: RunContext
+) -> Measurement:
+    """A configuration, measured once: its throughput, or the highest rate within the latency."""
+    trial = replace(each.first, round=number)
+    try:
+        with start_server(trial.cell.server, [trial.cell], context) as server:
+            if latency is None:
+                return throughput_measurement(_saved(trial, context, server).summary)
+            goal = search_goal(latency, default_rps, None, number)
+            if not goal.steps:
+                goal = search_goal(latency, None, requests_per_s(_saved(trial, context, server).summary), number)
+            return _searched(each.first, number, goal, context, server)
+    except ServerError as error:
+        observed = not_measured(trial, context, error)
+        save(observed, context)
+        return Measurement(None, (_summary(observed),), str(error))
+
+
+def _searched(first: Trial, number: int, goal: Goal, context: RunContext, server: RunningServer) -> Measurement:
+    points, trials = list[SearchPoint](), list[TrialSummary]()
+    while not is_over(goal, points) and (value := next_value(goal, points)) is not None:
+        trial = replace(trial_at(context.benchmark, goal, first, value), round=number)
+        seen = _saved(trial, context, server, is_enough=partial(is_decided, goal))
+        trials.append(seen.summary)
+        points.append(point(goal, seen.summary, seen.observed.record, seen.observed.samples))
+    return rate_measurement(goal, points, trials)
+
+
+def _saved(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> SeenTrial:
+    observed = measure(trial, context, server, is_enough=is_enough)
+    save(observed, context)
+    return SeenTrial(_summary(observed), observed)
+
+
+def _summary(observed: ObservedTrial) -> TrialSummary:
+    return summarize_trial(observed.record, observed.samples, observed.telemetry)

@@ -113,7 +113,8 @@ def _configured(path: Path | None, flags: Flags) -> Benchmark:
         raise ConfigError(f"url is {by_url[0]}={plain.url[by_url[0]]}; tune starts its servers itself: leave it out")
     load = plain.loads[0]
     found = knob_values(plain.server, _host(), batch_size=load.items, in_flight=load.in_flight)
-    loaded = config.load(path, {**given, **{name: values for name, values in found.items() if name not in asked}})
+    chosen = {"calibrate": False, **found}  # the client's ceiling is the same beside every configuration
+    loaded = config.load(path, {**given, **{name: values for name, values in chosen.items() if name not in asked}})
     if len(loaded.servers) * len(loaded.all_models) < 2:
         raise ConfigError(f"server is {', '.join(plain.server)}; there is one configuration, and nothing to compare")
     return loaded

@@ -246,6 +246,16 @@ class Benchmark(BaseModel):
         """The same run under other loads."""
         return self.model_copy(update={"loads": loads})
 
+    def only(self, server: ServerSpec, models: tuple[str, ...], *, rounds: int) -> Self:
+        """The run of one server with its settings and these models, and folders named so that any place can run it."""
+        knobs = {knob.name: (getattr(server.settings, knob.name),) for knob in KNOBS}
+        triton = {"instances": (server.instances,), "layout": (server.layout,)} if server.kind == "triton" else {}
+        folders = {name: str(Path(folder).resolve()) for name, folder in self.saved_models.items() if name in models}
+        changes = {"server": (server.kind,), "rounds": rounds, "models": str(Path(self.models).resolve())}
+        url = {"url": {server.kind: server.url}} if server.url else {}
+        alone = self.model_copy(update={**changes, **knobs, **triton, **url, "saved_models": folders})
+        return alone.with_loads(*(load.model_copy(update={"model": models}) for load in self.loads))
+
     def written(self) -> dict[str, object]:
         """As a YAML has it, resolved: load settings beside the run's where there is one load, else complete `loads`."""
         run = self.model_dump(mode="json", exclude={"loads"})

@@ -118,9 +118,7 @@ def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext)
     """
     context.observer.step(_step(server))
     context.session.recorders.before(server)
-    models = tuple(dict.fromkeys(model for cell in cells for model in cell.models))
-    warm_up = _warm_up(server, cells, context)
-    options = _options(context.benchmark, context.session.models_conf, models, warm_up)
+    options = serve_options(server, cells, context)
     if not (server.is_ours and context.session.placement.is_hosted):
         with running(server, options, context.session.credentials) as started:
             yield started
@@ -148,6 +146,12 @@ def _hosted(server: ServerSpec, options: ServeOptions, node: Node) -> Iterator[R
                 ray.get(actor.stop.remote(), timeout=_STOP_S)
     finally:
         ray.kill(actor)
+
+
+def serve_options(server: ServerSpec, cells: Sequence[Cell], context: RunContext) -> ServeOptions:
+    """What a server is started with for these cells."""
+    models = tuple(dict.fromkeys(model for cell in cells for model in cell.models))
+    return _options(context.benchmark, context.session.models_conf, models, _warm_up(server, cells, context))
 
 
 def _options(

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import yaml
+
 from raybench.analysis.search.evaluation import is_decided, point
 from raybench.analysis.search.strategy import SearchPoint, next_value, trial_at
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
 from raybench.analysis.tuning.measurements import SeenTrial, default_rate, is_over, requests_per_s, search_goal
-from raybench.analysis.tuning.result import Measurement, rate_measurement, throughput_measurement, values
+from raybench.analysis.tuning.result import Measurement, rate_measurement, throughput_measurement, to_deploy, values
 from raybench.analysis.tuning.strategy import Configuration, Round, configurations, next_round
 from raybench.config import Benchmark
 from raybench.config.plan import Trial
@@ -21,13 +23,16 @@ from raybench.config.tuning_goal import TuningGoal
 from raybench.driver.run_context import RunContext
 from raybench.driver.run_observer import RunObserver
 from raybench.driver.sent_load import EarlyStop, never
-from raybench.driver.server_host import start_server
+from raybench.driver.server_host import serve_options, start_server
 from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import measure, not_measured
+from raybench.report.next_step import DEPLOY
 from raybench.results.results_folder import ObservedTrial
 from raybench.results.run_lock import locked
 from raybench.servers import RunningServer, ServerError
+from raybench.servers.deployment import write_deployment
 
+_ROUNDS = 5
 _Measurements = dict[str, dict[int, Measurement]]
 
 
@@ -60,6 +65,8 @@ def tune(
                 one = _measured(each, following.number, goal.latency, rate, context)
                 found.setdefault(each.name, {})[following.number] = one
                 pace.count()
+        if best := to_deploy(space, values(found)):
+            _write_files(next(each for each in space if each.name == best), context)
 
 
 class _Pace:
@@ -82,6 +89,15 @@ class _Pace:
             return None
         left = int(max(0.0, self._until_s - time.monotonic()) / self.each_s)
         return self._before + self._done + left
+
+
+def _write_files(best: Configuration, context: RunContext) -> None:
+    """The files with which the best configuration is deployed, and a run.yaml that measures exactly that."""
+    folder, cell = context.folder / DEPLOY, best.first.cell
+    write_deployment(cell.server, serve_options(cell.server, [cell], context), folder)
+    folder.mkdir(exist_ok=True)
+    alone = yaml.safe_dump(context.benchmark.only(cell.server, cell.models, rounds=_ROUNDS).written(), sort_keys=False)
+    (folder / "run.yaml").write_text(alone, encoding="utf-8")
 
 
 def _shuffled(following: Round, space: Sequence[Configuration], seed: int) -> list[Configuration]:

@@ -10,6 +10,7 @@ from raybench.analysis.cells import CellSummary
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 
+DEPLOY = "deploy"  # the folder, in that of the results, with the files of a tuning's best configuration
 _ROUNDS = "--rounds"
 _GOAL = ("--latency-threshold", "--request-rate-range", "--concurrency-range", "--until-oom")  # a run takes none
 _LENGTH = ("--request-count", "--duration")
@@ -34,6 +35,8 @@ class NextStep(NamedTuple):
 def next_step(summary: Summary, folder: Path) -> NextStep | None:
     """None where the run was cut off, or its command is not known."""
     words = _words(summary, folder)
+    if summary.tuning is not None:
+        return _deployed(summary, folder)
     if words is None or summary.run.ended is None or any(trial.status == "interrupted" for trial in summary.trials):
         return None
     measured = [cell for cell in summary.cells if cell.inferences_per_s]
@@ -47,6 +50,13 @@ def next_step(summary: Summary, folder: Path) -> NextStep | None:
         return _step(f"intervals{verdicts}", [*fitted, _ROUNDS, "5"])
     details = _step("where memory, CPU and time went", ["report", str(folder), "--details"])
     return _searched(words, measured, summary) or details
+
+
+def _deployed(summary: Summary, folder: Path) -> NextStep | None:
+    """The configuration that a tuning left files of, measured by itself."""
+    if summary.run.ended is None or summary.tuning is None or summary.tuning.to_deploy is None:
+        return None
+    return _step(f"{summary.tuning.to_deploy} alone", ["run", str(folder / DEPLOY / "run.yaml")])
 
 
 def _words(summary: Summary, folder: Path) -> list[str] | None:

@@ -19,7 +19,7 @@ DROPPED_FIRST = ("headroom", "time s", "ok", "p90 ms", "MiB")  # in this order, 
 
 def title(summary: Summary) -> str:
     """What was sent, in which loop, and in how many rounds."""
-    rounds = max((trial.round for trial in summary.trials), default=0)
+    rounds = len({trial.round for trial in summary.trials})
     batches, items = ", ".join(map(str, _batches(summary))), units.items(_unit(summary))
     return (
         f"{batches} {items} per request{_files(summary)}, {_loops(summary)}, {rounds} round{'s' if rounds != 1 else ''}"

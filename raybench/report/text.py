@@ -19,7 +19,7 @@ from raybench.report import search_tables, sentences, tuning_tables
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
 from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
-from raybench.report.next_step import NextStep, next_step
+from raybench.report.next_step import DEPLOY, NextStep, next_step
 from raybench.report.node_tables import node_tables
 from raybench.report.result_table import DROPPED_FIRST, columns, row, row_names, title
 from raybench.report.sentences import comparison, doubt_notes, loads, outcome
@@ -48,6 +48,9 @@ def print_report(console: Console, summary: Summary, folder: Path, *, is_detaile
     console.print()
     if step := next_step(summary, folder):
         _print_step(console, step)
+    if summary.tuning and (folder / DEPLOY).is_dir():
+        line = f"files to deploy {summary.tuning.to_deploy}: {folder / DEPLOY}"
+        console.print(escape(line), highlight=False, soft_wrap=True)
     console.print(escape(f"results in {folder}"), highlight=False, soft_wrap=True)
 
 

@@ -146,7 +146,7 @@ def _described(
     )
 
 
-def _settings(server: ModelServer, options: TfServingOptions) -> dict[str, str]:
+def settings_flags(server: ModelServer, options: TfServingOptions) -> dict[str, str]:
     """The flags that decide what is measured."""
     threads = {"intra": options.settings.intra_op_threads, "inter": options.settings.inter_op_threads}
     wanted = {_THREADS: str(max(_LEAST_THREADS, 2 * options.in_flight)), **dict.fromkeys(_XLA, "true")}
@@ -193,7 +193,7 @@ def _flags(
         "model_config_file": str(server.server_path(conf)),
         "monitoring_config_file": str(server.server_path(monitoring)),
         "grpc_channel_arguments": "grpc.so_reuseport=0",  # else two of them share a port without a word
-        **_settings(server, options),
+        **settings_flags(server, options),
         **(
             {"enable_batching": "true", "batching_parameters_file": str(server.server_path(batching))}
             if batching
@@ -213,7 +213,7 @@ def _config(server: ModelServer, options: TfServingOptions, models: tuple[ModelC
         batching = {"batching_parameters_file": " ".join(text.split())}
     names = {"models": ",".join(model.name for model in models), "models_conf": str(options.models_conf)}
     tensorflow = {"tensorflow": server.tensorflow} if server.tensorflow else {}
-    return {**names, **_settings(server, options), **batching, **tensorflow, "gpu_allocator": "growth"}
+    return {**names, **settings_flags(server, options), **batching, **tensorflow, "gpu_allocator": "growth"}
 
 
 def _are_available(channel: Channel, models: tuple[ModelConfig, ...]) -> bool:

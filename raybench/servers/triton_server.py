@@ -47,7 +47,7 @@ _HERE = Path("/proc/self/cwd")
 # A model that does not load costs the others nothing: Triton answers when all have been tried.
 _FLAGS: dict[str, tuple[str, ...]] = {PER_MODEL: ("--exit-on-error=false", "--strict-readiness=false")}
 _SHM_PREFIX = "raybench"
-_SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
+SHM_BYTES = 64 * 2**20  # one growth covers one allocation: a region this large keeps growth out of the tail
 # model_lifecycle.cc: "failed to load 'saved_model' version 1: Internal: ValueError: ...\\n\\nAt:\\n ..."
 _REASON = re.compile(r"failed to load '(\S+)' version \d+: (?:Internal: )?(.*?)(?:\\n|\"\n)")
 
@@ -203,7 +203,7 @@ def _command(
         f"--metrics-address={http_bind}",
         f"--metrics-port={metrics}",
         "--metrics-interval-ms=500",
-        f"--backend-config=python,shm-default-byte-size={_SHM_BYTES}",
+        f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
         f"--backend-config=python,shm-region-prefix-name={_SHM_PREFIX}-{os.getpid()}-{grpc}",
         f"--backend-config=python,stub-timeout-seconds={START_TIMEOUT_S:.0f}",
         "--exit-timeout-secs=10",

@@ -11,7 +11,7 @@ SCHEMA_FILE = Path(__file__).parents[2] / "raybench" / "results" / "summary.sche
 SCHEMA: dict[str, Any] = json.loads(SCHEMA_FILE.read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
 Located = tuple[tuple[Any, ...], dict[str, Any]]  # an object and its path
-_MAPS = {"packages", "errors", "bounds", "config", "batches"}  # their keys are names out of a run
+_MAPS = {"packages", "errors", "bounds", "config", "batches", "knobs"}  # their keys are names out of a run
 
 
 def violations(summary: dict[str, Any]) -> list[str]:

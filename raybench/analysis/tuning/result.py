@@ -41,6 +41,7 @@ class TriedConfiguration:
     stage: str
     rounds: int
     value: float | None
+    p50_ms: float | None
     p99_ms: float | None
     reason: str | None
 
@@ -49,7 +50,8 @@ class TriedConfiguration:
 class TuningResult:
     """What a tuning came to. `ratio` is that of the fresh rounds alone, None where there were none.
 
-    `winner` is None where nothing gave a number; `verdict` says whether its gain over the default was shown.
+    `winner` is None where nothing gave a number; `verdict` says whether its gain over the default was shown, and
+    `to_deploy` is the winner or, where it was not, the default.
     """
 
     threshold: str | None
@@ -59,6 +61,7 @@ class TuningResult:
     ratio: Interval | None
     winner_rate: Interval | None
     verdict: str
+    to_deploy: str | None
     is_over: bool
     configurations: int
     measurements: int
@@ -104,7 +107,7 @@ def tuning_result(space: Sequence[Configuration], measurements: Measurements, go
     measured, default = values(measurements), space[0].name
     best = leader(space, measured)
     ratio = confirmed(best, default, measured) if best and best != default else None
-    is_better = ratio is not None and ratio.low is not None and ratio.low > 1
+    is_better = _is_shown(ratio)
     tried = tuple(_tried(each, measurements[each.name]) for each in space if measurements.get(each.name))
     return TuningResult(
         threshold=goal.latency.threshold if goal.latency else None,
@@ -114,6 +117,7 @@ def tuning_result(space: Sequence[Configuration], measurements: Measurements, go
         ratio=ratio,
         winner_rate=_fresh_rate(measurements.get(best or "", {})),
         verdict=BETTER if is_better else NOT_SHOWN,
+        to_deploy=to_deploy(space, measured),
         is_over=next_round(space, measured, goal) is None,
         configurations=len(space),
         measurements=sum(map(len, measured.values())),
@@ -121,21 +125,41 @@ def tuning_result(space: Sequence[Configuration], measurements: Measurements, go
     )
 
 
+def to_deploy(space: Sequence[Configuration], measured: Measured) -> str | None:
+    """The configuration whose files are left: the winner where it was shown to be better, else a default that works."""
+    best, default = leader(space, measured), space[0].name
+    is_default_usable = any(measured.get(default, {}).values())
+    if best is None or not is_default_usable or _is_shown(confirmed(best, default, measured)):
+        return best
+    return default
+
+
+def _is_shown(ratio: Interval | None) -> bool:
+    return ratio is not None and ratio.low is not None and ratio.low > 1
+
+
 def _tried(each: Configuration, rounds: Mapping[int, Measurement]) -> TriedConfiguration:
     known = [found.value for found in rounds.values() if found.value is not None]
     trials = [trial for found in rounds.values() for trial in found.trials]
-    latencies = [t.latency_ms.p99 for t in trials if t.latency_ms and t.latency_ms.p99 is not None]
     return TriedConfiguration(
         name=each.name,
-        server=trials[0].label,
-        model=trials[0].model.name,
+        server=each.first.cell.label,
+        model=each.first.cell.model,
         knobs=each.values,
         stage=stage_of(max(rounds)),
         rounds=len(rounds),
         value=fmean(known) if known else None,
-        p99_ms=fmean(latencies) if latencies else None,
+        p50_ms=_mean_ms(trials, "p50"),
+        p99_ms=_mean_ms(trials, "p99"),
         reason=None if known else next((found.reason for found in rounds.values() if found.reason), None),
     )
+
+
+def _mean_ms(trials: Iterable[TrialSummary], percentile: str) -> float | None:
+    """Over the trials that have it."""
+    found = [getattr(trial.latency_ms, percentile) for trial in trials if trial.latency_ms]
+    known = [value for value in found if value is not None]
+    return fmean(known) if known else None
 
 
 def stage_of(number: int) -> str:
@@ -153,13 +177,3 @@ def _fresh_rate(rounds: Mapping[int, Measurement]) -> Interval | None:
 def _unit(measurements: Measurements) -> str:
     units = {trial.unit for rounds in measurements.values() for each in rounds.values() for trial in each.trials}
     return units.pop() if len(units) == 1 else "inferences"
-
-
-def grouped(space: Iterable[Configuration], trials: Iterable[TrialSummary]) -> Mapping[str, Mapping[int, list[int]]]:
-    """By configuration and round, which of the trials belong to it, as their positions."""
-    names = {(each.first.cell.label, each.first.cell.model): each.name for each in space}
-    found: dict[str, dict[int, list[int]]] = {}
-    for position, trial in enumerate(trials):
-        if name := names.get((trial.label, trial.model.name)):
-            found.setdefault(name, {}).setdefault(trial.round, []).append(position)
-    return found

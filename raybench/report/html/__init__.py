@@ -23,6 +23,7 @@ from raybench.report.html import figures, palette
 from raybench.report.html.series import nothing_sent, trial_series
 from raybench.report.model_tables import model_tables
 from raybench.report.node_tables import node_tables
+from raybench.report.text import tuning_table
 from raybench.results import results_folder
 from raybench.results.records import UNEQUAL, ModelRecord, ModelVerification, ServerRecord
 
@@ -81,6 +82,8 @@ def page(results: results_folder.Results, summary: Summary) -> str:
         are_timelines_open=len(timelines) <= _OPEN_TIMELINES,
         stages=figures.stages(summary, names),
         searches=[figures.searched(found, results.goal) for found in summary.search or ()],
+        tuning=figures.tuned(summary.tuning) if summary.tuning else None,
+        tuning_table=tuning_table(summary.tuning) if summary.tuning else None,
         answers=_answers(summary),
         facts=_facts(summary),
         packages=summary.environment.packages if summary.environment else {},

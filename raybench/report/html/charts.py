@@ -181,6 +181,45 @@ def over_time(rounds: Sequence[Timeline], series: int, unit: str) -> Figure:
     return figure
 
 
+class Tradeoff(NamedTuple):
+    """Configurations by what they serve and how long they take; `best` is the position of the winner."""
+
+    rate: str
+    latency: str
+    rates: Sequence[float]
+    latencies_ms: Sequence[float]
+    best: int | None
+    default: int | None
+
+
+@canvas.drawn
+def tradeoff(found: Tradeoff) -> Figure:
+    """Latency by rate, with the line of those that no other beats in both."""
+    figure, (axes,) = canvas.panels(300, rows=(1,))
+    rates, latencies = np.array(found.rates), np.array(found.latencies_ms)
+    axes.plot(rates, latencies, "o", color=LIGHT["muted"], markersize=5)
+    front = pareto(found.rates, found.latencies_ms)
+    axes.plot(rates[front], latencies[front], color=LIGHT[palette.series(0)[0]], drawstyle="steps-post")
+    for at, number in ((found.default, 1), (found.best, 0)):
+        if at is not None:
+            axes.plot(rates[at], latencies[at], "o", color=LIGHT[palette.series(number)[0]], markersize=9)
+    axes.set_title(f"{found.latency}, ms")
+    axes.set_xlabel(found.rate)
+    canvas.ms_axis(axes, [latencies], is_vertical=True)
+    axes.xaxis.set_major_formatter(FuncFormatter(canvas.plain))
+    return figure
+
+
+def pareto(rates: Sequence[float], latencies_ms: Sequence[float]) -> list[int]:
+    """The positions, by rising rate, of those that no other beats in both rate and latency."""
+    front, best_ms = list[int](), float("inf")
+    for at in sorted(range(len(rates)), key=lambda at: (-rates[at], latencies_ms[at])):
+        if latencies_ms[at] < best_ms:
+            front.append(at)
+            best_ms = latencies_ms[at]
+    return front[::-1]
+
+
 @canvas.drawn
 def saturation(found: Saturation) -> Figure:
     """Latency and rates by the load of a search; a cross is a load that did not hold."""

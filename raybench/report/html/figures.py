@@ -14,11 +14,12 @@ from raybench.analysis.costs import ServerTime
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.tuning.result import TuningResult
 from raybench.config.plan import Load
 from raybench.config.search_goal import Goal
-from raybench.report import result_table, search_tables
+from raybench.report import result_table, search_tables, tuning_tables
 from raybench.report.html import charts, palette
-from raybench.report.html.charts import ChartRow, Line, Saturation, Stacked
+from raybench.report.html.charts import ChartRow, Line, Saturation, Stacked, Tradeoff
 from raybench.report.html.series import TrialSeries, distribution, tail
 
 _STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
@@ -201,6 +202,27 @@ def searched(found: SearchResult, goal: Goal | None) -> tuple[SearchResult, str,
     )
     figure = Figure(search_tables.title(found), _svg(charts.saturation, drawn, label=search_tables.title(found)))
     return found, search_tables.headline(found), figure, (search_tables.columns(found), search_tables.rows(found))
+
+
+def tuned(found: TuningResult) -> Figure | None:
+    """What every configuration serves, by how long it takes; None where fewer than two have both."""
+    name = "p99" if sum(each.p99_ms is not None for each in found.tried) > 1 else "p50"
+    known = [(each, each.value, getattr(each, f"{name}_ms")) for each in found.tried]
+    points = [(each.name, value, ms) for each, value, ms in known if value is not None and ms is not None]
+    if len(points) < 2:
+        return None
+    names = [each for each, _, _ in points]
+    drawn = Tradeoff(
+        rate=tuning_tables.measure(found),
+        latency=name,
+        rates=[value for _, value, _ in points],
+        latencies_ms=[ms for _, _, ms in points],
+        best=names.index(found.winner) if found.winner in names else None,
+        default=names.index(found.default) if found.default in names else None,
+    )
+    keys = (Key("best", palette.series(0)[0]), Key("default", palette.series(1)[0]))
+    title = f"{name} by {tuning_tables.measure(found)}"
+    return Figure(title, _svg(charts.tradeoff, drawn, label=title), keys)
 
 
 def _nan(value: float | None) -> float:

@@ -1,0 +1,141 @@
+"""Successive halving on landscapes whose best configuration is known."""
+
+from collections.abc import Callable
+from math import exp
+
+import numpy as np
+import pytest
+
+from raybench import config
+from raybench.analysis.tuning.result import BETTER, Measurement, TuningResult, tuning_result, values
+from raybench.analysis.tuning.strategy import (
+    CONFIRMATION,
+    FIRST_CONFIRMATION,
+    Configuration,
+    configurations,
+    next_round,
+)
+from raybench.config.tuning_goal import TuningGoal
+
+_RUNS = 40
+_KNOBS = {"instances": (1, 2), "merge_max": (0, 1, 16), "intra_op_threads": (0, 1), "inter_op_threads": (0, 1)}
+Truth = Callable[[Configuration], float | None]
+
+
+def space_of(**values: object) -> tuple[Configuration, ...]:
+    """The configurations of a Triton with these values of its knobs."""
+    return configurations(config.load(None, {"server": ("triton",), **values}))
+
+
+def goal_for(space: tuple[Configuration, ...], **changes: object) -> TuningGoal:
+    plain = {"latency": None, "most_trials": max(24, len(space)), "budget_s": 1e9}
+    return TuningGoal(**{**plain, **changes})
+
+
+def tuned(
+    space: tuple[Configuration, ...], truth: Truth, seed: int, *, noise: float = 0.03, goal: TuningGoal | None = None
+) -> TuningResult:
+    """What a tuning of a landscape comes to; a round has noise in common, and each measurement its own."""
+    random, goal = np.random.default_rng(seed), goal or goal_for(space)
+    found: dict[str, dict[int, Measurement]] = {}
+    by_name = {each.name: each for each in space}
+    while following := next_round(space, values(found), goal):
+        shared = random.normal(0, 2 * noise)
+        for name in following.names:
+            true = truth(by_name[name])
+            value = None if true is None else true * exp(shared + random.normal(0, noise))
+            found.setdefault(name, {})[following.number] = Measurement(value, ())
+    return _result(space, found, goal)
+
+
+def _result(
+    space: tuple[Configuration, ...], found: dict[str, dict[int, Measurement]], goal: TuningGoal
+) -> TuningResult:
+    return tuning_result(space, found, goal)
+
+
+def test_all_alike_claims_no_gain() -> None:
+    """Of configurations that are all alike the luckiest is not called better: at most 2 of 40 runs claim a gain."""
+    space = space_of(**_KNOBS)
+    found = [tuned(space, lambda _: 100.0, seed) for seed in range(_RUNS)]
+    assert sum(each.verdict == BETTER for each in found) <= 2
+    assert all(each.is_over for each in found)
+
+
+def test_a_configuration_that_is_better_is_found() -> None:
+    """One value that serves 15 % more is found, and shown, in at least 36 of 40 runs."""
+    space = space_of(**_KNOBS)
+
+    def truth(each: Configuration) -> float:
+        return 115.0 if each.values["merge_max"] == 16 else 100.0
+
+    found = [tuned(space, truth, seed) for seed in range(_RUNS)]
+    assert sum(each.verdict == BETTER and "merge=16" in str(each.winner) for each in found) >= 36
+
+
+@pytest.mark.parametrize("interaction", [1.0, 1.1, 0.9])
+def test_the_winner_is_near_the_best_of_a_fifth_of_the_trials(interaction: float) -> None:
+    """Knobs whose gains add up, and nearly so: at least 95 % of the best of the grid, by a fifth of its trials."""
+    space = space_of(**_KNOBS, layout=("multi", "per-model"))
+
+    def truth(each: Configuration) -> float:
+        gain = {0: 1.0, 1: 0.8, 16: 1.2}[int(each.values["merge_max"])]
+        gain *= 1.15 if each.values["instances"] == 2 else 1.0
+        gain *= 0.9 if each.values["intra_op_threads"] else 1.0
+        both = each.values["instances"] == 2 and each.values["merge_max"] == 16
+        return 100 * gain * (interaction if both else 1.0)
+
+    best, by_name = max(map(truth, space)), {each.name: each for each in space}
+    found = [tuned(space, truth, seed) for seed in range(_RUNS)]
+    near = [truth(by_name[str(each.winner)]) >= 0.95 * best for each in found]
+    assert sum(near) >= 36
+    assert all(each.measurements <= len(space) for each in found)  # a fifth of five rounds of each
+
+
+def test_what_fails_never_wins() -> None:
+    """A configuration without a number is an answer: the others are measured, and it has its reason."""
+    space = space_of(**_KNOBS)
+    found = tuned(space, lambda each: None if each.values["instances"] == 2 else 100.0, 0)
+    assert "x2" not in str(found.winner)
+    nothing = tuned(space, lambda _: None, 0)
+    assert nothing.winner is None
+    assert nothing.is_over
+
+
+def test_only_fresh_rounds_count_for_a_claim() -> None:
+    """A winner that was lucky before its fresh rounds is not better: its ratio comes from these alone."""
+    space = space_of(instances=(1, 2))
+    default, other = (each.name for each in space)
+    lucky = {1: Measurement(150.0, ()), 2: Measurement(150.0, ())}
+    fresh = {FIRST_CONFIRMATION + n: Measurement(100.0 + n, ()) for n in range(5)}
+    found = {default: {n: Measurement(100.0, ()) for n in (1, 2, *fresh)}, other: {**lucky, **fresh}}
+    result = tuning_result(space, found, goal_for(space))
+    assert result.winner == other
+    assert result.ratio is not None
+    assert 1.0 < result.ratio.mean < 1.03
+
+
+def test_a_round_that_was_cut_off_is_finished() -> None:
+    """After an interruption only what is left of a round is measured."""
+    space, goal = space_of(**_KNOBS), goal_for(space_of(**_KNOBS))
+    first = next_round(space, {}, goal)
+    assert first is not None
+    measured = {name: {1: 100.0} for name in first.names[:2]}
+    left = next_round(space, measured, goal)
+    assert left is not None
+    assert left.names == first.names[2:]
+
+
+def test_time_is_kept_for_the_confirmation() -> None:
+    """Where no more measurements fit, the best so far is confirmed in three fresh rounds, and no fewer."""
+    space = space_of(**_KNOBS)
+    goal = goal_for(space)
+    measured = {each.name: {1: 110.0 if "x2" in each.name else 100.0} for each in space}
+    screened = {name: measured[name] for name in next_round(space, {}, goal).names}  # type: ignore[union-attr]
+    following = next_round(space, screened, goal, most_trials=len(screened))
+    assert following is not None
+    assert following.stage == CONFIRMATION
+    fresh = {FIRST_CONFIRMATION: 100.0, FIRST_CONFIRMATION + 1: 100.0, FIRST_CONFIRMATION + 2: 100.0}
+    for name in following.names:
+        screened[name] |= fresh
+    assert next_round(space, screened, goal, most_trials=len(screened)) is None

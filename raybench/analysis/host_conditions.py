@@ -40,14 +40,16 @@ class TelemetryProblem:
 class HostConditions:
     """None is not known, `node` None that nobody read the server's host.
 
-    `gpu_utilization_pct` is the busiest GPU's mean in the window; `sm_clock_drop` the largest fall of a GPU's SM clock
-    in it, as a share of the highest before; `gpu_shared_with` are processes on the GPUs that are not the server's;
+    `gpu_utilization_pct` is the busiest GPU's mean in the window; `gpu_power_w` the mean power in it of all GPUs of the
+    host together; `sm_clock_drop` the largest fall of a GPU's SM clock in it, as a share of the highest before;
+    `gpu_shared_with` are processes on the GPUs that are not the server's;
     `swapped_mib` is what the host swapped in and out under load.
     """
 
     node: str | None
     gpu_source: str | None
     gpu_utilization_pct: float | None
+    gpu_power_w: float | None
     sm_clock_drop: float | None
     gpu_shared_with: tuple[str, ...] | None
     swapped_mib: float | None
@@ -65,6 +67,7 @@ def host_conditions(
         node=facts.node,
         gpu_source=facts.gpu_source,
         gpu_utilization_pct=_most(_mean(gpu["gpu_utilization_pct"]) for gpu in gpus),
+        gpu_power_w=_total(_mean(gpu["gpu_power_w"]) for gpu in gpus),
         sm_clock_drop=_most(map(_clock_drop, gpus)),
         gpu_shared_with=_others(rows),
         swapped_mib=grown_under_load(rows, HOST, "swapped_mib"),
@@ -110,6 +113,13 @@ def _others(rows: pa.Table) -> tuple[str, ...] | None:
 
 def _mean(values: pa.ChunkedArray) -> float | None:
     return pc.mean(values).as_py()
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    """None where one of them is not known, or there is none."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known) if known and len(known) == len(found) else None
 
 
 def _most(values: Iterable[float | None]) -> float | None:

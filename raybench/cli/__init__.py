@@ -12,6 +12,7 @@ from raybench.cli import (
     run_command,
     search_command,
     serve_command,
+    size_command,
     tune_command,
 )
 from raybench.cli.console import print_in_any_encoding
@@ -50,6 +51,7 @@ main.add_command(init_command.init)
 main.add_command(run_command.run)
 main.add_command(search_command.search)
 main.add_command(tune_command.tune)
+main.add_command(size_command.size)
 main.add_command(report_command.report)
 main.add_command(compare_command.compare)
 main.add_command(models_command.models)

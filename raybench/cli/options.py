@@ -102,7 +102,9 @@ def parse(flags: Flags) -> Flags:
         raise ConfigError(f"url is {wrong[0]}; write KIND=HOST:PORT")
     parsed["url"] = {kind: url for kind, _, url in pairs}
     if len(parsed["url"]) < len(pairs):
-        raise ConfigError(f"url is {', '.join(flags['url'])}; name each server once")
+        raise ConfigError(
+            f"url is {', '.join(flags['url'])}; name each kind once, several servers of it as KIND=HOST:PORT,HOST:PORT"
+        )
     parsed["header"] = credentials.headers(flags["header"])
     parsed["shape"], parsed["range"] = input_values.shapes(flags["shape"]), input_values.ranges(flags["range"])
     return parsed

@@ -1,11 +1,13 @@
 """Clients of the servers under test, by kind."""
 
 import os
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from raybench.clients.base import Client
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.config import PER_MODEL, ServerSpec
+from raybench.clients.replicas import ReplicatedClient, Turns, in_turn
+from raybench.config import PER_MODEL, ServerSpec, replica_urls
 
 if TYPE_CHECKING:
     from raybench.clients.shared_memory import Region
@@ -25,11 +27,46 @@ def connect(
     spec: "Signature | None" = None,
     region: "Region | None" = None,
     credentials: ConnectionCredentials = NO_CREDENTIALS,
+    turns: Turns | None = None,
 ) -> Client:
     """The client of a server's kind; a kind's module is imported only where it is used.
 
-    `spec` is what the signature takes, where requests are to be encoded.
+    `spec` is what the signature takes, where requests are to be encoded. Where the url names several servers, `turns`
+    says which of them gets the next request (None: each in turn).
     """
+
+    def to(address: str) -> Client:
+        return _connected(
+            server,
+            url=address,
+            model=model,
+            signature=signature,
+            models=models,
+            spec=spec,
+            region=region,
+            credentials=credentials,
+        )
+
+    replicas = replica_urls(server.kind, url)
+    if len(replicas) < 2:
+        return to(url)
+    with ExitStack() as opened:
+        clients = [opened.enter_context(closing(to(each))) for each in replicas]
+        opened.pop_all()
+    return ReplicatedClient(replicas, clients, turns or in_turn(len(replicas)))
+
+
+def _connected(
+    server: ServerSpec,
+    *,
+    url: str,
+    model: str,
+    signature: str,
+    models: str,
+    spec: "Signature | None",
+    region: "Region | None",
+    credentials: ConnectionCredentials,
+) -> Client:
     if server.kind == "triton":
         from raybench.clients.triton_client import TritonClient
 

@@ -33,6 +33,7 @@ from raybench.config.server_spec import (
     SHARED_MEMORY,
     ServerSpec,
     labelled,
+    replica_urls,
     triton_model,
 )
 from raybench.config.threshold import Threshold, ratio, threshold
@@ -65,6 +66,7 @@ __all__ = [
     "labelled",
     "load",
     "ratio",
+    "replica_urls",
     "threshold",
     "triton_model",
 ]

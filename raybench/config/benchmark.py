@@ -63,7 +63,11 @@ class Benchmark(BaseModel):
     server: Annotated[SomeOf[ServerKind], Flag(short="-s")] = Field(
         ("local", "triton"), description="Servers to measure: triton, tfserving, local (TensorFlow in process) or fake."
     )
-    url: Urls = Field(default={}, description="Measure an already running server, as KIND=HOST:PORT (its gRPC port).")
+    url: Urls = Field(
+        default={},
+        description="Measure already running servers, as KIND=HOST:PORT (gRPC) or, several that share the load, "
+        "KIND=HOST:PORT,HOST:PORT.",
+    )
     tls_ca: Annotated[Text | None, Flag(shown="plain text")] = Field(
         None, description="Use TLS to servers given by url: PEM file of the certificate authority, or system."
     )

@@ -26,7 +26,8 @@ IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
     "shared memory",
 )  # how requests travel
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
-_LONGEST_URL = 200
+_LONGEST_URL = 200  # of one replica
+_BETWEEN = {"fake": "+"}  # replicas in a url, where it is not a comma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,11 @@ class ServerSpec:
     def is_ours(self) -> bool:
         """Whether raybench starts it, as a process of its own."""
         return self.kind in _STARTED_KINDS and not self.url
+
+    @property
+    def replicas(self) -> tuple[str, ...]:
+        """The urls of the servers that the load is spread over; empty without a url."""
+        return replica_urls(self.kind, self.url or "")
 
     @property
     def is_in_process(self) -> bool:
@@ -104,12 +110,19 @@ def triton_model(server: ServerSpec, model: str) -> str:
     return model if model == ECHO or server.layout == PER_MODEL else SAVED_MODEL
 
 
+def replica_urls(kind: str, url: str) -> tuple[str, ...]:
+    """The urls in a url that names several servers of a kind, such as host1:8001,host2:8001."""
+    return tuple(part.strip() for part in url.split(_BETWEEN.get(kind, ","))) if url else ()
+
+
 def _check_urls(urls: dict[str, str]) -> dict[str, str]:
     for kind, url in urls.items():
         require(kind in SERVER_KINDS, "server", kind, f"choose from {', '.join(SERVER_KINDS)}")
-        is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
-        is_url = is_text(url) and len(url) <= _LONGEST_URL and is_address
-        require(is_url, "url", f"{kind}={url}", "write KIND=HOST:PORT")
+        replicas = replica_urls(kind, url)
+        is_url = is_text(url) and all(_is_url(kind, each) for each in replicas)
+        require(is_url, "url", f"{kind}={url}", "write KIND=HOST:PORT, or KIND=HOST:PORT,HOST:PORT for several servers")
+        is_each_once = kind == "fake" or len(set(replicas)) == len(replicas)
+        require(is_each_once, "url", f"{kind}={url}", "name each server once")
     require(
         "local" not in urls,
         "url",
@@ -117,6 +130,11 @@ def _check_urls(urls: dict[str, str]) -> dict[str, str]:
         "local is TensorFlow inside the worker and has no url: leave it out",
     )
     return urls
+
+
+def _is_url(kind: str, url: str) -> bool:
+    is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
+    return bool(url) and len(url) <= _LONGEST_URL and is_address
 
 
 Urls = Annotated[

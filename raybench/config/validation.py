@@ -13,7 +13,7 @@ from raybench.config.credentials import SYSTEM
 from raybench.config.load_settings import LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
 from raybench.config.refusal import ConfigError, require
 from raybench.config.server_settings import KNOBS
-from raybench.config.server_spec import ECHO
+from raybench.config.server_spec import ECHO, replica_urls
 
 _HOST = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -80,6 +80,10 @@ def _check_servers(b: Benchmark, load: LoadSettings) -> None:
     has_triton, needs_triton = "triton" in b.server, "only works with Triton: add -s triton, or leave it out"
     require(has_triton or shared == "none", "shared_memory", shared, needs_triton)
     require(has_triton or not b.calibrate, "calibrate", "true", needs_triton)
+    is_one = len(replica_urls("triton", b.url.get("triton", ""))) < 2
+    remedy = "it only works with one Triton, and the url names several: leave it out"
+    require(is_one or shared == "none", "shared_memory", shared, remedy)
+    require(is_one or not b.calibrate, "calibrate", "true", remedy)
 
 
 def _check_baseline(b: Benchmark) -> None:

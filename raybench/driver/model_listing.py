@@ -97,7 +97,7 @@ def _by_url(
     source: InputSource,
     credentials: ConnectionCredentials,
 ) -> Iterator[ListedModel]:
-    url = server.url or ""
+    url = server.replicas[0]
     if server.kind == "triton":
         behind, there = names_behind_saved_model(url, credentials), model_names(url, credentials)
         names = asked or (*behind, *(name for name in there if name not in (ECHO, SAVED_MODEL)))

@@ -68,12 +68,13 @@ class Recorders:
         return recorder
 
     def node_of(self, server: ServerSpec, workers: Sequence[WorkerLocation]) -> str | None:
-        """The id of the node that has a server; None where it is scripted, or on none of this Ray's nodes."""
+        """The id of the node that has a server; None where it is scripted, on none of this Ray's nodes, or several."""
         if server.kind == "local":
             return workers[0].node_id
         if server.is_ours:
             return self._servers_node
-        return _node_of(server.url, self._node_id) if server.url and server.kind != "fake" else None
+        nodes = {_node_of(url, self._node_id) for url in server.replicas} if server.kind != "fake" else set()
+        return nodes.pop() if len(nodes) == 1 else None
 
     def _on(self, node_id: str) -> Recording:
         if node_id == self._node_id:

@@ -156,14 +156,10 @@ def _input_record(trial: Trial, context: RunContext) -> InputRecord:
 
 def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: WorkerGroup) -> EffectiveConfig | None:
     """The settings that the server reports; none for a scripted one, which computes nothing."""
-    kind, name = trial.cell.server.kind, trial.cell.models[0]
+    kind = trial.cell.server.kind
     if kind == "triton":
-        is_direct = trial.cell.server.layout == PER_MODEL
-        about = triton_statistics.read_about(
-            server.url, name, trial.cell.signature, is_direct=is_direct, credentials=server.credentials
-        )
-        config = triton_statistics.read_config(server.url, triton_model(trial.cell.server, name), server.credentials)
-        return effective_config.of_triton(config, about, precision=model.precision, xla=model.xla)
+        each = [_effective_triton(url, trial, server, model) for url in trial.cell.server.replicas or (server.url,)]
+        return each[0] if all(found == each[0] for found in each) else None
     if kind == "local":
         facts = ray.get(group.actors[0].tensorflow.remote(), timeout=_EFFECTIVE_TIMEOUT_S)
         return effective_config.of_local(facts, precision=model.precision, xla=model.xla)
@@ -171,3 +167,11 @@ def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: W
         cpus = server.cores or os.cpu_count() or 1
         return effective_config.of_tfserving(server.facts.config, cpus=cpus, precision=model.precision, xla=model.xla)
     return None
+
+
+def _effective_triton(url: str, trial: Trial, server: RunningServer, model: ModelRecord) -> EffectiveConfig | None:
+    spec, name, credentials = trial.cell.server, trial.cell.models[0], server.credentials
+    is_direct = spec.layout == PER_MODEL
+    about = triton_statistics.read_about(url, name, trial.cell.signature, is_direct=is_direct, credentials=credentials)
+    config = triton_statistics.read_config(url, triton_model(spec, name), credentials)
+    return effective_config.of_triton(config, about, precision=model.precision, xla=model.xla)

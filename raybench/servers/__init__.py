@@ -25,6 +25,7 @@ __all__ = [
     "bind_warning",
     "facts_of",
     "header_leak_warning",
+    "metrics_url",
     "platform_problem",
     "running",
     "unsupported_reason",
@@ -135,8 +136,7 @@ def header_leak_warning(server: ServerSpec, benchmark: Benchmark) -> str | None:
     """A warning where headers travel in plain text, so that others may read them; else None."""
     if server.is_in_process or benchmark.tls_ca or not benchmark.header:
         return None
-    host = (server.url or "").rpartition(":")[0].strip("[]")
-    if host in LOOPBACK:
+    if all(url.rpartition(":")[0].strip("[]") in LOOPBACK for url in server.replicas):
         return None
     return f"headers go to {server.url} in plain text, where others may read them: use TLS (--tls-ca)"
 
@@ -151,8 +151,8 @@ def running(
     """
     facts = facts_of(server)
     if not server.is_ours:
-        metrics_url = _metrics_url(server)
-        yield RunningServer(url=server.url or "", facts=facts, metrics_url=metrics_url, credentials=credentials)
+        found = metrics_url(server)
+        yield RunningServer(url=server.url or "", facts=facts, metrics_url=found, credentials=credentials)
         return
     with _triton(server, options) if server.kind == "triton" else _tfserving(server, options) as started:
         parts = started.process.processes()
@@ -175,8 +175,13 @@ def running(
         )
 
 
-def _metrics_url(server: ServerSpec) -> str | None:
-    """Beside the gRPC port, where Triton's metrics and TF Serving's REST are unless someone has put them elsewhere."""
+def metrics_url(server: ServerSpec) -> str | None:
+    """Beside the gRPC port, where Triton's metrics and TF Serving's REST are unless someone has put them elsewhere.
+
+    None for several servers: one page is not about all of them.
+    """
+    if len(server.replicas) > 1:
+        return None
     host, _, port = (server.url or "").rpartition(":")
     path = _METRICS.get(server.kind)
     return f"http://{host}:{int(port) + 1}{path}" if path and port.isdecimal() else None

@@ -7,7 +7,8 @@ from typing import Any
 from raybench.clients import connect, shared_region
 from raybench.clients.base import ClientError, Description, MalformedReplyError, Reply, UnsupportedReplyError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
-from raybench.config import IN_PROCESS
+from raybench.clients.replicas import Turns, at_random, in_turn
+from raybench.config import IN_PROCESS, replica_urls
 from raybench.inputs.batch_axis import on_the_wire
 from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.tensors import size_bytes
@@ -37,8 +38,9 @@ class Encoder:
                 region=self._region,
                 spec=spec,
                 credentials=credentials,
+                turns=_turns(task, number),
             )
-            for model, spec in zip(cell.models, task.signatures, strict=True)
+            for number, (model, spec) in enumerate(zip(cell.models, task.signatures, strict=True))
         ]
 
     def describe(self) -> Description:
@@ -93,15 +95,27 @@ class Encoder:
             self._region.close()
 
 
+def _turns(task: Task, model: int) -> Turns:
+    """How the requests to a model are spread over replicas: each gets a stream of the same kind as they all are."""
+    load, replicas = task.cell.load, len(replica_urls(task.cell.server.kind, task.url))
+    if load.arrivals == "poisson":
+        return at_random(replicas, (*task.seed, task.worker, model))
+    return in_turn(replicas, first=task.worker, step=load.workers)
+
+
 def _size(request: Any) -> int:
     """The bytes of an encoded request."""
     return size_bytes(request) if isinstance(request, dict) else len(request)
 
 
 def _allow_connections(task: Task) -> None:
-    """Each lane has one to each model: let this process hold so many, where its host does; raises ClientError."""
+    """Each lane has one to each model of each server: let this process hold so many, where its host does.
+
+    Raises ClientError where it does not.
+    """
     load = task.cell.load
-    needed = load.lanes[task.worker] * len(task.cell.models) + _OTHER_FILES
+    servers = max(1, len(replica_urls(task.cell.server.kind, task.url)))
+    needed = load.lanes[task.worker] * len(task.cell.models) * servers + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if load.transport == IN_PROCESS or soft == resource.RLIM_INFINITY or needed <= soft:
         return

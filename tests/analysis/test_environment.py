@@ -20,6 +20,7 @@ CALM = HostConditions(
     node="host-1",
     gpu_source="nvidia-smi",
     gpu_utilization_pct=90.0,
+    gpu_power_w=None,
     sm_clock_drop=0.0,
     gpu_shared_with=(),
     swapped_mib=0.0,

@@ -142,6 +142,7 @@ GOALS = {
 UNITS = {
     *(
         "count",
+        "W",
         "requests",
         "items",
         "id",

@@ -1,8 +1,7 @@
 """raybench size: how many replicas a stated rate needs, and what they cost."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +67,9 @@ def size(
         found = [each for folder, name, its in asked for each in _sized(folder, name, its)]
     except (ConfigError, ResultsError) as error:
         raise WrongInput(str(error)) from error
-    click.echo(_as_json(found) if is_json else _as_text(found, is_one=len(results) == 1))
+    from raybench.report import sizing_tables
+
+    click.echo(sizing_tables.as_json(found) if is_json else sizing_tables.as_text(found))
 
 
 def _names(results: Sequence[Path]) -> list[str]:
@@ -99,35 +100,6 @@ def _sized(folder: Path, name: str, wanted: "Demand") -> "list[PricedSizing]":
     summary = report(folder)
     if summary.damaged:
         raise ResultsError(f"{folder}: {summary.damaged[0]}: size from results that are whole")
+    if not summary.trials:
+        raise ResultsError(f"{folder}: has no trials to size from: finish the run, or name other results")
     return [PricedSizing(results=name, sizing=each) for each in sizings(summary, wanted)]
-
-
-def _as_text(found: "Sequence[PricedSizing]", *, is_one: bool) -> str:
-    from raybench.analysis.break_even import break_evens
-    from raybench.report.sizing_tables import break_even_lines, sizing_lines
-
-    lines: list[str] = []
-    for results in dict.fromkeys(each.results for each in found):
-        lines += [] if is_one else [f"{results}:"]
-        lines += sizing_lines(each.sizing for each in found if each.results == results)
-    return "\n".join([*lines, *(break_even_lines(break_evens(found)) if _has_price(found) else [])])
-
-
-def _has_price(found: "Sequence[PricedSizing]") -> bool:
-    return any(each.sizing.demand.price for each in found)
-
-
-def _as_json(found: "Sequence[PricedSizing]") -> str:
-    from raybench.analysis.break_even import break_evens
-    from raybench.report.sizing_tables import ASSUMPTION
-
-    compared = break_evens(found) if _has_price(found) else ()
-    return json.dumps(
-        {
-            "sizings": [asdict(each) for each in found],
-            "break_even": [asdict(each) for each in compared],
-            "assumption": ASSUMPTION,
-        },
-        indent=2,
-        allow_nan=False,
-    )

@@ -1,9 +1,12 @@
 """Sizings and break-evens as lines of text."""
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from raybench.analysis import units
-from raybench.analysis.break_even import BreakEven, PricedSizing
+from raybench.analysis.break_even import BreakEven, PricedSizing, break_evens
 from raybench.analysis.plain_numbers import plain
 from raybench.analysis.sizing import CostRange, Sizing
 from raybench.config.demand import REQUESTS, Demand
@@ -22,9 +25,31 @@ def sizing_lines(found: Iterable[Sizing]) -> list[str]:
     return [*blocks, ASSUMPTION] if blocks else []
 
 
-def break_even_lines(found: Iterable[BreakEven]) -> list[str]:
-    """A sentence for each pair of results."""
-    return [_sentence(each) for each in found]
+def as_text(found: Sequence[PricedSizing]) -> str:
+    """The sizings of one or more results folders, what they assume, and which is cheaper where they have prices."""
+    names = tuple(dict.fromkeys(each.results for each in found))
+    lines: list[str] = []
+    for results in names:
+        lines += [f"{results}:"] if len(names) > 1 else []
+        lines += [line for each in found if each.results == results for line in _block(each.sizing)]
+    return "\n".join([*lines, ASSUMPTION, *map(_sentence, _compared(found))])
+
+
+def as_json(found: Sequence[PricedSizing]) -> str:
+    """The same as JSON: every field of each sizing, with the name of its results."""
+    compared = [
+        {**vars(each), "cheaper": _identity(each.cheaper), "other": _identity(each.other)} for each in _compared(found)
+    ]
+    sizings = [{"results": each.results, **asdict(each.sizing)} for each in found]
+    return json.dumps({"sizings": sizings, "break_even": compared, "assumption": ASSUMPTION}, indent=2, allow_nan=False)
+
+
+def _compared(found: Sequence[PricedSizing]) -> tuple[BreakEven, ...]:
+    return break_evens(found) if any(each.sizing.demand.price for each in found) else ()
+
+
+def _identity(found: PricedSizing) -> dict[str, Any]:
+    return {"results": found.results, "server": found.sizing.server, "model": found.sizing.model}
 
 
 def _block(found: Sizing) -> Iterator[str]:

@@ -55,7 +55,7 @@ def one(*sizings: PricedSizing) -> BreakEven:
 def test_the_rate_from_which_the_other_stays_cheaper() -> None:
     """A replica of 10/s for 1 against one of 100/s for 4.5: at 20/s 2 against 4.5; the other stays cheaper above 40/s.
 
-    From 40 to 100/s it is 5 and more against 4.5; from 100 to 200/s 11 and more against 9; and so on, each step cheaper.
+    From 40 to 100/s it is 5 and more against 4.5; from 100 to 200/s 11 and more against 9; and so on.
     """
     found = one(priced("cpu", 10, 1.0, rate=20), priced("gpu", 100, 4.5, rate=20))
     assert (found.cheaper.results, found.other.results) == ("cpu", "gpu")
@@ -87,7 +87,7 @@ def test_headroom_spare_and_items_move_it() -> None:
     assert found.overtaken_above == pytest.approx(256)
     spare = {"rate": 20, "spare": 1}
     found = one(priced("cpu", 10, 1.0, **spare), priced("gpu", 100, 4.5, **spare))  # type: ignore[arg-type]
-    assert found.overtaken_above == pytest.approx(110)  # 9 for up to 100/s against 1 + 8; 13.5 up to 200/s against 13
+    assert found.overtaken_above == pytest.approx(120)  # from 100 to 200/s 13.5, which 13 at 120/s is still below
 
 
 def test_there_may_be_no_such_rate() -> None:
@@ -106,7 +106,7 @@ def test_a_tie_is_no_winner() -> None:
 
 @pytest.mark.parametrize(("high_rps", "is_shown"), [(None, False), (60, False), (24, True)])
 def test_a_difference_within_the_intervals_is_not_shown(high_rps: float | None, is_shown: bool) -> None:
-    """10 replicas for 1 an hour against 5 (20/s) for 2.3: shown only where the upper end of the rate changes nothing."""
+    """10 replicas for 1 an hour against 5 for 2.3: it is shown only if the upper end of the rate changes nothing."""
     found = one(priced("a", 10, 1.0, high_rps=12), priced("b", 20, 2.3, high_rps=high_rps))
     assert (found.cheaper.results, found.is_shown) == ("a", is_shown)
 

@@ -11,7 +11,7 @@ from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config.demand import HOURS_PER_MONTH, Demand
 
-_ROUNDING = 1e-9  # a share of the replicas: floating point makes 3 x 1.1 / 1.1 a little more than 3
+_ROUNDING = 1e-9  # a share of the replicas: floating point makes 50 x 1.1 / 5.5 a little more than 10
 
 
 @dataclass(frozen=True, kw_only=True)

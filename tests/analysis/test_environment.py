@@ -126,6 +126,16 @@ def test_utilization_is_of_the_window_and_the_busiest_gpu() -> None:
     assert seen(gpu(-500, pct=0.0), *rows, gpu(30_000, pct=0.0)).gpu_utilization_pct == 60
 
 
+def test_power_is_of_all_gpus_in_the_window() -> None:
+    """The mean power of each GPU in the window, added up; null where one does not report it, or there is none."""
+    watts = {"a": 250.0, "b": 50.0}
+    pair = [{**gpu(at, uuid=uuid), "gpu_power_w": watts[uuid]} for at in (1_000, 2_000) for uuid in watts]
+    assert seen({**gpu(-500), "gpu_power_w": 900.0}, *pair).gpu_power_w == 300
+    assert seen(*pair, gpu(1_000, uuid="c")).gpu_power_w is None
+    assert seen(gpu(1_000)).gpu_power_w is None
+    assert seen().gpu_power_w is None
+
+
 def test_a_clock_that_falls_is_found() -> None:
     """A fall of the SM clock that lasts is a drop of what it was before; one reading that is off is none, nor is a
     clock that rises, nor one that rests while the GPU does."""

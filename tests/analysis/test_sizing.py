@@ -66,9 +66,11 @@ def test_replicas_are_those_by_hand(asked: dict[str, Any], batch_size: int, repl
     assert (found.replicas, found.replicas_low) == (replicas, replicas_low)
 
 
-@pytest.mark.parametrize(("rate", "low", "headroom", "expected"), [(3, 1.1, 0.1, 3), (0.3, 0.1, 0, 3), (3.1, 1, 0, 4)])
+@pytest.mark.parametrize(
+    ("rate", "low", "headroom", "expected"), [(50, 5.5, 0.1, 10), (700, 11, 0.1, 70), (3.1, 1, 0, 4)]
+)
 def test_rounding_adds_no_replica(rate: float, low: float, headroom: float, expected: int) -> None:
-    """3 x 1.1 / 1.1 is three replicas, though floating point makes it a little more."""
+    """50 x 1.1 / 5.5 is ten replicas, though floating point makes it a little more."""
     assert replicas_for(rate, low, Demand(rate=rate, headroom=headroom)) == expected
 
 

@@ -14,7 +14,13 @@ from raybench.servers import repository, wheel
 from raybench.servers.repository import TritonOptions
 
 MODEL = "mobilenet-no-opt"
-NO_GPU = {"gpu_source": None, "gpu_utilization_pct": None, "sm_clock_drop": None, "gpu_shared_with": None}
+NO_GPU = {
+    "gpu_source": None,
+    "gpu_utilization_pct": None,
+    "gpu_power_w": None,
+    "sm_clock_drop": None,
+    "gpu_shared_with": None,
+}
 NO_GPU |= {"swapped_mib": 0.0, "problems": []}
 
 

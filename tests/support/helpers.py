@@ -169,7 +169,7 @@ def summary(
 def results(out: Path, *trials: ObservedTrial, goal: Goal | None = None, **changes: Any) -> Path:
     """A results folder in `out` with these trials, as a run that has ended leaves it but for its summary."""
     benchmark = Benchmark(out=str(out), **changes)
-    folder = results_folder.create(benchmark, ["raybench", "run"], ray_cluster=RAY_CLUSTER, search=goal)
+    folder = results_folder.create(benchmark, ["raybench", "run"], ray_cluster=RAY_CLUSTER, goal=goal)
     for each in trials:
         results_folder.save(folder, each)
     results_folder.finish(folder)

@@ -41,11 +41,11 @@ def rate_of_search(found: SearchResult, trials: Iterable[TrialSummary], limit: T
     """From the highest rate that a latency search showed to hold, to the first that did not."""
     source = f"search for {found.threshold}" if found.threshold else "search for memory"
     if why := _several(trials) or _not_about_a_rate(found) or _other_limit(found, limit):
-        return _not_known(source, why)
+        return not_known(source, why)
     if not found.is_over:
-        return _not_known(source, f"the search ended before its answer{_because(found.reason)}")
+        return not_known(source, f"the search ended before its answer{_because(found.reason)}")
     if found.feasible_max is None:
-        return _not_known(source, f"not even {found.first_breach:g} requests/s held{_because(found.reason)}")
+        return not_known(source, f"not even {found.first_breach:g} requests/s held{_because(found.reason)}")
     is_same_limit = limit is None or limit.limit == threshold(found.threshold or "")[1]
     held = tuple(point.trial for point in found.points if (point.value, point.verdict) == (found.feasible_max, HELD))
     high_rps = found.first_breach if is_same_limit else None  # what missed a tighter limit may keep this one
@@ -55,7 +55,7 @@ def rate_of_search(found: SearchResult, trials: Iterable[TrialSummary], limit: T
 def rate_of_run(trials: list[TrialSummary], limit: Threshold | None) -> ReplicaRate:
     """From the trials of one server, model and batch size: the better bound of its open and its closed loops."""
     if why := _several(trials):
-        return _not_known("run", why)
+        return not_known("run", why)
     opened = [trial for trial in trials if trial.load.offered_rps]
     closed = [trial for trial in trials if not trial.load.offered_rps]
     rates = [_open(opened, limit)] if opened else []
@@ -74,7 +74,7 @@ def _open(trials: list[TrialSummary], limit: Threshold | None) -> ReplicaRate:
     if best is None:
         blamed, seen = next(iter(verdicts.items()))
         why = next((why for _, why in seen if why), "a lower rate did not hold")
-        return _not_known(source, f"at {blamed:g} requests/s {why}")
+        return not_known(source, f"at {blamed:g} requests/s {why}")
     sent_rps = fmean(trial.achieved_rps or 0.0 for trial in by_rate[best])
     return ReplicaRate(
         low_rps=min(best, sent_rps),  # a random schedule may have had less than was asked
@@ -115,24 +115,24 @@ def _closed(trials: list[TrialSummary], limit: Threshold | None) -> ReplicaRate:
     """The interval of throughput over rounds, of the load whose lower end is the highest."""
     if limit:
         why = f"latency in a closed loop says nothing about {limit.text} at a rate: measure with --request-rate, or "
-        return _not_known("closed loop", f"{why}{_SEARCH_RATES}")
+        return not_known("closed loop", f"{why}{_SEARCH_RATES}")
     return max(map(_throughput, _grouped(trials, lambda trial: trial.cell).values()), key=_bound)
 
 
 def _throughput(rounds: list[TrialSummary]) -> ReplicaRate:
     source = f"closed loop, {rounds[0].load.in_flight} in flight"
     if bad := next((trial for trial in rounds if trial.requests.failed), None):
-        return _not_known(source, f"{bad.requests.failed} of {bad.requests.attempted} requests failed")
+        return not_known(source, f"{bad.requests.failed} of {bad.requests.attempted} requests failed")
     good = [trial for trial in rounds if trial.status == "ok" and trial.throughput]
     found = interval(trial.throughput.requests_per_s for trial in good if trial.throughput)
     if found is None:
         bad = next((trial for trial in rounds if trial.status != "ok"), None)
         why = f"the trial is {bad.status}{_because(bad.reason)}" if bad else "no trial has a throughput"
-        return _not_known(source, why)
+        return not_known(source, why)
     if found.low is None:
-        return _not_known(source, f"one round has no interval: {_MORE_ROUNDS}")
+        return not_known(source, f"one round has no interval: {_MORE_ROUNDS}")
     if found.low <= 0:
-        return _not_known(source, f"the interval over {found.rounds} rounds reaches 0: {_MORE_ROUNDS} or more")
+        return not_known(source, f"the interval over {found.rounds} rounds reaches 0: {_MORE_ROUNDS} or more")
     source, ids = f"{source}, {found.rounds} rounds", tuple(trial.id for trial in good)
     return ReplicaRate(low_rps=found.low, high_rps=found.high, source=source, trials=ids)
 
@@ -168,7 +168,8 @@ def _grouped(trials: Iterable[TrialSummary], key: Callable[[TrialSummary], K]) -
     return groups
 
 
-def _not_known(source: str, reason: str) -> ReplicaRate:
+def not_known(source: str, reason: str) -> ReplicaRate:
+    """No rate, and why."""
     return ReplicaRate(low_rps=None, high_rps=None, source=source, reason=reason)
 
 

@@ -1,16 +1,20 @@
 """How many replicas of each measured server hold an asked rate, and what they cost; pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from raybench.analysis import units
 from raybench.analysis.cells import Interval, interval
-from raybench.analysis.replica_rate import ReplicaRate, rate_of_run, rate_of_search
+from raybench.analysis.replica_rate import ReplicaRate, not_known, rate_of_run, rate_of_search
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.tuning.result import TuningResult
+from raybench.analysis.tuning.strategy import FIRST_CONFIRMATION
+from raybench.config import threshold
 from raybench.config.demand import HOURS_PER_MONTH, Demand
 
+_NOT_FRESH = "the tuning did not measure it in fresh rounds: finish it with raybench tune --resume"
 _ROUNDING = 1e-9  # a share of the replicas: floating point makes 50 x 1.1 / 5.5 a little more than 10
 
 
@@ -55,9 +59,12 @@ class Sizing:
 
 
 def sizings(summary: Summary, wanted: Demand) -> tuple[Sizing, ...]:
-    """The sizing of each server, model and batch size of a run, or of each result of a search."""
+    """The sizing of each server, model and batch size of a run, of each result of a search, or of a tuning's best and
+    default."""
     if summary.search is not None:
         return tuple(_of_searches(summary, wanted))
+    if summary.tuning is not None:
+        return tuple(_of_tuning(summary, summary.tuning, wanted))
     groups: dict[object, list[TrialSummary]] = {}
     for trial in summary.trials:
         groups.setdefault((trial.label, trial.model.name, trial.signature, trial.load.batch_size), []).append(trial)
@@ -70,11 +77,22 @@ def replicas_for(rate_rps: float, low_rps: float, wanted: Demand) -> int:
     return max(1, ceil(needed * (1 - _ROUNDING))) + wanted.spare
 
 
-def _of_searches(summary: Summary, wanted: Demand) -> Iterable[Sizing]:
+def _of_searches(summary: Summary, wanted: Demand) -> Iterator[Sizing]:
     for found in summary.search or ():
         ids = {point.trial for point in found.points}
         trials = [trial for trial in summary.trials if trial.id in ids]
         yield _sizing(trials, rate_of_search(found, trials, wanted.limit), wanted)
+
+
+def _of_tuning(summary: Summary, tuning: TuningResult, wanted: Demand) -> Iterator[Sizing]:
+    """From fresh rounds alone: the best of many was lucky in the rounds that made it the best."""
+    limit = wanted.limit or (threshold(tuning.threshold) if tuning.threshold else None)
+    tried = {each.name: (each.server, each.model) for each in tuning.tried}
+    for name in dict.fromkeys((tuning.winner or tuning.default, tuning.default)):
+        trials = [trial for trial in summary.trials if (trial.label, trial.model.name) == tried.get(name)]
+        fresh = [trial for trial in trials if trial.round >= FIRST_CONFIRMATION]
+        if trials:
+            yield _sizing(trials, rate_of_run(fresh, limit) if fresh else not_known("tuning", _NOT_FRESH), wanted)
 
 
 def _sizing(trials: Sequence[TrialSummary], rate: ReplicaRate, wanted: Demand) -> Sizing:

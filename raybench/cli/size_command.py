@@ -43,8 +43,8 @@ def size(
 ) -> None:
     """Say how many replicas of each measured server hold a rate, and what they cost.
 
-    RESULTS are folders of `raybench search` or `raybench run`. With a price for each of several, the cheapest is named,
-    and the rate above which another is cheaper.
+    RESULTS are folders of `raybench search`, `raybench tune` or `raybench run`. With a price for each of several, the
+    cheapest is named, and the rate above which another is cheaper.
 
     \b
     raybench size results/search-20260101T120000Z --request-rate 500 --spare 1 --price '2.50/h'

@@ -11,6 +11,7 @@ from raybench.analysis.replica_rate import ReplicaRate
 from raybench.analysis.sizing import Sizing, replicas_for, sizings
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.tuning.result import TriedConfiguration, TuningResult
 from raybench.config.demand import INFERENCES, Demand, Price, demand, price
 
 
@@ -188,3 +189,50 @@ def test_a_sizing_says_what_it_was_asked() -> None:
     found = sized(demand(request_rate=None, inference_rate=400), batch_size=8)
     assert (found.request_rate, found.demand.unit, found.demand.rate) == (50, INFERENCES, 400)
     assert isinstance(found.rate, ReplicaRate)
+
+
+def tuned(*rounds: int, is_open: bool = False) -> Summary:
+    """A tuning whose best configuration and default were measured in these rounds, better in the first ones."""
+    found = TuningResult(
+        threshold="p99<100ms" if is_open else None,
+        unit="images",
+        default="local",
+        winner="triton x1",
+        ratio=None,
+        winner_rate=None,
+        verdict="better",
+        is_over=True,
+        configurations=3,
+        measurements=9,
+        tried=tuple(
+            TriedConfiguration(
+                name=name, server=name, model="resnet50-no-opt", knobs={}, stage="confirmation", rounds=3, value=1.0,
+                p99_ms=None, reason=None,
+            )
+            for name in ("triton x1", "triton x2", "local")
+        ),
+    )  # fmt: skip
+    labels = ("triton x1", "triton x2", "local")
+    trials = [rated(name, n, 100.0 + n % 10 + (90.0 if n < 100 else 0)) for name in labels for n in rounds]
+    return replace(summary(), trials=tuple(trials), tuning=found)
+
+
+def test_a_tuning_is_sized_by_its_fresh_rounds() -> None:
+    """The best of a tuning and its default are sized by the rounds that chose neither; what they had before is luck."""
+    best, default = sizings(tuned(1, 2, 3, 101, 102, 103), demand(request_rate=500))
+    assert (best.server, default.server) == ("triton x1", "local")
+    assert (best.rate.low_rps, best.rate.high_rps) == pytest.approx((102 - 2.48414, 102 + 2.48414), rel=1e-5)
+    assert best.replicas == default.replicas == 7  # 650 / 99.5 = 6.53
+
+
+def test_a_tuning_without_fresh_rounds_sizes_nothing() -> None:
+    """Before the fresh rounds there is no rate that luck did not choose."""
+    best, _ = sizings(tuned(1, 2, 3), demand(request_rate=500))
+    assert best.replicas is None
+    assert str(best.rate.reason).startswith("the tuning did not measure it in fresh rounds")
+
+
+def test_a_tuning_has_its_own_limit() -> None:
+    """Rounds of a tuning for a latency are judged by it, without being asked for it again."""
+    best, _ = sizings(tuned(101, 102, is_open=True), demand(request_rate=500))
+    assert "p99<100ms" in str(best.rate.reason)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from raybench.analysis import by_node, costs, steady_state
 from raybench.analysis.by_model import ModelLoad, model_loads
+from raybench.analysis.cold_start import ColdStart, cold_start
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.host_conditions import HostConditions, host_conditions
 from raybench.analysis.latency import Latency, latency_of
@@ -80,6 +81,7 @@ class TrialSummary:
     memory: costs.Memory
     cpu: costs.Cpu
     server_time_ms: costs.ServerTime | None
+    cold_start: ColdStart | None
     server_statistics: StatisticsRecord | None
     telemetry: HostConditions | None
     placement: by_node.NodeBreakdown | None
@@ -95,7 +97,7 @@ class TrialSummary:
 
 def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) -> TrialSummary:
     """One trial's numbers, from what was observed alone."""
-    ceiling = ceiling_of(rows)
+    ceiling, cold = ceiling_of(rows), cold_start(record, rows)
     measured, span, begun = windowed(record, rows)
     del rows  # its stamps are 320 MB for 10 million requests, which nobody else may hold
     is_ok = samples.is_ok(measured)
@@ -144,6 +146,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
             samples.service_ns(measured)[is_ok],
             hands_over=_hands_over(record.server),
         ),
+        cold_start=cold,
         server_statistics=record.server_statistics,
         telemetry=host_conditions(record.telemetry, telemetry, span, pc.min(measured["sent_ns"]).as_py()),
         placement=by_node.node_breakdown(record, measured, span),

@@ -25,9 +25,10 @@ _SLOW_SHARE, _SLOW, _FAST = 0.1, 5.5, 0.5  # of bimodal times: one in ten takes 
 class Script:
     """What the fake does: each reply takes `service_ms`; with `times` exponential or bimodal it does on average, and
     they are drawn from `seed`. Every `fail_every`-th is UNAVAILABLE, every `hang_every`-th takes until the deadline;
-    with number `stall_at` the server stands still for `stall_ms`. It serves `at_once` requests at a time, the others
-    wait, and refuses with RESOURCE_EXHAUSTED what comes while `oom_above` are in flight already. 0 is never, or without
-    a limit. Each worker has a fake of its own, and its limits to itself."""
+    with number `stall_at` the server stands still for `stall_ms`. It starts in `start_ms`, and its first reply takes
+    `first_ms` longer than the others. It serves `at_once` requests at a time, the others wait, and refuses with
+    RESOURCE_EXHAUSTED what comes while `oom_above` are in flight already. 0 is never, or without a limit. Each worker
+    has a fake of its own, and its limits to itself."""
 
     service_ms: float = 1.0
     fail_every: int = 0
@@ -38,6 +39,8 @@ class Script:
     oom_above: int = 0
     times: str = "constant"
     seed: int = 0
+    start_ms: float = 0.0
+    first_ms: float = 0.0
 
 
 class FakeClient:
@@ -46,13 +49,18 @@ class FakeClient:
     def __init__(self, script: str, *, signature: str = "") -> None:
         self._script = read_script(script)
         self._signature = Signature(demo_signature(signature).inputs, _COUNT)
-        self._numbers = count(1)
+        self._numbers, self._asked = count(1), count(1)
+        self._ready_at_s: float | None = None  # None until it is asked what answers
         self._stalled_until_s = 0.0
         self._random = np.random.default_rng(self._script.seed)
         self._queue, self._free_at_s = Lock(), [0.0] * self._script.at_once
         self._memory = BoundedSemaphore(self._script.oom_above or _NO_LIMIT)
 
     def describe(self) -> Description:
+        """What answers, once the server has started."""
+        if self._ready_at_s is None:
+            self._ready_at_s = time.perf_counter() + self._script.start_ms / 1e3
+        _sleep(self._ready_at_s - time.perf_counter())
         return Description(server="fake", version=None, signature=self._signature)
 
     def encode(self, batch: Batch) -> bytes:
@@ -81,10 +89,11 @@ class FakeClient:
 
         The place is taken unless that is after the deadline.
         """
+        first_s = self._script.first_ms / 1e3 if next(self._asked) == 1 else 0.0
         if not self._free_at_s and self._script.times == "constant":
-            return self._script.service_ms / 1e3, 0.0
+            return self._script.service_ms / 1e3 + first_s, 0.0
         with self._queue:
-            service_s = self._drawn_s()
+            service_s = self._drawn_s() + first_s
             if not self._free_at_s:
                 return service_s, 0.0
             now_s = time.perf_counter()

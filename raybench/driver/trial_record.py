@@ -25,6 +25,7 @@ from raybench.results.records import (
     ProblemRecord,
     ProcessesRecord,
     ServerRecord,
+    StartRecord,
     TelemetryRecord,
     TensorRecord,
     TrialRecord,
@@ -66,6 +67,7 @@ def new_record(trial: Trial, context: RunContext, server: RunningServer | None) 
         load=cell.load,
         input=_input_record(trial, context),
         processes=ProcessesRecord(raybench=os.getpid(), server=dict(server.parts)) if server else None,
+        server_start=StartRecord(**vars(server.start)) if server and server.start else None,
     )
 
 
@@ -85,6 +87,7 @@ def with_group(record: TrialRecord, trial: Trial, server: RunningServer, group: 
         placement=PlacementRecord(nodes=len(alive()), server_node_id=group.server_node_id),
         workers=worker_records(group, {}, is_over=False)[0],
         item_hashes=item_hashes(dict(enumerate(group.payloads))),
+        server_start=group.server_start or record.server_start,
     )
 
 

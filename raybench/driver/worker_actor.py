@@ -52,6 +52,9 @@ class _Worker:
     def open(self, credentials: ConnectionCredentials) -> Description:
         return self._worker.open(credentials)
 
+    def open_s(self) -> float:
+        return self._worker.open_s()
+
     def encode(self, shard: Shard) -> PayloadSummary:
         """All of it, or of a stream what the lanes need to begin."""
         if isinstance(shard, StoredShard | TableShard):

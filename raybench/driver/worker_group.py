@@ -22,6 +22,7 @@ from raybench.inputs.dataset import Shards
 from raybench.inputs.memory_budget import encoded_bytes
 from raybench.inputs.table_inputs import TableInputs
 from raybench.results import samples
+from raybench.results.records import StartRecord
 from raybench.servers import RunningServer
 from raybench.telemetry.telemetry_schema import WARM
 from raybench.worker.task import PayloadSummary, Task, WorkerUsage
@@ -46,6 +47,7 @@ class WorkerGroup:
     server_node_id: str | None
     usages: list[WorkerUsage]
     description: Description
+    server_start: StartRecord | None  # where the workers are the server
 
     def halt(self) -> None:
         """Have the workers send nothing more."""
@@ -108,6 +110,7 @@ def _at_the_barrier(
     opening = [each.open.remote(server.credentials) for each in actors]
     descriptions = all_answers(opening, "open", _OPEN_TIMEOUT_S)
     recorder.set_phase(None)
+    start = _start(actors) if cell.server.is_in_process else None
     encoding = [each.encode.remote(shard) for each, shard in zip(actors, shards, strict=True)]
     payloads = all_answers(encoding, "encode", _ENCODE_TIMEOUT_S)
     recorder.set_phase(WARM)
@@ -122,7 +125,14 @@ def _at_the_barrier(
         server_node_id=session.recorders.node_of(cell.server, locations),
         usages=ray.get([each.usage.remote() for each in actors], timeout=_USAGE_TIMEOUT_S),
         description=descriptions[0],
+        server_start=start,
     )
+
+
+def _start(actors: list[Any]) -> StartRecord:
+    """Of a server that the workers are: it is ready when the last of them is; its first call is the trial's own."""
+    open_s = ray.get([each.open_s.remote() for each in actors], timeout=_USAGE_TIMEOUT_S)
+    return StartRecord(ready_s=max(open_s), warm_up_s=0.0)
 
 
 def _warm_up_s(load: Load) -> float:

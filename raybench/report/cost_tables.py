@@ -1,10 +1,11 @@
-"""What the servers cost, as tables of text: memory from before the start until after the load; time and CPU."""
+"""What the servers cost, as tables of text: their start, memory from before it until after the load; time and CPU."""
 
 from collections.abc import Callable, Iterable, Mapping
 from statistics import fmean
 from typing import NamedTuple
 
 from raybench.analysis import units
+from raybench.analysis.cold_start import ColdStart
 from raybench.analysis.costs import counts_agree
 from raybench.analysis.plain_numbers import plain
 from raybench.analysis.summary import Summary
@@ -19,6 +20,12 @@ _STAGES = {
     "input": "compute_input",
     "compute": "compute_infer",
     "output": "compute_output",
+}
+_SINCE_START = {
+    "ready_s": "ready",
+    "warm_up_s": "of which warm-up",
+    "first_answer_s": "first answer",
+    "steady_s": "steady",
 }
 
 
@@ -39,6 +46,7 @@ def cost_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]
     memory = [row for name, trials in cells.items() for row in _memory(name, trials)]
     time = [row for row in (_time(name, trials) for name, trials in cells.items()) if set(row[2:]) != {_DASH}]
     found = (
+        _cold_starts(summary),
         ReportTable("Server memory, MiB", ("server", "kind", *_MOMENTS), 2, memory),
         ReportTable(
             "Where request time went (mean ms), and CPU",
@@ -109,6 +117,32 @@ def _requests_per_call(trial: TrialSummary) -> float | None:
     if found is None or not counts_agree(found, trial.requests.succeeded) or not found.counted.executions:
         return None
     return found.counted.success / found.counted.executions
+
+
+def _cold_starts(summary: Summary) -> ReportTable:
+    """A row for each server and model whose start was seen: means over the starts, and the range of several."""
+    starts: dict[tuple[str, str], list[ColdStart]] = {}
+    for trial in summary.trials:
+        if trial.cold_start:
+            starts.setdefault((trial.label, trial.model.name), []).append(trial.cold_start)
+    rows = [
+        (*names, str(len(found)), *(_range([getattr(each, name) for each in found]) for name in _SINCE_START))
+        for names, found in sorted(starts.items())
+    ]
+    return ReportTable("Cold start, s", ("server", "model", "starts", *_SINCE_START.values()), 2, rows)
+
+
+def _range(values: list[float | None]) -> str:
+    """The mean, and the range of several; a dash unless all are known."""
+    known = _known(values)
+    if len(known) < len(values):
+        return _DASH
+    mean, least, most = _seconds(fmean(known)), _seconds(min(known)), _seconds(max(known))
+    return mean if least == most else f"{mean} ({least}–{most})"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}"
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

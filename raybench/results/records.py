@@ -31,6 +31,20 @@ class ServerRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartRecord:
+    """How long a server took until it could be used, by time.monotonic of the process that spawned it, or by
+    time.perf_counter of the worker that is it.
+
+    `ready_s` runs from just before the process was spawned (of `local` and `fake`: before the worker opened them) until
+    the server said ready (they were open) and had answered raybench's warm-up calls; `warm_up_s` is the part of it in
+    which these calls were made, None where the server does not say.
+    """
+
+    ready_s: float
+    warm_up_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelRecord:
     """The model of a cell, its version as served by default; None is not known."""
 
@@ -182,7 +196,7 @@ class TrialRecord:
     """One trial as it is kept on disk. Stamps are ISO 8601 in UTC; `status` is ok, degraded, failed, skipped or
     interrupted, with a `reason` unless it is ok. `item_hashes` are by worker, in the order of its payloads;
     `mixed` are the models that requests went to in turn where they are several (--mix); `ceiling_reason` says why there
-    is no ceiling where one was to be measured."""
+    is no ceiling where one was to be measured; `server_start` is None unless this is the first trial after a start."""
 
     id: str
     cell: str
@@ -208,3 +222,4 @@ class TrialRecord:
     lost: str | None = None
     mixed: tuple[str, ...] = ()
     ceiling_reason: str | None = None
+    server_start: StartRecord | None = None

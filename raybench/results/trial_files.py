@@ -131,6 +131,7 @@ def without_numbers(record: TrialRecord, why: str) -> ObservedTrial:
         server_statistics=None,
         telemetry=None,
         verification=None,
+        server_start=None,
     )
     return ObservedTrial(plain, _NO_SAMPLES, _NO_TELEMETRY)
 

@@ -20,6 +20,8 @@ EVERYWHERE = ("0.0.0.0", "::")
 _TAIL_LINES = 12
 _LAST_PORT = 65535
 _IDLE_CPU_S = 0.3  # a Triton that waits for nothing used 0.1 s in 20 s; one that loads a model, some seconds
+_POLL_S = 0.01  # a cold start is measured to within some of them
+_KNOCK_S = 1.0
 _LOOK_S = 1.0  # a look at the CPU time of a process tree goes through every process of the host
 
 
@@ -47,6 +49,7 @@ class ServerProcess:
         log = folder / "server.log"
         self._log, self._reason = log, reason
         with log.open("wb") as output:
+            self._spawned_s = time.monotonic()
             self._child = subprocess.Popen(
                 supervised(command, sweep=(sweep,), sweep_if_alone=(_pattern(folder),)),
                 env=env,
@@ -79,6 +82,10 @@ class ServerProcess:
             with suppress(psutil.NoSuchProcess):
                 total_s += sum(process.cpu_times()[:2])
         return total_s
+
+    def age_s(self) -> float:
+        """How long ago it was spawned."""
+        return time.monotonic() - self._spawned_s
 
     @property
     def exit_code(self) -> int | None:
@@ -159,6 +166,20 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+def listens(url: str) -> bool:
+    """Whether something accepts connections at HOST:PORT.
+
+    A gRPC channel that was refused waits up to a second before it tries again, and would find a server ready that much
+    later: knock first.
+    """
+    host, _, port = url.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except OSError:
+        return False
+    return True
+
+
 def wait_until(
     is_ready: Callable[[], bool], process: ServerProcess, *, what: str, timeout_s: float, stall_s: float | None = None
 ) -> None:
@@ -178,7 +199,7 @@ def wait_until(
             raise ServerError(f"{what} was not ready after {timeout_s:.0f} s: {process.tail()}")
         if stall_s and activity.idle_s() > stall_s:
             raise TransientStartError(f"{what} did nothing for {stall_s:.0f} s and is not ready: {process.tail()}")
-        time.sleep(0.1)
+        time.sleep(_POLL_S)
 
 
 class _Activity:

@@ -10,6 +10,7 @@ from raybench.config import ConfigError
 from raybench.models.saved_models import ModelConfig
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import ServerError, ServerProcess, check_bind, require_free
+from raybench.servers.start_times import StartTimes
 
 OLD_SERVE = "the old models keep serving"
 
@@ -46,6 +47,7 @@ class StartedServer(ABC):
     process: ServerProcess
     is_ready: Callable[[], bool]
     options: ServerOptions
+    start: StartTimes
 
     @property
     def pid(self) -> int | None:

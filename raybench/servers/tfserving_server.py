@@ -23,9 +23,11 @@ from raybench.servers.server_process import (
     ServerProcess,
     endpoint,
     free_ports,
+    listens,
     port_beside,
     wait_until,
 )
+from raybench.servers.start_times import StartTimes
 from raybench.servers.started_server import StartedServer, check_options
 from raybench.servers.tfserving_reload import LoadedVersions
 
@@ -98,10 +100,10 @@ def running_tfserving(options: TfServingOptions) -> Iterator[RunningTfServing]:
         try:
             with closing(Channel(endpoint(options.bind, ports[0]))) as channel:
                 is_ready = partial(_are_available, channel, models)
-                wait_until(is_ready, process, what="TF Serving", timeout_s=START_TIMEOUT_S)
-                started = _described(server.as_started(), options, models, process, ports, is_ready, loaded)
-                _warm_up(started.grpc_url, options, process)
-                yield started
+                url = endpoint(options.bind, ports[0])
+                wait_until(lambda: listens(url) and is_ready(), process, what="TF Serving", timeout_s=START_TIMEOUT_S)
+                start = _warm_up(url, options, process)
+                yield _described(server.as_started(), options, models, process, ports, is_ready, loaded, start)
         finally:
             process.stop(_STOP_TIMEOUT_S)
             server.remove()
@@ -129,6 +131,7 @@ def _described(
     ports: tuple[int, int],
     is_ready: Callable[[], bool],
     loaded: LoadedVersions,
+    start: StartTimes,
 ) -> RunningTfServing:
     rest_url = f"http://{endpoint(options.bind, ports[1])}"
     return RunningTfServing(
@@ -143,6 +146,7 @@ def _described(
         options=options,
         server=server,
         loaded=loaded,
+        start=start,
     )
 
 
@@ -220,10 +224,13 @@ def _are_available(channel: Channel, models: tuple[ModelConfig, ...]) -> bool:
     return all(tfserving_client.is_available(channel, model.name, _ANSWER_S) for model in models)
 
 
-def _warm_up(url: str, options: TfServingOptions, process: ServerProcess) -> None:
+def _warm_up(url: str, options: TfServingOptions, process: ServerProcess) -> StartTimes:
     """One request of each shape; a server that refuses one refuses it again in the trial, which says so."""
+    began_s = process.age_s()
     for model, signature, batch in options.warm_up:
         with closing(TfServingClient(url, model=model, signature=signature)) as client:
             client.send(client.encode(batch), _WARM_UP_S)
         if process.exit_code is not None:
             raise ServerError(f"TF Serving stopped at the first request for {model}: {process.tail()}")
+    ready_s = process.age_s()
+    return StartTimes(ready_s=ready_s, warm_up_s=ready_s - began_s)

@@ -12,6 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from raybench.config import ECHO, MULTI, SAVED_MODEL
 from raybench.servers.server_process import ServerError, ServerProcess
+from raybench.servers.start_times import covered_s
 
 ASK_S = 30.0
 _READY = "READY"
@@ -27,6 +28,7 @@ class Overview:
     unservable: dict[str, str] = field(default_factory=dict)
     unmerged: dict[str, str] = field(default_factory=dict)
     signatures: dict[str, Any] = field(default_factory=dict)
+    warm_ups: list[list[float]] = field(default_factory=list)  # begin and end, s of the host's monotonic clock
 
 
 def overview(asking: triton_grpc.InferenceServerClient, layout: str) -> Overview:
@@ -39,7 +41,16 @@ def overview(asking: triton_grpc.InferenceServerClient, layout: str) -> Overview
         part: {name: it for name, it in getattr(reported, part).items() if name.partition("/")[0] in found}
         for part in ("unservable", "unmerged", "signatures")
     }
-    return Overview(found, {**refused, **mine["unservable"]}, mine["unmerged"], mine["signatures"])
+    return Overview(found, {**refused, **mine["unservable"]}, mine["unmerged"], mine["signatures"], reported.warm_ups)
+
+
+def warm_up_s(asking: triton_grpc.InferenceServerClient, layout: str) -> float | None:
+    """The time in which any of the models made its warm-up calls; None where the backend does not say."""
+    try:
+        spans = overview(asking, layout).warm_ups
+    except (ServerError, TypeError):  # another model.py than the shipped one
+        return None
+    return covered_s(spans) if spans else None
 
 
 def states(asking: triton_grpc.InferenceServerClient) -> Mapping[str, str | None]:

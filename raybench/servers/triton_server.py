@@ -26,12 +26,14 @@ from raybench.servers.server_process import (
     bracketed,
     endpoint,
     free_ports,
+    listens,
     port_beside,
     wait_until,
 )
+from raybench.servers.start_times import StartTimes
 from raybench.servers.started_server import StartedServer, check_options
 from raybench.servers.triton_options import TritonOptions
-from raybench.servers.triton_overview import Overview, overview, self_check, states
+from raybench.servers.triton_overview import Overview, overview, self_check, states, warm_up_s
 
 __all__ = ["RunningTriton", "TritonOptions", "check", "running_triton"]
 
@@ -140,7 +142,14 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
     asking = client(grpc_url)
     is_ready = partial(_is_ready, asking)
     try:
-        wait_until(is_ready, process, what="Triton", timeout_s=START_TIMEOUT_S, stall_s=STALL_S)
+        wait_until(
+            lambda: listens(grpc_url) and is_ready(),
+            process,
+            what="Triton",
+            timeout_s=START_TIMEOUT_S,
+            stall_s=STALL_S,
+        )
+        ready_s = process.age_s()
     except ServerError as error:
         if _LOST_LOCK in str(error):
             raise TransientStartError(str(error)) from error
@@ -157,6 +166,7 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
         is_ready=is_ready,
         options=options,
         folder=folder,
+        start=StartTimes(ready_s=ready_s, warm_up_s=warm_up_s(asking, options.layout) if options.warm_up else 0.0),
     )
 
 

@@ -52,12 +52,20 @@ class Worker:
         self._held_mib: float | None = None
         self._meter: HostCpuMeter | None = None
         self._host_load: HostLoad | None = None
+        self._open_s = 0.0
 
     def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
+        began_s = time.perf_counter()
         self._credentials = credentials
         self._encoder = Encoder(self._task, credentials)
-        return self._encoder.describe()
+        description = self._encoder.describe()
+        self._open_s = time.perf_counter() - began_s
+        return description
+
+    def open_s(self) -> float:
+        """How long opening took: where the worker is the server, the start of the server."""
+        return self._open_s
 
     def encode(self, blocks: Sequence[Batch]) -> PayloadSummary:
         """Turn this worker's shard into requests, round robin over the models."""

@@ -13,7 +13,7 @@ from raybench.analysis.summary import Summary
 from raybench.config import search_goal
 from raybench.report.text import markdown as short_markdown
 from raybench.report.text import print_report
-from raybench.results.records import TelemetryRecord
+from raybench.results.records import StartRecord, TelemetryRecord
 from raybench.results.results_folder import ObservedTrial
 
 DASH = "–"
@@ -69,6 +69,19 @@ def test_the_time_of_a_request_is_told_stage_by_stage() -> None:
     text = markdown(summary(observed(lanes(STEADY, items=8), readings(), server_statistics=COUNTED)))
     found = cells(text, "triton x1", "10")
     assert found == ["0.9", "1", "0.1", "8", "0", "2.00", "2.0", "160.0"]
+
+
+def test_starts_are_averaged_with_their_range() -> None:
+    """A row for each server and model whose start was seen: how many, their mean, and the range of several."""
+    starts = [StartRecord(ready_s=ready_s, warm_up_s=0.5) for ready_s in (3.0, 4.0)]
+    shown = summary(
+        *(observed(round=i, server_start=each) for i, each in enumerate(starts, 1)), observed(label="local")
+    )
+    text = markdown(shown)
+    found = cells(text, "triton x1", "resnet50-no-opt")
+    assert found == ["2", "3.50 (3.00–4.00)", "0.50", "3.51 (3.01–4.01)", DASH]
+    assert "| local | resnet50-no-opt |" not in text
+    assert "Cold start" not in markdown(summary(observed()))
 
 
 def test_rounds_are_averaged_and_of_peaks_the_highest_counts() -> None:

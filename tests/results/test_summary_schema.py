@@ -28,6 +28,7 @@ from record_builders import load, model_verification, record, server_facts, stat
 
 from raybench.analysis import by_node, cells, comparisons, costs, doubts
 from raybench.analysis.by_model import ModelLoad
+from raybench.analysis.cold_start import ColdStart
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.host_conditions import HostConditions, TelemetryProblem
 from raybench.analysis.latency import Latency
@@ -50,6 +51,7 @@ from raybench.results.records import (
     OutputDifference,
     ProblemRecord,
     ServerRecord,
+    StartRecord,
     StatisticsRecord,
     TelemetryRecord,
     TensorRecord,
@@ -90,6 +92,7 @@ ROWS = InputRecord(
         TensorRecord(name="y", datatype="BYTES", shape=None),
     ),
 )
+STARTED = StartRecord(ready_s=3.0, warm_up_s=None)
 STEADY = [(i, i + 1) for i in range(4000)]
 
 EMPTY = samples.merge([lanes(STEADY[:40]), lanes(STEADY[50:90], phase=samples.CEILING)])
@@ -117,6 +120,10 @@ CASES: dict[str, tuple[ObservedTrial, ...]] = {
     "streamed": (observed(samples.table([sample(s, s + 2, woke_ns=(s - 1) * MS) for s in (3, 6, 9)]), load=STREAMED),),
     "streamed to TensorFlow": (observed(lanes(STEADY[:9]), MEMORY, label="local", load=STREAMED, workers=[FED]),),
     "streamed in vain": (observed(NOTHING, load=STREAMED, status="failed", reason="it ended", workers=()),),
+    "cold start": (
+        observed(server_start=STARTED),
+        observed(NOTHING, round=2, server_start=STARTED, status="failed", reason="x"),
+    ),
     "statistics": (observed(server_statistics=STATISTICS),),
     "telemetry that ended": (observed(telemetry=SAW),),
     "a server out of sight": (observed(telemetry=TelemetryRecord(node=None, gpu_source=None)),),
@@ -185,7 +192,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     odd = samples.table([*(sample(i, i + 1, seq=i) for i in range(40)), sample(40, 41, seq=40, **FAILED)])
     due = samples.table([sample(i, i + 1, seq=i, due_ms=i - 1) for i in range(1, 40)])
     rest = [
-        observed(odd, round=4, label="triton x1", server_statistics=ALL_COUNTED, telemetry=SAW, workers=[READ]),
+        observed(
+            odd,
+            round=4,
+            label="triton x1",
+            server_statistics=ALL_COUNTED,
+            telemetry=SAW,
+            workers=[READ],
+            server_start=STARTED,
+        ),
         observed(
             due,
             round=5,
@@ -392,6 +407,7 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (costs.MemoryMoment, "memory_moment"),
         (costs.Cpu, "cpu"),
         (costs.ServerTime, "server_time"),
+        (ColdStart, "cold_start"),
         (StatisticsRecord, "server_statistics"),
         (ServerStatistics, "counted"),
         (HostConditions, "telemetry"),

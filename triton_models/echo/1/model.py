@@ -66,6 +66,7 @@ def _about(facts: str, model: str, signature: str) -> dict[str, Any]:
             part: {name: it for each in found for name, it in each[part].items()} for part in ("unservable", "unmerged")
         },
         "signatures": {name: it for each in found for name, it in each["signatures"].items()},
+        "warm_ups": [span for each in found for span in each["warm_ups"]],
     }
 
 

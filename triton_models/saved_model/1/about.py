@@ -22,6 +22,7 @@ class About:
     unservable: Mapping[str, str]
     max_items: int
     pipeline_depth: int
+    warm_ups: list[list[float]]  # begin and end of the warm-up calls, s of time.monotonic
 
     def signature(self, key: SignatureKey) -> dict[str, Any]:
         """How requests for a signature are executed: TensorFlow's version and threads, batching, XLA."""
@@ -40,6 +41,7 @@ class About:
             "unservable": dict(self.unservable),
             "unmerged": {str(key): reason for key, reason in self.models.unmerged.items()},
             "signatures": self._signatures(),
+            "warm_ups": self.warm_ups,
         }
 
     def write(self, folder: Path, model: str, version: int) -> None:

@@ -13,6 +13,7 @@ the next requests while TensorFlow executes these, and each is answered through 
 """
 
 import json
+import time
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ from merging import MergeDecision, MergeRules
 from pipeline import Pipeline, pipeline_depth
 from request_parsing import RawRequest, RequestError
 from tensorflow_executor import Executor
-from warm_up import read_warm_up, warm_up
+from warm_up import WarmUpCall, read_warm_up, warm_up
 
 _ABOUT = "about"
 _LONGEST_ERROR = 2000  # gRPC refuses long error messages
@@ -66,9 +67,14 @@ class TritonPythonModel:
         self._pipeline = Pipeline(depth) if depth > 1 else None
         self._check_servable(parameters.keep)
         self._decide_merging(parameters, executor)
-        for complaint in warm_up(self._models, executor, read_warm_up(parameters.warm_up)):
-            pb_utils.Logger.log_warn(complaint)
-        self._about = About(self._tf, self._models, self._parser.unservable, self._max_items, depth)
+        self._about = About(
+            self._tf,
+            self._models,
+            self._parser.unservable,
+            self._max_items,
+            depth,
+            self._warm_up(executor, read_warm_up(parameters.warm_up)),
+        )
         if parameters.facts:
             self._about.write(parameters.facts, args["model_name"], int(args["model_version"]))
 
@@ -82,6 +88,13 @@ class TritonPythonModel:
             raise RuntimeError("; ".join(f"model {name}: {failed[name]}" for name in lost))
         for name, versions in self._models.versions.items():
             pb_utils.Logger.log_info(f"loaded {name}, versions {list(versions)}")
+
+    def _warm_up(self, executor: Executor, calls: list[WarmUpCall]) -> list[list[float]]:
+        """Make the calls, and return from when to when; nothing where there are none."""
+        began_s = time.monotonic()
+        for complaint in warm_up(self._models, executor, calls):
+            pb_utils.Logger.log_warn(complaint)
+        return [[began_s, time.monotonic()]] if calls else []
 
     def _decide_merging(self, parameters: BackendParameters, executor: Executor) -> None:
         rules = MergeRules.read(parameters.models_conf, parameters.merge)

@@ -69,7 +69,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder to which `raybench export` has added a real architecture, `mobilenet-no-opt`."""
     folder = tmp_path_factory.mktemp("exported")
     (folder / "models.conf").write_text(format_models_conf(write_arithmetic(folder), relative_to=folder))
-    command = [BIN / "raybench", "export", "mobilenet", "--variants", "no-opt", "--out", folder]
+    command = [BIN / "raybench", "export", "mobilenet", "--variants", "no-opt", "--out", folder, "--warmup", "1,2"]
     subprocess.run(command, check=True, timeout=240, capture_output=True)
     return folder
 

@@ -32,13 +32,23 @@ from raybench.cli.usage_errors import Text, WrongInput
 @click.option(
     "--seed", type=click.IntRange(0, config.LARGEST_SEED), default=0, show_default=True, help="Seed of random weights."
 )
-def export(architectures: tuple[str, ...], out: str, weights: str, variants: str, amp: str, seed: int) -> None:
+@click.option(
+    "--warmup",
+    default="",
+    metavar="ITEMS",
+    help="Batch sizes, such as 1,8: TF Serving then answers one request of each, for each signature, before it is "
+    "ready; blocks for Triton's config.pbtxt are written too.",
+)
+def export(
+    architectures: tuple[str, ...], out: str, weights: str, variants: str, amp: str, seed: int, warmup: str
+) -> None:
     """Export models of keras.applications as SavedModels named ARCHITECTURE-VARIANT.
 
     Without ARCHITECTURES: resnet50 and efficientnetb0.
 
     \b
     raybench export resnet50 --variants no-opt --out models
+    raybench export resnet50 --warmup 1,8
 
     A model that exists gets a new version; remove older ones when no server needs them.
     """
@@ -49,11 +59,21 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
     from raybench.inputs.photos import calibration_crops
     from raybench.models.export import export as write  # TensorFlow: only here
 
+    complete = partial(_add_warm_up, batch_sizes=_batch_sizes(warmup), seed=seed) if warmup else _add_nothing
     names = architectures or ("resnet50", "efficientnetb0")
     try:
         crops = partial(calibration_crops, seed=seed)
         with waiting(f"exporting {', '.join(names)} (about 40 s each on two cores)"):
-            for folder in write(names, Path(out), weights=weights, variants=wanted, seed=seed, amp=amp, crops=crops):
+            for folder in write(
+                names,
+                Path(out),
+                weights=weights,
+                variants=wanted,
+                seed=seed,
+                amp=amp,
+                crops=crops,
+                complete=complete,
+            ):
                 click.echo(f"exported {folder}")
                 if note := _policy_note(Path(out) / "models.conf", folder):
                     click.echo(note, err=True)
@@ -61,6 +81,29 @@ def export(architectures: tuple[str, ...], out: str, weights: str, variants: str
         raise WrongInput(str(error)) from error
     except OSError as error:
         raise WrongInput(f"out is {out}; it cannot be written ({error}): name another folder, or make room") from error
+
+
+def _batch_sizes(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if wrong := [each for each in sizes if not (each.isascii() and each.isdecimal() and 0 < int(each) < 2**31)]:
+        raise WrongInput(f"warmup has {wrong[0]!r}; write batch sizes of 1 or more, such as 1,8")
+    return tuple(map(int, sizes))
+
+
+def _add_nothing(model: str, version: Path) -> None:
+    """A version without warm-up requests."""
+
+
+def _add_warm_up(model: str, version: Path, *, batch_sizes: tuple[int, ...], seed: int) -> None:
+    """The warm-up requests of a version, for TF Serving and for Triton."""
+    from raybench.inputs.input_sources import inputs_of
+    from raybench.servers.tfserving_warm_up import write_warm_up_file
+    from raybench.servers.triton_model_warmup import write_model_warmup
+    from raybench.servers.warm_up import warm_up_calls
+
+    calls = tuple(warm_up_calls(model, version, batch_sizes, inputs_of(config.load(None, {})), seed))
+    write_warm_up_file(version, calls)
+    write_model_warmup(version, calls)
 
 
 def _policy_note(models_conf: Path, folder: Path) -> str | None:

@@ -40,7 +40,7 @@ class TfServingClient:
         credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url = url
-        self._bfloat16 = {name for name, each in spec.inputs.items() if each.datatype == "BF16"} if spec else set()
+        self._bfloat16 = bfloat16_inputs(spec) if spec else frozenset()
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
         self._channel = Channel(url, credentials)
         self._predict = self._channel.method(f"{_PREDICTION}/Predict")
@@ -71,10 +71,7 @@ class TfServingClient:
 
     def encode(self, batch: Batch) -> bytes:
         """A PredictRequest with the signature's inputs: numbers as tensor_content, bytes as string_val."""
-        request = pb.PredictRequest(model_spec=self._spec)
-        for name, values in batch.items():
-            put(values, request.inputs[name], is_bfloat16=name in self._bfloat16)
-        return bytes(request.SerializeToString())
+        return bytes(predict_request(self._spec, batch, self._bfloat16).SerializeToString())
 
     def prepare(self, calls: int) -> None:
         self._channel.prepare(calls)
@@ -104,6 +101,19 @@ class TfServingClient:
             for name in sorted(found)
             if name != _INIT
         }
+
+
+def bfloat16_inputs(signature: Signature) -> frozenset[str]:
+    """The inputs whose values are sent in a type that numpy does not have."""
+    return frozenset(name for name, each in signature.inputs.items() if each.datatype == "BF16")
+
+
+def predict_request(spec: Any, batch: Batch, bfloat16: frozenset[str]) -> Any:
+    """A PredictRequest to a ModelSpec; `bfloat16` are inputs of that type."""
+    request = pb.PredictRequest(model_spec=spec)
+    for name, values in batch.items():
+        put(values, request.inputs[name], is_bfloat16=name in bfloat16)
+    return request
 
 
 def states(channel: Channel, model: str, timeout_s: float | None = None) -> dict[int, Any]:

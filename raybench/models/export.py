@@ -19,6 +19,7 @@ SIGNATURES = ("predict_images", "predict_jpeg", "predict_jpegs")
 _LOGIT_STD = 3.0
 
 
+Complete = Callable[[str, Path], None]  # adds to a new version of a model before any server can see it
 Crops = Callable[[int], np.ndarray]  # of photos, uint8 [n, size_px, size_px, 3], by their size
 
 
@@ -31,6 +32,7 @@ def export(
     seed: int,
     amp: str,
     crops: Crops,
+    complete: Complete = lambda *_: None,
 ) -> Iterator[Path]:
     """Write a new version of `<out>/<architecture>-<variant>` for every pair and enter the model into models.conf.
 
@@ -56,7 +58,7 @@ def export(
                 "keras": keras.__version__,
             }
             signatures = {s: getattr(module, s) for s in SIGNATURES}
-            folder = write_version(module, signatures, out / f"{name}-{variant}", facts)
+            folder = write_version(module, signatures, out / f"{name}-{variant}", facts, complete)
             _enter(out / "models.conf", folder.parent.name)
             yield folder
 
@@ -183,7 +185,13 @@ def next_version(base_path: Path) -> int:
     return max(taken, default=0) + 1
 
 
-def write_version(module: tf.Module, signatures: dict[str, Any], base_path: Path, facts: dict[str, Any]) -> Path:
+def write_version(
+    module: tf.Module,
+    signatures: dict[str, Any],
+    base_path: Path,
+    facts: dict[str, Any],
+    complete: Complete = lambda *_: None,
+) -> Path:
     """Save as the version after the highest one, and return its folder.
 
     TensorFlow Serving loads new version numbers alone: what replaces files in place it would not notice. It is saved
@@ -192,6 +200,7 @@ def write_version(module: tf.Module, signatures: dict[str, Any], base_path: Path
     with scratch_folder(f".{base_path.name}-", base_path.parent) as scratch:
         tf.saved_model.save(module, str(scratch / "new"), signatures=signatures)
         write_facts(scratch / "new", facts)
+        complete(base_path.name, scratch / "new")
         base_path.mkdir(exist_ok=True)
         return (scratch / "new").rename(base_path / str(next_version(base_path)))
 

@@ -1,6 +1,7 @@
 """The server that is none: scripted times and faults."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -156,3 +157,26 @@ def test_a_request_is_the_bytes_of_its_images() -> None:
     request = client.encode({"images": batch})
     assert request == bytes(range(24))
     assert client.decode(client.send(request, 1.0))["count"].tolist() == [24]
+
+
+def test_a_start_takes_its_time_once() -> None:
+    """What answers is said when the server has started, and at once from then on."""
+    client = FakeClient("start_ms=200")
+    took_s = [_took_s(client.describe) for _ in range(2)]
+    assert took_s[0] == pytest.approx(0.2, abs=0.05)
+    assert took_s[1] < 0.05
+
+
+def test_the_first_reply_takes_longer() -> None:
+    """One reply takes `first_ms` beside its service time, however times are drawn."""
+    for times in ("constant", "bimodal"):
+        client = FakeClient(f"service_ms=10,first_ms=200,times={times}")
+        took_s = [_took_s(lambda: client.send(b"", 5.0)) for _ in range(2)]  # noqa: B023
+        assert 0.2 < took_s[0] < 0.31
+        assert took_s[1] < 0.11
+
+
+def _took_s(call: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    call()
+    return time.perf_counter() - began_s

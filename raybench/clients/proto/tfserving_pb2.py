@@ -26,7 +26,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&raybench/clients/proto/tfserving.proto\x12\x12raybench.tfserving\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"t\n\x10TensorShapeProto\x12\x35\n\x03\x64im\x18\x02 \x03(\x0b\x32(.raybench.tfserving.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\xc7\x02\n\x0bTensorProto\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12:\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32$.raybench.tfserving.TensorShapeProto\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x0c\x12\x12\n\ndouble_val\x18\x06 \x03(\x0c\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x0c\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"\xea\x01\n\x0ePredictRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x12>\n\x06inputs\x18\x02 \x03(\x0b\x32..raybench.tfserving.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aN\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.raybench.tfserving.TensorProto:\x02\x38\x01\"\xd8\x01\n\x0fPredictResponse\x12\x41\n\x07outputs\x18\x01 \x03(\x0b\x32\x30.raybench.tfserving.PredictResponse.OutputsEntry\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x1aO\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.raybench.tfserving.TensorProto:\x02\x38\x01\"J\n\x15GetModelStatusRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\"\x95\x03\n\x16GetModelStatusResponse\x12P\n\x14model_version_status\x18\x01 \x03(\x0b\x32\x32.raybench.tfserving.GetModelStatusResponse.Version\x1a\x33\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\x1a\x9e\x01\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12?\n\x05state\x18\x02 \x01(\x0e\x32\x30.raybench.tfserving.GetModelStatusResponse.State\x12\x41\n\x06status\x18\x03 \x01(\x0b\x32\x31.raybench.tfserving.GetModelStatusResponse.Status\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"d\n\x17GetModelMetadataRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xe2\x01\n\x18GetModelMetadataResponse\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x12L\n\x08metadata\x18\x02 \x03(\x0b\x32:.raybench.tfserving.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"W\n\nTensorInfo\x12\r\n\x05\x64type\x18\x02 \x01(\x05\x12:\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32$.raybench.tfserving.TensorShapeProto\"\xab\x02\n\x0cSignatureDef\x12<\n\x06inputs\x18\x01 \x03(\x0b\x32,.raybench.tfserving.SignatureDef.InputsEntry\x12>\n\x07outputs\x18\x02 \x03(\x0b\x32-.raybench.tfserving.SignatureDef.OutputsEntry\x1aM\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.raybench.tfserving.TensorInfo:\x02\x38\x01\x1aN\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.raybench.tfserving.TensorInfo:\x02\x38\x01\"\xb6\x01\n\x0fSignatureDefMap\x12L\n\rsignature_def\x18\x01 \x03(\x0b\x32\x35.raybench.tfserving.SignatureDefMap.SignatureDefEntry\x1aU\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .raybench.tfserving.SignatureDef:\x02\x38\x01\"%\n\x13ReloadConfigRequest\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\"Y\n\x14ReloadConfigResponse\x12\x41\n\x06status\x18\x01 \x01(\x0b\x32\x31.raybench.tfserving.GetModelStatusResponse.Statusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&raybench/clients/proto/tfserving.proto\x12\x12raybench.tfserving\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"t\n\x10TensorShapeProto\x12\x35\n\x03\x64im\x18\x02 \x03(\x0b\x32(.raybench.tfserving.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\xc7\x02\n\x0bTensorProto\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12:\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32$.raybench.tfserving.TensorShapeProto\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x0c\x12\x12\n\ndouble_val\x18\x06 \x03(\x0c\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x0c\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"\xea\x01\n\x0ePredictRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x12>\n\x06inputs\x18\x02 \x03(\x0b\x32..raybench.tfserving.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aN\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.raybench.tfserving.TensorProto:\x02\x38\x01\"\xd8\x01\n\x0fPredictResponse\x12\x41\n\x07outputs\x18\x01 \x03(\x0b\x32\x30.raybench.tfserving.PredictResponse.OutputsEntry\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x1aO\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.raybench.tfserving.TensorProto:\x02\x38\x01\"D\n\rPredictionLog\x12\x33\n\x0bpredict_log\x18\x06 \x01(\x0b\x32\x1e.raybench.tfserving.PredictLog\"A\n\nPredictLog\x12\x33\n\x07request\x18\x01 \x01(\x0b\x32\".raybench.tfserving.PredictRequest\"J\n\x15GetModelStatusRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\"\x95\x03\n\x16GetModelStatusResponse\x12P\n\x14model_version_status\x18\x01 \x03(\x0b\x32\x32.raybench.tfserving.GetModelStatusResponse.Version\x1a\x33\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\x1a\x9e\x01\n\x07Version\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12?\n\x05state\x18\x02 \x01(\x0e\x32\x30.raybench.tfserving.GetModelStatusResponse.State\x12\x41\n\x06status\x18\x03 \x01(\x0b\x32\x31.raybench.tfserving.GetModelStatusResponse.Status\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"d\n\x17GetModelMetadataRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xe2\x01\n\x18GetModelMetadataResponse\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.raybench.tfserving.ModelSpec\x12L\n\x08metadata\x18\x02 \x03(\x0b\x32:.raybench.tfserving.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"W\n\nTensorInfo\x12\r\n\x05\x64type\x18\x02 \x01(\x05\x12:\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32$.raybench.tfserving.TensorShapeProto\"\xab\x02\n\x0cSignatureDef\x12<\n\x06inputs\x18\x01 \x03(\x0b\x32,.raybench.tfserving.SignatureDef.InputsEntry\x12>\n\x07outputs\x18\x02 \x03(\x0b\x32-.raybench.tfserving.SignatureDef.OutputsEntry\x1aM\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.raybench.tfserving.TensorInfo:\x02\x38\x01\x1aN\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.raybench.tfserving.TensorInfo:\x02\x38\x01\"\xb6\x01\n\x0fSignatureDefMap\x12L\n\rsignature_def\x18\x01 \x03(\x0b\x32\x35.raybench.tfserving.SignatureDefMap.SignatureDefEntry\x1aU\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .raybench.tfserving.SignatureDef:\x02\x38\x01\"%\n\x13ReloadConfigRequest\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\"Y\n\x14ReloadConfigResponse\x12\x41\n\x06status\x18\x01 \x01(\x0b\x32\x31.raybench.tfserving.GetModelStatusResponse.Statusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,36 +61,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTRESPONSE']._serialized_end=1166
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=1087
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=1166
-  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1168
-  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1242
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1245
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1650
-  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_start=1353
-  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_end=1404
-  _globals['_GETMODELSTATUSRESPONSE_VERSION']._serialized_start=1407
-  _globals['_GETMODELSTATUSRESPONSE_VERSION']._serialized_end=1565
-  _globals['_GETMODELSTATUSRESPONSE_STATE']._serialized_start=1567
-  _globals['_GETMODELSTATUSRESPONSE_STATE']._serialized_end=1650
-  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1652
-  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1752
-  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1755
-  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1981
-  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=1912
-  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=1981
-  _globals['_TENSORINFO']._serialized_start=1983
-  _globals['_TENSORINFO']._serialized_end=2070
-  _globals['_SIGNATUREDEF']._serialized_start=2073
-  _globals['_SIGNATUREDEF']._serialized_end=2372
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=2215
-  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=2292
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=2294
-  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=2372
-  _globals['_SIGNATUREDEFMAP']._serialized_start=2375
-  _globals['_SIGNATUREDEFMAP']._serialized_end=2557
-  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=2472
-  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=2557
-  _globals['_RELOADCONFIGREQUEST']._serialized_start=2559
-  _globals['_RELOADCONFIGREQUEST']._serialized_end=2596
-  _globals['_RELOADCONFIGRESPONSE']._serialized_start=2598
-  _globals['_RELOADCONFIGRESPONSE']._serialized_end=2687
+  _globals['_PREDICTIONLOG']._serialized_start=1168
+  _globals['_PREDICTIONLOG']._serialized_end=1236
+  _globals['_PREDICTLOG']._serialized_start=1238
+  _globals['_PREDICTLOG']._serialized_end=1303
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1305
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1379
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1382
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1787
+  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_start=1490
+  _globals['_GETMODELSTATUSRESPONSE_STATUS']._serialized_end=1541
+  _globals['_GETMODELSTATUSRESPONSE_VERSION']._serialized_start=1544
+  _globals['_GETMODELSTATUSRESPONSE_VERSION']._serialized_end=1702
+  _globals['_GETMODELSTATUSRESPONSE_STATE']._serialized_start=1704
+  _globals['_GETMODELSTATUSRESPONSE_STATE']._serialized_end=1787
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1789
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1889
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1892
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=2118
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=2049
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=2118
+  _globals['_TENSORINFO']._serialized_start=2120
+  _globals['_TENSORINFO']._serialized_end=2207
+  _globals['_SIGNATUREDEF']._serialized_start=2210
+  _globals['_SIGNATUREDEF']._serialized_end=2509
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=2352
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=2429
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=2431
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=2509
+  _globals['_SIGNATUREDEFMAP']._serialized_start=2512
+  _globals['_SIGNATUREDEFMAP']._serialized_end=2694
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=2609
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=2694
+  _globals['_RELOADCONFIGREQUEST']._serialized_start=2696
+  _globals['_RELOADCONFIGREQUEST']._serialized_end=2733
+  _globals['_RELOADCONFIGRESPONSE']._serialized_start=2735
+  _globals['_RELOADCONFIGRESPONSE']._serialized_end=2824
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from config_files import Refusal
 from google.protobuf.message import DecodeError
 from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import config_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 _FIELDS = {
@@ -21,8 +22,13 @@ _FIELDS = {
 _CPP_NAMES = {tf.float32: "float", tf.float64: "double"}
 
 
+_WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
+_MOST_RECORDS = 1000
+
+
 class Version:
-    """Its signatures as they stand in the file, and its session; raises what load_failure() puts into words."""
+    """Its signatures as they stand in the file, and its session, warmed up by the requests beside it; raises what
+    load_failure() puts into words."""
 
     def __init__(self, folder: Path) -> None:
         graph = tf.Graph()
@@ -33,6 +39,7 @@ class Version:
         self.is_xla = any(function.attr["_XlaMustCompile"].b for function in loaded.graph_def.library.function)
         self._callables: dict[tuple[str, ...], Any] = {}
         self._lock = threading.Lock()
+        self._warm_up(folder / _WARM_UP)
 
     def run(self, definition: Any, inputs: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
         """The outputs asked for; raises Refusal with TensorFlow's own status and bare sentence."""
@@ -42,6 +49,22 @@ class Version:
             return dict(zip(outputs, self._callable(feeds, fetches)(*inputs.values()), strict=True))
         except tf.errors.OpError as error:
             raise Refusal(_status(error.error_code), error.message) from error
+
+    def _warm_up(self, file: Path) -> None:
+        """A request that fails ends the load, as does a record too many (saved_model_warmup_util.cc)."""
+        records = list(tf.data.TFRecordDataset(str(file)).as_numpy_iterator()) if file.exists() else []
+        for record in records[:_MOST_RECORDS]:
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            definition = self.definitions[request.model_spec.signature_name]
+            inputs = {
+                key: parsed(key, place, info, request.inputs[key])
+                for place, (key, info) in enumerate(sorted(definition.inputs.items()))
+            }
+            self.run(definition, inputs, sorted(definition.outputs))
+        if len(records) > _MOST_RECORDS:
+            raise Refusal(INVALID, f"Number of warmup records exceeds the maximum ({_MOST_RECORDS}) at {file}")
+        if records:
+            print(f"Finished reading warmup data for model at {file}. Number of warmup records read: {len(records)}.")
 
     def _callable(self, feeds: list[str], fetches: list[str]) -> Any:
         with self._lock:
@@ -54,6 +77,8 @@ class Version:
 
 def load_failure(folder: Path, error: Exception) -> tuple[grpc.StatusCode, str]:
     """What the server says of a version that it cannot load."""
+    if isinstance(error, Refusal):
+        return error.args[0], error.args[1]
     if isinstance(error, tf.errors.OpError):
         return _status(error.error_code), error.message
     if isinstance(error, DecodeError) or "parse" in str(error):

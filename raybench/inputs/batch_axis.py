@@ -1,5 +1,7 @@
 """Whether the first axis of a signature's inputs counts items, and how many items a request may have."""
 
+import numpy as np
+
 from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import Signature, TensorSpec
 
@@ -44,5 +46,7 @@ def is_image(spec: TensorSpec) -> bool:
 
 
 def on_the_wire(batch: Batch, signature: Signature) -> Batch:
-    """A batch, which always has items along axis 0, as a signature takes it."""
-    return batch if has_item_axis(signature) else {name: values[0] for name, values in batch.items()}
+    """A batch, which always has items along axis 0, as a signature takes it; a string alone stays an array."""
+    if has_item_axis(signature):
+        return batch
+    return {name: np.asarray(values[0], values.dtype) for name, values in batch.items()}

@@ -14,6 +14,12 @@ from raybench.servers.warm_up import WarmUp
 
 MODEL_WARMUP = Path("assets.extra") / "triton_model_warmup.pbtxt"  # TensorFlow Serving ignores what it does not know
 
+_NOTE = """\
+# For the config.pbtxt of a model in layout per-model. Triton makes up a batch of requests of one item each. If requests
+# for a model do not share calls, as with XLA, this warms up calls of one item alone; then name the batches by the
+# backend's parameter warm_up.
+"""
+
 
 def write_model_warmup(version: Path, calls: Sequence[WarmUp]) -> Path | None:
     """Leave the blocks for the calls of a SavedModel's default signature in its folder; None where there are none.
@@ -26,7 +32,7 @@ def write_model_warmup(version: Path, calls: Sequence[WarmUp]) -> Path | None:
     if not text:
         return None
     file.parent.mkdir(exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(_NOTE + text, encoding="utf-8")
     return file
 
 
@@ -48,7 +54,7 @@ def model_warmup(calls: Sequence[WarmUp], signatures: Mapping[str, Signature]) -
 
 
 def _name(call: WarmUp) -> str:
-    return f"{call.signature}, {call.items} items"
+    return f"{call.signature}, batch {call.items}"
 
 
 def _put(into: model_config_pb2.ModelWarmup.Input, datatype: str, item: np.ndarray) -> None:

@@ -35,7 +35,7 @@ def warm_up_calls(
 
     Raises ConfigError for inputs that the source cannot make, and ValueError for a SavedModel that cannot be read.
     """
-    for name, signature in read_signatures(version).items():
+    for name, signature in sorted(read_signatures(version).items()):
         try:
             bound = source.bind(signature, seed)
         except ConfigError as error:

@@ -60,3 +60,9 @@ def test_a_signature_without_an_item_axis_gets_the_item_itself() -> None:
 def test_images_are_known_by_type_and_shape(spec: TensorSpec, holds: bool) -> None:
     """Four axes, the last of 1 or 3, of a type that pixels have: such an input gets photos."""
     assert is_image(spec) == holds
+
+
+def test_a_string_alone_stays_an_array() -> None:
+    """A signature that takes one string gets an array without dimensions, as every encoder reads it."""
+    (alone,) = on_the_wire({"x0": np.array([b"a\0b"], object)}, signature((), datatype="BYTES")).values()
+    assert (alone.shape, alone.dtype.kind, alone.item()) == ((), "O", b"a\0b")

@@ -156,7 +156,7 @@ def test_tritons_blocks(mixed: Path) -> None:
     calls = [WarmUp("m", "serving_default", {"x": X, "z": Z}), WarmUp("m", "serving_default", MIXED)]
     text = model_warmup(calls, read_signatures(mixed))
     assert " ".join(text.split()) == (
-        'model_warmup { name: "serving_default, 2 items" batch_size: 2 '
+        'model_warmup { name: "serving_default, batch 2" batch_size: 2 '
         'inputs { key: "x" value { data_type: TYPE_FP32 dims: 2 zero_data: true } } '
         'inputs { key: "z" value { data_type: TYPE_FP32 dims: 1 zero_data: true } } count: 1 }'
     )
@@ -167,8 +167,9 @@ def test_triton_makes_them_when_it_loads(counting: Path) -> None:
     version = counting / "counting" / "1"
     file = write_model_warmup(version, [WarmUp("counting", "serving_default", {"x": X[:n]}) for n in (1, 2)])
     assert file
-    never = 'parameters { key: "merge" value { string_value: "counting never" } }\n'  # the proof would count too
-    (version.parent / "config.pbtxt").write_text(never + file.read_text())
+    # Without the rule the proof of merged calls would call the model too; with `never` two items would be two calls.
+    always = 'parameters { key: "merge" value { string_value: "counting always" } }\n'
+    (version.parent / "config.pbtxt").write_text(always + file.read_text())
     options = TritonOptions(models_conf=counting / "models.conf", layout=PER_MODEL)
     with running_triton(options) as server:
         client = TritonClient(server.grpc_url, model="counting", signature="serving_default", is_direct=True)

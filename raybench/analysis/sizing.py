@@ -9,8 +9,8 @@ from raybench.analysis.cells import Interval, interval
 from raybench.analysis.replica_rate import ReplicaRate, not_known, rate_of_run, rate_of_search
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.tuning.halving import FIRST_CONFIRMATION
 from raybench.analysis.tuning.result import TuningResult
-from raybench.analysis.tuning.strategy import FIRST_CONFIRMATION
 from raybench.config import threshold
 from raybench.config.demand import HOURS_PER_MONTH, Demand
 

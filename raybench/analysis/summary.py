@@ -12,9 +12,9 @@ from raybench.analysis.search import evaluation
 from raybench.analysis.search.strategy import SearchPoint, SearchResult, search_result
 from raybench.analysis.threshold_outcomes import ThresholdOutcome, evaluate_thresholds
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
+from raybench.analysis.tuning.halving import configurations
 from raybench.analysis.tuning.measurements import SeenTrial, measurements_of
 from raybench.analysis.tuning.result import TuningResult, tuning_result
-from raybench.analysis.tuning.strategy import configurations
 from raybench.config.search_goal import Goal
 from raybench.results import ResultsError
 from raybench.results.damage import DamagedFile

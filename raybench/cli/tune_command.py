@@ -51,7 +51,7 @@ _LEAST_TRIALS = 24
 @click.option(
     "--budget",
     type=click.FloatRange(min=1),
-    default=20.0,
+    default=20,
     show_default=True,
     metavar="MINUTES",
     help="Start no measurement that would end later than this, but for the last three rounds.",
@@ -144,7 +144,7 @@ def _latency(threshold: str | None, rates: str | None, benchmark: Benchmark) -> 
 
 def _goal(benchmark: Benchmark, latency: "Goal | None", budget_min: float) -> "TuningGoal":
     """A fifth of what five rounds of every configuration would take, or what the smallest tuning needs."""
-    from raybench.analysis.tuning.strategy import configurations
+    from raybench.analysis.tuning.halving import configurations
     from raybench.config.tuning_goal import TuningGoal
 
     most = max(_LEAST_TRIALS, len(configurations(benchmark)))
@@ -154,12 +154,12 @@ def _goal(benchmark: Benchmark, latency: "Goal | None", budget_min: float) -> "T
 def _resumed(
     folder: Path, benchmark: Path | None, flags: Flags, budget_min: float
 ) -> "tuple[Benchmark, TuningGoal, TuneResume]":
-    """What an interrupted tuning was configured as, and what it has measured."""
+    """What an interrupted tuning was configured as, and what it measured so far."""
     from dataclasses import replace
 
     from raybench.analysis.summary import seen_trials
+    from raybench.analysis.tuning.halving import configurations
     from raybench.analysis.tuning.measurements import measurements_of
-    from raybench.analysis.tuning.strategy import configurations
     from raybench.driver.tune_loop import TuneResume
     from raybench.results.resuming import tuning_to_resume
 
@@ -175,7 +175,7 @@ def _resumed(
 
 def _show(benchmark: Benchmark, goal: "TuningGoal") -> None:
     """Every configuration, with a mark before those that are measured first."""
-    from raybench.analysis.tuning.strategy import configurations, next_round
+    from raybench.analysis.tuning.halving import configurations, next_round
 
     space = configurations(benchmark)
     first = next_round(space, {}, goal)

@@ -8,14 +8,12 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-import yaml
-
 from raybench.analysis.search.evaluation import is_decided, point
 from raybench.analysis.search.strategy import SearchPoint, next_value, trial_at
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
+from raybench.analysis.tuning.halving import Configuration, Round, configurations, next_round
 from raybench.analysis.tuning.measurements import SeenTrial, default_rate, is_over, requests_per_s, search_goal
 from raybench.analysis.tuning.result import Measurement, rate_measurement, throughput_measurement, to_deploy, values
-from raybench.analysis.tuning.strategy import Configuration, Round, configurations, next_round
 from raybench.config import Benchmark
 from raybench.config.plan import Trial
 from raybench.config.search_goal import Goal
@@ -27,6 +25,7 @@ from raybench.driver.server_host import serve_options, start_server
 from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import measure, not_measured
 from raybench.report.next_step import DEPLOY
+from raybench.results import results_folder
 from raybench.results.results_folder import ObservedTrial
 from raybench.results.run_lock import locked
 from raybench.servers import RunningServer, ServerError
@@ -38,7 +37,7 @@ _Measurements = dict[str, dict[int, Measurement]]
 
 @dataclass(frozen=True)
 class TuneResume:
-    """The folder of a tuning that was cut off, and what it has measured."""
+    """The folder of a tuning that was cut off, and what it measured so far."""
 
     folder: Path
     measurements: Mapping[str, Mapping[int, Measurement]]
@@ -96,8 +95,9 @@ def _write_files(best: Configuration, context: RunContext) -> None:
     folder, cell = context.folder / DEPLOY, best.first.cell
     write_deployment(cell.server, serve_options(cell.server, [cell], context), folder)
     folder.mkdir(exist_ok=True)
-    alone = yaml.safe_dump(context.benchmark.only(cell.server, cell.models, rounds=_ROUNDS).written(), sort_keys=False)
-    (folder / "run.yaml").write_text(alone, encoding="utf-8")
+    results_folder.write_benchmark(
+        folder / "run.yaml", context.benchmark.only(cell.server, cell.models, rounds=_ROUNDS)
+    )
 
 
 def _shuffled(following: Round, space: Sequence[Configuration], seed: int) -> list[Configuration]:

@@ -59,7 +59,7 @@ def create(
     stamp = datetime.now(UTC)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", benchmark.name).strip("-.") or "run"
     folder = _new_folder(Path(benchmark.out) / f"{safe}-{stamp:%Y%m%dT%H%M%S}Z")
-    write(folder / BENCHMARK, yaml.safe_dump(benchmark.written(), sort_keys=False).encode())
+    write_benchmark(folder / BENCHMARK, benchmark)
     kept = {Goal: SEARCH, TuningGoal: TUNING}.get(type(goal))
     if goal and kept:
         write_json(folder / kept, asdict(goal))
@@ -81,6 +81,11 @@ def create(
     )
     write_run_file(folder, about)
     return folder
+
+
+def write_benchmark(path: Path, benchmark: Benchmark) -> None:
+    """A benchmark as YAML, resolved; raises ResultsError."""
+    write(path, yaml.safe_dump(benchmark.written(), sort_keys=False).encode())
 
 
 def resume(folder: Path, command: list[str]) -> Path:

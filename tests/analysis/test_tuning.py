@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from raybench import config
-from raybench.analysis.tuning.result import BETTER, Measurement, TuningResult, tuning_result, values
-from raybench.analysis.tuning.strategy import (
+from raybench.analysis.tuning.halving import (
     CONFIRMATION,
     FIRST_CONFIRMATION,
     Configuration,
     configurations,
     next_round,
 )
+from raybench.analysis.tuning.result import BETTER, Measurement, TuningResult, tuning_result, values
 from raybench.config.tuning_goal import TuningGoal
 
 _RUNS = 40

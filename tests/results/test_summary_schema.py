@@ -41,6 +41,7 @@ from raybench.analysis.throughput import Requests, Throughput
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.config import search_goal
 from raybench.config.plan import Load
+from raybench.config.tuning_goal import TuningGoal
 from raybench.report import report, save
 from raybench.results import results_folder, samples
 from raybench.results.damage import DamagedFile
@@ -215,7 +216,45 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (folder / "samples" / "r9-lost.parquet").touch()
     summary = again(folder)
     found = [{**each, "points": each["points"][:1]} for each in summary["search"][:1]]
-    return {**summary, "trials": summary["trials"][-3:], "cells": summary["cells"][:1], "search": found}
+    tuning = tuned(tmp_path_factory.mktemp("tuned"))["tuning"]
+    return {
+        **summary,
+        "trials": summary["trials"][-3:],
+        "cells": summary["cells"][:1],
+        "search": found,
+        "tuning": {**tuning, "tried": tuning["tried"][:1]},
+    }
+
+
+_AT = {
+    n: {"started": f"2026-01-01T00:00:{n % 60:02}.000+00:00", "ended": "2026-01-01T00:09:00.000+00:00"}
+    for n in (1, 2, *range(101, 106))
+}
+
+
+def tuned(out: Path) -> dict[str, Any]:
+    """The summary of a tuning in which two instances serve 1.2 times what one does, and were measured again."""
+    goal = TuningGoal(latency=None, most_trials=24, budget_s=60)
+    trials = [
+        observed(
+            samples.table([sample(i * step, (i + 1) * step, seq=i) for i in range(60)]), round=n, label=label, **_AT[n]
+        )
+        for n in _AT
+        for label, step in (("triton x1", 12 + n % 2), ("triton x2", 10 + n % 2))
+    ]
+    return derived(out, *trials, goal=goal, server=("triton",), instances=(1, 2), model=("resnet50-no-opt",))
+
+
+def test_a_tuning_is_as_the_schema_has_it(tmp_path: Path) -> None:
+    """A tuning claims its gain from the fresh rounds, says what to deploy, and keeps the contract."""
+    summary = tuned(tmp_path)
+    assert violations(summary) == []
+    found = summary["tuning"]
+    assert (found["winner"], found["to_deploy"], found["verdict"]) == ("triton x2", "triton x2", "better")
+    assert found["ratio"]["rounds"] == 5
+    assert 1.15 < found["ratio"]["low"] < found["ratio"]["high"] < 1.25
+    assert [each["rounds"] for each in found["tried"]] == [7, 7]
+    assert summary["comparisons"] == []
 
 
 @pytest.mark.parametrize("case", CASES)

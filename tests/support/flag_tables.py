@@ -26,7 +26,7 @@ def _tables(name: str) -> str:
     command = _command(name)
     if name == "run":
         return _sections(command)
-    own = _own(command) if name == "search" else _options(command)
+    own = _own(command) if name in ("search", "tune") else _options(command)
     return _table(command, own)
 
 
@@ -44,7 +44,7 @@ def _options(command: click.Command) -> list[click.Option]:
 
 
 def _own(command: click.Command) -> list[click.Option]:
-    """The flags of a search that a run does not have."""
+    """The flags of a search or a tuning that a run does not have."""
     of_run = {each.name for each in _options(_command("run"))}
     return [each for each in _options(command) if each.name not in of_run]
 

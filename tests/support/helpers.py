@@ -22,6 +22,7 @@ from raybench.analysis.trial_summary import TrialSummary, summarize_trial
 from raybench.config import Benchmark, plan
 from raybench.config.plan import Cell
 from raybench.config.search_goal import Goal
+from raybench.config.tuning_goal import TuningGoal
 from raybench.inputs.photo_source import demo_signature
 from raybench.models import saved_models
 from raybench.results import results_folder, samples
@@ -166,7 +167,7 @@ def summary(
     return summarize(Results(folder=folder, run=run, environment=ENVIRONMENT, trials=trials, goal=goal))
 
 
-def results(out: Path, *trials: ObservedTrial, goal: Goal | None = None, **changes: Any) -> Path:
+def results(out: Path, *trials: ObservedTrial, goal: Goal | TuningGoal | None = None, **changes: Any) -> Path:
     """A results folder in `out` with these trials, as a run that has ended leaves it but for its summary."""
     benchmark = Benchmark(out=str(out), **changes)
     folder = results_folder.create(benchmark, ["raybench", "run"], ray_cluster=RAY_CLUSTER, goal=goal)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from raybench.analysis.search import evaluation
 from raybench.analysis.search.strategy import LATE, UNKNOWN, SearchPoint, next_value
 from raybench.analysis.trial_summary import TrialSummary
+from raybench.analysis.tuning.halving import FIRST_CONFIRMATION, Configuration
 from raybench.analysis.tuning.result import Measurement, rate_measurement, throughput_measurement
-from raybench.analysis.tuning.strategy import FIRST_CONFIRMATION, Configuration
 from raybench.config.search_goal import Goal
 from raybench.config.tuning_goal import TuningGoal
 from raybench.results.results_folder import ObservedTrial, StoredTrial

@@ -8,7 +8,7 @@ from raybench.analysis.cells import Interval, interval
 from raybench.analysis.comparisons import is_whole
 from raybench.analysis.search.strategy import SearchPoint, boundary
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.analysis.tuning.strategy import (
+from raybench.analysis.tuning.halving import (
     CONFIRMATION,
     FIRST_CONFIRMATION,
     HALVING,

@@ -18,6 +18,7 @@ from raybench.config.search_goal import LATENCY
 _SEARCH_RATES = "run raybench search with --latency-threshold and --request-rate-range"
 K = TypeVar("K")
 
+_CONFIRMED = 2  # times that a rate must have held in a search that did not come to its end
 _LATE = "the client did not send in time: free cores for the workers, or use more of them or more hosts"
 _MORE_ROUNDS = "measure with --rounds 5"
 
@@ -42,13 +43,14 @@ def rate_of_search(found: SearchResult, trials: Iterable[TrialSummary], limit: T
     source = f"search for {found.threshold}" if found.threshold else "search for memory"
     if why := _several(trials) or _not_about_a_rate(found) or _other_limit(found, limit):
         return not_known(source, why)
-    if not found.is_over:
+    held = tuple(point.trial for point in found.points if (point.value, point.verdict) == (found.feasible_max, HELD))
+    if not found.is_over and len(held) < _CONFIRMED:
         return not_known(source, f"the search ended before its answer{_because(found.reason)}")
     if found.feasible_max is None:
         return not_known(source, f"not even {found.first_breach:g} requests/s held{_because(found.reason)}")
     is_same_limit = limit is None or limit.limit == threshold(found.threshold or "")[1]
-    held = tuple(point.trial for point in found.points if (point.value, point.verdict) == (found.feasible_max, HELD))
     high_rps = found.first_breach if is_same_limit else None  # what missed a tighter limit may keep this one
+    source += "" if found.is_over else ", which ended before its answer"
     return ReplicaRate(low_rps=found.feasible_max, high_rps=high_rps, source=source, trials=held)
 
 

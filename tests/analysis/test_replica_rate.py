@@ -105,6 +105,13 @@ def test_a_search_without_an_answer_gives_none(found: SearchResult, why: str) ->
     assert str(rate.reason).startswith(why)
 
 
+def test_a_search_that_was_cut_off_counts_what_held_twice() -> None:
+    """A rate that was confirmed holds, though the search did not come to its end; the source says that."""
+    rate = of_search(cut_off(point(10, HELD, 1), point(10, HELD, 2), point(20, BROKE, 3), point(15, UNKNOWN, 4)))
+    assert (rate.low_rps, rate.high_rps) == (10, 20)
+    assert rate.source == "search for p99<100ms, which ended before its answer"
+
+
 @pytest.mark.parametrize(
     ("text", "has_low", "has_high"),
     [("p99<100ms", True, True), ("p99<0.2s", True, False), ("p99<99ms", False, False), ("p90<100ms", False, False)],

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import groupby
 
 from raybench.config import Benchmark, plan
@@ -47,7 +46,6 @@ def measure_on_one_server(trials: Sequence[Trial], context: RunContext) -> None:
             with start_server(server_spec, cells, context) as server:
                 while left and server.failure() is None:
                     save(measure(left.popleft(), context, server), context)
-                    server = replace(server, start=None)  # what comes next meets no cold server
     except ServerError as error:
         for trial in left:
             save(not_measured(trial, context, error), context)

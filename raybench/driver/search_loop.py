@@ -1,6 +1,5 @@
 """A search, point by point: each is an ordinary trial, measured and saved, and the next one follows from it."""
 
-from dataclasses import replace
 from functools import partial
 
 from raybench.analysis.search.evaluation import is_decided, point
@@ -43,7 +42,6 @@ def search_one_server(first: Trial, goal: Goal, context: RunContext) -> None:
                 while trial is not None and server.failure() is None:
                     observed = measure(trial, context, server, is_enough=_early_stop(trial, goal))
                     save(observed, context)
-                    server = replace(server, start=None)  # what comes next meets no cold server
                     points = (*points, _point(goal, observed))
                     if goal.kind == OOM and points[-1].verdict == BROKE:
                         break

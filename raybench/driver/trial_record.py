@@ -50,6 +50,7 @@ def new_record(trial: Trial, context: RunContext, server: RunningServer | None) 
     """What is known before a trial begins; without a server, it is one that will not be measured."""
     cell = trial.cell
     is_known = cell.server.kind == "local" or cell.server.is_ours
+    start = server.take_start() if server else None
     known = describe_model(context.session.models_conf, cell.model) if is_known else ModelFacts(name=cell.model)
     return TrialRecord(
         id=trial.id,
@@ -67,7 +68,7 @@ def new_record(trial: Trial, context: RunContext, server: RunningServer | None) 
         load=cell.load,
         input=_input_record(trial, context),
         processes=ProcessesRecord(raybench=os.getpid(), server=dict(server.parts)) if server else None,
-        server_start=StartRecord(**vars(server.start)) if server and server.start else None,
+        server_start=StartRecord(**vars(start)) if start else None,
     )
 
 

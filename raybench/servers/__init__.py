@@ -12,7 +12,7 @@ from raybench.config import ECHO, Benchmark, ConfigError, ServerSpec
 from raybench.servers import model_server, wheel
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
-from raybench.servers.start_times import StartTimes
+from raybench.servers.start_times import StartTimes, once
 from raybench.servers.started_server import StartedServer
 from raybench.servers.warm_up import WarmUp
 
@@ -76,7 +76,7 @@ class RunningServer:
     metrics_url: str | None = None
     parts: Mapping[int, str] = field(default_factory=dict)
     failure: Callable[[], str | None] = lambda: None
-    start: StartTimes | None = None  # of a server that we started, until its first trial
+    take_start: Callable[[], StartTimes | None] = lambda: None  # of a server that we started, for its first trial
     credentials: ConnectionCredentials = NO_CREDENTIALS
 
 
@@ -174,7 +174,7 @@ def running(
             metrics_url=started.metrics_url,
             parts=parts,
             failure=partial(_failure, started.process, parts, started.is_ready),
-            start=started.start,
+            take_start=once(started.start),
         )
 
 

@@ -1,8 +1,9 @@
 """How long a server that raybench started took until it could be used."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,11 @@ class StartTimes:
 
     ready_s: float
     warm_up_s: float | None
+
+
+def once(start: StartTimes) -> Callable[[], StartTimes | None]:
+    """Gives it at the first call, and None from then on: only one trial meets a cold server."""
+    return partial(next, iter((start,)), None)
 
 
 def covered_s(spans: Iterable[Sequence[float]]) -> float:

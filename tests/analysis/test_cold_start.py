@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import MS, lanes, observed, results, sample
+from helpers import MS, lanes, observed, sample, summary
 from record_builders import load, record, worker_facts
 
 from raybench.analysis.cold_start import ColdStart, cold_start, steady_from
-from raybench.report import report
 from raybench.results import samples
 from raybench.results.records import StartRecord
 
@@ -64,10 +63,9 @@ def test_workers_are_on_one_clock() -> None:
     assert seen.first_answer_s == pytest.approx(3.06)
 
 
-def test_only_a_start_that_was_seen_has_one(tmp_path: Any) -> None:
+def test_only_a_start_that_was_seen_has_one() -> None:
     """null in summary.json unless the trial is the first after a start: a server by url, or a later trial, has none."""
-    folder = results(tmp_path, observed(server_start=START), observed(round=2))
-    first, later = report(folder).trials
+    first, later = summary(observed(server_start=START), observed(round=2)).trials
     assert first.cold_start
     assert later.cold_start is None
 
@@ -82,6 +80,7 @@ def test_only_a_start_that_was_seen_has_one(tmp_path: Any) -> None:
         ([10] * 11, 2, None),  # too few of each lane
         ([20, *[10] * 1000], 1, 1),  # one of many that moves no mean
         ([80, 70, 60, 50, 40, 30, 20, 10], 1, None),  # still falling
+        ([10, 20, 30, 40, 50, 60, 70, 80], 1, None),  # rising
         (np.linspace(100, 10, 100), 1, None),  # falling to the end: the last 6 are alike by chance
     ],
 )

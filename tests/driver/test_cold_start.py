@@ -1,19 +1,21 @@
 """Which trials have a cold start, and that it is the scripted one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from helpers import fake_task
+from ray import cloudpickle
 from real_parts import TritonUnderTest, raybench
 
-from raybench.config import Benchmark, plan
-from raybench.driver import run as run_module
+from raybench.config import Benchmark, load, plan
+from raybench.driver.trial_record import new_record
+from raybench.inputs.input_sources import inputs_of
+from raybench.inputs.photo_source import demo_signature
+from raybench.results.records import StartRecord
 from raybench.servers import RunningServer, ServerFacts
-from raybench.servers.start_times import StartTimes
+from raybench.servers.start_times import StartTimes, once
 from raybench.worker.load_worker import Worker
 
 WITHIN_S = 0.05
@@ -50,17 +52,18 @@ def test_a_worker_times_its_opening() -> None:
     assert worker.open_s() == pytest.approx(0.3, abs=WITHIN_S)
 
 
-def test_only_the_first_trial_meets_a_cold_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the trials of one started server the first has its start, the others have none."""
-    seen = []
+def test_only_the_first_trial_meets_a_cold_server(tmp_path: Path) -> None:
+    """Of the trials of one started server the first has its start, the others have none; it may come from an actor on
+    another node, so it travels."""
+    server = RunningServer(url="", facts=ServerFacts(kind="triton"), take_start=once(STARTED))
+    there = cloudpickle.loads(cloudpickle.dumps(server))
+    trials = plan.trials(Benchmark(server=("triton",), model=("a", "b", "c"), models=str(tmp_path)))
+    starts = [new_record(trial, context(tmp_path), there).server_start for trial in trials]
+    assert starts == [StartRecord(**vars(STARTED)), None, None]
 
-    @contextmanager
-    def start_server(*_: Any) -> Iterator[RunningServer]:
-        yield RunningServer(url="", facts=ServerFacts(kind="triton"), start=STARTED)
 
-    monkeypatch.setattr(run_module, "start_server", start_server)
-    monkeypatch.setattr(run_module, "measure", lambda _trial, _context, server: seen.append(server.start))
-    monkeypatch.setattr(run_module, "save", lambda *_: None)
-    benchmark = Benchmark(server=("triton",), model=("a", "b", "c"))
-    run_module.measure_on_one_server(plan.trials(benchmark), SimpleNamespace(benchmark=benchmark))
-    assert seen == [STARTED, None, None]
+def context(folder: Path) -> Any:
+    """What the record of a trial takes from its run."""
+    source = inputs_of(load(None, {})).bind(demo_signature(""), 0)
+    inputs = SimpleNamespace(source_of=lambda _: source, skipped_of=lambda _: ())
+    return SimpleNamespace(session=SimpleNamespace(models_conf=folder / "models.conf", inputs=inputs))

@@ -72,6 +72,8 @@ def test_a_run_measures_it(
     assert (counted["success"], counted["executions"], time_ms["queue"]) == (1200, 1200, None)
     assert 0 < time_ms["compute_infer"] < time_ms["service"]
     assert counted["compute_infer_ns"] < counted["request_ns"]
+    cold = trial["cold_start"]
+    assert 0 < cold["warm_up_s"] < cold["ready_s"] < cold["first_answer_s"] <= cold["steady_s"]
     assert trial["model"]["version"] == 1
     assert trial["model"]["sha256"] is not None
     server = trial["server"]

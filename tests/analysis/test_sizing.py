@@ -1,6 +1,6 @@
 """Replicas and costs for a rate, against computation by hand."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -191,29 +191,23 @@ def test_a_sizing_says_what_it_was_asked() -> None:
     assert isinstance(found.rate, ReplicaRate)
 
 
+def with_nulls(kind: type[Any], **known: Any) -> Any:
+    """A record in which what is not given is None."""
+    return kind(**{**dict.fromkeys(each.name for each in fields(kind)), **known})
+
+
 def tuned(*rounds: int, is_open: bool = False) -> Summary:
     """A tuning whose best configuration and default were measured in these rounds, better in the first ones."""
-    found = TuningResult(
+    names = ("triton x1", "triton x2", "local")
+    tried = [with_nulls(TriedConfiguration, name=name, server=name, model="resnet50-no-opt") for name in names]
+    found = with_nulls(
+        TuningResult,
         threshold="p99<100ms" if is_open else None,
-        unit="images",
         default="local",
         winner="triton x1",
-        ratio=None,
-        winner_rate=None,
-        verdict="better",
-        is_over=True,
-        configurations=3,
-        measurements=9,
-        tried=tuple(
-            TriedConfiguration(
-                name=name, server=name, model="resnet50-no-opt", knobs={}, stage="confirmation", rounds=3, value=1.0,
-                p99_ms=None, reason=None,
-            )
-            for name in ("triton x1", "triton x2", "local")
-        ),
-    )  # fmt: skip
-    labels = ("triton x1", "triton x2", "local")
-    trials = [rated(name, n, 100.0 + n % 10 + (90.0 if n < 100 else 0)) for name in labels for n in rounds]
+        tried=tuple(tried),
+    )
+    trials = [rated(name, n, 100.0 + n % 10 + (90.0 if n < 100 else 0)) for name in names for n in rounds]
     return replace(summary(), trials=tuple(trials), tuning=found)
 
 

@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("-m", "--model", default="efficientnetb0-no-opt")
     parser.add_argument("-b", "--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=20, help="after each start, one after the other")
+    parser.add_argument("--requests", type=int, default=40, help="after each start, one after the other")
     return parser.parse_args()
 
 

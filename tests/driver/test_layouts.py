@@ -31,6 +31,7 @@ def test_both_layouts_are_rows_of_one_run(ray_environment: dict[str, str], tmp_p
         assert trial["server_statistics"]["counted"]["success"] == 60
         assert trial["server"]["effective"]["merges"] is True
         assert trial["server"]["effective"]["executions_at_once"] == 2
+        assert 0 < trial["cold_start"]["warm_up_s"] < trial["cold_start"]["ready_s"]  # as each backend reports it
         assert trial["payload"]["distinct"] == 240  # text and b are made, and differ
         assert trial["payload"]["skipped_rows"] == ["skipped 1 of 41 rows of rows.jsonl: row 40: it has no z"]
     assert "[skipped_rows]" in done.out

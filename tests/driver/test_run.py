@@ -49,6 +49,8 @@ def test_main_job(models: Path, tmp_path: Path) -> None:
         assert memory["baseline"]["host_mib"] > 0
         assert trial["cpu"]["items_per_cpu_s"] * trial["cpu"]["server_s"] == pytest.approx(1600)
         assert trial["telemetry"] == {**NO_GPU, "node": os.uname().nodename}
+        assert 0 < trial["cold_start"]["ready_s"] < trial["cold_start"]["first_answer_s"]
+    assert trials["local"]["cold_start"]["warm_up_s"] == 0 < trials["triton"]["cold_start"]["warm_up_s"]
     assert trials["local"]["memory"]["baseline"]["rss_mib"] < trials["local"]["memory"]["idle"]["rss_mib"]
     assert trials["triton"]["memory"]["baseline"]["rss_mib"] is None
     time_ms, counted = trials["triton"]["server_time_ms"], trials["triton"]["server_statistics"]["counted"]

@@ -163,17 +163,21 @@ def test_tritons_blocks(mixed: Path) -> None:
 
 
 def test_triton_makes_them_when_it_loads(counting: Path) -> None:
-    """A real Triton, given the text in config.pbtxt, has made the calls before it answers the first request."""
+    """A real Triton, given the text in config.pbtxt, has made the calls before it answers the first request; so has
+    the backend that of its own parameter, and says how long it took."""
     version = counting / "counting" / "1"
     file = write_model_warmup(version, [WarmUp("counting", "serving_default", {"x": X[:n]}) for n in (1, 2)])
     assert file
     # Without the rule the proof of merged calls would call the model too; with `never` two items would be two calls.
     always = 'parameters { key: "merge" value { string_value: "counting always" } }\n'
     (version.parent / "config.pbtxt").write_text(always + file.read_text())
-    options = TritonOptions(models_conf=counting / "models.conf", layout=PER_MODEL)
+    own = (WarmUp("counting", "serving_default", {"x": X}),)
+    options = TritonOptions(models_conf=counting / "models.conf", layout=PER_MODEL, warm_up=own)
     with running_triton(options) as server:
+        assert server.start.warm_up_s
+        assert 0 < server.start.warm_up_s < server.start.ready_s
         client = TritonClient(server.grpc_url, model="counting", signature="serving_default", is_direct=True)
-        assert first_count(client) == 3
+        assert first_count(client) == 4
 
 
 def first_count(client: TfServingClient | TritonClient) -> float:

@@ -14,12 +14,16 @@ Command = Callable[..., Any]  # as click decorates it
 Flags = dict[str, Any]  # by name, as click hands them to a command
 
 
-def benchmark_flags(command: Command, listed: Collection[str] = (), hidden: Collection[str] = ()) -> Command:
+def benchmark_flags(
+    command: Command, listed: Collection[str] = (), hidden: Collection[str] = (), without: Collection[str] = ()
+) -> Command:
     """The flags of a benchmark; None where one is not given, so that the YAML's value stands.
 
     Of the numbers in `listed` a search takes several, as text; what is `hidden` it refuses, and its help leaves out.
+    The command itself declares those in `without`, if at all.
     """
-    for setting in reversed([setting for setting in SETTINGS.values() if not setting.flag.is_absent]):
+    taken = [each for each in SETTINGS.values() if not each.flag.is_absent and each.name not in without]
+    for setting in reversed(taken):
         is_listed, is_hidden = setting.name in listed, setting.name in hidden
         command = _option(setting, is_listed=is_listed, is_hidden=is_hidden)(command)
     return command

@@ -1,7 +1,8 @@
 """raybench size: how many replicas a stated rate needs, and what they cost."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,22 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
+def demand_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """The flags that say what is to be served, and how much more."""
+    options = [
+        click.option("--request-rate", type=float, metavar="R", help="Requests per second to serve."),
+        click.option("--inference-rate", type=float, metavar="R", help="Items (such as images) per second, instead."),
+        click.option("--headroom", default="30%", show_default=True, metavar="SHARE", help="Capacity beyond the rate."),
+        click.option(
+            "--spare", type=int, default=0, show_default=True, help="Replicas beyond those, for one that fails."
+        ),
+    ]
+    return reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
 @click.command()
 @click.argument("results", metavar="RESULTS...", type=_FOLDER, nargs=-1, required=True)
-@click.option("--request-rate", type=float, metavar="R", help="Requests per second to serve.")
-@click.option("--inference-rate", type=float, metavar="R", help="Items (such as images) per second, instead.")
-@click.option("--headroom", default="30%", show_default=True, metavar="SHARE", help="Capacity beyond the rate.")
-@click.option("--spare", type=int, default=0, show_default=True, help="Replicas beyond those, for one that fails.")
+@demand_flags
 @click.option(
     "--price",
     multiple=True,

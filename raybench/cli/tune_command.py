@@ -13,18 +13,20 @@ from raybench.cli.measure_and_report import judged, measure_and_report
 from raybench.cli.options import Flags, benchmark_flags, parse
 from raybench.cli.report_command import details_flag
 from raybench.cli.sections import SectionedCommand
+from raybench.cli.size_command import demand_flags
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, yaml_file
 from raybench.config.knob_values import Host, knob_values
 
 if TYPE_CHECKING:
+    from raybench.analysis.summary import Summary
+    from raybench.config.demand import Demand
     from raybench.config.search_goal import Goal
     from raybench.config.tuning_goal import TuningGoal
     from raybench.driver.run_observer import RunObserver
     from raybench.driver.tune_loop import TuneResume
 
 _REFUSED = {
-    "request_rate": "tune measures in closed loop, or with --latency-threshold finds the rate itself: leave it out",
     "threshold": "use --latency-threshold in a tuning",
     "rounds": "a tuning chooses its rounds by itself: leave it out",
     "loads": "a tuning measures under one load: leave them out",
@@ -39,7 +41,9 @@ _LEAST_TRIALS = 24
 
 @click.command(cls=SectionedCommand)
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@partial(benchmark_flags, hidden=tuple(_REFUSED))
+@partial(benchmark_flags, hidden=tuple(_REFUSED), without=("request_rate",))
+@demand_flags
+@click.option("--price", metavar="PRICE", help="Price of a replica, such as 2.50/h or $1800/month.")
 @click.option(
     "--latency-threshold", metavar="EXPR", help="Compare the highest rates within this limit, such as p99<200ms."
 )
@@ -70,6 +74,11 @@ def tune(
     benchmark: Path | None,
     latency_threshold: str | None,
     request_rate_range: str | None,
+    request_rate: float | None,
+    inference_rate: float | None,
+    headroom: str,
+    spare: int,
+    price: str | None,
     budget: float,
     resume: Path | None,
     details: bool,
@@ -85,8 +94,10 @@ def tune(
     \b
     raybench tune -s triton -m ./my_model
     raybench tune -s triton --latency-threshold 'p99<200ms' --budget 60
+    raybench tune -s triton --request-rate 500 --price '2.50/h'   and how many replicas serve that rate
     """
     try:
+        wanted = _wanted(request_rate, inference_rate, headroom, spare, latency_threshold, price)
         if resume:
             loaded, goal, resumed = _resumed(resume, benchmark, flags, budget)
         else:
@@ -98,7 +109,7 @@ def tune(
             return
     except ConfigError as error:
         raise WrongInput(str(error)) from error
-    sys.exit(_tune_and_report(loaded, goal, resumed, details=details))
+    sys.exit(_tune_and_report(loaded, goal, resumed, wanted, details=details))
 
 
 def _configured(path: Path | None, flags: Flags) -> Benchmark:
@@ -185,13 +196,58 @@ def _show(benchmark: Benchmark, goal: "TuningGoal") -> None:
     click.echo(f"{len(space)} configurations; {screened} come first (*); at most {goal.most_trials} measurements")
 
 
-def _tune_and_report(benchmark: Benchmark, goal: "TuningGoal", resumed: "TuneResume | None", *, details: bool) -> int:
+def _tune_and_report(
+    benchmark: Benchmark,
+    goal: "TuningGoal",
+    resumed: "TuneResume | None",
+    wanted: "Demand | None",
+    *,
+    details: bool,
+) -> int:
     def drive(observer: "RunObserver") -> None:
         from raybench.driver.tune_loop import tune as drive_tune  # Ray comes along
 
         drive_tune(benchmark, goal, observer, sys.argv, resumed)
 
-    return judged(*measure_and_report(benchmark, drive, goes_on="tune", is_detailed=details))
+    status, summary = measure_and_report(benchmark, drive, goes_on="tune", is_detailed=details)
+    if summary and wanted:
+        _print_sizes(summary, wanted)
+    return judged(status, summary)
+
+
+def _print_sizes(summary: "Summary", wanted: "Demand") -> None:
+    from raybench.analysis.sizing import sizings
+    from raybench.report.sizing_tables import sizing_lines
+
+    for line in sizing_lines(sizings(summary, wanted)):
+        click.echo(line)
+
+
+def _wanted(
+    request_rate: float | None,
+    inference_rate: float | None,
+    headroom: str,
+    spare: int,
+    latency_threshold: str | None,
+    price: str | None,
+) -> "Demand | None":
+    """What is to be served; None where no rate is given."""
+    from dataclasses import replace
+
+    from raybench.config import demand
+
+    if request_rate is None and inference_rate is None:
+        if price:
+            raise ConfigError(f"price is {price}; it goes with a rate to serve: add --request-rate")
+        return None
+    found = demand.demand(
+        request_rate=request_rate,
+        inference_rate=inference_rate,
+        headroom=headroom,
+        spare=spare,
+        latency_threshold=latency_threshold,
+    )
+    return replace(found, price=demand.price(price)) if price else found
 
 
 def _word(name: str) -> str:

@@ -68,6 +68,7 @@ MOST_LINES, MOST_WORDS = 130, 1100  # of the README
 CHEAPER = {
     "run": ["--dry-run"],
     "search": ["--dry-run"],  # test_search_loop has searches that measure
+    "tune": ["--dry-run"],  # test_tune_loop has tunings that measure
     "serve": ["--port", "0"],  # for 8001, which another may have
 }
 CODES = {"doctor": {0, 1}}  # 1 where this machine cannot do the main job

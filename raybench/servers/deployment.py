@@ -71,7 +71,7 @@ def _write_tfserving(server: ServerSpec, options: ServeOptions, folder: Path) ->
     flags = [
         f"--{name}={value}" for name, value in tfserving_server.settings_flags(ModelServer(BINARY, ""), serving).items()
     ]
-    own = ['--model_config_file="$here/models.conf"', "--port=8500", "--rest_api_port=8501"]
+    own = ['--model_config_file="$here/models.conf"', '--port="${PORT:-8500}"', '--rest_api_port="${REST_PORT:-8501}"']
     if text := tfserving_server.batching_parameters(server.settings):
         (folder / "batching.config").write_text(text, encoding="utf-8")
         own += ["--enable_batching=true", '--batching_parameters_file="$here/batching.config"']

@@ -16,7 +16,7 @@ from raybench.clients.tfserving_client import TfServingClient
 from raybench.clients.triton_client import TritonClient
 from raybench.config import ServerSpec
 from raybench.config.server_settings import ServerSettings
-from raybench.servers import ServeOptions, wheel
+from raybench.servers import ServeOptions, WarmUp, wheel
 from raybench.servers.deployment import SCRIPT, VARIABLES, write_deployment
 from raybench.servers.server_process import free_ports
 
@@ -54,7 +54,8 @@ def answers(client: Client) -> bool:
 def test_a_triton_is_deployed_by_its_script(layout: str, models: Path, tmp_path: Path) -> None:
     """`deploy/serve.sh` starts a Triton with the settings that were measured: it answers, and says its threads."""
     server = ServerSpec(kind="triton", layout=layout, settings=_SETTINGS)
-    options = ServeOptions(models_conf=models / "models.conf", models=("scale",))
+    warm_up = (WarmUp("scale", "times", _ONES),)  # as a tuning has it: what is measured, a per-model Triton declares
+    options = ServeOptions(models_conf=models / "models.conf", models=("scale",), warm_up=warm_up)
     named = write_deployment(server, options, tmp_path / "deploy")
     name = "saved_model" if layout == "multi" else "scale"
     assert set(named) == {SCRIPT, f"repository/{name}/config.pbtxt"}

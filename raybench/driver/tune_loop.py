@@ -12,7 +12,14 @@ from raybench.analysis.search.evaluation import is_decided, point
 from raybench.analysis.search.strategy import SearchPoint, next_value, trial_at
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
 from raybench.analysis.tuning.halving import Configuration, Round, configurations, next_round
-from raybench.analysis.tuning.measurements import SeenTrial, default_rate, is_over, requests_per_s, search_goal
+from raybench.analysis.tuning.measurements import (
+    KnownRates,
+    SeenTrial,
+    is_over,
+    known_rates,
+    requests_per_s,
+    search_goal,
+)
 from raybench.analysis.tuning.result import Measurement, rate_measurement, throughput_measurement, to_deploy, values
 from raybench.config import Benchmark
 from raybench.config.plan import Trial
@@ -60,8 +67,8 @@ def tune(
         while following := next_round(space, values(found), goal, pace.most_trials()):
             observer.note(_announced(following, space, pace))
             for each in _shuffled(following, space, session.benchmark.seed):
-                rate = default_rate(space, found)
-                one = _measured(each, following.number, goal.latency, rate, context)
+                rates = known_rates(space, found, each.name, following.number)
+                one = _measured(each, following.number, goal.latency, rates, context)
                 found.setdefault(each.name, {})[following.number] = one
                 pace.count()
         if best := to_deploy(space, values(found)):
@@ -113,7 +120,7 @@ def _announced(following: Round, space: Sequence[Configuration], pace: _Pace) ->
 
 
 def _measured(
-    each: Configuration, number: int, latency: Goal | None, default_rps: float | None, context: RunContext
+    each: Configuration, number: int, latency: Goal | None, rates: KnownRates, context: RunContext
 ) -> Measurement:
     """A configuration, measured once: its throughput, or the highest rate within the latency."""
     trial = replace(each.first, round=number)
@@ -121,9 +128,10 @@ def _measured(
         with start_server(trial.cell.server, [trial.cell], context) as server:
             if latency is None:
                 return throughput_measurement(_saved(trial, context, server).summary)
-            goal = search_goal(latency, default_rps, None, number)
+            goal = search_goal(latency, rates, number)
             if not goal.steps:
-                goal = search_goal(latency, None, requests_per_s(_saved(trial, context, server).summary), number)
+                closed_rps = requests_per_s(_saved(trial, context, server).summary)
+                goal = search_goal(latency, KnownRates(throughput_rps=closed_rps), number)
             return _searched(each.first, number, goal, context, server)
     except ServerError as error:
         observed = not_measured(trial, context, error)

@@ -1,12 +1,15 @@
 """Successive halving on landscapes whose best configuration is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import exp
 
 import numpy as np
 import pytest
+from helpers import trial
 
 from raybench import config
+from raybench.analysis.search.strategy import BROKE, HELD, SearchPoint
 from raybench.analysis.tuning.halving import (
     CONFIRMATION,
     FIRST_CONFIRMATION,
@@ -14,7 +17,17 @@ from raybench.analysis.tuning.halving import (
     configurations,
     next_round,
 )
-from raybench.analysis.tuning.result import BETTER, Measurement, TuningResult, tuning_result, values
+from raybench.analysis.tuning.measurements import KnownRates, search_goal
+from raybench.analysis.tuning.result import (
+    BETTER,
+    Measurement,
+    TuningResult,
+    rate_measurement,
+    tuning_result,
+    values,
+)
+from raybench.config.search_goal import LATENCY as LATENCY_KIND
+from raybench.config.search_goal import Goal
 from raybench.config.tuning_goal import TuningGoal
 
 _RUNS = 40
@@ -113,6 +126,54 @@ def test_only_fresh_rounds_count_for_a_claim() -> None:
     assert result.winner == other
     assert result.ratio is not None
     assert 1.0 < result.ratio.mean < 1.03
+
+
+LATENCY = Goal(kind=LATENCY_KIND, variable="request_rate", steps=(5.0, 10.0), percentile="p99", limit_ms=100.0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "first", "last"),
+    [
+        (KnownRates(own_rps=100.0, default_rps=50.0), 85.0, 300.0),
+        (KnownRates(default_rps=50.0, throughput_rps=500.0), 35.0, 200.0),
+        (KnownRates(throughput_rps=500.0), 5.0, 10.0),
+        (KnownRates(), 5.0, 10.0),
+    ],
+)
+def test_a_search_begins_near_what_is_known(rates: KnownRates, first: float, last: float) -> None:
+    """A configuration is searched around its own rate, else the default's, else the rates that the user named."""
+    steps = search_goal(LATENCY, rates, 1).steps
+    assert (steps[0], steps[-1]) == (first, last)
+    unnamed = search_goal(replace(LATENCY, steps=()), KnownRates(throughput_rps=500.0), 1)
+    assert (unnamed.steps[0], unnamed.steps[-1]) == (50.0, 600.0)
+    assert search_goal(replace(LATENCY, steps=()), KnownRates(), 1).steps == ()
+    assert search_goal(LATENCY, rates, FIRST_CONFIRMATION).gap < search_goal(LATENCY, rates, 1).gap
+
+
+def test_a_rate_is_between_what_held_and_what_did_not() -> None:
+    """A search counts as the middle of its last two rates; only trials at the rate that held say its latency."""
+    trials = [trial(round=n) for n in range(3)]
+    points = [_point(10.0, HELD), _point(20.0, BROKE), _point(16.0, HELD)]
+    found = rate_measurement(LATENCY, points, trials)
+    assert found.value == pytest.approx((16 * 20) ** 0.5)
+    assert found.trials == (trials[2],)
+    nothing = rate_measurement(LATENCY, [_point(10.0, BROKE)], trials[:1])
+    assert (nothing.value, nothing.reason) == (None, "too slow")
+
+
+def _point(value: float, verdict: str) -> SearchPoint:
+    return SearchPoint(
+        trial="t",
+        value=value,
+        round=1,
+        verdict=verdict,
+        reason="too slow" if verdict == BROKE else None,
+        requests=1000,
+        failed=0,
+        latency_ms=1.0,
+        inferences_per_s=1.0,
+        goodput_rps=1.0,
+    )
 
 
 def test_a_round_that_was_cut_off_is_finished() -> None:

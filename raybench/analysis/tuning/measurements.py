@@ -12,9 +12,21 @@ from raybench.config.search_goal import Goal
 from raybench.config.tuning_goal import TuningGoal
 from raybench.results.results_folder import ObservedTrial, StoredTrial
 
-# Times the rate that the default held, or else its throughput: a configuration that breaks at the first has lost.
-_RANGE, _FIRST_RANGE = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0), (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
+# Times the rate that the configuration held in an earlier round; or that the default held, where one that breaks at
+# the first has lost; or times the throughput of a closed loop.
+_OWN_RANGE = (0.85, 1.0, 1.15, 1.4, 2.0, 3.0)
+_RANGE = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+_FIRST_RANGE = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 _GAP, _FRESH_GAP = 1.1, 1.03  # how closely a boundary is looked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownRates:
+    """Requests/s around which a search may look; None is not known."""
+
+    own_rps: float | None = None
+    default_rps: float | None = None
+    throughput_rps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,8 @@ def measurements_of(
     for (name, number), seen in _by_round(space, trials).items():
         if any(each.summary.status == "interrupted" for each in seen):
             continue
-        one = _rate(goal.latency, found, space, seen) if goal.latency else throughput_measurement(seen[0].summary)
+        rates = known_rates(space, found, name, number)
+        one = _rate(goal.latency, rates, seen) if goal.latency else throughput_measurement(seen[0].summary)
         if one:
             found.setdefault(name, {})[number] = one
     return found
@@ -48,16 +61,11 @@ def _by_round(space: Sequence[Configuration], trials: Iterable[SeenTrial]) -> Ma
     return found
 
 
-def _rate(
-    latency: Goal,
-    found: Mapping[str, Mapping[int, Measurement]],
-    space: Sequence[Configuration],
-    seen: Sequence[SeenTrial],
-) -> Measurement | None:
-    goal = search_goal(latency, default_rate(space, found), _throughput_rps(seen), seen[0].summary.round)
+def _rate(latency: Goal, rates: KnownRates, seen: Sequence[SeenTrial]) -> Measurement | None:
+    goal = search_goal(latency, replace(rates, throughput_rps=_throughput_rps(seen)), seen[0].summary.round)
     paced = [each for each in seen if each.summary.load.offered_rps]
     points = [evaluation.point(goal, each.summary, each.observed.record, each.observed.samples) for each in paced]
-    return rate_measurement(goal, points, [each.summary for each in seen]) if is_over(goal, points) else None
+    return rate_measurement(goal, points, [each.summary for each in paced]) if is_over(goal, points) else None
 
 
 def _throughput_rps(seen: Sequence[SeenTrial]) -> float | None:
@@ -70,20 +78,23 @@ def requests_per_s(trial: TrialSummary) -> float | None:
     return trial.throughput.requests_per_s if trial.throughput else None
 
 
-def default_rate(space: Sequence[Configuration], found: Mapping[str, Mapping[int, Measurement]]) -> float | None:
-    """The rate that the default held in round 1; None where it is not known."""
+def known_rates(
+    space: Sequence[Configuration], found: Mapping[str, Mapping[int, Measurement]], name: str, number: int
+) -> KnownRates:
+    """What is known before a configuration is measured in a round."""
+    own = [each.value for earlier, each in sorted(found.get(name, {}).items()) if earlier < number and each.value]
     first = found.get(space[0].name, {}).get(1)
-    return first.value if first else None
+    return KnownRates(own_rps=own[0] if own else None, default_rps=first.value if first else None)
 
 
-def search_goal(latency: Goal, default_rps: float | None, throughput_rps: float | None, number: int) -> Goal:
+def search_goal(latency: Goal, rates: KnownRates, number: int) -> Goal:
     """The search of one configuration in one round, which tries each rate once.
 
-    Around what the default held; before that is known the rates that the user named, or else around the throughput of a
-    closed loop. Without steps where none of them is known.
+    Around the rates that are known, or those that the user named; without steps where there are none.
     """
     gap = _FRESH_GAP if number >= FIRST_CONFIRMATION else _GAP
-    steps = _steps(_RANGE, default_rps) or latency.steps or _steps(_FIRST_RANGE, throughput_rps)
+    steps = _steps(_OWN_RANGE, rates.own_rps) or _steps(_RANGE, rates.default_rps)
+    steps = steps or latency.steps or _steps(_FIRST_RANGE, rates.throughput_rps)
     return replace(latency, repeats=1, gap=gap, steps=steps)
 
 

@@ -89,12 +89,14 @@ def throughput_measurement(trial: TrialSummary) -> Measurement:
 
 
 def rate_measurement(goal: Goal, points: Sequence[SearchPoint], trials: Sequence[TrialSummary]) -> Measurement:
-    """Of a search: the middle, on the log scale, of the highest rate that held and the lowest that did not."""
+    """Of a search, with a point for each trial: the middle, on the log scale, of the highest rate that held and the
+    lowest that did not. Of the trials those at the rate that held are kept."""
     held, broke = boundary(goal, points)
     if held is None:
         reason = next((point.reason for point in points if point.reason), None)
         return Measurement(None, tuple(trials), reason or "no rate that was tried held")
-    return Measurement((held * broke) ** 0.5 if broke else held, tuple(trials))
+    held_trials = tuple(trial for at, trial in zip(points, trials, strict=True) if at.value == held)
+    return Measurement((held * broke) ** 0.5 if broke else held, held_trials)
 
 
 def values(measurements: Measurements) -> Measured:

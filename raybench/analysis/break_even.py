@@ -105,7 +105,7 @@ def _unlike(one: PricedSizing, other: PricedSizing) -> str | None:
         sizes = f"{one.sizing.batch_size} and of {other.sizing.batch_size} items"
         return f"requests of {sizes} are not alike: give --inference-rate"
     if max(one.sizing.replicas or 0, other.sizing.replicas or 0) * _FARTHEST > _MOST_STEPS:
-        return "they are too many replicas to search"
+        return "the replicas are too many to search for a break-even"
     return None
 
 

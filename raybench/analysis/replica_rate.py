@@ -105,12 +105,22 @@ def _verdict(trial: TrialSummary, limit: Threshold | None) -> tuple[str, str | N
 def _against_limit(trial: TrialSummary, limit: Threshold) -> tuple[str, str | None]:
     found = getattr(trial.latency_ms, limit.metric, None)
     name = limit.metric.replace("_", ".")
+    if found is None and (lower := _lower_above(trial, limit)):
+        return BROKE, f"{lower} was above {plain(limit.limit)} ms already"
     if found is None:
         needed = samples_needed(PERCENTILES[limit.metric])
         return UNKNOWN, f"{name} is not known: it needs {needed} requests, so use a longer --duration"
     if found < limit.limit:
         return HELD, None
     return (UNKNOWN, _LATE) if lateness(trial, limit.limit) else (BROKE, f"{name} was {plain(found)} ms")
+
+
+def _lower_above(trial: TrialSummary, limit: Threshold) -> str | None:
+    """A lower percentile that lies above the limit, so that a higher one does; None where none is known to."""
+    lower = [name for name, p in PERCENTILES.items() if p < PERCENTILES[limit.metric]]
+    known = [(name, getattr(trial.latency_ms, name, None)) for name in lower]
+    above = [name for name, value in known if value is not None and value >= limit.limit]
+    return above[0].replace("_", ".") if above and not lateness(trial, limit.limit) else None
 
 
 def _closed(trials: list[TrialSummary], limit: Threshold | None) -> ReplicaRate:

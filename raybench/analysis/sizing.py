@@ -15,6 +15,7 @@ from raybench.config import threshold
 from raybench.config.demand import HOURS_PER_MONTH, Demand
 
 _NOT_FRESH = "the tuning did not measure it in fresh rounds: finish it with raybench tune --resume"
+_NEVER_FRESH = "the default won without fresh rounds: measure DIR/deploy/run.yaml with raybench run, and size that"
 _ROUNDING = 1e-9  # a share of the replicas: floating point makes 50 x 1.1 / 5.5 a little more than 10
 
 
@@ -92,7 +93,8 @@ def _of_tuning(summary: Summary, tuning: TuningResult, wanted: Demand) -> Iterat
         trials = [trial for trial in summary.trials if (trial.label, trial.model.name) == tried.get(name)]
         fresh = [trial for trial in trials if trial.round >= FIRST_CONFIRMATION]
         if trials:
-            yield _sizing(trials, rate_of_run(fresh, limit) if fresh else not_known("tuning", _NOT_FRESH), wanted)
+            why = _NEVER_FRESH if tuning.is_over else _NOT_FRESH
+            yield _sizing(trials, rate_of_run(fresh, limit) if fresh else not_known("tuning", why), wanted)
 
 
 def _sizing(trials: Sequence[TrialSummary], rate: ReplicaRate, wanted: Demand) -> Sizing:

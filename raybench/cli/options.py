@@ -1,6 +1,7 @@
 """The flags of a benchmark, made from its settings."""
 
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -10,22 +11,28 @@ from raybench.config import SETTINGS, ConfigError, credentials, input_values
 from raybench.config.server_settings import KNOBS
 from raybench.config.setting import Setting
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 Command = Callable[..., Any]  # as click decorates it
 Flags = dict[str, Any]  # by name, as click hands them to a command
 
 
 def benchmark_flags(
-    command: Command, listed: Collection[str] = (), hidden: Collection[str] = (), without: Collection[str] = ()
+    command: Command,
+    listed: Collection[str] = (),
+    hidden: Collection[str] = (),
+    without: Collection[str] = (),
+    shown: Mapping[str, str] = NOTHING,
 ) -> Command:
     """The flags of a benchmark; None where one is not given, so that the YAML's value stands.
 
     Of the numbers in `listed` a search takes several, as text; what is `hidden` it refuses, and its help leaves out.
-    The command itself declares those in `without`, if at all.
+    The command itself declares those in `without`, if at all; `shown` has the defaults that differ in it, in words.
     """
     taken = [each for each in SETTINGS.values() if not each.flag.is_absent and each.name not in without]
     for setting in reversed(taken):
         is_listed, is_hidden = setting.name in listed, setting.name in hidden
-        command = _option(setting, is_listed=is_listed, is_hidden=is_hidden)(command)
+        words = shown.get(setting.name)
+        command = _option(setting, is_listed=is_listed, is_hidden=is_hidden, shown=words)(command)
     return command
 
 

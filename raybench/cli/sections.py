@@ -2,6 +2,7 @@
 
 import click
 
+_SIZING = "How many replicas"
 # In the order of the help; a flag that is in none of them is the command's own, and comes first.
 SECTIONS = {
     "What to measure": ("server", "url", "model", "signature", "models", "instances", "layout", "mix"),
@@ -27,6 +28,7 @@ SECTIONS = {
         "warmup_request_count",
         "shared_memory",
     ),
+    _SIZING: ("request_rate", "inference_rate", "headroom", "spare", "price"),
     "Inputs": (
         "input",
         "images",
@@ -70,7 +72,10 @@ class SectionedCommand(click.Command):
         records = {_name(each): record for each in self.get_params(ctx) if (record := _record(each, ctx))}
         own = [record for name, record in records.items() if not any(name in names for names in SECTIONS.values())]
         found = {f"Of {self.name}": own} if own else {}
-        found |= {title: [records[name] for name in names if name in records] for title, names in SECTIONS.items()}
+        twice = "The load" if "spare" in records else _SIZING  # a rate to send, or to size for
+        for title, names in SECTIONS.items():
+            there = [name for name in names if name in records]
+            found[title] = [records[name] for name in there if not (title == twice and name == "request_rate")]
         for title, rows in found.items():
             if rows:
                 with formatter.section(title):

@@ -20,13 +20,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 def demand_flags(command: Callable[..., None]) -> Callable[..., None]:
     """The flags that say what is to be served, and how much more."""
+    rate, items = "Say how many replicas serve this many requests per second.", "The same for items (such as images)."
+    more, spare = "Sizing: capacity beyond the rate.", "Sizing: replicas beyond those, for when one fails."
     options = [
-        click.option("--request-rate", type=float, metavar="R", help="Requests per second to serve."),
-        click.option("--inference-rate", type=float, metavar="R", help="Items (such as images) per second, instead."),
-        click.option("--headroom", default="30%", show_default=True, metavar="SHARE", help="Capacity beyond the rate."),
-        click.option(
-            "--spare", type=int, default=0, show_default=True, help="Replicas beyond those, for one that fails."
-        ),
+        click.option("--request-rate", type=float, metavar="R", help=rate),
+        click.option("--inference-rate", type=float, metavar="R", help=items),
+        click.option("--headroom", default="30%", show_default=True, metavar="SHARE", help=more),
+        click.option("--spare", type=int, default=0, show_default=True, help=spare),
     ]
     return reduce(lambda decorated, option: option(decorated), reversed(options), command)
 

@@ -17,6 +17,7 @@ from raybench.cli.size_command import demand_flags
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, yaml_file
 from raybench.config.knob_values import Host, knob_values
+from raybench.config.server_settings import KNOBS
 
 if TYPE_CHECKING:
     from raybench.analysis.summary import Summary
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from raybench.driver.run_observer import RunObserver
     from raybench.driver.tune_loop import TuneResume
 
+_OF_YAML = {"request_rate": "a tuning finds rates by itself, and the rate to size for is the flag --request-rate"}
 _REFUSED = {
     "threshold": "use --latency-threshold in a tuning",
     "rounds": "a tuning chooses its rounds by itself: leave it out",
@@ -35,13 +37,17 @@ _REFUSED = {
     "strict": "a configuration that fails is an answer here: leave it out",
     "max_error_rate": "a configuration that fails requests gets no number: leave it out",
 }
+_SHOWN = {
+    "server": "triton",
+    **dict.fromkeys(("instances", "layout", *(knob.name for knob in KNOBS)), "all values that this host allows"),
+}
 _KNOWN_GPU = Path("/proc/driver/nvidia/gpus")
 _LEAST_TRIALS = 24
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("benchmark", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@partial(benchmark_flags, hidden=tuple(_REFUSED), without=("request_rate",))
+@partial(benchmark_flags, hidden=tuple(_REFUSED), without=("request_rate",), shown=_SHOWN)
 @demand_flags
 @click.option("--price", metavar="PRICE", help="Price of a replica, such as 2.50/h or $1800/month.")
 @click.option(
@@ -58,7 +64,7 @@ _LEAST_TRIALS = 24
     default=20,
     show_default=True,
     metavar="MINUTES",
-    help="Start no measurement that would end later than this, but for the last three rounds.",
+    help="Stop halving so that the tuning ends by then; screening and three fresh rounds are always measured.",
 )
 @click.option(
     "--resume",
@@ -98,6 +104,10 @@ def tune(
     """
     try:
         wanted = _wanted(request_rate, inference_rate, headroom, spare, latency_threshold, price)
+        if resume and (latency_threshold or request_rate_range):
+            raise ConfigError(
+                f"resume is {resume}, which has its own goal; leave out --latency-threshold and its range"
+            )
         if resume:
             loaded, goal, resumed = _resumed(resume, benchmark, flags, budget)
         else:
@@ -116,14 +126,22 @@ def _configured(path: Path | None, flags: Flags) -> Benchmark:
     """The benchmark that spans all configurations: knobs that the user does not name have every value of this host."""
     given = {name: value for name, value in flags.items() if value not in (None, (), {})}
     asked = {**(yaml_file.read(path) if path else {}), **given}
-    for name, remedy in _REFUSED.items():
+    for name, remedy in {**_OF_YAML, **_REFUSED}.items():
         if name in asked:
             raise ConfigError(f"{_word(name)} is given; {remedy}")
+    if "server" not in asked and "url" not in asked:
+        given["server"] = asked["server"] = ("triton",)
     plain = config.load(path, given)
     if by_url := [kind for kind in plain.url if kind != "fake"]:
         raise ConfigError(f"url is {by_url[0]}={plain.url[by_url[0]]}; tune starts its servers itself: leave it out")
     load = plain.loads[0]
     found = knob_values(plain.server, _host(), batch_size=load.items, in_flight=load.in_flight)
+    unnamed = [name for name in found if name not in asked]
+    if unnamed and (plain.server_node or plain.address):
+        where = plain.server_node or plain.address
+        raise ConfigError(
+            f"server is on {where}, whose cores are not known here: name the values of {', '.join(map(_word, unnamed))}"
+        )
     chosen = {"calibrate": False, **found}  # the client's ceiling is the same beside every configuration
     loaded = config.load(path, {**given, **{name: values for name, values in chosen.items() if name not in asked}})
     if len(loaded.servers) * len(loaded.all_models) < 2:
@@ -170,7 +188,7 @@ def _resumed(
 
     from raybench.analysis.summary import seen_trials
     from raybench.analysis.tuning.halving import configurations
-    from raybench.analysis.tuning.measurements import measurements_of
+    from raybench.analysis.tuning.measurements import measurements_of, unfinished
     from raybench.driver.tune_loop import TuneResume
     from raybench.results.resuming import tuning_to_resume
 
@@ -180,8 +198,10 @@ def _resumed(
         raise ConfigError(f"resume is {folder}, which has its own benchmark.yaml; leave out {what}")
     results, (goal, loaded) = tuning_to_resume(folder)
     shown = loaded.model_copy(update={"ui": flags["ui"]} if flags["ui"] else {})
-    measured = measurements_of(configurations(loaded), goal, seen_trials(results))
-    return shown, replace(goal, budget_s=60 * budget_min), TuneResume(folder, measured)
+    space, trials = configurations(loaded), seen_trials(results)
+    measured = measurements_of(space, goal, trials)
+    resumed = TuneResume(folder, measured, unfinished(measured, space, trials))
+    return shown, replace(goal, budget_s=60 * budget_min), resumed
 
 
 def _show(benchmark: Benchmark, goal: "TuningGoal") -> None:

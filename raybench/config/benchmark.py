@@ -251,7 +251,7 @@ class Benchmark(BaseModel):
         return self.model_copy(update={"loads": loads})
 
     def only(self, server: ServerSpec, models: tuple[str, ...], *, rounds: int) -> Self:
-        """The run of one server with its settings and these models, and folders named so that any place can run it."""
+        """The run of one server with its settings and these models, and the folders of models by their full paths."""
         knobs = {knob.name: (getattr(server.settings, knob.name),) for knob in KNOBS}
         triton = {"instances": (server.instances,), "layout": (server.layout,)} if server.kind == "triton" else {}
         folders = {name: str(Path(folder).resolve()) for name, folder in self.saved_models.items() if name in models}

@@ -27,7 +27,8 @@ def knob_values(
     The first of each is the default, which a configuration is compared with.
     """
     together = batch_size * in_flight
-    merges = (0, 1, together) if together not in (1, _TRITON_MERGES) else (0, 1)
+    is_triton_own = together == _TRITON_MERGES and "tfserving" not in kinds
+    merges = (0, 1) if together == 1 or is_triton_own else (0, 1, together)
     most = _MOST_INSTANCES if host.has_gpu else min(_MOST_INSTANCES, host.cores)
     threads = _falling(host.cores) if not host.has_gpu else (0,)
     found: dict[str, tuple[int | str, ...]] = {

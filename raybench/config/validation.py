@@ -69,6 +69,10 @@ def _check_urls(b: Benchmark) -> None:
         asked, started = getattr(b, knob.name), [kind for kind in knob.kinds if kind in b.server and kind not in b.url]
         remedy = f"it only works with a server that raybench starts ({', '.join(knob.kinds)}): leave it out"
         require(bool(started) or asked == (0,), knob.name, asked, remedy)
+    is_serving_alone = "tfserving" in b.server and "triton" not in b.server and max(b.merge_max) < 2
+    for name in ("merge_delay", "merge_threads"):
+        remedy = "TensorFlow Serving merges nothing by itself: add merge-max"
+        require(not is_serving_alone or getattr(b, name) == (0,), name, getattr(b, name), remedy)
 
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:

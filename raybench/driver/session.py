@@ -146,7 +146,7 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
         raise KeyboardInterrupt
     if lost := trial.record.lost:
         if context.benchmark.on_loss == STOP:
-            raise LostError(f"{lost}; the run ends (on-loss is {STOP}): continue it with `raybench run --resume`")
+            raise LostError(f"{lost}; the run ends (on-loss is {STOP}): continue it with --resume")
         recover(context.session.inputs, context.observer, lost)
 
 

@@ -15,7 +15,6 @@ from raybench.analysis.tuning.halving import Configuration, Round, configuration
 from raybench.analysis.tuning.measurements import (
     KnownRates,
     SeenTrial,
-    is_over,
     known_rates,
     requests_per_s,
     search_goal,
@@ -31,9 +30,9 @@ from raybench.driver.sent_load import EarlyStop, never
 from raybench.driver.server_host import serve_options, start_server
 from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import measure, not_measured
-from raybench.report.next_step import DEPLOY
 from raybench.results import results_folder
 from raybench.results.results_folder import ObservedTrial
+from raybench.results.run_files import DEPLOY
 from raybench.results.run_lock import locked
 from raybench.servers import RunningServer, ServerError
 from raybench.servers.deployment import write_deployment
@@ -44,10 +43,11 @@ _Measurements = dict[str, dict[int, Measurement]]
 
 @dataclass(frozen=True)
 class TuneResume:
-    """The folder of a tuning that was cut off, and what it measured so far."""
+    """The folder of a tuning that was cut off, what it measured so far, and which trials are measured again."""
 
     folder: Path
     measurements: Mapping[str, Mapping[int, Measurement]]
+    unfinished: tuple[str, ...] = ()
 
 
 def tune(
@@ -61,6 +61,8 @@ def tune(
         open_session(benchmark, observer) as session,
         open_folder(session, command, resume=folder, goal=goal) as context,
     ):
+        if resume:
+            results_folder.discard(resume.folder, resume.unfinished)
         space = configurations(session.benchmark)
         found: _Measurements = {name: dict(rounds) for name, rounds in (resume.measurements if resume else {}).items()}
         pace = _Pace(until_s, sum(map(len, found.values())))
@@ -131,6 +133,8 @@ def _measured(
             goal = search_goal(latency, rates, number)
             if not goal.steps:
                 closed_rps = requests_per_s(_saved(trial, context, server).summary)
+                if closed_rps is None:
+                    return Measurement(None, (), "the closed loop before its search has no throughput")
                 goal = search_goal(latency, KnownRates(throughput_rps=closed_rps), number)
             return _searched(each.first, number, goal, context, server)
     except ServerError as error:
@@ -141,7 +145,7 @@ def _measured(
 
 def _searched(first: Trial, number: int, goal: Goal, context: RunContext, server: RunningServer) -> Measurement:
     points, trials = list[SearchPoint](), list[TrialSummary]()
-    while not is_over(goal, points) and (value := next_value(goal, points)) is not None:
+    while (value := next_value(goal, points)) is not None:
         trial = replace(trial_at(context.benchmark, goal, first, value), round=number)
         seen = _saved(trial, context, server, is_enough=partial(is_decided, goal))
         trials.append(seen.summary)

@@ -144,9 +144,11 @@ def _main(folder: Path, models_conf: Path, *, in_full_precision: bool) -> int:
         question = json.loads(line)
         key = (question["model"], question["signature"])
         try:
-            if key not in loaded:
-                for oldest in list(loaded)[: len(loaded) + 1 - _MOST_LOADED]:
-                    del loaded[oldest]
+            if key in loaded:
+                loaded[key] = loaded.pop(key)  # the last used is the last to go
+            else:
+                while len(loaded) >= _MOST_LOADED:
+                    del loaded[next(iter(loaded))]
                 loaded[key] = LoadedSignature(models_conf, model=key[0], signature=key[1])
                 if in_full_precision:
                     loaded[key].compute_in_full_precision()

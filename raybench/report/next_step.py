@@ -9,8 +9,8 @@ from typing import NamedTuple
 from raybench.analysis.cells import CellSummary
 from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
+from raybench.results.run_files import DEPLOY
 
-DEPLOY = "deploy"  # the folder, in that of the results, with the files of a tuning's best configuration
 _ROUNDS = "--rounds"
 _GOAL = ("--latency-threshold", "--request-rate-range", "--concurrency-range", "--until-oom")  # a run takes none
 _LENGTH = ("--request-count", "--duration")

@@ -19,10 +19,11 @@ from raybench.report import search_tables, sentences, tuning_tables
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
 from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
-from raybench.report.next_step import DEPLOY, NextStep, next_step
+from raybench.report.next_step import NextStep, next_step
 from raybench.report.node_tables import node_tables
 from raybench.report.result_table import DROPPED_FIRST, columns, row, row_names, title
 from raybench.report.sentences import comparison, doubt_notes, loads, outcome
+from raybench.results.run_files import DEPLOY
 
 _WIDEST = 500
 _LEFT_ALIGNED = ("server", "doubts")

@@ -3,7 +3,7 @@
 import re
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -113,6 +113,16 @@ def save(folder: Path, observed: ObservedTrial) -> None:
     write_trial(folder, observed, run_id_of(folder))
     (folder / RUNNING).unlink(missing_ok=True)
     path_of(folder, observed.record.id).unlink(missing_ok=True)
+
+
+def discard(folder: Path, trials: Iterable[str]) -> None:
+    """Remove trials that are to be measured again; raises ResultsError."""
+    try:
+        for trial in trials:
+            for name in (f"{TRIALS}/{trial}.json", f"{SAMPLES}/{trial}.parquet", f"{TELEMETRY}/{trial}.parquet"):
+                (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
 def finish(folder: Path) -> None:

@@ -13,6 +13,7 @@ from raybench.results.run_info import Environment, RunInfo
 from raybench.results.sealed_json import read_sealed, write_sealed
 
 ABOUT, BENCHMARK, SEARCH, TUNING = "environment.json", "benchmark.yaml", "search.json", "tuning.json"
+DEPLOY = "deploy"  # the folder with the files of a tuning's best configuration
 _MOST_BENCHMARK_BYTES = 2**16
 
 

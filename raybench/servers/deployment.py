@@ -6,9 +6,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
 from raybench.config import ServerSpec
 from raybench.models.saved_models import format_models_conf
-from raybench.servers import ServeOptions, repository, tfserving_server, wheel
+from raybench.servers import ServeOptions, ServerUnavailable, model_server, repository, tfserving_server, wheel
 from raybench.servers.echo_models import is_echo
 from raybench.servers.model_server import BINARY, ENVIRONMENT, ModelServer
 from raybench.servers.served_models import resolve_models
@@ -51,15 +54,14 @@ def _write_triton(server: ServerSpec, options: ServeOptions, folder: Path) -> No
     for model in repository.assemble(triton, folder).iterdir():
         if is_echo(model.name):  # which raybench measures its client with
             shutil.rmtree(model)
-    flags = [
-        "--model-control-mode=explicit",
-        "--load-model=*",
-        f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
-    ]
+    for file in (folder / "repository").glob("*/config.pbtxt"):
+        _leave_out(file, "facts")  # which the backend would write for raybench
+    shutil.rmtree(folder / "facts", ignore_errors=True)
+    flags = [f"--backend-config=python,shm-default-byte-size={SHM_BYTES}"]
     environment = {**wheel.malloc(), **server.settings.environment}
-    _write_script(
-        folder, environment, '"${TRITONSERVER:-tritonserver}"', ['--model-repository="$here/repository"'], flags
-    )
+    addresses = [f'--{name}-address="${{BIND:-127.0.0.1}}"' for name in ("grpc", "http", "metrics")]
+    own = ['--model-repository="$here/repository"', *addresses]
+    _write_script(folder, environment, '"${TRITONSERVER:-tritonserver}"', own, flags)
 
 
 def _write_tfserving(server: ServerSpec, options: ServeOptions, folder: Path) -> None:
@@ -68,14 +70,26 @@ def _write_tfserving(server: ServerSpec, options: ServeOptions, folder: Path) ->
     serving = TfServingOptions(
         models_conf=options.models_conf, models=options.models, in_flight=options.in_flight, settings=server.settings
     )
-    flags = [
-        f"--{name}={value}" for name, value in tfserving_server.settings_flags(ModelServer(BINARY, ""), serving).items()
-    ]
+    flags = [f"--{name}={value}" for name, value in tfserving_server.settings_flags(_model_server(), serving).items()]
     own = ['--model_config_file="$here/models.conf"', '--port="${PORT:-8500}"', '--rest_api_port="${REST_PORT:-8501}"']
     if text := tfserving_server.batching_parameters(server.settings):
         (folder / "batching.config").write_text(text, encoding="utf-8")
         own += ["--enable_batching=true", '--batching_parameters_file="$here/batching.config"']
     _write_script(folder, ENVIRONMENT, BINARY, own, flags)
+
+
+def _model_server() -> ModelServer:
+    """The one of this host, which says the flags that it knows; else one that knows all."""
+    try:
+        return model_server.find()
+    except ServerUnavailable:
+        return ModelServer(BINARY, "")
+
+
+def _leave_out(file: Path, parameter: str) -> None:
+    config = text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    config.parameters.pop(parameter, None)
+    file.write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
 def _write_local(server: ServerSpec, _: ServeOptions, folder: Path) -> None:

@@ -213,7 +213,7 @@ def _read_paths(folder: Path, models: tuple[ModelConfig, ...], options: TfServin
 
 def _config(server: ModelServer, options: TfServingOptions, models: tuple[ModelConfig, ...]) -> dict[str, str | int]:
     batching = {"batching_parameters_file": str(options.batching_file)} if options.batching_file else {}
-    if text := batching_parameters(options.settings):
+    if not options.batching_file and (text := batching_parameters(options.settings)):
         batching = {"batching_parameters_file": " ".join(text.split())}
     names = {"models": ",".join(model.name for model in models), "models_conf": str(options.models_conf)}
     tensorflow = {"tensorflow": server.tensorflow} if server.tensorflow else {}

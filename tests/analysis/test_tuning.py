@@ -9,7 +9,7 @@ import pytest
 from helpers import trial
 
 from raybench import config
-from raybench.analysis.search.strategy import BROKE, HELD, SearchPoint
+from raybench.analysis.search.strategy import BROKE, HELD, LATE, SearchPoint
 from raybench.analysis.tuning.halving import (
     CONFIRMATION,
     FIRST_CONFIRMATION,
@@ -134,7 +134,7 @@ LATENCY = Goal(kind=LATENCY_KIND, variable="request_rate", steps=(5.0, 10.0), pe
 @pytest.mark.parametrize(
     ("rates", "first", "last"),
     [
-        (KnownRates(own_rps=100.0, default_rps=50.0), 85.0, 300.0),
+        (KnownRates(own_rps=100.0, default_rps=50.0), 60.0, 300.0),
         (KnownRates(default_rps=50.0, throughput_rps=500.0), 35.0, 200.0),
         (KnownRates(throughput_rps=500.0), 5.0, 10.0),
         (KnownRates(), 5.0, 10.0),
@@ -157,6 +157,8 @@ def test_a_rate_is_between_what_held_and_what_did_not() -> None:
     found = rate_measurement(LATENCY, points, trials)
     assert found.value == pytest.approx((16 * 20) ** 0.5)
     assert found.trials == (trials[2],)
+    late = rate_measurement(LATENCY, [*points, _point(18.0, LATE)], [*trials, trials[0]])
+    assert late.value is None  # the client was late: what the server holds is not known
     nothing = rate_measurement(LATENCY, [_point(10.0, BROKE)], trials[:1])
     assert (nothing.value, nothing.reason) == (None, "too slow")
 
@@ -174,6 +176,35 @@ def _point(value: float, verdict: str) -> SearchPoint:
         inferences_per_s=1.0,
         goodput_rps=1.0,
     )
+
+
+def test_a_fresh_round_without_a_number_claims_nothing() -> None:
+    """A best configuration that fails in a fresh round is not called better by its other rounds."""
+    space = space_of(instances=(1, 2))
+    default, other = (each.name for each in space)
+    fresh = range(FIRST_CONFIRMATION, FIRST_CONFIRMATION + 5)
+    good = {n: Measurement(150.0, ()) for n in (1, 2, *fresh)}
+    found = {
+        default: {n: Measurement(100.0, ()) for n in good},
+        other: {**good, FIRST_CONFIRMATION: Measurement(None, ())},
+    }
+    result = tuning_result(space, found, goal_for(space))
+    assert (result.winner, result.ratio, result.to_deploy) == (other, None, default)
+
+
+def test_a_default_without_a_number_leaves_the_others_to_win() -> None:
+    """Where the default gives no number the others are still halved, and the best of them is deployed."""
+    space = space_of(**_KNOBS)
+
+    def truth(each: Configuration) -> float | None:
+        return None if each.name == space[0].name else 120.0 if each.values["instances"] == 2 else 100.0
+
+    found = tuned(space, truth, 0)
+    assert found.is_over
+    assert found.verdict != BETTER
+    assert found.to_deploy == found.winner
+    assert "x2" in str(found.winner)
+    assert max(each.rounds for each in found.tried) > 1
 
 
 def test_a_round_that_was_cut_off_is_finished() -> None:
@@ -196,7 +227,10 @@ def test_time_is_kept_for_the_confirmation() -> None:
     following = next_round(space, screened, goal, most_trials=len(screened))
     assert following is not None
     assert following.stage == CONFIRMATION
-    fresh = {FIRST_CONFIRMATION: 100.0, FIRST_CONFIRMATION + 1: 100.0, FIRST_CONFIRMATION + 2: 100.0}
-    for name in following.names:
-        screened[name] |= fresh
-    assert next_round(space, screened, goal, most_trials=len(screened)) is None
+    for done in range(3):
+        for name in following.names:
+            screened[name] = {**screened[name], FIRST_CONFIRMATION + done: 100.0}
+        spent = sum(map(len, screened.values()))
+        is_over = next_round(space, screened, goal, most_trials=spent) is None
+        assert is_over == (done == 2)
+    assert next_round(space, screened, goal, most_trials=spent + 2) is not None

@@ -46,7 +46,7 @@ def _options(command: click.Command) -> list[click.Option]:
 def _own(command: click.Command) -> list[click.Option]:
     """The flags of a search or a tuning that a run does not have."""
     of_run = {each.name for each in _options(_command("run"))}
-    return [each for each in _options(command) if each.name not in of_run]
+    return [each for each in _options(command) if each.name not in of_run or each.name == "request_rate"]
 
 
 def _sections(command: click.Command) -> str:

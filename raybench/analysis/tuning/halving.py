@@ -90,10 +90,11 @@ def _wanted(space: Sequence[Configuration], measured: Measured, goal: TuningGoal
     if halving := _halving(space, measured, goal, most):
         return halving
     best, default = leader(space, measured), space[0].name
-    if best is None or best == default:
+    if best is None or best == default or not has_number(measured, default):
         return None
     done = _confirmed_rounds((best, default), measured)
-    rounds = goal.confirm_rounds if most >= _count(measured) else max(_LEAST_CONFIRMED, done)
+    is_room = most >= _count(measured) + 2
+    rounds = goal.confirm_rounds if is_room else max(_LEAST_CONFIRMED, done)
     if done >= rounds:
         return None
     return Round(FIRST_CONFIRMATION + done, CONFIRMATION, (best, default))
@@ -141,9 +142,14 @@ def promising(space: Sequence[Configuration], measured: Measured, width: int) ->
 
 
 def _predicted(each: Configuration, space: Sequence[Configuration], measured: Measured) -> float:
-    """The logarithm of the value that a configuration would have if the gains of its knobs added up."""
+    """The logarithm of the value that a configuration would have if the gains of its knobs added up.
+
+    Its own value where the default has none, which leaves nothing to add up.
+    """
     default = _default(space, each.kind)
     base = _log(measured, default.name, 1)
+    if base == -inf:
+        return _log(measured, each.name, 1)
     gains = (_gain(change, space, default, measured) for change in _changes(each, default))
     return base + sum(gains)
 
@@ -196,7 +202,12 @@ def leader(space: Sequence[Configuration], measured: Measured) -> str | None:
 
 
 def confirmed(best: str, default: str, measured: Measured) -> Interval | None:
-    """The ratio of two configurations over their fresh rounds, with its interval; None without one."""
+    """The ratio of two configurations over their fresh rounds, with its interval.
+
+    None without one, and where a fresh round of the best gave no number: to leave out its worst rounds would favour it.
+    """
+    if any(value is None for n, value in measured.get(best, {}).items() if n >= FIRST_CONFIRMATION):
+        return None
     numbers = [n for n in measured.get(best, {}) if n >= FIRST_CONFIRMATION and n in measured.get(default, {})]
     logs = [_log(measured, best, n) - _log(measured, default, n) for n in numbers if _both(measured, best, default, n)]
     found = interval(logs)
@@ -204,6 +215,19 @@ def confirmed(best: str, default: str, measured: Measured) -> Interval | None:
         return None
     low, high = (None if bound is None else exp(bound) for bound in (found.low, found.high))
     return Interval(mean=exp(found.mean), low=low, high=high, rounds=found.rounds)
+
+
+def ratio_of(name: str, default: str, measured: Measured) -> float | None:
+    """The geometric mean of two configurations' ratios, over the fresh rounds of both or else all; None without one."""
+    both = [n for n in measured.get(name, {}) if n in measured.get(default, {}) and _both(measured, name, default, n)]
+    numbers = [n for n in both if n >= FIRST_CONFIRMATION] or both
+    logs = [_log(measured, name, n) - _log(measured, default, n) for n in numbers]
+    return exp(sum(logs) / len(logs)) if logs else None
+
+
+def has_number(measured: Measured, name: str) -> bool:
+    """Whether any round of a configuration gave one."""
+    return any(measured.get(name, {}).values())
 
 
 def _both(measured: Measured, one: str, other: str, number: int) -> bool:

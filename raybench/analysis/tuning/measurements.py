@@ -14,7 +14,7 @@ from raybench.results.results_folder import ObservedTrial, StoredTrial
 
 # Times the rate that the configuration held in an earlier round; or that the default held, where one that breaks at
 # the first has lost; or times the throughput of a closed loop.
-_OWN_RANGE = (0.85, 1.0, 1.15, 1.4, 2.0, 3.0)
+_OWN_RANGE = (0.6, 0.85, 1.0, 1.15, 1.4, 2.0, 3.0)
 _RANGE = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 _FIRST_RANGE = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
 _GAP, _FRESH_GAP = 1.1, 1.03  # how closely a boundary is looked for
@@ -64,6 +64,9 @@ def _by_round(space: Sequence[Configuration], trials: Iterable[SeenTrial]) -> Ma
 def _rate(latency: Goal, rates: KnownRates, seen: Sequence[SeenTrial]) -> Measurement | None:
     goal = search_goal(latency, replace(rates, throughput_rps=_throughput_rps(seen)), seen[0].summary.round)
     paced = [each for each in seen if each.summary.load.offered_rps]
+    last = seen[-1].summary
+    if not paced and (last.status in ("failed", "skipped") or _throughput_rps(seen) is None):
+        return Measurement(None, (last,), last.reason or "the closed loop before its search has no throughput")
     points = [evaluation.point(goal, each.summary, each.observed.record, each.observed.samples) for each in paced]
     return rate_measurement(goal, points, [each.summary for each in paced]) if is_over(goal, points) else None
 
@@ -102,6 +105,15 @@ def _steps(factors: Sequence[float], rps: float | None) -> tuple[float, ...]:
     return tuple(float(f"{factor * rps:.3g}") for factor in factors) if rps else ()
 
 
+def unfinished(
+    found: Mapping[str, Mapping[int, Measurement]], space: Sequence[Configuration], trials: Iterable[SeenTrial]
+) -> tuple[str, ...]:
+    """The ids of the trials of measurements that were cut off, which would mix with those of the next attempt."""
+    groups = _by_round(space, trials).items()
+    cut = (seen for (name, number), seen in groups if number not in found.get(name, {}))
+    return tuple(each.summary.id for seen in cut for each in seen)
+
+
 def is_over(goal: Goal, points: Sequence[SearchPoint]) -> bool:
-    """Whether a search needs no further point: it has its answer, or a trial that says nothing."""
+    """Whether the trials of a search that are on disk need no further one: its answer, or one that says nothing."""
     return bool(points) and (points[-1].verdict in (LATE, UNKNOWN) or next_value(goal, points) is None)

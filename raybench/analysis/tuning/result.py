@@ -6,7 +6,7 @@ from statistics import fmean
 
 from raybench.analysis.cells import Interval, interval
 from raybench.analysis.comparisons import is_whole
-from raybench.analysis.search.strategy import SearchPoint, boundary
+from raybench.analysis.search.strategy import LATE, UNKNOWN, SearchPoint, boundary
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.analysis.tuning.halving import (
     CONFIRMATION,
@@ -17,8 +17,10 @@ from raybench.analysis.tuning.halving import (
     KnobValues,
     Measured,
     confirmed,
+    has_number,
     leader,
     next_round,
+    ratio_of,
 )
 from raybench.config.search_goal import Goal
 from raybench.config.tuning_goal import TuningGoal
@@ -30,8 +32,9 @@ BETTER, NOT_SHOWN = "better", "not shown to be better"
 class TriedConfiguration:
     """A configuration that was measured: the mean of its values over its rounds, and the last stage that it reached.
 
-    `value` is inferences/s, or with a latency goal the highest requests/s within it; None without a number, with the
-    `reason`.
+    `value` is inferences/s, or with a latency goal requests/s between the highest rate that held and the lowest that
+    did not; `ratio` is to the default, over the fresh rounds of both or else all rounds of both. None is not known;
+    `failed` rounds gave no number, for the `reason`.
     """
 
     name: str
@@ -41,8 +44,10 @@ class TriedConfiguration:
     stage: str
     rounds: int
     value: float | None
+    ratio: float | None
     p50_ms: float | None
     p99_ms: float | None
+    failed: int
     reason: str | None
 
 
@@ -91,6 +96,8 @@ def throughput_measurement(trial: TrialSummary) -> Measurement:
 def rate_measurement(goal: Goal, points: Sequence[SearchPoint], trials: Sequence[TrialSummary]) -> Measurement:
     """Of a search, with a point for each trial: the middle, on the log scale, of the highest rate that held and the
     lowest that did not. Of the trials those at the rate that held are kept."""
+    if points and points[-1].verdict in (LATE, UNKNOWN):
+        return Measurement(None, tuple(trials), points[-1].reason or "the client was late")
     held, broke = boundary(goal, points)
     if held is None:
         reason = next((point.reason for point in points if point.reason), None)
@@ -110,7 +117,9 @@ def tuning_result(space: Sequence[Configuration], measurements: Measurements, go
     best = leader(space, measured)
     ratio = confirmed(best, default, measured) if best and best != default else None
     is_better = _is_shown(ratio)
-    tried = tuple(_tried(each, measurements[each.name]) for each in space if measurements.get(each.name))
+    tried = tuple(
+        _tried(each, measurements[each.name], measured, default) for each in space if measurements.get(each.name)
+    )
     return TuningResult(
         threshold=goal.latency.threshold if goal.latency else None,
         unit="requests" if goal.latency else _unit(measurements),
@@ -130,8 +139,7 @@ def tuning_result(space: Sequence[Configuration], measurements: Measurements, go
 def to_deploy(space: Sequence[Configuration], measured: Measured) -> str | None:
     """The configuration whose files are left: the winner where it was shown to be better, else a default that works."""
     best, default = leader(space, measured), space[0].name
-    is_default_usable = any(measured.get(default, {}).values())
-    if best is None or not is_default_usable or _is_shown(confirmed(best, default, measured)):
+    if best is None or not has_number(measured, default) or _is_shown(confirmed(best, default, measured)):
         return best
     return default
 
@@ -140,7 +148,9 @@ def _is_shown(ratio: Interval | None) -> bool:
     return ratio is not None and ratio.low is not None and ratio.low > 1
 
 
-def _tried(each: Configuration, rounds: Mapping[int, Measurement]) -> TriedConfiguration:
+def _tried(
+    each: Configuration, rounds: Mapping[int, Measurement], measured: Measured, default: str
+) -> TriedConfiguration:
     known = [found.value for found in rounds.values() if found.value is not None]
     trials = [trial for found in rounds.values() for trial in found.trials]
     return TriedConfiguration(
@@ -151,9 +161,11 @@ def _tried(each: Configuration, rounds: Mapping[int, Measurement]) -> TriedConfi
         stage=stage_of(max(rounds)),
         rounds=len(rounds),
         value=fmean(known) if known else None,
+        ratio=ratio_of(each.name, default, measured),
         p50_ms=_mean_ms(trials, "p50"),
         p99_ms=_mean_ms(trials, "p99"),
-        reason=None if known else next((found.reason for found in rounds.values() if found.reason), None),
+        failed=len(rounds) - len(known),
+        reason=next((found.reason for found in rounds.values() if found.value is None and found.reason), None),
     )
 
 

@@ -1,8 +1,9 @@
 """The help of a command with many flags, under headings."""
 
+from collections.abc import Collection, Mapping, Sequence
+
 import click
 
-_SIZING = "How many replicas"
 # In the order of the help; a flag that is in none of them is the command's own, and comes first.
 SECTIONS = {
     "What to measure": ("server", "url", "model", "signature", "models", "instances", "layout", "mix"),
@@ -28,7 +29,6 @@ SECTIONS = {
         "warmup_request_count",
         "shared_memory",
     ),
-    _SIZING: ("request_rate", "inference_rate", "headroom", "spare", "price"),
     "Inputs": (
         "input",
         "images",
@@ -63,6 +63,7 @@ SECTIONS = {
     ),
     "Output": ("details", "out", "name", "ui", "dry_run", "resume", "keep_failed", "help"),
 }
+_SIZING = {"How many replicas": ("request_rate", "inference_rate", "headroom", "spare", "price")}
 
 
 class SectionedCommand(click.Command):
@@ -70,16 +71,22 @@ class SectionedCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         records = {_name(each): record for each in self.get_params(ctx) if (record := _record(each, ctx))}
-        own = [record for name, record in records.items() if not any(name in names for names in SECTIONS.values())]
+        sections = _sections(records)
+        own = [record for name, record in records.items() if not any(name in names for names in sections.values())]
         found = {f"Of {self.name}": own} if own else {}
-        twice = "The load" if "spare" in records else _SIZING  # a rate to send, or to size for
-        for title, names in SECTIONS.items():
-            there = [name for name in names if name in records]
-            found[title] = [records[name] for name in there if not (title == twice and name == "request_rate")]
+        for title, names in sections.items():
+            found[title] = [records[name] for name in names if name in records]
         for title, rows in found.items():
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+def _sections(there: Collection[str]) -> Mapping[str, Sequence[str]]:
+    """The headings of a command; where it sizes, its request rate is what is to be served, and no load."""
+    if "spare" not in there:
+        return SECTIONS
+    return {**_SIZING, **{title: [n for n in names if n != "request_rate"] for title, names in SECTIONS.items()}}
 
 
 def _name(parameter: click.Parameter) -> str:

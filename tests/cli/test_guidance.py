@@ -15,7 +15,7 @@ from raybench.cli.progress import waiting as waiting_module
 from raybench.cli.progress.waiting import waiting
 from raybench.cli.sections import SECTIONS
 
-SECTIONED = ("run", "search")
+SECTIONED = ("run", "search", "tune")
 
 
 def typed(*words: str) -> str:
@@ -37,7 +37,7 @@ def test_every_flag_is_under_one_heading(name: str) -> None:
     command = cli.main.commands[name]
     text = typed(name, "--help")
     shown = [o for o in command.params if isinstance(o, click.Option) and not o.hidden]
-    lists = text[text.index(f"\n{next(iter(SECTIONS))}:") :] if name == "run" else text[text.index("\nOf search:") :]
+    lists = text[text.index(f"\n{next(iter(SECTIONS))}:") :] if name == "run" else text[text.index(f"\nOf {name}:") :]
     flags = [next(word for word in option.opts if word.startswith("--")) for option in shown]
     assert {flag: len(re.findall(rf"^  (-\w, )?{flag}\b(?!-)", lists, re.M)) for flag in flags} == dict.fromkeys(
         flags, 1

@@ -118,7 +118,7 @@ def test_a_difference_within_the_intervals_is_not_shown(high_rps: float | None, 
         (priced("b", 10, None), "triton x1 in b has no price"),
         (priced("b", 10, 1.0, currency="EUR"), "prices are in $ and EUR"),
         (priced("b", 10, 1.0, batch_size=8), "requests of 1 and of 8 items are not alike: give --inference-rate"),
-        (priced("b", 0.001, 1.0), "they are too many replicas to search"),
+        (priced("b", 0.001, 1.0), "the replicas are too many to search for a break-even"),
     ],
 )
 def test_what_cannot_be_compared_says_why(other: PricedSizing, why: str) -> None:

@@ -291,11 +291,12 @@ def official_messages() -> dict[str, Any]:
         model_management_pb2,
         model_pb2,
         predict_pb2,
+        prediction_log_pb2,
     )
 
     modules = [
         tensor_pb2, tensor_shape_pb2, meta_graph_pb2, get_model_metadata_pb2, get_model_status_pb2,
-        model_management_pb2, model_pb2, predict_pb2,
+        model_management_pb2, model_pb2, predict_pb2, prediction_log_pb2,
     ]  # fmt: skip
     found = {name: message for each in modules for name, message in each.DESCRIPTOR.message_types_by_name.items()}
     found["Version"] = found["ModelVersionStatus"]

@@ -73,7 +73,8 @@ def test_a_run_measures_it(
     assert 0 < time_ms["compute_infer"] < time_ms["service"]
     assert counted["compute_infer_ns"] < counted["request_ns"]
     cold = trial["cold_start"]
-    assert 0 < cold["warm_up_s"] < cold["ready_s"] < cold["first_answer_s"] <= cold["steady_s"]
+    assert 0 < cold["warm_up_s"] < cold["ready_s"] < cold["first_answer_s"]
+    assert cold["steady_s"] is None or cold["steady_s"] >= cold["first_answer_s"]  # a busy host may never be steady
     assert trial["model"]["version"] == 1
     assert trial["model"]["sha256"] is not None
     server = trial["server"]

@@ -1,7 +1,7 @@
 """Keras applications -> SavedModels that TensorFlow Serving and Triton can serve, and their models.conf."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def export(
     seed: int,
     amp: str,
     crops: Crops,
-    complete: Complete = lambda *_: None,
+    complete: Complete | None = None,
 ) -> Iterator[Path]:
     """Write a new version of `<out>/<architecture>-<variant>` for every pair and enter the model into models.conf.
 
@@ -61,6 +61,14 @@ def export(
             folder = write_version(module, signatures, out / f"{name}-{variant}", facts, complete)
             _enter(out / "models.conf", folder.parent.name)
             yield folder
+
+
+def write_records(file: Path, records: Iterable[bytes]) -> None:
+    """Write a TFRecord file, and its folder where there is none."""
+    file.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for each in records:
+            writer.write(each)
 
 
 def architectures() -> tuple[str, ...]:
@@ -190,7 +198,7 @@ def write_version(
     signatures: dict[str, Any],
     base_path: Path,
     facts: dict[str, Any],
-    complete: Complete = lambda *_: None,
+    complete: Complete | None = None,
 ) -> Path:
     """Save as the version after the highest one, and return its folder.
 
@@ -200,7 +208,8 @@ def write_version(
     with scratch_folder(f".{base_path.name}-", base_path.parent) as scratch:
         tf.saved_model.save(module, str(scratch / "new"), signatures=signatures)
         write_facts(scratch / "new", facts)
-        complete(base_path.name, scratch / "new")
+        if complete:
+            complete(base_path.name, scratch / "new")
         base_path.mkdir(exist_ok=True)
         return (scratch / "new").rename(base_path / str(next_version(base_path)))
 

@@ -40,9 +40,7 @@ class LoadedSignature:
 
     def __init__(self, models_conf: Path, *, model: str, signature: str) -> None:
         tf = import_tensorflow()
-        gpus = tf.config.list_physical_devices("GPU")
-        self.is_on_gpu = bool(gpus)
-        for gpu in gpus:
+        for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
         folder = _newest(models_conf, model)
         self._tf = tf

@@ -40,7 +40,9 @@ class Reference:
 @contextmanager
 def tensorflow_reference(models_conf: Path, *, soon: bool = False) -> Iterator[Reference]:
     """A reference for the models of a models.conf; `soon` imports TensorFlow now, beside what the caller does next."""
-    with TensorflowProcess(models_conf, folder_prefix="raybench-reference-", in_full_precision=True) as process:
+    with TensorflowProcess(
+        models_conf, folder_prefix="raybench-reference-", in_full_precision=True, gives_back_gpu=True
+    ) as process:
         if soon:
             process.start()
         yield Reference(process)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import numpy as np
 
@@ -52,12 +52,15 @@ class NoAnswerInTimeError(ComputeError):
 class TensorflowProcess:
     """Computes batches with the signatures of a models.conf.
 
-    Its process starts with the first batch, or with `start`, and ends with the block; a GPU is given back after each
-    call. The last models stay loaded.
+    Its process starts with the first batch, or with `start`, and ends with the block; with `gives_back_gpu` it ends
+    after each call that may hold memory of a GPU, and starts again with the next. The last models stay loaded.
     """
 
-    def __init__(self, models_conf: Path, *, folder_prefix: str, in_full_precision: bool = False) -> None:
-        self._models_conf, self._prefix, self._in_full_precision = models_conf, folder_prefix, in_full_precision
+    def __init__(
+        self, models_conf: Path, *, folder_prefix: str, in_full_precision: bool = False, gives_back_gpu: bool = False
+    ) -> None:
+        self._models_conf, self._prefix = models_conf, folder_prefix
+        self._in_full_precision, self._gives_back_gpu = in_full_precision, gives_back_gpu
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -86,12 +89,12 @@ class TensorflowProcess:
         except BaseException:  # also an interrupt: what it answers later must not be taken for the next answer
             self._stop()
             raise
+        if self._gives_back_gpu and answer["has_gpu"]:
+            self._stop()
         if sentence := answer.get("not_loaded"):
             raise NotLoadedError(sentence)
         if sentence := answer.get("refused"):
             raise InputsRefusedError(sentence)
-        if answer["is_on_gpu"]:
-            self._stop()
         return [*read_batches(self._folder / _OUTPUTS, len(batches))]
 
     def _answer(self, question: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
@@ -138,7 +141,7 @@ def _main(folder: Path, models_conf: Path, *, in_full_precision: bool) -> int:
     """Answer the questions on stdin, a line each; inputs and outputs lie in the folder."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no answer
-    import_tensorflow()
+    has_gpu = bool(import_tensorflow().config.list_physical_devices("GPU"))
     loaded = dict[tuple[str, str], LoadedSignature]()
     for line in sys.stdin:
         question = json.loads(line)
@@ -152,13 +155,14 @@ def _main(folder: Path, models_conf: Path, *, in_full_precision: bool) -> int:
                 loaded[key] = LoadedSignature(models_conf, model=key[0], signature=key[1])
                 if in_full_precision:
                     loaded[key].compute_in_full_precision()
-            _say(answers, **_computed(loaded[key], folder, question["batches"]))
+            answer = _computed(loaded[key], folder, question["batches"])
         except SignatureError as error:
-            _say(answers, not_loaded=str(error))
+            answer = {"not_loaded": str(error)}
+        print(json.dumps({**answer, "has_gpu": has_gpu}), file=answers, flush=True)
     return 0
 
 
-def _computed(signature: LoadedSignature, folder: Path, count: int) -> dict[str, str | bool]:
+def _computed(signature: LoadedSignature, folder: Path, count: int) -> dict[str, str]:
     """Compute the batches in the folder and write the outputs beside them; or why not."""
     try:
         outputs = [signature.call(batch) for batch in read_batches(folder / _INPUTS, count)]
@@ -167,11 +171,7 @@ def _computed(signature: LoadedSignature, folder: Path, count: int) -> dict[str,
     except Exception as error:  # such as a shape that the signature does not have
         return {"refused": (str(error).splitlines() or [type(error).__name__])[0]}
     write_batches(folder / _OUTPUTS, [{name: readable(array) for name, array in each.items()} for each in outputs])
-    return {"is_on_gpu": signature.is_on_gpu}
-
-
-def _say(answers: TextIO, **said: str | bool) -> None:
-    print(json.dumps(said), file=answers, flush=True)
+    return {}
 
 
 if __name__ == "__main__":

@@ -44,6 +44,21 @@ def test_one_process_answers_every_call(models: Path) -> None:
     assert not _pids()
 
 
+@pytest.mark.parametrize("gives_back", [True, False])
+def test_a_gpu_is_given_back_whatever_the_answer(
+    models: Path, gives_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reference must not hold a GPU's memory beside the server under test, also after inputs that it refused; tries
+    of values come before any server, and keep their process."""
+    monkeypatch.setattr(TensorflowProcess, "_answer", lambda *_: {"refused": "no", "has_gpu": True})
+    with TensorflowProcess(
+        models / "models.conf", folder_prefix="raybench-test-", gives_back_gpu=gives_back
+    ) as process:
+        with pytest.raises(InputsRefusedError):
+            process.compute("scale", "times", [_ONES], 120)
+        assert (process._process is None) == gives_back
+
+
 def _pids() -> list[int]:
     """The processes of TensorFlow that descend from this one, with their supervisors."""
     return [

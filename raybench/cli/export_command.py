@@ -59,7 +59,7 @@ def export(
     from raybench.inputs.photos import calibration_crops
     from raybench.models.export import export as write  # TensorFlow: only here
 
-    complete = partial(_add_warm_up, batch_sizes=_batch_sizes(warmup), seed=seed) if warmup else _add_nothing
+    complete = partial(_add_warm_up, batch_sizes=_batch_sizes(warmup), seed=seed) if warmup else None
     names = architectures or ("resnet50", "efficientnetb0")
     try:
         crops = partial(calibration_crops, seed=seed)
@@ -90,19 +90,16 @@ def _batch_sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def _add_nothing(model: str, version: Path) -> None:
-    """A version without warm-up requests."""
-
-
 def _add_warm_up(model: str, version: Path, *, batch_sizes: tuple[int, ...], seed: int) -> None:
     """The warm-up requests of a version, for TF Serving and for Triton."""
     from raybench.inputs.input_sources import inputs_of
-    from raybench.servers.tfserving_warm_up import write_warm_up_file
+    from raybench.models.export import write_records
+    from raybench.servers.tfserving_warm_up import WARM_UP_FILE, warm_up_records
     from raybench.servers.triton_model_warmup import write_model_warmup
     from raybench.servers.warm_up import warm_up_calls
 
     calls = tuple(warm_up_calls(model, version, batch_sizes, inputs_of(config.load(None, {})), seed))
-    write_warm_up_file(version, calls)
+    write_records(version / WARM_UP_FILE, warm_up_records(version, calls))
     write_model_warmup(version, calls)
 
 

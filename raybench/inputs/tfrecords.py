@@ -1,4 +1,4 @@
-"""TFRecord files, read and written without TensorFlow; those read hold tf.train.Example.
+"""TFRecord files of tf.train.Example, read without TensorFlow.
 
 The framing (length, checksum, data, checksum) and the field numbers are those of TensorFlow's record_writer.cc,
 example.proto and feature.proto; the messages live in a pool of their own, so the real classes can be imported too.
@@ -11,7 +11,6 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
-from raybench.inputs.crc32c import crc32c, masked
 from raybench.inputs.wanted_values import MisfitError
 
 _HEADER, _FOOTER_BYTES = struct.Struct("<QI"), 4
@@ -42,13 +41,6 @@ def records(stream: Any) -> Iterator[bytes]:
         if len(data) < length + _FOOTER_BYTES:
             raise ValueError("it is cut off, or not a TFRecord file")
         yield bytes(data[:length])
-
-
-def framed(record: bytes) -> bytes:
-    """A record as a TFRecord file has it."""
-    length = len(record).to_bytes(8, "little")
-    checksums = (masked(crc32c(each)).to_bytes(4, "little") for each in (length, record))
-    return length + next(checksums) + record + next(checksums)
 
 
 def row_of(record: bytes) -> Row:

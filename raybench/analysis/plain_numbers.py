@@ -10,3 +10,8 @@ def plain(value: float, digits: int = 3) -> str:
     decimals = max(0, digits - 1 - floor(log10(abs(value))))
     text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def duration(seconds: float) -> str:
+    """Such as "40 s", or "12 min" from 90 seconds on."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

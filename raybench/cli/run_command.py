@@ -108,7 +108,9 @@ def show_plan(trials: Sequence[plan.Trial], benchmark: Benchmark) -> None:
 
 def _length(known_s: float, unknown: int, cells: int) -> str:
     """How long trials take, as far as that is known."""
-    time = f"about {known_s / 60:.0f} min" if known_s >= 90 else f"about {known_s:.0f} s"
+    from raybench.analysis.plain_numbers import duration
+
+    time = f"about {duration(known_s)}"
     if not unknown:
         return f"{time} by durations, starting times and earlier results"
     if unknown == cells:

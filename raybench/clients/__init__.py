@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from raybench.clients.base import Client
@@ -35,23 +36,21 @@ def connect(
     says which of them gets the next request (None: each in turn).
     """
 
-    def to(address: str) -> Client:
-        return _connected(
-            server,
-            url=address,
-            model=model,
-            signature=signature,
-            models=models,
-            spec=spec,
-            region=region,
-            credentials=credentials,
-        )
-
+    to = partial(
+        _connected,
+        server,
+        model=model,
+        signature=signature,
+        models=models,
+        spec=spec,
+        region=region,
+        credentials=credentials,
+    )
     replicas = replica_urls(server.kind, url)
     if len(replicas) < 2:
-        return to(url)
+        return to(url=url)
     with ExitStack() as opened:
-        clients = [opened.enter_context(closing(to(each))) for each in replicas]
+        clients = [opened.enter_context(closing(to(url=each))) for each in replicas]
         opened.pop_all()
     return ReplicatedClient(replicas, clients, turns or in_turn(len(replicas)))
 

@@ -7,7 +7,7 @@ from raybench.config.server_settings import KNOBS
 from raybench.config.server_spec import MULTI, PER_MODEL
 
 _MOST_INSTANCES = 4
-_DELAY = 1000  # microseconds: a tenth of a short call of a photo model
+_DELAY = 1000  # microseconds
 _TRITON_MERGES = 64  # what its backend merges by itself
 
 

@@ -119,7 +119,12 @@ def first_trials(benchmark: Benchmark) -> tuple[Trial, ...]:
     firsts: dict[tuple[ServerSpec, tuple[str, ...]], Trial] = {}
     for trial in trials(benchmark):
         firsts.setdefault((trial.cell.server, trial.cell.models), trial)
-    return tuple(sorted(firsts.values(), key=lambda trial: benchmark.servers.index(trial.cell.server)))
+    servers, models = benchmark.servers, benchmark.all_models
+
+    def named(trial: Trial) -> tuple[int, int]:
+        return servers.index(trial.cell.server), models.index(trial.cell.models[0])
+
+    return tuple(sorted(firsts.values(), key=named))
 
 
 def is_same_endpoint(trial: Trial, first: Trial) -> bool:

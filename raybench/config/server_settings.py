@@ -1,7 +1,7 @@
 """The knobs of a server that raybench starts: declared once for ServerSpec, the flags, the labels and `tune`."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,3 @@ def _effective(kind: str, asked: ServerSettings) -> ServerSettings:
     if kind == "tfserving" and asked.merge_max == 1:
         asked = replace(asked, merge_max=0)
     return asked if merges else replace(asked, merge_delay=0, merge_threads=0)
-
-
-assert [knob.name for knob in KNOBS] == [each.name for each in fields(ServerSettings)]

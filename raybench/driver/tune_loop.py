@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from raybench.analysis.plain_numbers import duration
 from raybench.analysis.search.evaluation import is_decided, point
 from raybench.analysis.search.strategy import SearchPoint, next_value, trial_at
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
@@ -100,10 +101,9 @@ class _Pace:
 
 
 def _write_files(best: Configuration, context: RunContext) -> None:
-    """The files with which the best configuration is deployed, and a run.yaml that measures exactly that."""
+    """The files that deploy the best configuration, and a run.yaml that measures it alone in a closed loop."""
     folder, cell = context.folder / DEPLOY, best.first.cell
     write_deployment(cell.server, serve_options(cell.server, [cell], context), folder)
-    folder.mkdir(exist_ok=True)
     results_folder.write_benchmark(
         folder / "run.yaml", context.benchmark.only(cell.server, cell.models, rounds=_ROUNDS)
     )
@@ -117,7 +117,7 @@ def _shuffled(following: Round, space: Sequence[Configuration], seed: int) -> li
 
 
 def _announced(following: Round, space: Sequence[Configuration], pace: _Pace) -> str:
-    length = f", about {len(following.names) * pace.each_s / 60:.0f} min" if pace.each_s else ""
+    length = f", about {duration(len(following.names) * pace.each_s)}" if pace.each_s else ""
     return f"{following.stage}: {len(following.names)} of {len(space)} configurations, round {following.number}{length}"
 
 
@@ -132,10 +132,10 @@ def _measured(
                 return throughput_measurement(_saved(trial, context, server).summary)
             goal = search_goal(latency, rates, number)
             if not goal.steps:
-                closed_rps = requests_per_s(_saved(trial, context, server).summary)
-                if closed_rps is None:
-                    return Measurement(None, (), "the closed loop before its search has no throughput")
-                goal = search_goal(latency, KnownRates(throughput_rps=closed_rps), number)
+                closed = throughput_measurement(_saved(trial, context, server).summary)
+                if closed.value is None:
+                    return closed
+                goal = search_goal(latency, KnownRates(throughput_rps=requests_per_s(closed.trials[0])), number)
             return _searched(each.first, number, goal, context, server)
     except ServerError as error:
         observed = not_measured(trial, context, error)
@@ -150,6 +150,8 @@ def _searched(first: Trial, number: int, goal: Goal, context: RunContext, server
         seen = _saved(trial, context, server, is_enough=partial(is_decided, goal))
         trials.append(seen.summary)
         points.append(point(goal, seen.summary, seen.observed.record, seen.observed.samples))
+        if ended := seen.observed.record.server_ended:
+            return Measurement(None, (seen.summary,), ended)
     return rate_measurement(goal, points, trials)
 
 

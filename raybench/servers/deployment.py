@@ -22,24 +22,18 @@ from raybench.servers.triton_server import SHM_BYTES
 SCRIPT, VARIABLES = "serve.sh", "environment"
 
 
-def write_deployment(server: ServerSpec, options: ServeOptions, folder: Path) -> tuple[str, ...]:
-    """Write the files of a server's configuration into a new folder; their names are what `raybench tune` lists.
+def write_deployment(server: ServerSpec, options: ServeOptions, folder: Path) -> None:
+    """Write the files of a server's configuration into a new folder.
 
     Triton: a model repository with its config.pbtxt, and a script that starts Triton on it. TensorFlow Serving: its
     batching file, its models.conf and a script with its command line. TensorFlow in process: the variables of its
     environment. Nothing for a scripted server. Raises ServerError where models.conf cannot be served.
     """
     writers = {"triton": _write_triton, "tfserving": _write_tfserving, "local": _write_local}
-    if server.kind not in writers:
-        return ()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    writers[server.kind](server, options, folder.resolve())
-    return tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if _is_named(path)))
-
-
-def _is_named(path: Path) -> bool:
-    return path.is_file() and (path.name in (SCRIPT, VARIABLES, "config.pbtxt") or path.name.endswith(".config"))
+    if write := writers.get(server.kind):
+        write(server, options, folder.resolve())
 
 
 def _write_triton(server: ServerSpec, options: ServeOptions, folder: Path) -> None:

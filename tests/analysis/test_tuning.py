@@ -67,6 +67,13 @@ def _result(
     return tuning_result(space, found, goal)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_default_is_what_was_named_first(seed: int) -> None:
+    """The first value of each setting, and the first model, are what a gain is over, whatever order trials have."""
+    space = space_of(model=("b", "a", "c"), merge_max=(16, 0), instances=(2, 1), seed=seed)
+    assert space[0].name == "triton x2 merge=16, b"
+
+
 def test_all_alike_claims_no_gain() -> None:
     """Of configurations that are all alike the luckiest is not called better: at most 2 of 40 runs claim a gain."""
     space = space_of(**_KNOBS)

@@ -1,5 +1,7 @@
 """The knobs of servers: combined, named in labels, and refused where no server has them."""
 
+from dataclasses import fields
+
 import pytest
 
 from raybench import config
@@ -28,6 +30,11 @@ def test_what_has_no_effect_is_no_server_of_its_own() -> None:
     serving = [each.label for each in settings_of("tfserving", values)]
     assert serving[:2] == ["", "merge=16"]
     assert len(serving) == 5
+
+
+def test_every_setting_is_a_knob() -> None:
+    """A setting that were no knob would be in no label, no flag and no tuning."""
+    assert [knob.name for knob in KNOBS] == [each.name for each in fields(ServerSettings)]
 
 
 @pytest.mark.parametrize("knob", [knob.name for knob in KNOBS])

@@ -12,6 +12,7 @@ Jamieson and Talwalkar, Non-stochastic best arm identification (AISTATS 2016), f
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, exp, inf, log
+from statistics import fmean
 
 from raybench.analysis.cells import Interval, interval
 from raybench.config import Benchmark, plan
@@ -60,12 +61,8 @@ def _configuration(trial: Trial, are_several: bool) -> Configuration:
     values = {"model": trial.cell.model, "layout": server.layout, "instances": server.instances, **knobs}
     if server.number:
         values = {"number": server.number}
-    return Configuration(name_of(trial.cell.label, trial.cell.model, are_several), server.kind, values, trial)
-
-
-def name_of(label: str, model: str, are_several: bool) -> str:
-    """A configuration's name, which has the model where there are several."""
-    return f"{label}, {model}" if are_several else label
+    name = f"{trial.cell.label}, {trial.cell.model}" if are_several else trial.cell.label
+    return Configuration(name, server.kind, values, trial)
 
 
 def next_round(
@@ -173,8 +170,7 @@ def _survivors(pool: Sequence[str], measured: Measured, last: int) -> tuple[str,
 
 
 def _mean_log(measured: Measured, name: str, last: int) -> float:
-    logs = [_log(measured, name, number) for number in range(2, last + 1)]
-    return sum(logs) / len(logs)
+    return fmean(_log(measured, name, number) for number in range(2, last + 1))
 
 
 def _is_worse(measured: Measured, name: str, best: str, last: int) -> bool:
@@ -208,9 +204,7 @@ def confirmed(best: str, default: str, measured: Measured) -> Interval | None:
     """
     if any(value is None for n, value in measured.get(best, {}).items() if n >= FIRST_CONFIRMATION):
         return None
-    numbers = [n for n in measured.get(best, {}) if n >= FIRST_CONFIRMATION and n in measured.get(default, {})]
-    logs = [_log(measured, best, n) - _log(measured, default, n) for n in numbers if _both(measured, best, default, n)]
-    found = interval(logs)
+    found = interval(each for n, each in _log_ratios(best, default, measured).items() if n >= FIRST_CONFIRMATION)
     if found is None:
         return None
     low, high = (None if bound is None else exp(bound) for bound in (found.low, found.high))
@@ -219,10 +213,9 @@ def confirmed(best: str, default: str, measured: Measured) -> Interval | None:
 
 def ratio_of(name: str, default: str, measured: Measured) -> float | None:
     """The geometric mean of two configurations' ratios, over the fresh rounds of both or else all; None without one."""
-    both = [n for n in measured.get(name, {}) if n in measured.get(default, {}) and _both(measured, name, default, n)]
-    numbers = [n for n in both if n >= FIRST_CONFIRMATION] or both
-    logs = [_log(measured, name, n) - _log(measured, default, n) for n in numbers]
-    return exp(sum(logs) / len(logs)) if logs else None
+    both = _log_ratios(name, default, measured)
+    logs = [each for n, each in both.items() if n >= FIRST_CONFIRMATION] or list(both.values())
+    return exp(fmean(logs)) if logs else None
 
 
 def has_number(measured: Measured, name: str) -> bool:
@@ -230,8 +223,10 @@ def has_number(measured: Measured, name: str) -> bool:
     return any(measured.get(name, {}).values())
 
 
-def _both(measured: Measured, one: str, other: str, number: int) -> bool:
-    return min(_log(measured, one, number), _log(measured, other, number)) > -inf
+def _log_ratios(one: str, other: str, measured: Measured) -> dict[int, float]:
+    """By round, for the rounds in which both have a number."""
+    logs = {n: (_log(measured, one, n), _log(measured, other, n)) for n in measured.get(one, {})}
+    return {n: mine - its for n, (mine, its) in logs.items() if min(mine, its) > -inf}
 
 
 def _confirmed_rounds(names: Iterable[str], measured: Measured) -> int:

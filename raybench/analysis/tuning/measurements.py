@@ -62,19 +62,16 @@ def _by_round(space: Sequence[Configuration], trials: Iterable[SeenTrial]) -> Ma
 
 
 def _rate(latency: Goal, rates: KnownRates, seen: Sequence[SeenTrial]) -> Measurement | None:
-    goal = search_goal(latency, replace(rates, throughput_rps=_throughput_rps(seen)), seen[0].summary.round)
     paced = [each for each in seen if each.summary.load.offered_rps]
-    last = seen[-1].summary
-    if not paced and (last.status in ("failed", "skipped") or _throughput_rps(seen) is None):
-        return Measurement(None, (last,), last.reason or "the closed loop before its search has no throughput")
+    closed = next((throughput_measurement(each.summary) for each in seen if each not in paced), None)
+    if closed and closed.value is None:
+        return closed
+    if ended := seen[-1].observed.record.server_ended:
+        return Measurement(None, (seen[-1].summary,), ended)
+    throughput_rps = requests_per_s(closed.trials[0]) if closed else None
+    goal = search_goal(latency, replace(rates, throughput_rps=throughput_rps), seen[0].summary.round)
     points = [evaluation.point(goal, each.summary, each.observed.record, each.observed.samples) for each in paced]
     return rate_measurement(goal, points, [each.summary for each in paced]) if is_over(goal, points) else None
-
-
-def _throughput_rps(seen: Sequence[SeenTrial]) -> float | None:
-    """Of the closed loop before a search; None where there was none."""
-    closed = (each.summary for each in seen if not each.summary.load.offered_rps)
-    return next((requests_per_s(each) for each in closed), None)
 
 
 def requests_per_s(trial: TrialSummary) -> float | None:

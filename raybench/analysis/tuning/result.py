@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from raybench.analysis.cells import Interval, interval
+from raybench.analysis.cells import Interval
 from raybench.analysis.comparisons import is_whole
 from raybench.analysis.search.strategy import LATE, UNKNOWN, SearchPoint, boundary
 from raybench.analysis.trial_summary import TrialSummary
@@ -64,7 +64,6 @@ class TuningResult:
     default: str
     winner: str | None
     ratio: Interval | None
-    winner_rate: Interval | None
     verdict: str
     to_deploy: str | None
     is_over: bool
@@ -126,7 +125,6 @@ def tuning_result(space: Sequence[Configuration], measurements: Measurements, go
         default=default,
         winner=best,
         ratio=ratio,
-        winner_rate=_fresh_rate(measurements.get(best or "", {})),
         verdict=BETTER if is_better else NOT_SHOWN,
         to_deploy=to_deploy(space, measured),
         is_over=next_round(space, measured, goal) is None,
@@ -181,11 +179,6 @@ def stage_of(number: int) -> str:
     if number >= FIRST_CONFIRMATION:
         return CONFIRMATION
     return SCREENING if number == 1 else HALVING
-
-
-def _fresh_rate(rounds: Mapping[int, Measurement]) -> Interval | None:
-    fresh = [each.value for number, each in rounds.items() if number >= FIRST_CONFIRMATION]
-    return interval(value for value in fresh if value is not None)
 
 
 def _unit(measurements: Measurements) -> str:

@@ -143,7 +143,7 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
     is_ready = partial(_is_ready, asking)
     try:
         wait_until(
-            lambda: listens(grpc_url) and is_ready(),
+            lambda: all(map(listens, (grpc_url, http_url, metrics_url))) and is_ready(),  # metrics come last
             process,
             what="Triton",
             timeout_s=START_TIMEOUT_S,

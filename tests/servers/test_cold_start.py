@@ -43,11 +43,10 @@ class Watch:
         self.port, self.ready_at_s, self.is_over = port, float("nan"), threading.Event()
 
     def look(self) -> None:
-        while not self.is_over.is_set():
+        while not self.is_over.wait(0.005):
             if listens(f"127.0.0.1:{self.port}") and self._is_ready():
                 self.ready_at_s = uptime_s()
                 return
-            time.sleep(0.005)
 
     def _is_ready(self) -> bool:
         with triton_grpc.InferenceServerClient(f"127.0.0.1:{self.port}") as client:

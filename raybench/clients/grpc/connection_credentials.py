@@ -37,10 +37,13 @@ class Tls:
             )
         return Path(path).read_bytes()
 
-    def context(self) -> ssl.SSLContext:
-        """The same for Python; raises ssl.SSLError for what is no PEM, or a key that is not the certificate's."""
+    def context(self, protocol: str = "h2") -> ssl.SSLContext:
+        """The same for Python, to speak `protocol` (RFC 7301).
+
+        Raises ssl.SSLError for what is no PEM, or a key that is not the certificate's.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.set_alpn_protocols(["h2"])
+        context.set_alpn_protocols([protocol])
         context.load_verify_locations(cadata=self.authorities().decode("ascii", "ignore"))
         if self.certificate and self.key:
             with open(os.memfd_create("raybench"), "wb") as file:  # it takes a file's name only

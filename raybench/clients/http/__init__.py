@@ -1,0 +1,1 @@
+"""The servers' HTTP interfaces: connections, statuses, and what travels over them."""

@@ -27,6 +27,8 @@ SECTIONS = {
         "timeout",
         "warmup_timeout",
         "warmup_request_count",
+        "protocol",
+        "client",
         "shared_memory",
     ),
     "Inputs": (

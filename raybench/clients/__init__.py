@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from raybench.clients.base import Client
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.replicas import ReplicatedClient, Turns, in_turn
-from raybench.config import PER_MODEL, ServerSpec, replica_urls
+from raybench.config import OWN_CLIENT, PER_MODEL, ServerSpec, replica_urls
 
 if TYPE_CHECKING:
     from raybench.clients.shared_memory import Region
@@ -29,11 +29,14 @@ def connect(
     region: "Region | None" = None,
     credentials: ConnectionCredentials = NO_CREDENTIALS,
     turns: Turns | None = None,
+    protocol: str | None = None,
+    client: str = OWN_CLIENT,
 ) -> Client:
     """The client of a server's kind; a kind's module is imported only where it is used.
 
     `spec` is what the signature takes, where requests are to be encoded. Where the url names several servers, `turns`
-    says which of them gets the next request (None: each in turn).
+    says which of them gets the next request (None: each in turn). `protocol` says how requests are written, where the
+    url is one of HTTP, and `client` what sends them, where it is one of gRPC.
     """
 
     to = partial(
@@ -45,6 +48,8 @@ def connect(
         spec=spec,
         region=region,
         credentials=credentials,
+        protocol=protocol,
+        client=client,
     )
     replicas = replica_urls(server.kind, url)
     if len(replicas) < 2:
@@ -65,24 +70,27 @@ def _connected(
     spec: "Signature | None",
     region: "Region | None",
     credentials: ConnectionCredentials,
+    protocol: str | None,
+    client: str,
 ) -> Client:
     if server.kind == "triton":
         from raybench.clients.triton_client import TritonClient
 
-        is_direct = server.layout == PER_MODEL
         return TritonClient(
             url,
             model=model,
             signature=signature,
             spec=spec,
-            is_direct=is_direct,
+            is_direct=server.layout == PER_MODEL,
             region=region,
             credentials=credentials,
+            protocol=protocol,
+            client=client,
         )
     if server.kind == "tfserving":
         from raybench.clients.tfserving_client import TfServingClient
 
-        return TfServingClient(url, model=model, signature=signature, spec=spec, credentials=credentials)
+        return TfServingClient(url, model=model, signature=signature, spec=spec, credentials=credentials, client=client)
     if server.kind == "local":
         from raybench.clients.local_client import LocalClient
 
@@ -94,11 +102,18 @@ def _connected(
     raise ValueError(f"no client for server kind {server.kind!r}")
 
 
-def connect_echo(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "TritonEcho":
+def connect_echo(
+    url: str,
+    credentials: ConnectionCredentials = NO_CREDENTIALS,
+    *,
+    protocol: str | None = None,
+    client: str = OWN_CLIENT,
+) -> "TritonEcho":
     """The client of the models that do nothing, in the Triton at a url; raises ClientError where it does not answer."""
     from raybench.clients.triton_echo import TritonEcho
+    from raybench.clients.triton_service import triton_service
 
-    return TritonEcho(url, credentials)
+    return TritonEcho(url, triton_service(url, credentials, protocol=protocol, client=client))
 
 
 def shared_region(url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "Region":

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 
 from raybench.clients.base import ClientError
-from raybench.clients.grpc.channel import CallError, Channel
+from raybench.clients.grpc.channel import CallError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.grpc.kserve import ask
+from raybench.clients.triton_service import triton_service
 
 FOLDER = Path("/dev/shm")  # where the names of shm_open lie: shm_overview(7)
 _NO_ROOM = "empty or enlarge it (in a container by --shm-size), or send fewer or smaller batches"
@@ -52,9 +52,9 @@ class Region:
 
     def register(self) -> None:
         """Have Triton map what was added; to be called once, after the last payload and before the first request."""
-        with closing(Channel(self._url, self._credentials)) as channel, _named(self._file, self._name):
+        with closing(triton_service(self._url, self._credentials)) as service, _named(self._file, self._name):
             try:
-                ask(channel, "SystemSharedMemoryRegister", name=self._name, key=f"/{self._name}", byte_size=self.size)
+                service.ask("SystemSharedMemoryRegister", name=self._name, key=f"/{self._name}", byte_size=self.size)
             except CallError as error:
                 raise ClientError(f"shared-memory is system; Triton at {self._url} {_refusal(error)}") from error
 
@@ -85,15 +85,15 @@ def names(url: str, workers: int) -> list[str]:
 
 def unregister(url: str, regions: Iterable[str], credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
     """Have Triton forget regions by name, known or not; not all at once, because other clients may have theirs."""
-    with closing(Channel(url, credentials)) as channel, suppress(CallError):
+    with closing(triton_service(url, credentials)) as service, suppress(CallError):
         for name in regions:
-            ask(channel, "SystemSharedMemoryUnregister", name=name)
+            service.ask("SystemSharedMemoryUnregister", name=name)
 
 
 def unregister_orphans(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
     """Have Triton forget the regions of runs of this host that were killed: they hold memory until it ends."""
-    with closing(Channel(url, credentials)) as channel, suppress(CallError):
-        known = ask(channel, "SystemSharedMemoryStatus").regions
+    with closing(triton_service(url, credentials)) as service, suppress(CallError):
+        known = service.ask("SystemSharedMemoryStatus").regions
         unregister(url, [name for name in known if _is_orphan(name)], credentials)
 
 

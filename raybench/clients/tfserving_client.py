@@ -15,6 +15,7 @@ from raybench.clients.grpc.channel import CallError, Channel
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tensor_proto import array, put
+from raybench.config import OWN_CLIENT
 from raybench.inputs.tensors import Batch
 from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import DATATYPES, Signature, TensorSpec
@@ -38,11 +39,12 @@ class TfServingClient:
         signature: str,
         spec: Signature | None = None,
         credentials: ConnectionCredentials = NO_CREDENTIALS,
+        client: str = OWN_CLIENT,
     ) -> None:
         self._url = url
         self._bfloat16 = bfloat16_inputs(spec) if spec else frozenset()
         self._spec = pb.ModelSpec(name=model, signature_name=signature)
-        self._channel = Channel(url, credentials)
+        self._channel = Channel(url, credentials, client)
         self._predict = self._channel.method(f"{_PREDICTION}/Predict")
 
     def describe(self) -> Description:

@@ -1,8 +1,9 @@
-"""Triton over gRPC: requests are serialized before the clock starts and sent as bytes.
+"""Triton over gRPC or HTTP: requests are serialized before the clock starts and sent as bytes.
 
 A model is asked for behind raybench's `saved_model`, to which requests name it, or as a Triton model of its own name.
 
-The bytes are KServe v2 ModelInferRequest messages (inference.GRPCInferenceService); tritonclient brings their classes.
+Requests are KServe v2 ModelInferRequest messages (inference.GRPCInferenceService), whose classes tritonclient brings; a
+TritonService turns them into bytes.
 """
 
 import json
@@ -16,13 +17,13 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 from raybench.clients.base import ClientError, Description, Reply, UnsupportedReplyError
-from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError, Channel
+from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.grpc.kserve import INFER, ask, is_unready
 from raybench.clients.shared_memory import Region
 from raybench.clients.triton_own_model import OwnModel
+from raybench.clients.triton_service import is_unready, triton_service
 from raybench.clients.triton_tensors import array_of, described_specs, raw_bytes, spec_of
-from raybench.config import ECHO, EXPORTED, JPEGS, SAVED_MODEL
+from raybench.config import ECHO, EXPORTED, JPEGS, OWN_CLIENT, SAVED_MODEL
 from raybench.inputs.photo_source import demo_signature
 from raybench.inputs.tensors import Batch
 from raybench.models.default_signature import default_signature
@@ -48,6 +49,8 @@ class TritonClient:
         is_direct: bool = False,
         region: Region | None = None,
         credentials: ConnectionCredentials = NO_CREDENTIALS,
+        protocol: str | None = None,
+        client: str = OWN_CLIENT,
     ) -> None:
         self._url, self._region = url, region
         self._model, self._signature = model, signature
@@ -55,8 +58,8 @@ class TritonClient:
         self._has_leading = not is_direct
         self._is_routed = not (is_direct or model == ECHO)
         self._triton_model = SAVED_MODEL if self._is_routed else model
-        self._channel = Channel(url, credentials)
-        self._infer = self._channel.method(INFER)
+        self._service = triton_service(url, credentials, protocol=protocol, client=client)
+        self._infer = self._service.infer(self._triton_model)
 
     def describe(self) -> Description:
         server = self._ask("ServerMetadata")
@@ -113,16 +116,16 @@ class TritonClient:
         for name, values in batch.items():
             datatype = self._datatypes.get(name) or np_to_triton_dtype(values.dtype)
             self._add_payload(request, name, datatype, self._shape(name, values), raw_bytes(values, datatype))
-        return bytes(request.SerializeToString())
+        return self._service.encode(request)
 
     def prepare(self, calls: int) -> None:
-        self._channel.prepare(calls)
+        self._service.prepare(calls)
 
     def send(self, request: bytes, timeout_s: float) -> Reply:
         return self._infer(request, timeout_s)
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
-        response = service_pb2.ModelInferResponse.FromString(reply.body)
+        response = self._service.decode(reply)
         if any(tensor.HasField("contents") for tensor in response.outputs):
             raise UnsupportedReplyError("raybench reads raw contents only, and these are typed")
         arrays = {
@@ -140,14 +143,14 @@ class TritonClient:
         request = self._routed(model)
         request.model_name = SAVED_MODEL if self._is_routed else ECHO
         request.outputs.add(name="about")
-        reply = self.send(bytes(request.SerializeToString()), DESCRIBE_TIMEOUT_S)
+        reply = self._service.infer(request.model_name)(self._service.encode(request), DESCRIBE_TIMEOUT_S)
         try:
             return dict(json.loads(self.decode(reply)["about"][0])) if reply.is_ok else {}
         except Exception:  # a server may answer with anything
             return {}
 
     def close(self) -> None:
-        self._channel.close()
+        self._service.close()
 
     def _shape(self, name: str, values: np.ndarray) -> tuple[int, ...]:
         """In which an input travels: Triton has no scalars."""
@@ -185,13 +188,13 @@ class TritonClient:
 
     def _check_routing(self) -> None:
         """A request without inputs computes nothing: it is refused for that, or for a name that is not there."""
-        reply = self.send(bytes(self._routed().SerializeToString()), DESCRIBE_TIMEOUT_S)
+        reply = self.send(self._service.encode(self._routed()), DESCRIBE_TIMEOUT_S)
         if reply.status == "NOT_FOUND":
             raise ClientError(f"url triton={self._url}: {reply.error}")
 
     def _ask(self, method: str, **fields: Any) -> Any:
         try:
-            return ask(self._channel, method, **fields)
+            return self._service.ask(method, **fields)
         except CallError as error:
             if is_unready(error):
                 why = self._why_unready(error)
@@ -200,12 +203,12 @@ class TritonClient:
                     "wait until it has loaded, or read in Triton's log why it has not"
                 ) from error
             said = f"this Triton says {error.status}: {error.said}; raybench calls its model {self._triton_model!r}"
-            raise ClientError(f"url triton={self._url}; {self._channel.diagnose(error, 'Triton') or said}") from error
+            raise ClientError(f"url triton={self._url}; {self._service.diagnose(error) or said}") from error
 
     def _why_unready(self, error: CallError) -> str:
         """The reason that Triton recorded for a load that failed, or its error."""
         with suppress(CallError):
-            there = ask(self._channel, "RepositoryIndex").models
+            there = self._service.ask("RepositoryIndex").models
             reasons = (each.reason for each in there if each.name == self._triton_model and each.reason)
             return _first_line(next(reasons, "")) or error.said or ""
         return error.said or ""

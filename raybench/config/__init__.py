@@ -22,6 +22,7 @@ from raybench.config.load_settings import (
     LoadSettings,
     alternatives,
 )
+from raybench.config.protocols import GRPC, HTTP, HTTP_COLUMNS, HTTP_JSON, OWN_CLIENT, is_http, without_scheme
 from raybench.config.refusal import ConfigError, is_text
 from raybench.config.server_spec import (
     ECHO,
@@ -42,11 +43,16 @@ __all__ = [
     "CONTINUE",
     "ECHO",
     "EXPORTED",
+    "GRPC",
+    "HTTP",
+    "HTTP_COLUMNS",
+    "HTTP_JSON",
     "IN_PROCESS",
     "JPEGS",
     "LARGEST_SEED",
     "LOAD_SETTINGS",
     "MULTI",
+    "OWN_CLIENT",
     "PER_MODEL",
     "PRELOAD",
     "RUN_SETTINGS",
@@ -62,6 +68,7 @@ __all__ = [
     "LoadSettings",
     "ServerSpec",
     "Threshold",
+    "is_http",
     "is_text",
     "labelled",
     "load",
@@ -69,6 +76,7 @@ __all__ = [
     "replica_urls",
     "threshold",
     "triton_model",
+    "without_scheme",
 ]
 
 

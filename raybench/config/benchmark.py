@@ -11,6 +11,7 @@ from raybench.config.input_texts import InputText
 from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
 from raybench.config.model_folders import ModelFolders, named_folders
+from raybench.config.protocols import OWN_CLIENT
 from raybench.config.server_settings import KNOBS
 from raybench.config.server_spec import Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
 from raybench.config.setting import (
@@ -65,8 +66,8 @@ class Benchmark(BaseModel):
     )
     url: Urls = Field(
         default={},
-        description="Measure already running servers, as KIND=HOST:PORT (gRPC) or, several that share the load, "
-        "KIND=HOST:PORT,HOST:PORT.",
+        description="Measure already running servers, as KIND=HOST:PORT (gRPC) or KIND=http://HOST:PORT; separate "
+        "both ports of one, or several that share the load, by commas.",
     )
     tls_ca: Annotated[Text | None, Flag(shown="plain text")] = Field(
         None, description="Use TLS to servers given by url: PEM file of the certificate authority, or system."
@@ -222,15 +223,22 @@ class Benchmark(BaseModel):
         knobs = {knob.name: getattr(self, knob.name) for knob in KNOBS}
         return server_specs(self.server, self.url, self.instances, self.layout, knobs)
 
-    def transport(self, load: LoadSettings, server: ServerSpec) -> str:
-        """How requests of a load travel to a server."""
-        return load.transport(server, is_encrypted=self.tls_ca is not None)
+    def transport(self, load: LoadSettings, server: ServerSpec, protocol: str) -> str:
+        """How what requests of a load hold travels to a server."""
+        return load.transport(server, protocol, is_encrypted=self.tls_ca is not None)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the servers in the table, each once."""
-        pairs = ((server, load) for server in self.servers for load in self.loads)
-        return tuple(dict.fromkeys(labelled(server, self.transport(load, server)) for server, load in pairs))
+        return tuple(
+            dict.fromkeys(
+                labelled(server, self.transport(load, server, protocol), protocol, client)
+                for server in self.servers
+                for load in self.loads
+                for protocol in load.protocols(server)
+                for client in ((OWN_CLIENT,) if server.is_in_process else load.clients(protocol))
+            )
+        )
 
     @property
     def models_conf(self) -> Path:

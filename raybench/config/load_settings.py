@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from raybench.config.server_spec import GRPC, GRPC_TLS, IN_PROCESS, SHARED_MEMORY, ServerSpec
+from raybench.config.protocols import GRPC, OWN_CLIENT, GrpcClient, Protocol
+from raybench.config.server_spec import IN_PROCESS, SHARED_MEMORY, ServerSpec
 from raybench.config.setting import DECLARED, AnyOf, Flag, ModelName, Name, Remedy, Seconds, SomeOf, settings_of
 
 JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
@@ -77,6 +78,16 @@ class LoadSettings(BaseModel):
         "none", description="Pass inputs to a Triton on this host through shared memory (system), not the network."
     )
 
+    protocol: Annotated[AnyOf[Protocol], Flag(shown="grpc; http where a url names that port")] = Field(
+        (),
+        description="Reach servers by grpc, http (Triton: binary tensors; TensorFlow Serving: JSON rows), http-json or "
+        "http-columns (TensorFlow Serving); each gives rows of its own.",
+    )
+    client: SomeOf[GrpcClient] = Field(
+        (OWN_CLIENT,),
+        description="Send gRPC requests by raybench's own HTTP/2 (http2) or by grpcio; each gives rows of its own.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _resolved(cls, values: Mapping[str, object]) -> dict[str, object]:
@@ -103,13 +114,22 @@ class LoadSettings(BaseModel):
             return self.max_in_flight or LANES * self.workers
         return self.workers * (self.concurrency or 1)
 
-    def transport(self, server: ServerSpec, *, is_encrypted: bool) -> str:
-        """How requests travel to a server."""
+    def protocols(self, server: ServerSpec) -> tuple[str, ...]:
+        """The protocols by which the load reaches a server, each a row of its own."""
+        reachable = server.protocols
+        return tuple(each for each in reachable if each in self.protocol) if self.protocol else reachable[:1] or (GRPC,)
+
+    def clients(self, protocol: str) -> tuple[str, ...]:
+        """What sends the requests of a protocol, each a row of its own; over HTTP there is one client."""
+        return self.client if protocol == GRPC else (OWN_CLIENT,)
+
+    def transport(self, server: ServerSpec, protocol: str, *, is_encrypted: bool) -> str:
+        """How what requests hold travels to a server."""
         if server.is_in_process:
             return IN_PROCESS
         if server.kind == "triton" and self.shared_memory == "system":
             return SHARED_MEMORY
-        return GRPC_TLS if is_encrypted else GRPC
+        return f"{protocol} over TLS" if is_encrypted else protocol
 
     def changed(self, **changes: object) -> Self:
         """The load with other values; a rate takes the place of lanes, a duration that of a count, and so on."""

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from raybench.config.benchmark import STREAM, Benchmark
 from raybench.config.load_settings import LoadSettings
+from raybench.config.protocols import GRPC, OWN_CLIENT, PROTOCOLS
 from raybench.config.refusal import ConfigError
 from raybench.config.server_spec import SHARED_MEMORY, ServerSpec, labelled
 
@@ -37,6 +38,8 @@ class Load:
     timeout_s: float
     transport: str
     feed: str
+    protocol: str = GRPC
+    client: str = OWN_CLIENT  # of gRPC
 
     @property
     def lanes(self) -> list[int]:
@@ -45,13 +48,15 @@ class Load:
 
     @property
     def name(self) -> str:
-        """Such as w4-c1-b8, w4-poisson200-m256-b8-shm, or w4-c1-b8-stream."""
+        """Such as w4-c1-b8, w4-poisson200-m256-b8-shm, w4-c1-b8-http-json or w4-c1-b8-stream."""
         loop = f"c{self.concurrency}"
         if self.offered_rps:
             loop = f"{self.arrivals}{self.offered_rps:.12g}-m{self.in_flight}"
         shared = "-shm" if self.transport == SHARED_MEMORY else ""
         streamed = "-stream" if self.feed == STREAM else ""
-        return f"w{self.workers}-{loop}-b{self.batch_size}{shared}{streamed}"
+        protocol = "" if self.protocol == GRPC else f"-{self.protocol}"
+        client = "" if self.client == OWN_CLIENT else f"-{self.client}"
+        return f"w{self.workers}-{loop}-b{self.batch_size}{protocol}{shared}{client}{streamed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +75,12 @@ class Cell:
     @property
     def label(self) -> str:
         """The server's name in the table."""
-        return labelled(self.server, self.load.transport)
+        return labelled(self.server, self.load.transport, self.load.protocol, self.load.client)
+
+    @property
+    def endpoint(self) -> tuple[ServerSpec, tuple[str, ...], str, str]:
+        """What is loaded, and how it is reached: what cells under different loads may share."""
+        return self.server, self.models, self.load.protocol, self.load.client
 
     @property
     def id(self) -> str:
@@ -115,20 +125,17 @@ def trials(benchmark: Benchmark) -> tuple[Trial, ...]:
 
 
 def first_trials(benchmark: Benchmark) -> tuple[Trial, ...]:
-    """A trial of each server and model, in the order in which they were named: a search goes through them in turn."""
-    firsts: dict[tuple[ServerSpec, tuple[str, ...]], Trial] = {}
-    for trial in trials(benchmark):
-        firsts.setdefault((trial.cell.server, trial.cell.models), trial)
+    """A trial of each server and model, by each protocol and client, in the order in which they were named: a search
+    goes through them in turn."""
+    firsts = {trial.cell.endpoint: trial for trial in reversed(trials(benchmark))}
     servers, models = benchmark.servers, benchmark.all_models
 
-    def named(trial: Trial) -> tuple[int, int]:
-        return servers.index(trial.cell.server), models.index(trial.cell.models[0])
+    def named(trial: Trial) -> tuple[int, int, int, bool]:
+        load = trial.cell.load
+        of_server, of_model = servers.index(trial.cell.server), models.index(trial.cell.models[0])
+        return of_server, of_model, PROTOCOLS.index(load.protocol), load.client != OWN_CLIENT
 
     return tuple(sorted(firsts.values(), key=named))
-
-
-def is_same_endpoint(trial: Trial, first: Trial) -> bool:
-    return (trial.cell.server, trial.cell.models) == (first.cell.server, first.cell.models)
 
 
 def _neighbours(server: ServerSpec, cells: list[Cell]) -> list[list[Cell]]:
@@ -143,8 +150,10 @@ def cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
     ConfigError where two differ in something that their name does not show.
     """
     cells = dict.fromkeys(
-        _cell(benchmark, asked, server, models, rate)
+        _cell(benchmark, asked, server, models, rate, protocol, client)
         for asked in benchmark.loads
+        for protocol in asked.protocols(server)
+        for client in asked.clients(protocol)
         for rate in asked.request_rate or (None,)
         for models in ([asked.model] if benchmark.mix else [(model,) for model in asked.model])
     )
@@ -155,7 +164,13 @@ def cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
 
 
 def _cell(
-    benchmark: Benchmark, asked: LoadSettings, server: ServerSpec, models: tuple[str, ...], rate: float | None
+    benchmark: Benchmark,
+    asked: LoadSettings,
+    server: ServerSpec,
+    models: tuple[str, ...],
+    rate: float | None,
+    protocol: str,
+    client: str,
 ) -> Cell:
     """TensorFlow in process is one worker, in closed loop with one lane: more would be processes, not load."""
     if server.kind == "local":
@@ -173,8 +188,10 @@ def _cell(
         warmup_timeout_s=asked.warmup_timeout,
         stability_percentage=benchmark.stability_percentage,
         timeout_s=asked.timeout,
-        transport=benchmark.transport(asked, server),
+        transport=benchmark.transport(asked, server, protocol),
         feed=benchmark.feed,
+        protocol=protocol,
+        client=OWN_CLIENT if server.is_in_process else client,
     )
     return Cell(server=server, models=models, signature=asked.signature or "", load=load)
 

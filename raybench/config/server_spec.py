@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
+from raybench.config.protocols import GRPC, GRPCIO, HTTP, known_to, urls_of, without_scheme
 from raybench.config.refusal import is_text, require
 from raybench.config.server_settings import OWN_CHOICE, ServerSettings, settings_of
 from raybench.config.setting import Form
@@ -19,12 +20,7 @@ MULTI: Layout = "multi"  # one Triton model, `saved_model`, answers for every Sa
 PER_MODEL: Layout = "per-model"  # each has a Triton model under its own name
 SAVED_MODEL = "saved_model"  # the Triton model of layout multi
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
-IN_PROCESS, GRPC, GRPC_TLS, SHARED_MEMORY = (
-    "in process",
-    "grpc",
-    "grpc over TLS",
-    "shared memory",
-)  # how requests travel
+IN_PROCESS, SHARED_MEMORY = "in process", "shared memory"  # how requests travel, where not over the network
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
 _LONGEST_URL = 200  # of one replica
 _BETWEEN = {"fake": "+"}  # replicas in a url, where it is not a comma
@@ -48,8 +44,23 @@ class ServerSpec:
 
     @property
     def replicas(self) -> tuple[str, ...]:
-        """The urls of the servers that the load is spread over; empty without a url."""
-        return replica_urls(self.kind, self.url or "")
+        """The url of each server behind it, at which it is asked about itself: its gRPC port where one is named; empty
+        without a url."""
+        return self.urls(GRPC) or self.urls(HTTP)
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols by which it can be reached: those that it has and, by url, whose ports are named."""
+        return tuple(each for each in known_to(self.kind) if not self.url or self.urls(each))
+
+    @property
+    def control_url(self) -> str:
+        """Where it is asked about itself; of a scripted server its script."""
+        return (self.url or "") if self.is_in_process else ",".join(self.replicas)
+
+    def urls(self, protocol: str) -> tuple[str, ...]:
+        """The urls at which it speaks a protocol."""
+        return urls_of(replica_urls(self.kind, self.url or ""), protocol)
 
     @property
     def is_in_process(self) -> bool:
@@ -100,9 +111,16 @@ def _scripted(url: str | None) -> list[ServerSpec]:
     return [ServerSpec(kind="fake", url=script, number=number) for number, script in enumerate(scripts, 1)]
 
 
-def labelled(server: ServerSpec, transport: str) -> str:
-    """A server's name in the table, which names a transport that is not the network."""
-    return f"{server.label} ({transport})" if transport == SHARED_MEMORY else server.label
+def labelled(server: ServerSpec, transport: str, protocol: str, client: str) -> str:
+    """A server's name in the table, which names how requests travel where that is not gRPC over the network by our own
+    client."""
+    parts = (
+        protocol if protocol != GRPC else "",
+        transport if transport == SHARED_MEMORY else "",
+        client if client == GRPCIO else "",
+    )
+    shown = ", ".join(filter(None, parts))
+    return f"{server.label} ({shown})" if shown else server.label
 
 
 def triton_model(server: ServerSpec, model: str) -> str:
@@ -120,7 +138,8 @@ def _check_urls(urls: dict[str, str]) -> dict[str, str]:
         require(kind in SERVER_KINDS, "server", kind, f"choose from {', '.join(SERVER_KINDS)}")
         replicas = replica_urls(kind, url)
         is_url = is_text(url) and all(_is_url(kind, each) for each in replicas)
-        require(is_url, "url", f"{kind}={url}", "write KIND=HOST:PORT, or KIND=HOST:PORT,HOST:PORT for several servers")
+        remedy = "write KIND=HOST:PORT (gRPC) or KIND=http://HOST:PORT, separated by commas where there are several"
+        require(is_url, "url", f"{kind}={url}", remedy)
         is_each_once = kind == "fake" or len(set(replicas)) == len(replicas)
         require(is_each_once, "url", f"{kind}={url}", "name each server once")
     require(
@@ -133,7 +152,8 @@ def _check_urls(urls: dict[str, str]) -> dict[str, str]:
 
 
 def _is_url(kind: str, url: str) -> bool:
-    is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(url)) and 0 < int(url.rpartition(":")[2]) < 2**16)
+    address = without_scheme(url)
+    is_address = kind == "fake" or (bool(_ADDRESS.fullmatch(address)) and 0 < int(address.rpartition(":")[2]) < 2**16)
     return bool(url) and len(url) <= _LONGEST_URL and is_address
 
 

@@ -11,9 +11,10 @@ from pydantic_core import ErrorDetails
 from raybench.config.benchmark import SETTINGS, STREAM, Benchmark, resolved
 from raybench.config.credentials import SYSTEM
 from raybench.config.load_settings import LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
+from raybench.config.protocols import GRPC, HTTP_COLUMNS, OWN_CLIENT, known_to
 from raybench.config.refusal import ConfigError, require
 from raybench.config.server_settings import KNOBS
-from raybench.config.server_spec import ECHO, replica_urls
+from raybench.config.server_spec import ECHO
 
 _HOST = re.compile(r"[\w.-]+", re.ASCII)
 
@@ -42,6 +43,7 @@ def checked(b: Benchmark) -> Benchmark:
     _check_urls(b)
     for load in b.loads:
         _check_servers(b, load)
+        _check_protocols(b, load)
         _check_loop(load)
         if load.request_rate:
             _check_open_loop(load)
@@ -84,10 +86,29 @@ def _check_servers(b: Benchmark, load: LoadSettings) -> None:
     has_triton, needs_triton = "triton" in b.server, "only works with Triton: add -s triton, or leave it out"
     require(has_triton or shared == "none", "shared_memory", shared, needs_triton)
     require(has_triton or not b.calibrate, "calibrate", "true", needs_triton)
-    is_one = len(replica_urls("triton", b.url.get("triton", ""))) < 2
+    is_one = all(len(server.replicas) < 2 for server in b.servers if server.kind == "triton")
     remedy = "it only works with one Triton, and the url names several: leave it out"
     require(is_one or shared == "none", "shared_memory", shared, remedy)
     require(is_one or not b.calibrate, "calibrate", "true", remedy)
+
+
+def _check_protocols(b: Benchmark, load: LoadSettings) -> None:
+    """Each protocol is that of a server of the run, each server has one of them, and its url names the port."""
+    networked = [server for server in b.servers if not server.is_in_process]
+    for protocol in load.protocol:
+        having = [server for server in networked if protocol in known_to(server.kind)]
+        kinds = "TensorFlow Serving" if protocol == HTTP_COLUMNS else "Triton or TensorFlow Serving"
+        require(bool(having), "protocol", protocol, f"it only works with {kinds}: add that by -s, or leave it out")
+        port, example = ("gRPC", "HOST:PORT") if protocol == GRPC else ("HTTP", "http://HOST:PORT")
+        for server in having:
+            remedy = f"url {server.kind}={server.url} names no {port} port: add it after a comma, as {example}"
+            require(protocol in server.protocols, "protocol", protocol, remedy)
+    for server in networked:
+        remedy = f"{server.kind} has {', '.join(server.protocols)}: add one of them, or leave out -s {server.kind}"
+        require(bool(load.protocols(server)), "protocol", load.protocol, remedy)
+    is_used = any(GRPC in load.protocols(server) for server in networked)
+    remedy = "it is a client of gRPC: add --protocol grpc, or leave it out"
+    require(is_used or load.client == (OWN_CLIENT,), "client", load.client, remedy)
 
 
 def _check_baseline(b: Benchmark) -> None:

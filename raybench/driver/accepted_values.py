@@ -107,7 +107,7 @@ def _tried(
         if not starts_here(endpoint):
             client = connect(
                 endpoint.server,
-                url=endpoint.server.url or "",
+                url=endpoint.server.control_url,
                 model=endpoint.model,
                 signature=endpoint.signature,
                 models=benchmark.models,

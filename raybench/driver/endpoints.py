@@ -144,7 +144,7 @@ def bound(source: InputSource, signatures: Signatures, seed: int) -> dict[Endpoi
 
 
 def _described(endpoint: Endpoint, benchmark: Benchmark, credentials: ConnectionCredentials) -> Description:
-    server, url = endpoint.server, endpoint.server.url or ""
+    server, url = endpoint.server, endpoint.server.control_url
     try:
         client = connect(
             server,

@@ -122,7 +122,7 @@ def _described(
     where = f"{server.kind} at {server.url}"
     try:
         client = connect(
-            server, url=server.url or "", model=name, signature="", models=benchmark.models, credentials=credentials
+            server, url=server.control_url, model=name, signature="", models=benchmark.models, credentials=credentials
         )
         with closing(client):
             found = client.describe()

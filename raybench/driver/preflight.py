@@ -109,12 +109,12 @@ def _check_shared_memory(benchmark: Benchmark, credentials: ConnectionCredential
     """Refuse a Triton that cannot map this host's shared memory."""
     if not _shared(benchmark):
         return
-    url = benchmark.url.get("triton")
+    url = next((server.control_url for server in benchmark.servers if server.kind == "triton"), "")
     if url and not is_here(url):
         raise ConfigError(
             f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run on its host"
         )
-    if url and "triton" in benchmark.server:
+    if url:
         _check_mapping(url, credentials)
 
 

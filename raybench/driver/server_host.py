@@ -210,6 +210,8 @@ def _reachable(started: RunningServer, bind: str, node: Node) -> RunningServer:
     if bind not in EVERYWHERE:
         return started
     names = endpoint(bind, 0).removesuffix("0"), endpoint(node.address, 0).removesuffix("0")
-    url = started.url.replace(*names)
+    url, http_url, metrics_url = (
+        (each or "").replace(*names) for each in (started.url, started.http_url, started.metrics_url)
+    )
     facts = replace(started.facts, url=url)
-    return replace(started, url=url, facts=facts, metrics_url=(started.metrics_url or "").replace(*names))
+    return replace(started, url=url, http_url=http_url, facts=facts, metrics_url=metrics_url)

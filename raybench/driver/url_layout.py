@@ -2,7 +2,7 @@
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.triton_models import echo_layout, model_names, models_there
-from raybench.config import ECHO, MULTI, PER_MODEL, SAVED_MODEL, Benchmark, ConfigError, replica_urls
+from raybench.config import ECHO, MULTI, PER_MODEL, SAVED_MODEL, Benchmark, ConfigError
 
 _MOST_NAMED = 20
 
@@ -14,8 +14,9 @@ def with_url_layout(benchmark: Benchmark, credentials: ConnectionCredentials) ->
     Raises ConfigError for a model that it does not have at all. A Triton that does not answer is left as it is: the
     error comes when its models are described.
     """
-    url = next(iter(replica_urls("triton", benchmark.url.get("triton", ""))), None)  # the others are to be like it
-    if not url or "triton" not in benchmark.server or benchmark.layout:
+    urls = (url for server in benchmark.servers if server.kind == "triton" for url in server.replicas)
+    url = next(urls, None)  # the others are to be like it
+    if not url or benchmark.layout:
         return benchmark
     asked = [name for name in benchmark.all_models if name != ECHO]
     if not asked:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.config import ECHO, Benchmark, ConfigError, ServerSpec
+from raybench.config import ECHO, GRPC, HTTP, Benchmark, ConfigError, ServerSpec, is_http, without_scheme
 from raybench.servers import model_server, wheel
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import LOOPBACK, ServerError, ServerProcess, ServerUnavailable, check_bind
@@ -32,6 +32,7 @@ __all__ = [
     "unsupported_reason",
 ]
 
+_METRICS_BESIDE = {("triton", True): 2, ("tfserving", True): 0}  # by kind, and whether the url is the HTTP port
 _METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
 
 
@@ -62,6 +63,7 @@ class ServerFacts:
 class RunningServer:
     """A server that can be loaded: where, what it is, what opens it, and, where we started it, its parts and failure.
 
+    `url` is where it is asked about itself: its gRPC port, or the HTTP one where no other is known.
     `pid` is the root of the process tree whose memory is the server's, on the host that the server was started on, with
     so many `cores`; `parts` are the pids and names of its processes when it was ready. `metrics_url` is where its page
     of metrics is, or would be. `failure` says why a server that we started can no longer be loaded, with its last
@@ -78,6 +80,11 @@ class RunningServer:
     failure: Callable[[], str | None] = lambda: None
     take_start: Callable[[], StartTimes | None] = lambda: None  # of a server that we started, for its first trial
     credentials: ConnectionCredentials = NO_CREDENTIALS
+    http_url: str | None = None
+
+    def url_of(self, protocol: str) -> str:
+        """Where it speaks a protocol; in process its script, or nothing."""
+        return self.url if protocol == GRPC else self.http_url or self.url
 
 
 def _failure(process: ServerProcess, parts: Mapping[int, str], is_ready: Callable[[], bool]) -> str | None:
@@ -95,7 +102,7 @@ def facts_of(server: ServerSpec) -> ServerFacts:
         kind=server.kind,
         launcher="url" if server.url and server.kind != "fake" else None,
         instances=server.instances if server.kind == "triton" and server.is_ours else None,
-        url=server.url,
+        url=server.control_url or None,
     )
 
 
@@ -138,7 +145,8 @@ def header_leak_warning(server: ServerSpec, benchmark: Benchmark) -> str | None:
     """A warning where headers travel in plain text, so that others may read them; else None."""
     if server.is_in_process or benchmark.tls_ca or not benchmark.header:
         return None
-    if all(url.rpartition(":")[0].strip("[]") in LOOPBACK for url in server.replicas):
+    urls = map(without_scheme, (*server.replicas, *server.urls(HTTP)))
+    if all(url.rpartition(":")[0].strip("[]") in LOOPBACK for url in urls):
         return None
     return f"headers go to {server.url} in plain text, where others may read them: use TLS (--tls-ca)"
 
@@ -153,13 +161,19 @@ def running(
     """
     facts = facts_of(server)
     if not server.is_ours:
-        found = metrics_url(server)
-        yield RunningServer(url=server.url or "", facts=facts, metrics_url=found, credentials=credentials)
+        yield RunningServer(
+            url=server.control_url,
+            http_url=",".join(server.urls(HTTP)) or None,
+            facts=facts,
+            metrics_url=metrics_url(server),
+            credentials=credentials,
+        )
         return
     with _triton(server, options) if server.kind == "triton" else _tfserving(server, options) as started:
         parts = started.process.processes()
         yield RunningServer(
             url=started.grpc_url,
+            http_url=started.http_url,
             facts=ServerFacts(
                 kind=facts.kind,
                 launcher=started.launcher,
@@ -179,15 +193,17 @@ def running(
 
 
 def metrics_url(server: ServerSpec) -> str | None:
-    """Beside the gRPC port, where Triton's metrics and TF Serving's REST are unless someone has put them elsewhere.
+    """By the ports that servers have unless someone has put them elsewhere: Triton's HTTP, gRPC and metrics follow each
+    other, and so do TF Serving's gRPC and REST, which has the metrics.
 
     None for several servers: one page is not about all of them.
     """
     if len(server.replicas) > 1:
         return None
-    host, _, port = (server.url or "").rpartition(":")
-    path = _METRICS.get(server.kind)
-    return f"http://{host}:{int(port) + 1}{path}" if path and port.isdecimal() else None
+    url = next(iter(server.replicas), "")
+    host, _, port = without_scheme(url).rpartition(":")
+    path, beside = _METRICS.get(server.kind), _METRICS_BESIDE.get((server.kind, is_http(url)), 1)
+    return f"http://{host}:{int(port) + beside}{path}" if path and port.isdecimal() else None
 
 
 def _triton(server: ServerSpec, options: ServeOptions) -> AbstractContextManager[StartedServer]:

@@ -6,10 +6,10 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from raybench.clients.grpc.channel import CallError, Channel
+from raybench.clients.grpc.channel import CallError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.grpc.kserve import ask
 from raybench.clients.triton_client import TritonClient
+from raybench.clients.triton_service import triton_service
 from raybench.telemetry.effective_config import BackendFacts
 from raybench.telemetry.gpu import GpuRow
 from raybench.telemetry.prometheus_text import Metric
@@ -24,22 +24,22 @@ _GPU_FAMILIES = {
 
 
 class StatisticsReader:
-    """ModelStatistics over gRPC, by a connection of its own."""
+    """ModelStatistics, by a connection of its own."""
 
     def __init__(self, url: str, *models: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
-        self._channel, self._models = Channel(url, credentials), models
+        self._service, self._models = triton_service(url, credentials), models
 
     def __call__(self) -> ServerStatistics | None:
         """The counters of the models together; None where Triton does not give them."""
         try:
-            answers = [ask(self._channel, "ModelStatistics", name=name) for name in self._models]
+            answers = [self._service.ask("ModelStatistics", name=name) for name in self._models]
         except CallError:
             return None
         each = [_statistics(stats) for answer in answers for stats in answer.model_stats]  # of its versions
         return reduce(add, each) if each else None
 
     def close(self) -> None:
-        self._channel.close()
+        self._service.close()
 
 
 def _statistics(stats: Any) -> ServerStatistics:
@@ -71,9 +71,9 @@ def gpu_rows(metrics: list[Metric]) -> list[GpuRow]:
 
 def read_config(url: str, model: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Any:
     """The complete ModelConfig message of a model as Triton runs it; None where Triton does not give it."""
-    with closing(Channel(url, credentials)) as channel:
+    with closing(triton_service(url, credentials)) as service:
         try:
-            return ask(channel, "ModelConfig", name=model).config
+            return service.ask("ModelConfig", name=model).config
         except CallError:
             return None
 

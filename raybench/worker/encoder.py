@@ -27,7 +27,7 @@ class Encoder:
         cell = task.cell
         self._task, self._hashes, self._request_bytes = task, list[str](), 0
         self._skipped: SkippedRows | None = None
-        self._region = shared_region(task.url, task.region, credentials) if task.region else None
+        self._region = shared_region(task.control_url or task.url, task.region, credentials) if task.region else None
         self._clients = [
             connect(
                 cell.server,
@@ -39,6 +39,8 @@ class Encoder:
                 spec=spec,
                 credentials=credentials,
                 turns=_turns(task, number),
+                protocol=cell.load.protocol,
+                client=cell.load.client,
             )
             for number, (model, spec) in enumerate(zip(cell.models, task.signatures, strict=True))
         ]

@@ -145,12 +145,15 @@ class Worker:
 
     def calibrate(self) -> pa.Table:
         """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
-        lanes = self._lanes.count(CEILING)
+        lanes, load = self._lanes.count(CEILING), self._task.cell.load
         self._lanes.resume()
-        with closing(connect_echo(self._task.url, self._credentials)) as echo:
+        with closing(
+            connect_echo(self._task.url, self._credentials, protocol=load.protocol, client=load.client)
+        ) as echo:
             echo.prepare(lanes)
             few = self._feed.last(_CEILING_BYTES)
-            feed = PreloadedFeed([each._replace(send=echo.send, body=echo.readdressed(each.body)) for each in few])
+            addressed = [(each, *echo.readdressed(each.body)) for each in few]
+            feed = PreloadedFeed([each._replace(send=send, body=body) for each, send, body in addressed])
             self._lanes.send(feed, Sending(WARMUP, 2 * lanes))
             self._lanes.drain()
             deadline_ns = time.perf_counter_ns() + int(_CEILING_S * 1e9)

@@ -15,11 +15,12 @@ class Task:
     worker: int
     cell: Cell
     signatures: tuple[Signature, ...]  # of the cell's models
-    url: str
+    url: str  # to which requests go
     models: str
     request_count: int | None
     warmup_request_count: int | None  # None: until steady
     seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
+    control_url: str | None = None  # where a Triton is asked about its shared memory; None: where requests go
     region: str | None = None  # name of the shared memory that holds its inputs; None: they are in the requests
     stream_bytes: int = 0  # what it may hold of encoded requests, where they are streamed
 

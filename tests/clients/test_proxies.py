@@ -9,8 +9,7 @@ import pytest
 from real_parts import COMPANY_NETWORK
 from tritonclient.grpc import service_pb2
 
-from raybench.clients.grpc import kserve
-from raybench.clients.grpc.channel import Channel
+from raybench.clients.triton_service import triton_service
 from raybench.servers import triton_server
 
 ANSWERS = {"ServerLive": service_pb2.ServerLiveResponse(live=True), "ModelReady": service_pb2.ModelReadyResponse()}
@@ -41,8 +40,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_control_calls_go_direct(server: str) -> None:
     """Metadata and control calls pass by every proxy variable: they ask the server that the load goes to."""
-    with closing(Channel(server)) as channel:
-        assert kserve.ask(channel, "ServerLive").live
+    with closing(triton_service(server)) as channel:
+        assert channel.ask("ServerLive").live
 
 
 def test_a_server_that_starts_is_asked_direct(server: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from raybench.analysis.comparisons import pairs
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.config import IN_PROCESS
+from raybench.config import GRPC, IN_PROCESS, OWN_CLIENT, SHARED_MEMORY
 from raybench.telemetry.effective_config import EffectiveConfig
 
 # What should be the same on both sides, and how a difference reads; None is not known, and not doubted.
@@ -74,11 +74,20 @@ def _differences(server: TrialSummary, base: TrialSummary) -> list[str]:
 
 
 def _transports(server: TrialSummary, base: TrialSummary) -> list[str]:
-    """Shared memory against a network; a server in process has neither, which is why it is compared."""
-    ours, theirs = server.load.transport, base.load.transport
-    if ours == theirs or IN_PROCESS in (ours, theirs):
+    """Other protocols, clients, or shared memory against a network; a server in process has none of them, which is why
+    it is compared."""
+    ours, theirs = _reached(server), _reached(base)
+    if ours == theirs or IN_PROCESS in (server.load.transport, base.load.transport):
         return []
     return [f"reached by {ours} against {theirs}"]
+
+
+def _reached(trial: TrialSummary) -> str:
+    """Such as grpc, http over TLS, shared memory, http with shared memory or grpc by grpcio."""
+    load = trial.load
+    is_named = load.transport != SHARED_MEMORY or load.protocol == GRPC
+    way = load.transport if is_named else f"{load.protocol} with {SHARED_MEMORY}"
+    return way if load.client == OWN_CLIENT else f"{way} by {load.client}"
 
 
 def _word(value: str | int | bool) -> str:

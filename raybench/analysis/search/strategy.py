@@ -97,9 +97,9 @@ def load(goal: Goal, value: float, *, workers: int, round: int = 1) -> dict[str,
 
 
 def trial_at(benchmark: Benchmark, goal: Goal, first: plan.Trial, value: float, *, round: int = 1) -> plan.Trial:
-    """The trial of one step, of the server and model of `first`."""
+    """The trial of one step, of the server and model of `first`, reached alike."""
     planned = plan.trials(at(benchmark, goal, value, models=first.cell.models, round=round))
-    return replace(next(trial for trial in planned if plan.is_same_endpoint(trial, first)), round=round)
+    return replace(next(trial for trial in planned if trial.cell.endpoint == first.cell.endpoint), round=round)
 
 
 def least_s(goal: Goal) -> float:

@@ -1,12 +1,16 @@
-"""A gRPC channel to one server: metadata and control calls use grpcio, load requests our own HTTP/2 connections."""
+"""A gRPC channel to one server: metadata and control calls use grpcio, and so do load requests where that is asked for;
+else they use our own HTTP/2 connections."""
 
+from contextlib import suppress
 from typing import Any
 
 import grpc
 
+from raybench.clients.base import OK, Reply
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.probe import unreachable_reason
 from raybench.clients.grpc.unary import ConnectionPool, Send
+from raybench.config import OWN_CLIENT
 
 DESCRIBE_TIMEOUT_S = 10.0
 OPTIONS = (
@@ -29,19 +33,23 @@ class CallError(Exception):
 class Channel:
     """Calls to one server; each carries the headers of its credentials."""
 
-    def __init__(self, url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
-        self._url, self._credentials = url, credentials
+    def __init__(self, url: str, credentials: ConnectionCredentials = NO_CREDENTIALS, client: str = OWN_CLIENT) -> None:
+        self._url, self._credentials, self._is_own = url, credentials, client == OWN_CLIENT
         self._headers = credentials.headers or None
         self._grpc, self._pool = _open_channel(url, credentials), ConnectionPool(url, credentials)
 
     def method(self, path: str) -> Send:
         """A method that takes and gives bytes, with a deadline in seconds; it never raises for what the server or the
         network does."""
-        return self._pool.method(path)
+        return self._pool.method(path) if self._is_own else self._grpcio_method(path)
 
     def prepare(self, calls: int) -> None:
         """Be ready for so many calls of methods at once, so that none has to wait for a handshake."""
-        self._pool.prepare(calls, DESCRIBE_TIMEOUT_S)
+        if self._is_own:
+            self._pool.prepare(calls, DESCRIBE_TIMEOUT_S)
+            return
+        with suppress(grpc.FutureTimeoutError):
+            grpc.channel_ready_future(self._grpc).result(timeout=DESCRIBE_TIMEOUT_S)
 
     def ask(self, path: str, request: Any, answer: Any, timeout_s: float | None = None) -> Any:
         """One call with messages, off the clock; raises CallError."""
@@ -53,6 +61,19 @@ class Channel:
         except grpc.RpcError as error:
             said = self._credentials.redacted(error.details())
             raise CallError(error.code().name, said) from None  # the cause holds our secrets
+
+    def _grpcio_method(self, path: str) -> Send:
+        """The same by grpcio: all calls share one connection, as they do in other clients."""
+        call = self._grpc.unary_unary(path)  # without serializers it takes and gives bytes
+
+        def send(request: bytes, timeout_s: float) -> Reply:
+            try:
+                body = call(request, timeout=timeout_s, metadata=self._headers)
+            except grpc.RpcError as error:
+                return Reply(status=error.code().name, error=self._credentials.redacted(error.details()))
+            return Reply(status=OK, body=body, received_bytes=len(body))
+
+        return send
 
     def diagnose(self, error: CallError, name: str) -> str | None:
         """Why a failed call reached no server of this name that lets us in, and the remedy; None where it did."""

@@ -1,22 +1,51 @@
-"""Triton's gRPC service (KServe v2), asked with messages, off the clock."""
+"""Triton's gRPC service (KServe v2), as inference.GRPCInferenceService of grpc_service.proto."""
 
 from typing import Any
 
 from tritonclient.grpc import service_pb2
 
+from raybench.clients.base import Reply
 from raybench.clients.grpc.channel import CallError, Channel
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials
+from raybench.clients.grpc.unary import Send
 
 _SERVICE = "/inference.GRPCInferenceService"
-INFER = f"{_SERVICE}/ModelInfer"
-_UNREADY = ("has no available versions", "is not ready")
 
 
-def ask(channel: Channel, method: str, **fields: Any) -> Any:
-    """The answer to a call such as ModelConfig with the fields of its request; raises CallError."""
-    request = getattr(service_pb2, f"{method}Request")(**fields)
-    return channel.ask(f"{_SERVICE}/{method}", request, getattr(service_pb2, f"{method}Response"))
+class GrpcService:
+    """A TritonService over gRPC."""
 
+    def __init__(self, url: str, credentials: ConnectionCredentials, client: str) -> None:
+        self._channel = Channel(url, credentials, client)
+        self._infer = self._channel.method(f"{_SERVICE}/ModelInfer")
 
-def is_unready(error: CallError) -> bool:
-    """Whether Triton refused to describe a model that it has, and that is not loaded: by another code in 2.51."""
-    return any(sentence in (error.said or "") for sentence in _UNREADY)
+    def ask(self, method: str, **fields: Any) -> Any:
+        request = getattr(service_pb2, f"{method}Request")(**fields)
+        return self._channel.ask(f"{_SERVICE}/{method}", request, getattr(service_pb2, f"{method}Response"))
+
+    def encode(self, request: Any) -> bytes:
+        return bytes(request.SerializeToString())
+
+    def infer(self, model: str) -> Send:  # noqa: ARG002
+        """The model stands in the message."""
+        return self._infer
+
+    def decode(self, reply: Reply) -> Any:
+        return service_pb2.ModelInferResponse.FromString(reply.body)
+
+    def inputs(self, request: bytes) -> dict[str, tuple[str, int]]:
+        held = service_pb2.ModelInferRequest.FromString(request).inputs
+        return {each.name: (each.datatype, len(each.shape)) for each in held}
+
+    def renamed(self, request: bytes, model: str) -> bytes:
+        """Of a scalar that is there twice protobuf takes the last."""
+        return request + bytes(service_pb2.ModelInferRequest(model_name=model).SerializeToString())
+
+    def prepare(self, calls: int) -> None:
+        self._channel.prepare(calls)
+
+    def diagnose(self, error: CallError) -> str | None:
+        return self._channel.diagnose(error, "Triton")
+
+    def close(self) -> None:
+        self._channel.close()

@@ -5,6 +5,7 @@ import ssl
 from contextlib import suppress
 
 from raybench.clients.grpc.connection_credentials import Tls
+from raybench.config import without_scheme
 
 _TIMEOUT_S = 2.0
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
@@ -42,9 +43,8 @@ def unreachable_reason(url: str, tls: Tls | None) -> str:
 
 def is_here(url: str) -> bool:
     """Whether HOST:PORT is this host: an address can be bound on the host that has it alone."""
-    host, _, _ = url.rpartition(":")
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)[0]
+        family, kind, _, _, address = socket.getaddrinfo(host_and_port(url)[0], 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.bind(address)
     except (OSError, UnicodeError):
@@ -53,7 +53,7 @@ def is_here(url: str) -> bool:
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    host, _, port = url.rpartition(":")
+    host, _, port = without_scheme(url).rpartition(":")
     return host.strip("[]"), int(port)
 
 

@@ -19,8 +19,8 @@ from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import host_and_port
 from raybench.clients.grpc.unary import Send
 from raybench.clients.http.statuses import grpc_status, sentence
+from raybench.config import without_scheme
 
-SCHEMES = ("http://", "https://")
 _READ_BYTES = 2**18
 
 
@@ -189,18 +189,9 @@ class _Readable(io.RawIOBase):
 
 
 def message(content: bytes, content_type: str, fields: Mapping[str, str] = {}) -> bytes:
-    """What a request has beside what all of its method share: its own fields, and its content."""
+    """The fields and the content of one request; the rest of its head is the same for all of its method."""
     lines = {"Content-Type": content_type, "Content-Length": str(len(content)), **fields}
     return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in lines.items()) + b"\r\n" + content
-
-
-def is_http(url: str) -> bool:
-    return url.startswith(SCHEMES)
-
-
-def without_scheme(url: str) -> str:
-    """HOST:PORT of a url that may say http:// or https:// before it."""
-    return url.split("://")[-1].rstrip("/")
 
 
 def _left_s(deadline_s: float) -> float:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from http.client import HTTPException, HTTPMessage, HTTPResponse, RemoteDisconnected
+from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead, RemoteDisconnected
 from typing import Any, NamedTuple, cast
 
 from raybench.clients.base import OK, UNAVAILABLE, Reply
@@ -49,11 +49,13 @@ class HttpConnections:
                 return self._reply(*self._exchange(head, request, deadline_s))
             except TimeoutError:
                 return Reply(status="DEADLINE_EXCEEDED", error=f"no answer within {timeout_s:g} s")
-            except (HTTPException, ValueError) as error:
-                said = f"the server does not speak HTTP/1.1: {type(error).__name__} {error}".strip()
-                return Reply(status="INTERNAL", error=said)
-            except (OSError, UnicodeError) as error:
+            except IncompleteRead:
+                return Reply(status=UNAVAILABLE, error=f"{self._address}: the connection ended within the answer")
+            except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
                 return Reply(status=UNAVAILABLE, error=f"{self._address}: {getattr(error, 'strerror', None) or error}")
+            except (HTTPException, ValueError) as error:
+                said = f"{type(error).__name__} {error}".strip()
+                return Reply(status="INTERNAL", error=f"the server does not speak HTTP/1.1: {said}")
 
         return send
 

@@ -11,7 +11,6 @@ from raybench.config.input_texts import InputText
 from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
 from raybench.config.model_folders import ModelFolders, named_folders
-from raybench.config.protocols import OWN_CLIENT
 from raybench.config.server_settings import KNOBS
 from raybench.config.server_spec import Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
 from raybench.config.setting import (
@@ -236,7 +235,7 @@ class Benchmark(BaseModel):
                 for server in self.servers
                 for load in self.loads
                 for protocol in load.protocols(server)
-                for client in ((OWN_CLIENT,) if server.is_in_process else load.clients(protocol))
+                for client in load.clients(server, protocol)
             )
         )
 

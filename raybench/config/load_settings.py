@@ -115,13 +115,17 @@ class LoadSettings(BaseModel):
         return self.workers * (self.concurrency or 1)
 
     def protocols(self, server: ServerSpec) -> tuple[str, ...]:
-        """The protocols by which the load reaches a server, each a row of its own."""
-        reachable = server.protocols
-        return tuple(each for each in reachable if each in self.protocol) if self.protocol else reachable[:1] or (GRPC,)
+        """The protocols by which the load reaches a server, each a row of its own; in process it is the first of all,
+        for one row."""
+        if server.is_in_process:
+            return (GRPC,)
+        if not self.protocol:
+            return server.protocols[:1]
+        return tuple(each for each in server.protocols if each in self.protocol)
 
-    def clients(self, protocol: str) -> tuple[str, ...]:
-        """What sends the requests of a protocol, each a row of its own; over HTTP there is one client."""
-        return self.client if protocol == GRPC else (OWN_CLIENT,)
+    def clients(self, server: ServerSpec, protocol: str) -> tuple[str, ...]:
+        """What sends the requests of a protocol, each a row of its own; only gRPC has several."""
+        return self.client if protocol == GRPC and not server.is_in_process else (OWN_CLIENT,)
 
     def transport(self, server: ServerSpec, protocol: str, *, is_encrypted: bool) -> str:
         """How what requests hold travels to a server."""

@@ -153,7 +153,7 @@ def cells(benchmark: Benchmark, server: ServerSpec) -> list[Cell]:
         _cell(benchmark, asked, server, models, rate, protocol, client)
         for asked in benchmark.loads
         for protocol in asked.protocols(server)
-        for client in asked.clients(protocol)
+        for client in asked.clients(server, protocol)
         for rate in asked.request_rate or (None,)
         for models in ([asked.model] if benchmark.mix else [(model,) for model in asked.model])
     )
@@ -191,7 +191,7 @@ def _cell(
         transport=benchmark.transport(asked, server, protocol),
         feed=benchmark.feed,
         protocol=protocol,
-        client=OWN_CLIENT if server.is_in_process else client,
+        client=client,
     )
     return Cell(server=server, models=models, signature=asked.signature or "", load=load)
 

@@ -1,14 +1,17 @@
 """HTTP/1.1 connections: kept, bounded by deadlines, and never a request twice."""
 
 import socket
+import ssl
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from certificates import Authority
 from http_peer import Serve, answer, http_peer, read_request
 
 from raybench.clients.base import Reply
-from raybench.clients.grpc.connection_credentials import ConnectionCredentials
+from raybench.clients.grpc.connection_credentials import ConnectionCredentials, Tls
 from raybench.clients.http.connections import HttpConnections, message
 
 REQUEST = message(b"hello", "text/plain", {"X-Own": "1"})
@@ -170,3 +173,23 @@ def test_a_server_that_is_not_there_is_unavailable(url: str) -> None:
     with closing(HttpConnections(f"http://{url}", SECRET)) as connections:
         connections.prepare(1, 1.0)
         assert connections.method("/")(REQUEST, 2.0).status == "UNAVAILABLE"
+
+
+def test_tls_is_checked(tmp_path: Path) -> None:
+    """Over TLS a server whose certificate its authority has signed is believed, and no other."""
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other")
+    signed = authority.signed("server", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(signed.certificate, signed.key)
+
+    def encrypted(connection: socket.socket, number: int) -> None:
+        with context.wrap_socket(connection, server_side=True) as opened:
+            echoing(opened, number)
+
+    found = []
+    for trusted in (authority, other):
+        credentials = ConnectionCredentials(tls=Tls(ca=trusted.certificate.read_bytes()))
+        with http_peer(encrypted) as url, closing(HttpConnections(f"https://{url}", credentials)) as connections:
+            found.append(connections.method("/")(message(bytes(2**20), "text/plain"), 5.0))
+    assert [reply.status for reply in found] == ["OK", "UNAVAILABLE"]
+    assert "certificate" in (found[1].error or "").lower()

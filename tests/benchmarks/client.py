@@ -1,12 +1,12 @@
-"""Is the client what is measured? `raybench run` against a bare grpcio loop and perf_analyzer, on a model that does
-nothing.
+"""Is the client what is measured? `raybench run` against a bare loop and perf_analyzer, on a model that does nothing.
 
-    python tests/benchmarks/client.py [--shared-memory] [--perf-analyzer CMD] [--rounds 5] [--seconds 3] \
-        [--images 1,16,100] [--in-flight 4,1] [--workers 1]
+    python tests/benchmarks/client.py [--protocol http] [--shared-memory] [--perf-analyzer CMD] [--before TREE] \
+        [--rounds 5] [--seconds 3] [--images 1,16,100] [--in-flight 4,1] [--workers 1]
 
 All load the model `echo` of one real Triton with requests of so many images of 224x224x3, one after the other and in
-shuffled order in each round. The bare loop sends such bytes with grpcio and nothing else around it: what grpcio can do
-at best. With --shared-memory these two have the images there, perf_analyzer in its requests as ever. With several in
+shuffled order in each round. The bare loop sends such bytes with grpcio, or with http.client, and nothing else around
+it: what that can do at best. With --shared-memory these two have the images there, perf_analyzer in its requests as
+ever. --before names a checkout of another state of raybench, which is measured beside this one. With several in
 flight requests/s are compared, with 1 the p50; medians over the rounds, the client's CPU per request beside them
 (perf_analyzer's include its start). Prints Markdown tables.
 """
@@ -14,6 +14,7 @@ flight requests/s are compared, with 1 the p50; medians over the rounds, the cli
 import argparse
 import itertools
 import json
+import os
 import random
 import re
 import resource
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 
@@ -34,11 +36,10 @@ import numpy as np
 
 from raybench.clients.shared_memory import Region, names
 from raybench.clients.triton_client import TritonClient
-from raybench.config import ECHO
+from raybench.config import ECHO, is_http, without_scheme
 from raybench.inputs.photo_source import IMAGE_PX
 from raybench.servers.triton_server import TritonOptions, running_triton
 
-RAYBENCH = Path(sys.executable).parent / "raybench"
 PAYLOADS = 8
 TIMEOUT_S = 120
 PERF_ANALYZER_SAYS = (r"Request count: (\d+)", r"Throughput: ([\d.]+) infer", r"p50 latency: (\d+) usec")
@@ -53,10 +54,16 @@ class Measured:
     cpu_ms: float  # of the client, per request
 
 
-def by_raybench(memory: str, workers: int, url: str, images: int, in_flight: int, seconds: float) -> Measured:
-    workers = min(workers, in_flight)
+def by_raybench(
+    tree: str | None, memory: str, workers: int, url: str, images: int, in_flight: int, seconds: float
+) -> Measured:
+    """Of the checkout in `tree`, or of the raybench that is installed."""
+    workers, environment = min(workers, in_flight), dict(os.environ)
+    if tree:
+        environment["PYTHONPATH"] = tree
     with tempfile.TemporaryDirectory() as out:
-        command = [RAYBENCH, "run", "-s", "triton", "--url", f"triton={url}", "-m", ECHO, "-b", str(images)]
+        command = [sys.executable, "-m", "raybench", "run", "-s", "triton", "--url", f"triton={url}", "-m", ECHO]
+        command += ["-b", str(images)]
         command += [
             "--workers",
             str(workers),
@@ -68,7 +75,8 @@ def by_raybench(memory: str, workers: int, url: str, images: int, in_flight: int
             "noise",
         ]
         command += ["--shared-memory", memory]
-        subprocess.run([*command, "--out", out, "--ui", "none"], check=True, timeout=TIMEOUT_S, capture_output=True)
+        command += ["--out", out, "--ui", "none"]
+        subprocess.run(command, check=True, timeout=TIMEOUT_S, capture_output=True, env=environment, cwd=out)
         (folder,) = Path(out).iterdir()
         (trial,) = json.loads((folder / "summary.json").read_text())["trials"]
     assert trial["requests"]["failed"] == 0, trial["requests"]
@@ -100,8 +108,7 @@ def by_perf_analyzer(command: list[str], url: str, images: int, in_flight: int, 
 
 def bare_loop(memory: str, url: str, images: int, in_flight: int, seconds: float) -> Measured:
     """So many threads on one channel, each sending the next request when its reply is in; warm-up apart."""
-    channel = grpc.insecure_channel(url, options=[("grpc.max_send_message_length", -1)])
-    call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    call = by_http_client(url) if is_http(url) else by_grpcio(url)
     shape = (images, IMAGE_PX, IMAGE_PX, 3)
     region = Region(url, names(url, 1)[0]) if memory == "system" else None
     encode = TritonClient(url, model=ECHO, signature="predict_images", region=region).encode
@@ -109,7 +116,7 @@ def bare_loop(memory: str, url: str, images: int, in_flight: int, seconds: float
     if region:
         region.register()
     for _ in range(2 * in_flight):
-        call(payloads[0], timeout=60)
+        call(payloads[0])
     times_s: list[float] = []
 
     def lane(number: int, until: float) -> None:
@@ -117,7 +124,7 @@ def bare_loop(memory: str, url: str, images: int, in_flight: int, seconds: float
             sent = time.perf_counter()
             if sent >= until:
                 return
-            call(payload, timeout=60)
+            call(payload)
             times_s.append(time.perf_counter() - sent)
 
     cpu_s, started = time.process_time(), time.perf_counter()
@@ -130,6 +137,32 @@ def bare_loop(memory: str, url: str, images: int, in_flight: int, seconds: float
     if region:
         region.close()
     return Measured(len(times_s) / elapsed_s, median(times_s) * 1e3, cpu_s / len(times_s) * 1e3)
+
+
+def by_grpcio(url: str) -> Callable[[bytes], object]:
+    channel = grpc.insecure_channel(url, options=[("grpc.max_send_message_length", -1)])
+    return partial(channel.unary_unary("/inference.GRPCInferenceService/ModelInfer"), timeout=60)
+
+
+def by_http_client(url: str) -> Callable[[bytes], object]:
+    """A connection for each thread; what `encode` made is taken apart once, before the clock starts."""
+    here, taken_apart = threading.local(), dict[int, tuple[dict[str, str], bytes]]()
+
+    def parts(request: bytes) -> tuple[dict[str, str], bytes]:
+        head, _, content = request.partition(b"\r\n\r\n")
+        return dict(line.split(": ", 1) for line in head.decode().split("\r\n")), content
+
+    def call(request: bytes) -> object:
+        if not hasattr(here, "connection"):
+            here.connection = HTTPConnection(without_scheme(url), timeout=60)
+        headers, content = taken_apart.get(id(request)) or taken_apart.setdefault(id(request), parts(request))
+        here.connection.request("POST", f"/v2/models/{ECHO}/infer", content, headers)
+        response = here.connection.getresponse()
+        content = response.read()
+        assert response.status == 200, content
+        return content
+
+    return call
 
 
 Clients = dict[str, Callable[[str, int, int, float], Measured]]
@@ -163,6 +196,8 @@ def table(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared-memory", action="store_const", const="system", default="none")
+    parser.add_argument("--protocol", choices=("grpc", "http"), default="grpc")
+    parser.add_argument("--before", metavar="TREE", help="a checkout of the state that is to be compared")
     parser.add_argument("--perf-analyzer", metavar="CMD", help="the peer's command line, if it is to be compared")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
@@ -176,14 +211,17 @@ def main() -> None:
         print(json.dumps(astuple(bare_loop(memory, url, int(images), int(in_flight), float(seconds)))))
         return
     memory = options.shared_memory
-    ours = partial(by_raybench, memory, options.workers)
+    ours = partial(by_raybench, None, memory, options.workers)
     clients: Clients = {"raybench": ours, "bare loop": partial(by_bare_loop, memory)}
+    if options.before:
+        clients["before"] = partial(by_raybench, options.before, memory, options.workers)
     if options.perf_analyzer:
         clients["perf_analyzer"] = partial(by_perf_analyzer, shlex.split(options.perf_analyzer))
     sizes = [int(size) for size in options.images.split(",")]
     with running_triton(TritonOptions(models_conf=Path(), models=())) as triton:
         for in_flight in map(int, options.in_flight.split(",")):
-            rows = [(size, rounds(clients, triton.grpc_url, size, in_flight, options)) for size in sizes]
+            url = triton.http_url if options.protocol == "http" else triton.grpc_url
+            rows = [(size, rounds(clients, url, size, in_flight, options)) for size in sizes]
             if in_flight == 1:
                 table("1 in flight: p50, client CPU per request", "ms", rows, lambda measured: measured.p50_ms)
             else:

@@ -13,7 +13,7 @@ from raybench.driver.ray_errors import sentence
 from raybench.driver.run_context import RunContext
 from raybench.driver.sampled_replies import SampledReplies, is_compared, sample_replies, verified
 from raybench.driver.sent_load import EarlyStop, SentLoad, never, send_load
-from raybench.driver.trial_record import new_record, now, telemetry_record, with_group
+from raybench.driver.trial_record import new_record, now, telemetry_record, with_decoded, with_group
 from raybench.driver.worker_group import WorkerGroup, all_answers, worker_group
 from raybench.results import results_folder, samples
 from raybench.results.records import TrialRecord, VerificationRecord
@@ -41,6 +41,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             if sent.error:
                 raise sent.error
             replies = sample_replies(trial, context, group.left(sent.lost))
+            record = replace(record, workers=with_decoded(record.workers, group.left(sent.lost)))
             group.recorder.set_phase(None)
             sent = replace(sent, telemetry=group.recorder.snapshot())
             ceiling, why_none = _ceiling(trial, context, server, group, sent)

@@ -112,9 +112,16 @@ def worker_records(
                 payload_request_bytes=payload.request_bytes,
                 payload_held_mib=payload.held_mib,
                 lost=lost.get(number),
+                encoded=payload.encoded,
             )
         )
     return tuple(records), payloads
+
+
+def with_decoded(workers: tuple[WorkerRecord, ...], left: Mapping[int, Any]) -> tuple[WorkerRecord, ...]:
+    """The records with what decoding sampled replies cost the workers that are left."""
+    decoded = call_all(left, "decoded", _TIMEOUT_S)
+    return tuple(replace(each, decoded=decoded.get(each.worker)) for each in workers)
 
 
 def skipped_rows(payloads: Mapping[int, PayloadSummary]) -> SkippedRows | None:

@@ -17,6 +17,7 @@ from raybench.driver.stream_reader import read_ahead, stored
 from raybench.inputs.dataset import Shard, StoredShard, StreamedShard, StreamedTable, TableShard
 from raybench.inputs.tensors import unnested
 from raybench.models.tensorflow_facts import tensorflow_facts
+from raybench.results.records import ConversionCost
 from raybench.telemetry.effective_config import TensorflowFacts
 from raybench.worker.load_worker import Worker
 from raybench.worker.reply_sampler import DecodedReplies
@@ -100,6 +101,9 @@ class _Worker:
 
     def replies(self) -> DecodedReplies:
         return self._worker.replies()
+
+    def decoded(self) -> ConversionCost | None:
+        return self._worker.decoded()
 
     def close(self) -> None:
         self._worker.close()

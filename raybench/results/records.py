@@ -79,12 +79,26 @@ class InputRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConversionCost:
+    """What a worker spent off the clock on turning items into requests, or replies into arrays.
+
+    `body_bytes` are those of the requests or replies themselves, without inputs in shared memory and without headers;
+    `cpu_s` is the CPU time of the thread that converted, so that lanes that send beside it do not count.
+    """
+
+    items: int
+    body_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
     """One worker of a trial; a lost worker has no `cpu_s` and says why it was `lost`.
 
     The clock's offset (worker - driver) is right to `clock_uncertainty_ns`; its drift is None where it was measured
     once. `payload_held_mib` is by how much encoding made the worker's process grow, None where requests come and go.
-    `host_load` is what one worker of each host read.
+    `host_load` is what one worker of each host read. `encoded` is of all its requests, `decoded` of the sampled replies
+    that could be read, None where there were none.
     """
 
     worker: int
@@ -105,6 +119,8 @@ class WorkerRecord:
     payload_held_mib: float | None
     lost: str | None = None
     host_load: HostLoad | None = None
+    encoded: ConversionCost | None = None
+    decoded: ConversionCost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

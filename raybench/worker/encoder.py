@@ -2,16 +2,25 @@
 
 import resource
 import socket
+import time
 from typing import Any
 
 from raybench.clients import connect, shared_region
-from raybench.clients.base import ClientError, Description, MalformedReplyError, Reply, UnsupportedReplyError
+from raybench.clients.base import (
+    Client,
+    ClientError,
+    Description,
+    MalformedReplyError,
+    Reply,
+    UnsupportedReplyError,
+)
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.replicas import Turns, at_random, in_turn
 from raybench.config import IN_PROCESS, replica_urls
 from raybench.inputs.batch_axis import on_the_wire
 from raybench.inputs.stored_items import SkippedRows
-from raybench.inputs.tensors import size_bytes
+from raybench.inputs.tensors import Batch, size_bytes
+from raybench.results.records import ConversionCost
 from raybench.worker.feed import Request, RequestItems
 from raybench.worker.task import PayloadSummary, Task
 
@@ -27,6 +36,8 @@ class Encoder:
         cell = task.cell
         self._task, self._hashes, self._request_bytes = task, list[str](), 0
         self._skipped: SkippedRows | None = None
+        self._encoded: ConversionCost | None = None
+        self._decoded: ConversionCost | None = None
         self._region = shared_region(task.control_url or task.url, task.region, credentials) if task.region else None
         self._clients = [
             connect(
@@ -56,7 +67,7 @@ class Encoder:
         turn = items.payload % len(self._clients)
         client, signature = self._clients[turn], self._task.signatures[turn]
         before = self._region.size if self._region else 0
-        body = client.encode(on_the_wire(items.batch, signature))
+        body = self._body(client, on_the_wire(items.batch, signature))
         placed = self._region.size - before if self._region else 0
         kept = items.batch if items.is_kept else None
         request = Request(items.payload, client.send, body, _size(body) + placed, kept)
@@ -77,24 +88,49 @@ class Encoder:
 
     def decode(self, payload: int, reply: Reply) -> dict[str, Any]:
         """The outputs by name; raises MalformedReplyError or UnsupportedReplyError."""
+        began_s = time.thread_time()
         try:
-            return self._clients[payload % len(self._clients)].decode(reply)
+            outputs = self._clients[payload % len(self._clients)].decode(reply)
         except UnsupportedReplyError:
             raise
         except Exception as error:  # a server may answer with anything
             said = " ".join(str(error).split())[:_LONGEST]
             raise MalformedReplyError(f"{type(error).__name__}: {said} ({reply.received_bytes} bytes)") from error
+        self._decoded = self._more(self._decoded, reply.received_bytes, time.thread_time() - began_s)
+        return outputs
+
+    @property
+    def decoded(self) -> ConversionCost | None:
+        """What decoding cost until now; None where no reply could be read."""
+        return self._decoded
 
     def summary(self, held_mib: float | None) -> PayloadSummary:
         """What was encoded until now."""
         requests = len(self._hashes) // self._task.cell.load.batch_size
-        return PayloadSummary(requests, tuple(self._hashes), self._request_bytes, held_mib, self._skipped)
+        hashes, size = tuple(self._hashes), self._request_bytes
+        return PayloadSummary(requests, hashes, size, held_mib, self._skipped, self._encoded)
 
     def close(self) -> None:
         for client in self._clients:
             client.close()
         if self._region:
             self._region.close()
+
+    def _body(self, client: Client, batch: Batch) -> Any:
+        """An encoded request, its cost noted: of this thread alone, for lanes may be sending beside it."""
+        began_s = time.thread_time()
+        body = client.encode(batch)
+        self._encoded = self._more(self._encoded, _size(body), time.thread_time() - began_s)
+        return body
+
+    def _more(self, before: ConversionCost | None, body_bytes: int, cpu_s: float) -> ConversionCost:
+        """The cost with that of one more request or reply."""
+        size = self._task.cell.load.batch_size
+        if before is None:
+            return ConversionCost(items=size, body_bytes=body_bytes, cpu_s=cpu_s)
+        return ConversionCost(
+            items=before.items + size, body_bytes=before.body_bytes + body_bytes, cpu_s=before.cpu_s + cpu_s
+        )
 
 
 def _turns(task: Task, model: int) -> Turns:

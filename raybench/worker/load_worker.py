@@ -16,6 +16,7 @@ from raybench.clients import connect_echo
 from raybench.clients.base import ClientError, Description, MalformedReplyError, UnsupportedReplyError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.inputs.tensors import Batch, item_count
+from raybench.results.records import ConversionCost
 from raybench.results.samples import CEILING, MEASURED, WARMUP, merge, service_ns
 from raybench.telemetry.host_cpu import HostCpuMeter, HostLoad
 from raybench.telemetry.process_usage import pss_mib
@@ -53,6 +54,7 @@ class Worker:
         self._meter: HostCpuMeter | None = None
         self._host_load: HostLoad | None = None
         self._open_s = 0.0
+        self._are_decoded = False
 
     def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
         """Connect, with what opens the server, and ask what answers; raises ClientError."""
@@ -170,7 +172,14 @@ class Worker:
                 malformed.append(str(error))
             except UnsupportedReplyError as error:
                 unsupported.append(str(error))
+        self._are_decoded = True
         return DecodedReplies(tuple(replies), tuple(malformed), tuple(unsupported))
+
+    def decoded(self) -> ConversionCost | None:
+        """What decoding the kept replies cost, whether they are compared or not; None where none could be read."""
+        if not self._are_decoded:
+            self.replies()
+        return self._encoder.decoded
 
     def halt(self) -> None:
         """Send nothing more; requests in flight are still answered or run into their deadline."""

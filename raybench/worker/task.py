@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from raybench.config.plan import Cell
 from raybench.inputs.stored_items import SkippedRows
 from raybench.models.saved_models import Signature
+from raybench.results.records import ConversionCost
 from raybench.telemetry.host_cpu import HostLoad
 
 
@@ -29,7 +30,8 @@ class Task:
 class PayloadSummary:
     """What a worker sends: how many requests of different items, which items, and the size of the first request.
 
-    `skipped` are the rows of a streamed table that this worker was to send and that did not fit.
+    `skipped` are the rows of a streamed table that this worker was to send and that did not fit; `encoded` is what
+    encoding cost.
     """
 
     requests: int
@@ -37,6 +39,7 @@ class PayloadSummary:
     request_bytes: int
     held_mib: float | None  # by which encoding made the worker's process grow; None: requests come and go
     skipped: SkippedRows | None = None
+    encoded: ConversionCost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ from record_builders import load, model_verification, record, server_facts, stat
 
 from raybench.results import ResultsError
 from raybench.results.json_records import from_json, to_json
-from raybench.results.records import ProblemRecord, TelemetryRecord, TrialRecord, VerificationRecord
+from raybench.results.records import ConversionCost, ProblemRecord, TelemetryRecord, TrialRecord, VerificationRecord
 
+ENCODED = ConversionCost(items=8, body_bytes=1000, cpu_s=0.5)
 WHOLE = record(
     server=server_facts("triton", config={"instances": 2, "batching": True, "share": 0.5, "file": None}),
     load=load(concurrency=None, offered_rps=7.5),
-    workers=(worker_facts(0), worker_facts(1, cpu_s=None, lost="its actor died")),
+    workers=(worker_facts(0, encoded=ENCODED), worker_facts(1, cpu_s=None, lost="its actor died")),
     server_statistics=statistics(executions=1, batches={2: 1}),
     telemetry=TelemetryRecord(
         node=None, gpu_source="nvidia-smi", problems=(ProblemRecord(time_ns=7, source="nvidia-smi", text="it ended"),)
@@ -38,8 +39,8 @@ def test_a_record_comes_back_whole() -> None:
 
 def test_what_an_older_folder_does_not_have_is_not_known() -> None:
     """A field that is null unless something is known may be missing: a folder from before there was such a thing."""
-    found = read_back(lambda there: there["workers"][0].pop("host_load"))
-    assert found == WHOLE
+    for name in ("host_load", "encoded", "decoded"):
+        assert read_back(lambda there, name=name: there["workers"][1].pop(name)) == WHOLE
     assert read_back(lambda there: there.pop("verification")).verification is None
 
 

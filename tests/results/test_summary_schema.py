@@ -46,6 +46,7 @@ from raybench.report import report, save
 from raybench.results import results_folder, samples
 from raybench.results.damage import DamagedFile
 from raybench.results.records import (
+    ConversionCost,
     InputRecord,
     ModelRecord,
     ModelVerification,
@@ -75,7 +76,9 @@ ENDED = ProblemRecord(time_ns=10 * MS, source="nvidia-smi", text="it ended with 
 SAW = TelemetryRecord(node="host-1", gpu_source="nvidia-smi", problems=(ENDED,))
 LOST = worker_facts(1, cpu_s=None, lost="its actor died")
 READ = worker_facts(
-    host_load=HostLoad(seconds=2.0, cores=4, busy_s=3.0, own_s=2.0, stolen_s=None, waited_s=0.5, busy_before=0.1)
+    host_load=HostLoad(seconds=2.0, cores=4, busy_s=3.0, own_s=2.0, stolen_s=None, waited_s=0.5, busy_before=0.1),
+    encoded=ConversionCost(items=2, body_bytes=3000, cpu_s=0.001),
+    decoded=ConversionCost(items=2, body_bytes=80, cpu_s=0.0004),
 )
 BY_TIME = load(request_count=None, duration_s=10.0)
 AT_RATE = load(**OPEN)
@@ -455,6 +458,7 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (by_node.NodeLoad, "node_load"),
         (WorkerRecord, "worker"),
         (HostLoad, "host_load"),
+        (ConversionCost, "conversion_cost"),
         (Steadiness, "steadiness"),
         (VerificationRecord, "verification"),
         (ModelVerification, "verified_model"),

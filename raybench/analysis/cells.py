@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from raybench.analysis import units
+from raybench.analysis.client_cost import ClientCost, mean_cost
 from raybench.analysis.latency import CONFIDENCE
 from raybench.analysis.trial_summary import TrialSummary
 
@@ -46,6 +47,7 @@ class CellSummary:
     memory_peak_mib: float | None
     gpu_peak_mib: float | None
     headroom: float | None
+    client_cost: ClientCost | None
     trials: tuple[str, ...] = field(default_factory=tuple)
 
 
@@ -92,6 +94,7 @@ def _cell(name: str, rounds: list[TrialSummary]) -> CellSummary:
         memory_peak_mib=_most(trial.memory.peak_mib for trial in rounds),
         gpu_peak_mib=_most(trial.memory.gpu_peak_mib for trial in rounds),
         headroom=min((trial.headroom for trial in good if trial.headroom is not None), default=None),
+        client_cost=mean_cost(trial.client_cost for trial in sent),
         trials=tuple(trial.id for trial in rounds),
     )
 

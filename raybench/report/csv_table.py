@@ -24,6 +24,13 @@ _THEIRS = (
     "p99 latency",
 )
 _OURS = ("p99.9 latency", "Avg latency", "Model", "Server", "Batch", "Round", "Status", "Failed", "Trial")
+# Of each item: bytes, and microseconds of CPU time.
+_CLIENT = {
+    "Request Bytes/Item": "request_bytes_per_item",
+    "Reply Bytes/Item": "reply_bytes_per_item",
+    "Encode/Item": "encode_ms_per_item",
+    "Decode/Item": "decode_ms_per_item",
+}
 _STAGES = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
@@ -39,7 +46,7 @@ def csv_text(summary: Summary) -> str:
     for number, (is_open, trials) in enumerate(groupby(ordered, key=lambda trial: bool(trial.load.offered_rps))):
         if number:
             out.write("\n")
-        writer.writerow(("Request Rate" if is_open else "Concurrency", *_THEIRS, *_OURS))
+        writer.writerow(("Request Rate" if is_open else "Concurrency", *_THEIRS, *_OURS, *_CLIENT))
         writer.writerows(map(_line, trials))
     return out.getvalue()
 
@@ -67,7 +74,13 @@ def _line(trial: TrialSummary) -> Sequence[object]:
         trial.status,
         trial.requests.failed,
         trial.id,
+        *(_of_item(name, getattr(trial.client_cost, name, None)) for name in _CLIENT.values()),
     )
+
+
+def _of_item(name: str, value: float | None) -> str:
+    """Six digits: a conversion may take much less than a microsecond."""
+    return "" if value is None else f"{value * 1000 if '_ms_' in name else value:.6g}"
 
 
 def _us(milliseconds: float | None) -> str:

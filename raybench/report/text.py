@@ -16,6 +16,7 @@ from raybench.analysis.search.strategy import SearchResult
 from raybench.analysis.summary import Summary
 from raybench.analysis.tuning.result import TuningResult
 from raybench.report import search_tables, sentences, tuning_tables
+from raybench.report.client_tables import client_tables
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
 from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
@@ -128,7 +129,8 @@ def tuning_table(found: TuningResult) -> ReportTable:
 def more_tables(summary: Summary) -> list[ReportTable]:
     """The tables below that of the results."""
     names = row_names(summary)
-    return [*model_tables(summary, names), *cost_tables(summary, names), *node_tables(summary, names)]
+    costs = [*cost_tables(summary, names), *client_tables(summary, names)]
+    return [*model_tables(summary, names), *costs, *node_tables(summary, names)]
 
 
 def _curve(found: SearchResult) -> Table:

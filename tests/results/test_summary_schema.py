@@ -28,6 +28,7 @@ from record_builders import load, model_verification, record, server_facts, stat
 
 from raybench.analysis import by_node, cells, comparisons, costs, doubts
 from raybench.analysis.by_model import ModelLoad
+from raybench.analysis.client_cost import ClientCost
 from raybench.analysis.cold_start import ColdStart
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.host_conditions import HostConditions, TelemetryProblem
@@ -167,11 +168,13 @@ UNITS = {
         "ratio",
         "share",
     ),
-    *("nice", "percent", "items/CPU s"),
+    *("nice", "percent", "items/CPU s", "bytes/item", "ms/item"),
     *("as the field", "as value", "as the sentence says", "as the threshold"),
 }
 SUFFIXES = {
     "items_per_cpu_s": "items/CPU s",
+    "bytes_per_item": "bytes/item",
+    "ms_per_item": "ms/item",
     "requests_per_s": "requests/s",
     "inferences_per_s": "inferences/s",
     "_rps": "requests/s",
@@ -399,6 +402,9 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "unit"), "apples"),
         (("trials", ROUNDS, "inputs", 0, "shape"), [-2]),
         (("trials", ROUNDS, "cpu", "items_per_cpu_s"), 0.0),
+        (("trials", ROUNDS, "client_cost", "request_bytes_per_item"), 0.0),
+        (("trials", ODD, "client_cost", "decode_ms_per_item"), 0.0),
+        (("trials", ODD, "workers", 0, "decoded", "items"), 0),
         (("trials", ODD, "server_statistics", "counted", "batches"), {"0": 1}),
         (("trials", ODD, "server_time_ms", "overhead"), -0.1),
         (("trials", ODD, "server_time_ms", "compute_infer"), -0.1),
@@ -448,6 +454,7 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (costs.Memory, "memory"),
         (costs.MemoryMoment, "memory_moment"),
         (costs.Cpu, "cpu"),
+        (ClientCost, "client_cost"),
         (costs.ServerTime, "server_time"),
         (ColdStart, "cold_start"),
         (StatisticsRecord, "server_statistics"),

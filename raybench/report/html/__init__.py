@@ -17,6 +17,7 @@ from raybench.analysis.latency import Latency
 from raybench.analysis.summary import Summary
 from raybench.analysis.trial_summary import TrialSummary
 from raybench.report import result_table, sentences
+from raybench.report.client_tables import client_tables
 from raybench.report.cost_tables import cost_tables
 from raybench.report.headline import headline
 from raybench.report.html import figures, palette
@@ -38,7 +39,7 @@ def write(folder: Path, summary: Summary) -> Path:
 
 def page(results: results_folder.Results, summary: Summary) -> str:
     """The page of a run."""
-    names = figures.names(summary)
+    names, row_names = figures.names(summary), result_table.row_names(summary)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,9 +73,9 @@ def page(results: results_folder.Results, summary: Summary) -> str:
             (each, sentences.outcome(each, sentences.loads(summary)[each.cell])) for each in summary.thresholds
         ],
         unmeasured=[cell for cell in summary.cells if cell.reason],
-        by_node=node_tables(summary, result_table.row_names(summary)),
-        by_model=model_tables(summary, result_table.row_names(summary)),
-        costs=cost_tables(summary, result_table.row_names(summary)),
+        by_node=node_tables(summary, row_names),
+        by_model=model_tables(summary, row_names),
+        costs=[*cost_tables(summary, row_names), *client_tables(summary, row_names)],
         bars=[] if summary.search else list(figures.bars(summary, names)),
         latencies=[] if summary.search else list(figures.latencies(trials, summary, names)),
         percentiles=list(_percentiles(summary, names)),

@@ -117,7 +117,7 @@ class Encoder:
             self._region.close()
 
     def _body(self, client: Client, batch: Batch) -> Any:
-        """An encoded request, its cost noted: of this thread alone, for lanes may be sending beside it."""
+        """An encoded request; its cost is noted, of this thread alone: lanes may be sending at the same time."""
         began_s = time.thread_time()
         body = client.encode(batch)
         self._encoded = self._more(self._encoded, _size(body), time.thread_time() - began_s)

@@ -164,6 +164,14 @@ def test_failed_requests_are_rows(faulty: Run) -> None:
     assert "10 of 40 requests failed (10 UNAVAILABLE; the first: scripted fault)" in faulty.out
 
 
+def test_conversions_cost_something_where_nothing_is_verified(faulty: Run) -> None:
+    """Encoding and decoding are measured against every server, a scripted one too, whose answers nobody compares."""
+    costs = [trial["client_cost"] for trial in faulty.summary["trials"]]
+    assert len(costs) == 2
+    assert [cost["encode_ms_per_item"] > 0 and cost["decode_ms_per_item"] > 0 for cost in costs] == [True, True]
+    assert [cost["request_bytes_per_item"] for cost in costs] == [None, None]  # in process nothing travels
+
+
 def test_hanging_server_ends(faulty: Run) -> None:
     """Requests that hang end at their deadline and are counted as DEADLINE_EXCEEDED."""
     _, trial = faulty.summary["trials"]

@@ -93,7 +93,9 @@ def measured(folder: Path, url: str, in_flight: list[int], rounds: int, seconds:
 
 def rows(summary: dict[str, Any]) -> Iterator[str]:
     p50 = {
-        (each["model"], each["load"]["concurrency"], each["load"]["client"], each["round"]): each["service_ms"]["p50"]
+        (each["model"]["name"], each["load"]["concurrency"], each["load"]["client"], each["round"]): each["service_ms"][
+            "p50"
+        ]
         for each in summary["trials"]
     }
     for model, lanes in sorted({key[:2] for key in p50}, reverse=True):

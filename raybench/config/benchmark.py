@@ -11,6 +11,7 @@ from raybench.config.input_texts import InputText
 from raybench.config.input_values import Ranges, Shapes, TextLength
 from raybench.config.load_settings import LOAD_SETTINGS, LoadSettings, alternatives
 from raybench.config.model_folders import ModelFolders, named_folders
+from raybench.config.protocols import is_json
 from raybench.config.server_settings import KNOBS
 from raybench.config.server_spec import Layout, ServerKind, ServerSpec, Urls, labelled, server_specs
 from raybench.config.setting import (
@@ -225,6 +226,10 @@ class Benchmark(BaseModel):
     def transport(self, load: LoadSettings, server: ServerSpec, protocol: str) -> str:
         """How what requests of a load hold travels to a server."""
         return load.transport(server, protocol, is_encrypted=self.tls_ca is not None)
+
+    def sends_json(self, load: LoadSettings) -> bool:
+        """Whether a server gets the tensors of a load as text."""
+        return any(is_json(server.kind, each) for server in self.servers for each in load.protocols(server))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -26,6 +26,11 @@ def known_to(kind: str) -> tuple[str, ...]:
     return _OF_KIND.get(kind, ())
 
 
+def is_json(kind: str, protocol: str) -> bool:
+    """Whether a kind of server gets its tensors as text by a protocol."""
+    return protocol in (HTTP_JSON, HTTP_COLUMNS) or (kind, protocol) == ("tfserving", HTTP)
+
+
 def urls_of(urls: Iterable[str], protocol: str) -> tuple[str, ...]:
     """Those of the urls of a server that speak a protocol."""
     return tuple(url for url in urls if is_http(url) == (protocol != GRPC))

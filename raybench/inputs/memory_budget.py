@@ -7,6 +7,7 @@ from raybench.config import STREAM, Benchmark, ConfigError, LoadSettings
 READ_AHEAD = 2  # batches of a worker that are being read, or wait while another is encoded
 _LANE_REQUESTS = 16  # a guess of what a lane of a closed loop sends in some seconds
 _WORKER_MIB = 60  # a worker's process, at the least
+_JSON_GROWTH = 6  # of a byte of a tensor as text, at most: a boolean is "false,", a float32 up to 22 digits and signs
 _MIB = 2**20
 
 
@@ -15,7 +16,8 @@ def check_budget(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> N
 
     Streamed items need room for each lane; preloaded ones have to fit as a whole where a budget was asked for.
     """
-    batch_bytes, lanes = load.items * item_bytes, -(-load.in_flight // load.workers)
+    batch_bytes = load.items * _encoded_item_bytes(benchmark, load, item_bytes)
+    lanes = -(-load.in_flight // load.workers)
     if benchmark.feed == STREAM:
         needed_bytes = load.workers * least_bytes(lanes, batch_bytes)
         what, remedy = f"{load.in_flight} requests in flight, and what is read ahead of them,", "keep fewer in flight"
@@ -55,7 +57,8 @@ def items_of_load(benchmark: Benchmark, load: LoadSettings, item_bytes: int, dis
     """
     every = lcm(distinct, load.items) // load.items if distinct else 0
     requests = _requests_of(load) or max(every, _LANE_REQUESTS * load.in_flight)
-    most = max(1, benchmark.budget_bytes // (load.workers * load.items * item_bytes))
+    encoded = _encoded_item_bytes(benchmark, load, item_bytes)
+    most = max(1, benchmark.budget_bytes // (load.workers * load.items * encoded))
     return load.workers * min(_each_of(benchmark, load, requests), most) * load.items
 
 
@@ -67,6 +70,11 @@ def least_bytes(lanes: int, batch_bytes: int) -> int:
 def encoded_bytes(budget_bytes: int, batch_bytes: int) -> int:
     """How much of a worker's memory is left for encoded requests."""
     return budget_bytes - _reading_bytes(batch_bytes)
+
+
+def _encoded_item_bytes(benchmark: Benchmark, load: LoadSettings, item_bytes: int) -> int:
+    """What an item takes in a request; all servers of a load get the same requests, so the largest counts."""
+    return item_bytes * (_JSON_GROWTH if benchmark.sends_json(load) else 1)
 
 
 def _check_items(benchmark: Benchmark, item_bytes: int, free_mib: float) -> None:

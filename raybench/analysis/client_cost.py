@@ -1,4 +1,4 @@
-"""What each item costs the client: bytes on the wire, and CPU time off the clock; pure."""
+"""What each item costs the client: bytes on the wire, and CPU time; pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from raybench.config import IN_PROCESS, SHARED_MEMORY
 from raybench.results import samples
-from raybench.results.records import ConversionCost, TrialRecord
+from raybench.results.records import ConversionCost, TrialRecord, WorkerRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +17,14 @@ class ClientCost:
     """Means per item; None is not known.
 
     Bytes are those of requests and of successful replies, without headers, framing, encryption and what lies in shared
-    memory; in process nothing travels. Encoding and decoding are CPU milliseconds of the thread that did it.
+    memory; in process nothing travels. Encoding and decoding are CPU milliseconds of the thread that did it, sending
+    those of the whole worker while requests were sent.
     """
 
     request_bytes_per_item: float | None
     reply_bytes_per_item: float | None
     encode_ms_per_item: float | None
+    send_ms_per_item: float | None
     decode_ms_per_item: float | None
 
 
@@ -37,6 +39,7 @@ def client_cost(record: TrialRecord, measured: pa.Table) -> ClientCost | None:
         request_bytes_per_item=_request_bytes(record.load.transport, encoded, measured) if has_wire else None,
         reply_bytes_per_item=_per_item(samples.succeeded(measured), "received_bytes") if has_wire else None,
         encode_ms_per_item=_ms(encoded),
+        send_ms_per_item=_send_ms(record.workers, measured) if has_wire else None,
         decode_ms_per_item=_ms(decoded),
     )
 
@@ -58,6 +61,13 @@ def _request_bytes(transport: str, encoded: Sequence[ConversionCost], measured: 
 def _per_item(rows: pa.Table, column: str) -> float | None:
     items = pc.sum(rows["items"]).as_py()
     return pc.sum(rows[column]).as_py() / items if items else None
+
+
+def _send_ms(workers: Sequence[WorkerRecord], measured: pa.Table) -> float | None:
+    """None where a worker was lost, with what it used."""
+    items, spent_s = pc.sum(measured["items"]).as_py(), [worker.cpu_s for worker in workers]
+    known = [each for each in spent_s if each is not None]
+    return sum(known) * 1e3 / items if items and sum(known) and len(known) == len(spent_s) else None
 
 
 def _ms(costs: Sequence[ConversionCost]) -> float | None:

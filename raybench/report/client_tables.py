@@ -10,7 +10,7 @@ from raybench.report.cost_tables import ReportTable
 from raybench.report.result_table import ms
 
 _DASH = "–"
-_COLUMNS = ("server", "sent", "received", "encode CPU ms", "decode CPU ms")
+_COLUMNS = ("server", "sent", "received", "encode CPU ms", "send CPU ms", "decode CPU ms")
 _SIZES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
@@ -29,6 +29,7 @@ def _values(cost: ClientCost) -> tuple[str, ...]:
         size(cost.request_bytes_per_item),
         size(cost.reply_bytes_per_item),
         ms(cost.encode_ms_per_item),
+        ms(cost.send_ms_per_item),
         ms(cost.decode_ms_per_item),
     )
 

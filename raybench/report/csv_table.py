@@ -29,6 +29,7 @@ _CLIENT = {
     "Request Bytes/Item": "request_bytes_per_item",
     "Reply Bytes/Item": "reply_bytes_per_item",
     "Encode/Item": "encode_ms_per_item",
+    "Send/Item": "send_ms_per_item",
     "Decode/Item": "decode_ms_per_item",
 }
 _STAGES = ("queue", "compute_input", "compute_infer", "compute_output")

@@ -34,6 +34,7 @@ def test_the_cost_of_an_item_by_hand() -> None:
         request_bytes_per_item=2400 / 16,
         reply_bytes_per_item=80 / 8,
         encode_ms_per_item=16 / 16,
+        send_ms_per_item=1000 / 8,
         decode_ms_per_item=4 / 8,
     )
 
@@ -48,6 +49,12 @@ def test_in_process_nothing_travels() -> None:
     found = cost(transport="in process")
     assert (found.request_bytes_per_item, found.reply_bytes_per_item) == (None, None)
     assert (found.encode_ms_per_item, found.decode_ms_per_item) == (0.5, 0.25)
+    assert found.send_ms_per_item is None  # the worker computes too
+
+
+def test_a_worker_that_was_lost_leaves_the_cost_of_sending_unknown() -> None:
+    """What a lost worker used is not known, and so is the sum."""
+    assert cost(worker(0), replace(worker(1), cpu_s=None, lost="killed")).send_ms_per_item is None
 
 
 def test_replies_of_failures_are_no_replies() -> None:
@@ -70,6 +77,7 @@ def test_an_older_folder_has_the_bytes_of_its_samples(transport: str, request_by
         request_bytes_per_item=request_bytes,
         reply_bytes_per_item=10,
         encode_ms_per_item=None,
+        send_ms_per_item=500 / 8,
         decode_ms_per_item=None,
     )
 

@@ -87,6 +87,12 @@ def _connected(
             protocol=protocol,
             client=client,
         )
+    if server.kind == "tfserving" and protocol.startswith("http"):
+        from raybench.clients.tfserving_rest_client import TfServingRestClient
+
+        return TfServingRestClient(
+            url, model=model, signature=signature, spec=spec, protocol=protocol, credentials=credentials
+        )
     if server.kind == "tfserving":
         from raybench.clients.tfserving_client import TfServingClient
 

@@ -49,27 +49,13 @@ class TfServingClient:
 
     def describe(self) -> Description:
         """What answers; raises ClientError, which lists what there is, where the model or signature is not there."""
-        name, model = self._spec.signature_name, self._spec.name
+        model = self._spec.name
         try:
-            versions = states(self._channel, model)
-            available = [version for version, state in versions.items() if is_version_available(state)]
-            if not available:  # then there is no metadata either, and no word why
-                raise ClientError(f"model is {model}; {_unavailable(versions)}")
+            version = available_version(model, states(self._channel, model))
             signatures = self._signatures()
         except CallError as error:
             raise ClientError(f"url tfserving={self._url}; {self._why(error)}") from error
-        name = name or default_signature(signatures) or ""
-        if name not in signatures and self._spec.signature_name:
-            raise ClientError(
-                f"signature is {name}; model {model} has {', '.join(signatures) or 'none'}: choose one of them"
-            )
-        return Description(
-            server="tensorflow serving",
-            version=None,  # it does not say
-            model_version=max(available),
-            signature=signatures.get(name, Signature({}, {})),
-            signatures=signatures,
-        )
+        return description(model, self._spec.signature_name, version, signatures)
 
     def encode(self, batch: Batch) -> bytes:
         """A PredictRequest with the signature's inputs: numbers as tensor_content, bytes as string_val."""
@@ -90,19 +76,13 @@ class TfServingClient:
         self._channel.close()
 
     def _why(self, error: CallError) -> str:
-        said = f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf with -m"
-        return self._channel.diagnose(error, "TF Serving") or said
+        return self._channel.diagnose(error, "TF Serving") or refused_model(error)
 
     def _signatures(self) -> dict[str, Signature]:
         request = pb.GetModelMetadataRequest(model_spec={"name": self._spec.name}, metadata_field=["signature_def"])
         path = f"{_PREDICTION}/GetModelMetadata"
         answer = self._channel.ask(path, request, pb.GetModelMetadataResponse)
-        found = pb.SignatureDefMap.FromString(answer.metadata["signature_def"].value).signature_def
-        return {
-            name: Signature(inputs=_tensors(found[name].inputs), outputs=_tensors(found[name].outputs))
-            for name in sorted(found)
-            if name != _INIT
-        }
+        return signatures_of(pb.SignatureDefMap.FromString(answer.metadata["signature_def"].value))
 
 
 def bfloat16_inputs(signature: Signature) -> frozenset[str]:
@@ -139,6 +119,47 @@ def reload(channel: Channel, models_conf: bytes, timeout_s: float) -> None:
     channel.ask(f"{_MODEL}/HandleReloadConfigRequest", request, pb.ReloadConfigResponse, timeout_s)
 
 
+def available_version(model: str, versions: Mapping[int, Any]) -> int:
+    """The version of a model that answers; raises ClientError where none does: without one there is no metadata either,
+    and no word why."""
+    available = [number for number, each in versions.items() if is_version_available(each)]
+    if not available:
+        raise ClientError(f"model is {model}; {_unavailable(versions)}")
+    return max(available)
+
+
+def description(model: str, asked: str, version: int, signatures: Mapping[str, Signature]) -> Description:
+    """What answers requests for a signature of a model, "" for its default; raises ClientError, which lists those that
+    there are."""
+    name = asked or default_signature(signatures) or ""
+    if asked and asked not in signatures:
+        raise ClientError(
+            f"signature is {asked}; model {model} has {', '.join(signatures) or 'none'}: choose one of them"
+        )
+    return Description(
+        server="tensorflow serving",
+        version=None,  # it does not say
+        model_version=version,
+        signature=signatures.get(name, Signature({}, {})),
+        signatures=signatures,
+    )
+
+
+def refused_model(error: CallError) -> str:
+    """What TensorFlow Serving says of a model that it does not describe, and the remedy."""
+    return f"this TF Serving says {error.status}: {error.said}; name a model of its models.conf with -m"
+
+
+def signatures_of(found: Any) -> dict[str, Signature]:
+    """The signatures of a SignatureDefMap by name, without TensorFlow's own."""
+    named = found.signature_def
+    return {
+        name: Signature(inputs=_tensors(named[name].inputs), outputs=_tensors(named[name].outputs))
+        for name in sorted(named)
+        if name != _INIT
+    }
+
+
 def _tensors(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
     return {name: _tensor(infos[name]) for name in sorted(infos)}
 
@@ -151,11 +172,8 @@ def _tensor(info: Any) -> TensorSpec:
 def _explained(reply: Reply) -> Reply:
     """A refusal that does not say what to do, with the remedy."""
     said = reply.error or ""
-    if reply.status == "FAILED_PRECONDITION" and (variable := _LOST_VARIABLE.search(said)):
-        error = (
-            f"TF Serving cannot find variable {variable[1]} of the model, as with a Keras 3 model that "
-            "tf.saved_model.save wrote: export it by model.export(FOLDER)"
-        )
+    if reply.status == "FAILED_PRECONDITION" and (lost := lost_variable(said)):
+        error = lost
     elif reply.status == "RESOURCE_EXHAUSTED" and said in _NO_THREAD:
         # the official binary refuses a call for which it has no thread without a word (tensorflow/serving#1795)
         error = (
@@ -165,6 +183,16 @@ def _explained(reply: Reply) -> Reply:
     else:
         return reply
     return Reply(status=reply.status, error=error)
+
+
+def lost_variable(said: str) -> str | None:
+    """The remedy for a model without one of its variables; None where a refusal is not about one."""
+    if not (variable := _LOST_VARIABLE.search(said)):
+        return None
+    return (
+        f"TF Serving cannot find variable {variable[1]} of the model, as with a Keras 3 model that "
+        "tf.saved_model.save wrote: export it by model.export(FOLDER)"
+    )
 
 
 def _unavailable(versions: Mapping[int, Any]) -> str:

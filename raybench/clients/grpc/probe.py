@@ -10,6 +10,7 @@ from raybench.config import without_scheme
 _TIMEOUT_S = 2.0
 _REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 GRPC, TLS = "a gRPC server of another kind", "a server that wants TLS"
+_NOT_GRPC = ", not a gRPC one"
 _OTHER_HOST, _NOT_NOW = (62, 64), (9, 10)  # X509_V_ERR_...
 _ALERTS = ("CERTIFICATE", "HANDSHAKE_FAILURE", "UNKNOWN_CA")  # about our certificate (RFC 8446, 6.2)
 _MISSING = "the server wants a client certificate: give --tls-cert and --tls-key"
@@ -30,15 +31,19 @@ def what_answers(url: str) -> str:
         return f"nothing to connect to ({getattr(error, 'strerror', None) or error})"
 
 
-def unreachable_reason(url: str, tls: Tls | None) -> str:
-    """Why no server was reached at HOST:PORT with this TLS, or without, and the remedy."""
-    there = what_answers(url)
+def unreachable_reason(url: str, tls: Tls | None, port: str = "gRPC") -> str:
+    """Why no server was reached at HOST:PORT with this TLS, or without, and the remedy; `port` is what the wanted port
+    is called: gRPC, or else one that speaks HTTP."""
+    there, is_grpc = what_answers(url), port == "gRPC"
     if there == TLS:
         wanted = f"there is {TLS}: give --tls-ca, a file with its certificate authority, or system"
-        return wanted if tls is None else _tls_failure(url, tls) or f"there is {TLS}, but no gRPC: name another port"
+        return wanted if tls is None else _tls_failure(url, tls) or f"there is {TLS}, but no {port}: name another port"
+    if there == GRPC and not is_grpc:
+        return f"there is a gRPC server: name the {port} port of a running server"
     if there == GRPC and tls:
         return "there is a gRPC server in plain text: leave out --tls-ca, or name the port where it speaks TLS"
-    return f"there is {there}; name the gRPC port of a running server"
+    shown = there if is_grpc else there.replace(_NOT_GRPC, "")
+    return f"there is {shown}; name the {port} port of a running server"
 
 
 def is_here(url: str) -> bool:
@@ -121,7 +126,7 @@ def _protocol_of(said: bytes) -> str:
     """Who sends such bytes, in words; a TLS alert starts with 21 and 3 (RFC 8446, 5.1 and 6)."""
     line = said.split(b"\n")[0].decode("ascii", "backslashreplace").strip()
     if said.startswith(b"HTTP/"):
-        return f"an HTTP server, not a gRPC one ({line[:60]!r})"
+        return f"an HTTP server{_NOT_GRPC} ({line[:60]!r})"
     if said.startswith(b"\x15\x03"):
         return TLS
     if said[3:4] in _HTTP2_FRAMES:

@@ -15,7 +15,7 @@ import pytest
 from broken_models import write_broken_models
 from ray_clusters import head
 from real_parts import BIN, DOUBLE, TritonUnderTest, wait_for_line
-from tiny_models import export_kinds, export_xla, write_arithmetic, write_tiny_models
+from tiny_models import export_echoes, export_kinds, export_xla, write_arithmetic, write_tiny_models
 
 from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
 from raybench.servers.server_process import free_ports
@@ -29,7 +29,7 @@ ODD = "José 模型 'q\" %d"  # folders of users are called so
 GROUPS = {
     "exported": {"exported"},
     "clusters": {"nodes", "jobs", "bare", "hosts", "dashboard"},  # several raylets each
-    "triton": {"triton", "models", "tfs_double"},
+    "triton": {"triton", "models", "tfs_double", "tfs_rest_double"},
     "ray": {"ray_environment"},
 }
 
@@ -85,20 +85,34 @@ def triton(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
 
 
 @pytest.fixture(scope="session")
-def tfs_double(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a double answers as TensorFlow Serving without XLA does: `models`, `kinds` and `tiny-xla`."""
+def tfs_double(tfs_doors: tuple[str, str]) -> str:
+    """Where a double answers gRPC as TensorFlow Serving without XLA does."""
+    return tfs_doors[0]
+
+
+@pytest.fixture(scope="session")
+def tfs_rest_double(tfs_doors: tuple[str, str]) -> str:
+    """Where the same double answers HTTP."""
+    return tfs_doors[1]
+
+
+@pytest.fixture(scope="session")
+def tfs_doors(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """HOST:PORT of a double's gRPC and of its REST API; it serves `models`, `kinds`, `echoes` and `tiny-xla`."""
     folder = tmp_path_factory.mktemp("double")
     export_xla(folder / "tiny-xla" / "1")
     served = {model.name: model for model in read_models_conf(models / "models.conf") if model.name != "clash"}
     export_kinds(folder / "kinds" / "1")
-    own = tuple(ModelConfig(name=name, base_path=folder / name) for name in ("tiny-xla", "kinds"))
+    export_echoes(folder / "echoes" / "1")
+    own = tuple(ModelConfig(name=name, base_path=folder / name) for name in ("tiny-xla", "kinds", "echoes"))
     (folder / "models.conf").write_text(format_models_conf((*served.values(), *own)))
-    (port,) = free_ports(1)
-    command = [sys.executable, DOUBLE, f"--model_config_file={folder / 'models.conf'}", f"--port={port}"]
+    port, rest = free_ports(2)
+    flags = [f"--model_config_file={folder / 'models.conf'}", f"--port={port}", f"--rest_api_port={rest}"]
+    command = [sys.executable, DOUBLE, *flags]
     double = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         wait_for_line(double, "the double answers")
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", f"127.0.0.1:{rest}"
     finally:
         double.terminate()
         double.wait(timeout=20)

@@ -71,7 +71,7 @@ def _items(array: np.ndarray) -> list[np.ndarray]:
 def _value(array: np.ndarray) -> str:
     """An array as nested lists; a scalar stands alone."""
     if not array.size:
-        return json.dumps(array.tolist())
+        return json.dumps(array.tolist(), separators=(",", ":"))
     pieces = np.empty(2 * array.size, object)
     pieces[::2], pieces[1::2] = _texts(array.reshape(-1)), _separators(array.shape)
     return "[" * array.ndim + "".join(pieces.tolist()) + "]" * array.ndim

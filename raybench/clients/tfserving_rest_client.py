@@ -160,7 +160,9 @@ def _explained(reply: Reply) -> Reply:
     """A refusal that does not say what to do, with the remedy."""
     said = reply.error or ""
     if unsupported := _NO_TYPE.search(said):
-        error = f"TF Serving's REST API does not carry type {unsupported[1]}: use --protocol grpc for this model ({said[:100]})"
+        error = (
+            f"TF Serving's REST API does not carry type {unsupported[1]}: use --protocol grpc for this model ({said})"
+        )
     elif any(words in said for words in _NO_ROWS):
         error = f"an output has no entry for each item of the request: use --protocol {COLUMNS} ({said})"
     elif lost := lost_variable(said):

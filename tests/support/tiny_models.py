@@ -172,6 +172,46 @@ def export_kinds(folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures={"each": module.each})
 
 
+def export_echoes(folder: Path) -> None:
+    """A SavedModel that answers what it is sent: `rows` of each type that JSON carries, `scalars` and `grid` without an
+    item axis, `halves`, and `uneven` outputs of which one has an entry for each item."""
+    import tensorflow as tf
+
+    kinds = (
+        tf.bool, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint32, tf.uint64, tf.float32, tf.float64,
+        tf.string,
+    )  # fmt: skip
+
+    def spec(shape: list[int | None], dtype: tf.DType, name: str) -> tf.TensorSpec:
+        return tf.TensorSpec(shape, dtype, name=name)
+
+    class Echoes(tf.Module):
+        @tf.function(autograph=False, input_signature=[spec([None, 2], kind, kind.name) for kind in kinds])
+        def rows(self, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+            answers = {f"{value.dtype.name}_out": tf.identity(value) for value in values}
+            return answers | {"raw_bytes": tf.identity(values[-1])}
+
+        @tf.function(autograph=False, input_signature=[spec([], tf.float32, "x"), spec([], tf.string, "text")])
+        def scalars(self, x: tf.Tensor, text: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"x_out": tf.identity(x), "text_out": tf.identity(text)}
+
+        @tf.function(autograph=False, input_signature=[spec([2, 3], tf.int64, "x")])
+        def grid(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"x_out": tf.identity(x)}
+
+        @tf.function(autograph=False, input_signature=[spec([None], tf.half, "x")])
+        def halves(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"x_out": tf.cast(x, tf.float32)}
+
+        @tf.function(autograph=False, input_signature=[spec([None], tf.int32, "x")])
+        def uneven(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"all": tf.identity(x), "first": x[:1]}
+
+    module = Echoes()
+    names = ("rows", "scalars", "grid", "halves", "uneven")
+    tf.saved_model.save(module, str(folder), signatures={name: getattr(module, name) for name in names})
+
+
 def export_xla(folder: Path) -> None:
     """A tiny SavedModel that XLA compiles: `means` of images per channel."""
     import tensorflow as tf

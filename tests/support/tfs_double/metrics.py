@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 LIMITS_US = [10 * 1.8**power for power in range(33)]  # of request_latency and runtime_latency, in util.cc
+REQUEST, RUNTIME = "request_latency", "runtime_latency"
 LABELS = {
-    "request_latency": 'model_name="{}",API="Predict",entrypoint="GRPC"',
-    "runtime_latency": 'model_name="{}",API="Predict",runtime="TF1"',
+    "GRPC": 'model_name="{}",API="Predict",entrypoint="GRPC"',
+    "REST": 'model_name="{}",API="predict",entrypoint="REST"',
+    "TF1": 'model_name="{}",API="Predict",runtime="TF1"',
 }
 
 QUEUE = "batching_session:queuing_latency"
@@ -35,15 +37,16 @@ class Metrics:
         self._lock, self._session = threading.Lock(), threading.Lock()
         self._batches, self._runs, self._queue = batches, 0, Histogram()
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._histograms: dict[tuple[str, str], Histogram] = defaultdict(Histogram)
+        self._histograms: dict[tuple[str, str, str], Histogram] = defaultdict(Histogram)
 
     def count(self, model: str, status: str) -> None:
         with self._lock:
             self._counts[model, status] += 1
 
-    def observe(self, name: str, model: str, began_s: float) -> None:
+    def observe(self, name: str, kind: str, model: str, began_s: float) -> None:
+        """A time of request_latency through one of its doors, or of runtime_latency; `kind` is a key of LABELS."""
         with self._lock:
-            self._histograms[name, model].add(began_s)
+            self._histograms[name, kind, model].add(began_s)
 
     @contextmanager
     def merging(self) -> Iterator[None]:
@@ -60,11 +63,11 @@ class Metrics:
             lines = ["# TYPE :tensorflow:serving:request_count counter"]
             for (model, status), count in self._counts.items():
                 lines.append(f':tensorflow:serving:request_count{{model_name="{model}",status="{status}"}} {count}')
-            for name, labels in LABELS.items():
+            for name in (REQUEST, RUNTIME):
                 lines.append(f"# TYPE :tensorflow:serving:{name} histogram")
-                for (of, model), histogram in self._histograms.items():
+                for (of, kind, model), histogram in self._histograms.items():
                     if of == name:
-                        lines += _lines(f":tensorflow:serving:{name}", labels.format(model), histogram)
+                        lines += _lines(f":tensorflow:serving:{name}", LABELS[kind].format(model), histogram)
             if self._batches:
                 lines.append(f":tensorflow:serving:batching_session:wrapped_run_count{{}} {self._runs}")
                 lines += _lines(f":tensorflow:serving:{QUEUE}", 'thread_pool_name="pool"', self._queue)

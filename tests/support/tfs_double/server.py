@@ -7,7 +7,6 @@ anything: it calls TensorFlow from Python. TFS_DOUBLE_LACKS names flags that it 
 long a model takes to load.
 """
 
-import http.server
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import flags
-from metrics import Metrics
+from metrics import REQUEST, RUNTIME, Metrics
 
 KNOWN = flags.KNOWN - set(filter(None, os.environ.get("TFS_DOUBLE_LACKS", "").split(",")))
 FLAGS = flags.read(sys.argv[1:], KNOWN) if __name__ == "__main__" else {}
@@ -30,6 +29,7 @@ import config_files  # noqa: E402
 import grpc  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from config_files import Refusal  # noqa: E402
+from rest_door import RestDoor, serve_rest  # noqa: E402
 from servables import Models  # noqa: E402
 from session import Version, as_fields, parsed  # noqa: E402
 from tensorflow_serving.apis import (  # noqa: E402
@@ -87,6 +87,12 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     @counted
     def Predict(self, request: Any) -> Any:
         began = time.perf_counter()
+        answer = self.predict(request)
+        self.metrics.observe(REQUEST, "GRPC", request.model_spec.name, began)
+        return answer
+
+    def predict(self, request: Any) -> Any:
+        """A PredictResponse; raises Refusal."""
         number, version = self.models.find(request.model_spec)
         name = request.model_spec.signature_name or _DEFAULT
         if name not in version.definitions:
@@ -101,13 +107,12 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         called = time.perf_counter()
         with self.metrics.merging() if "enable_batching" in FLAGS else nullcontext():
             outputs = _called(version, definition, inputs, wanted)
-        self.metrics.observe("runtime_latency", request.model_spec.name, called)
+        self.metrics.observe(RUNTIME, "TF1", request.model_spec.name, called)
         answer = predict_pb2.PredictResponse()
         answer.model_spec.name, answer.model_spec.signature_name = request.model_spec.name, name
         answer.model_spec.version.value = number
         for key in wanted:
             answer.outputs[key].CopyFrom(_as_proto(outputs[key], definition.outputs[key].dtype))
-        self.metrics.observe("request_latency", request.model_spec.name, began)
         return answer
 
     @refusing
@@ -126,6 +131,10 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @refusing
     def GetModelMetadata(self, request: Any) -> Any:
+        return self.metadata(request)
+
+    def metadata(self, request: Any) -> Any:
+        """A GetModelMetadataResponse; raises Refusal."""
         if not request.metadata_field:
             raise Refusal(INVALID, "GetModelMetadataRequest must specify at least one metadata_field")
         if unknown := [field for field in request.metadata_field if field != "signature_def"]:
@@ -146,6 +155,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     @refusing
     def GetModelStatus(self, request: Any) -> Any:
+        return self.status(request)
+
+    def status(self, request: Any) -> Any:
+        """A GetModelStatusResponse; raises Refusal."""
         answer = get_model_status_pb2.GetModelStatusResponse()
         for number, found in self.models.statuses(request.model_spec):
             status = {"error_code": found.code.value[0], "error_message": found.message}
@@ -224,22 +237,6 @@ def _as_proto(array: Any, number: int) -> Any:
     return as_fields(array, number)
 
 
-def serve_metrics(port: int, path: str, metrics: Metrics) -> None:
-    """The one page of the REST port that is asked for."""
-
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == path else 404)
-            self.end_headers()
-            self.wfile.write(metrics.page().encode())
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Page)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-
 def loaded() -> Models:
     """The models of the config file, as soon as there is one version of each; else the process ends, or waits."""
     try:
@@ -255,16 +252,26 @@ def loaded() -> Models:
     return models
 
 
+def _metrics_path() -> str | None:
+    if "monitoring_config_file" not in FLAGS:
+        return None
+    (path,) = re.findall(r'path: "(.*)"', Path(FLAGS["monitoring_config_file"]).read_text())
+    return str(path)
+
+
 def main() -> None:
     models, metrics = loaded(), Metrics(batches="enable_batching" in FLAGS)
     threads = int(FLAGS.get("grpc_max_threads") or THREADS_PER_CPU * (os.cpu_count() or 1)) - POLLERS
     server = grpc.server(ThreadPoolExecutor(threads + 64), options=UNLIMITED, interceptors=[ThreadLimit(threads)])
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(models, metrics), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(models), server)
+    prediction, service = Prediction(models, metrics), ModelService(models)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
     server.add_insecure_port(f"127.0.0.1:{FLAGS['port']}")
-    if "monitoring_config_file" in FLAGS:
-        (path,) = re.findall(r'path: "(.*)"', Path(FLAGS["monitoring_config_file"]).read_text())
-        serve_metrics(int(FLAGS["rest_api_port"]), path, metrics)
+    if port := int(FLAGS.get("rest_api_port", 0)):
+        door = RestDoor(models, metrics, prediction.predict, prediction.metadata, service.status, _metrics_path())
+        serve_rest(
+            port, door, threads=int(FLAGS.get("rest_api_num_threads") or THREADS_PER_CPU * (os.cpu_count() or 1))
+        )
     server.start()
     print("the double answers", flush=True)
     server.wait_for_termination()

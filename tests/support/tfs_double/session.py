@@ -19,7 +19,7 @@ _FIELDS = {
     tf.string: "string_val", tf.half: "half_val", tf.bfloat16: "half_val", tf.uint32: "uint32_val",
     tf.uint64: "uint64_val",
 }  # fmt: skip
-_CPP_NAMES = {tf.float32: "float", tf.float64: "double"}
+_CPP_NAMES = {tf.float32: "float", tf.float64: "double", tf.half: "half"}
 
 
 _WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -96,7 +96,7 @@ def parsed(key: str, number: int, info: Any, proto: Any) -> np.ndarray:
     except (ValueError, TypeError) as error:
         raise Refusal(INVALID, f"tensor parsing error: {key}") from error
     if proto.dtype != info.dtype:
-        wanted, given = (_cpp_name(each) for each in (info.dtype, proto.dtype))
+        wanted, given = (cpp_name(each) for each in (info.dtype, proto.dtype))
         raise Refusal(INVALID, f"Expects arg[{number}] to be {wanted} but {given} is provided")
     return np.asarray(array)
 
@@ -116,6 +116,7 @@ def _status(code: int) -> grpc.StatusCode:
     return next(each for each in grpc.StatusCode if each.value[0] == code)
 
 
-def _cpp_name(number: int) -> str:
+def cpp_name(number: int) -> str:
+    """A DataType as DataTypeString names it."""
     dtype = tf.dtypes.as_dtype(number)
     return _CPP_NAMES.get(dtype, dtype.name)

@@ -42,6 +42,10 @@ _REASON = re.compile(r"(Failed to start server\. Error:|No versions of servable|
 # up hold theirs until they are computed.
 _MOST_ENQUEUED = 100_000  # it refuses what comes while so many batches wait
 _THREADS, _LEAST_THREADS = "grpc_max_threads", 1000
+# A REST call that finds no thread waits; all threads are made at the start (model_servers/http_server.cc). One that is
+# not answered in 30 s is refused by default, where gRPC has no such limit.
+_REST_THREADS, _REST_THREADS_PER_CPU = "rest_api_num_threads", 4
+_NO_REST_LIMIT = {"rest_api_timeout_in_ms": "0"}
 _XLA = ("xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled")  # the latter from 2.18 on
 
 
@@ -153,12 +157,23 @@ def _described(
 def settings_flags(server: ModelServer, options: TfServingOptions) -> dict[str, str]:
     """The flags that decide what is measured."""
     threads = {"intra": options.settings.intra_op_threads, "inter": options.settings.inter_op_threads}
-    wanted = {_THREADS: str(max(_LEAST_THREADS, 2 * options.in_flight)), **dict.fromkeys(_XLA, "true")}
+    wanted = {
+        _THREADS: str(max(_LEAST_THREADS, 2 * options.in_flight)),
+        **_rest_threads(options.in_flight),
+        **_NO_REST_LIMIT,
+        **dict.fromkeys(_XLA, "true"),
+    }
     return {
         "max_num_load_retries": "0",  # a model that does not load ends it, with the reason
         **{flag: value for flag, value in wanted.items() if server.supports(flag)},
         **{f"tensorflow_{kind}_op_parallelism": str(count) for kind, count in threads.items() if count},
     }
+
+
+def _rest_threads(in_flight: int) -> dict[str, str]:
+    """As many as requests may hold, where that is more than it has by default."""
+    is_enough = 2 * in_flight <= _REST_THREADS_PER_CPU * (os.cpu_count() or 1)
+    return {} if is_enough else {_REST_THREADS: str(2 * in_flight)}
 
 
 def batching_parameters(settings: ServerSettings) -> str | None:

@@ -15,19 +15,21 @@ from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 from real_parts import BIN, Family, add_stand_in, crops, raybench, raybench_family, wait_for_line
 from tfs_double.flags import KNOWN
 
 from raybench.clients.base import ClientError
 from raybench.clients.tfserving_client import TfServingClient
+from raybench.clients.tfserving_rest_client import TfServingRestClient
 from raybench.config import ServerSpec
 from raybench.models.saved_models import ModelConfig, format_models_conf
 from raybench.servers import ServeOptions, ServerError, ServerUnavailable, bind_warning, model_server, running
 from raybench.servers.model_server import ModelServer
 from raybench.servers.server_process import endpoint, free_ports
 from raybench.servers.tfserving_reload import LoadedVersions
-from raybench.servers.tfserving_server import TfServingOptions, running_tfserving
+from raybench.servers.tfserving_server import TfServingOptions, running_tfserving, settings_flags
 
 MODEL = "mobilenet-no-opt"
 REMEDIES = ("put tensorflow_model_server on PATH", "start Docker", "--url tfserving=HOST:PORT")
@@ -138,11 +140,21 @@ def test_serve_reloads_and_ends(models: Path, stand_in: dict[str, str], tmp_path
     assert family.is_gone()
 
 
+@pytest.mark.parametrize(("cpus", "threads"), [(2, "64"), (16, None)])
+def test_rest_has_the_threads_and_the_time_of_grpc(
+    cpus: int, threads: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No REST request waits for a thread while fewer are in flight than were asked for, or is given up after 30 s."""
+    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    found = settings_flags(ModelServer("binary", "2.20.0"), TfServingOptions(models_conf=Path("a"), in_flight=32))
+    assert (found.get("rest_api_num_threads"), found["rest_api_timeout_in_ms"]) == (threads, "0")
+
+
 @pytest.mark.usefixtures("on_path")
 def test_a_reload_says_what_serves(models: Path, tmp_path: Path) -> None:
     """What TensorFlow Serving did not load is a sentence with what it serves instead: files changed in place, a new
     version that is broken, models dropped for one that is broken; a new version number is loaded. Its metrics are
-    beside the port that it was given, where a run by url looks."""
+    beside the port that it was given, where a run by url looks, and so is its REST API."""
     folder, conf = tmp_path / "models", tmp_path / "models" / "models.conf"
     shutil.copytree(models / "scale" / "1", folder / "scale" / "1")
     enter(conf, folder, "scale")
@@ -151,6 +163,8 @@ def test_a_reload_says_what_serves(models: Path, tmp_path: Path) -> None:
         by_url = ServerSpec(kind="tfserving", url=server.grpc_url)
         with running(by_url, ServeOptions(models_conf=conf, models=("scale",))) as there:
             assert (server.grpc_url, there.metrics_url) == (f"127.0.0.1:{port}", server.metrics_url)
+        with closing(TfServingRestClient(server.http_url, model="scale", signature="times")) as client:
+            assert client.send(client.encode({"x": np.float32([[1, 2]])}), 30).is_ok
 
         def refusal() -> str:
             with pytest.raises(ServerError) as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from raybench.clients.base import Client
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.replicas import ReplicatedClient, Turns, in_turn
-from raybench.config import OWN_CLIENT, PER_MODEL, ServerSpec, replica_urls
+from raybench.config import HTTP, OWN_CLIENT, PER_MODEL, ServerSpec, is_http, replica_urls
 
 if TYPE_CHECKING:
     from raybench.clients.shared_memory import Region
@@ -87,11 +87,11 @@ def _connected(
             protocol=protocol,
             client=client,
         )
-    if server.kind == "tfserving" and protocol.startswith("http"):
+    if server.kind == "tfserving" and is_http(url):
         from raybench.clients.tfserving_rest_client import TfServingRestClient
 
         return TfServingRestClient(
-            url, model=model, signature=signature, spec=spec, protocol=protocol, credentials=credentials
+            url, model=model, signature=signature, spec=spec, protocol=protocol or HTTP, credentials=credentials
         )
     if server.kind == "tfserving":
         from raybench.clients.tfserving_client import TfServingClient

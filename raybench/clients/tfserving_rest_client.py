@@ -13,12 +13,12 @@ import grpc
 import numpy as np
 from google.protobuf import json_format
 
-from raybench.clients.base import UNAVAILABLE, ClientError, Description, Reply
+from raybench.clients.base import ClientError, Description, Reply
 from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.grpc.probe import unreachable_reason
 from raybench.clients.grpc.unary import Send
-from raybench.clients.http.connections import HttpConnections, message, without_scheme
+from raybench.clients.http.connections import HttpConnections, message
+from raybench.clients.http.unreachable import http_diagnosis
 from raybench.clients.proto import tfserving_pb2 as pb
 from raybench.clients.tfserving_client import (
     available_version,
@@ -28,13 +28,12 @@ from raybench.clients.tfserving_client import (
     signatures_of,
 )
 from raybench.clients.tfserving_json import answered_arrays, request_json
+from raybench.config import HTTP, HTTP_COLUMNS
 from raybench.inputs.tensors import Batch
 from raybench.models.saved_models import Signature
 
-COLUMNS = "http-columns"
 _JSON = "application/json"
 _GET = message(b"", _JSON)
-_NOT_HTTP = "the server does not speak HTTP/1.1"
 _OWN_WORDS = ("Could not find", "Servable not found")  # of a TensorFlow Serving that does not have a model
 _NO_TYPE = re.compile(r"(?:JSON Value: .* to|JSON value for tensor) type: (\w+)", re.S)
 _NO_ROWS = ("has inconsistent batch size", "has no shape information")
@@ -63,12 +62,12 @@ class TfServingRestClient:
         model: str,
         signature: str,
         spec: Signature | None = None,
-        protocol: str = "http",
+        protocol: str = HTTP,
         credentials: ConnectionCredentials = NO_CREDENTIALS,
     ) -> None:
         self._url, self._credentials = url, credentials
         self._model, self._signature, self._known = model, signature, spec
-        self._is_by_item = protocol != COLUMNS
+        self._is_by_item = protocol != HTTP_COLUMNS
         self._connections = HttpConnections(url, credentials)
         path = f"/v1/models/{quote(model, safe='')}"
         self._predict = self._connections.method(f"{path}:predict")
@@ -111,12 +110,9 @@ class TfServingRestClient:
         return self._known
 
     def _why(self, error: CallError) -> str:
+        if why := http_diagnosis(self._url, self._credentials, error, "TF Serving", "REST"):
+            return why
         said = error.said or ""
-        if error.status in (UNAVAILABLE, "DEADLINE_EXCEEDED") or said.startswith(_NOT_HTTP):
-            address = without_scheme(self._url)
-            return f"no TF Serving answers: {unreachable_reason(address, self._credentials.tls, 'REST')}"
-        if error.status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-            return f"it needs the right headers ({error.status}: {said}): give them with -H"
         return refused_model(error) if said.startswith(_OWN_WORDS) else _other_server(f"{error.status}: {said}")
 
 
@@ -164,7 +160,7 @@ def _explained(reply: Reply) -> Reply:
             f"TF Serving's REST API does not carry type {unsupported[1]}: use --protocol grpc for this model ({said})"
         )
     elif any(words in said for words in _NO_ROWS):
-        error = f"an output has no entry for each item of the request: use --protocol {COLUMNS} ({said})"
+        error = f"an output has no entry for each item of the request: use --protocol {HTTP_COLUMNS} ({said})"
     elif lost := lost_variable(said):
         error = lost
     else:

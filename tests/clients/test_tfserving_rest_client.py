@@ -550,11 +550,11 @@ def test_lanes_share_a_client(tfs_rest_double: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "kind"),
-    [("grpc", TfServingClient), ("http", TfServingRestClient), ("http-columns", TfServingRestClient)],
+    ("url", "kind"),
+    [("127.0.0.1:1", TfServingClient), ("http://127.0.0.1:1", TfServingRestClient)],
 )
-def test_the_protocol_picks_the_client(protocol: str, kind: type) -> None:
-    """A protocol that starts with http makes the REST client of TF Serving; gRPC stays what it was."""
-    server = ServerSpec(kind="tfserving", url="127.0.0.1:1")
-    with closing(connect(server, url="127.0.0.1:1", model="m", signature="s", models="", protocol=protocol)) as client:
+def test_the_url_picks_the_client(url: str, kind: type) -> None:
+    """A url of HTTP makes the REST client of TF Serving, any other that of gRPC."""
+    server = ServerSpec(kind="tfserving", url=url)
+    with closing(connect(server, url=url, model="m", signature="s", models="")) as client:
         assert type(client) is kind

@@ -39,8 +39,8 @@ def rows(shown: Summary) -> list[tuple[str, ...]]:
 def test_the_cost_of_an_item_is_a_row_in_units_for_people() -> None:
     """A row for each cell: bytes in kB or MB, CPU time in ms, a dash for what is not known."""
     shown = summary(measured(), measured("fake", load=load(transport="in process"), workers=[worker_facts()]))
-    assert rows(shown) == [("triton x1", "151 kB", "4 kB", "0.025", "0.00125")]
-    assert rows(summary(measured(workers=[worker_facts()]))) == [("triton x1", "151 kB", "4 kB", "–", "–")]
+    assert rows(shown) == [("triton x1", "151 kB", "4 kB", "0.025", "62.5", "0.00125")]
+    assert rows(summary(measured(workers=[worker_facts()]))) == [("triton x1", "151 kB", "4 kB", "–", "62.5", "–")]
 
 
 def test_the_table_is_among_the_details_and_on_the_page(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_the_table_is_among_the_details_and_on_the_page(tmp_path: Path) -> None:
     found = report(folder)
     text, title = markdown(found, is_detailed=True), "What each image costs the client"
     assert title in text
-    assert "| triton x1 | 151 kB | 4 kB | 0.025 | 0.00125 |" in text
+    assert "| triton x1 | 151 kB | 4 kB | 0.025 | 62.5 | 0.00125 |" in text
     assert title not in markdown(found)
     html = page(results_folder.load(folder), found)
     assert title in html

@@ -21,6 +21,7 @@ from raybench.clients.grpc.unary import Send
 from raybench.clients.http.statuses import grpc_status, sentence
 from raybench.config import without_scheme
 
+NOT_HTTP = "the server does not speak HTTP/1.1"
 _READ_BYTES = 2**18
 
 
@@ -55,7 +56,7 @@ class HttpConnections:
                 return Reply(status=UNAVAILABLE, error=f"{self._address}: {getattr(error, 'strerror', None) or error}")
             except (HTTPException, ValueError) as error:
                 said = f"{type(error).__name__} {error}".strip()
-                return Reply(status="INTERNAL", error=f"the server does not speak HTTP/1.1: {said}")
+                return Reply(status="INTERNAL", error=f"{NOT_HTTP}: {said}")
 
         return send
 

@@ -5,16 +5,16 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 from grpc import StatusCode
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from helpers import wait_until
-from hpack import Encoder
+from http2_calls import PATH, PONG, answer_frames, block, calling, http_status, raw, reset, trailers_only
 from http2_peer import HEADERS, OK, Call, message, pass_by, peer
 
 from raybench.clients.base import Reply
@@ -22,35 +22,9 @@ from raybench.clients.grpc import http2
 from raybench.clients.grpc import http2_frames as wire
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.http2_frames import frame
-from raybench.clients.grpc.unary import ConnectionPool
+from raybench.clients.grpc.unary import UnaryCalls
 
-PATH = "/a.Service/Method"
 SOON_S = 0.3
-PONG = Reply(status="OK", body=b"pong", received_bytes=4)
-
-
-@contextmanager
-def calling(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Iterator[Callable[..., Reply]]:
-    """Calls of one method at a url."""
-    with closing(ConnectionPool(url, credentials)) as connections:
-        method = connections.method(PATH)
-        yield lambda body=b"ping", timeout_s=20.0: method(body, timeout_s)
-
-
-def block(fields: list[tuple[str, str]], huffman: bool = True) -> bytes:
-    """Headers by an encoder that keeps no table, as it was told to."""
-    encoder = Encoder()
-    encoder.header_table_size = 0
-    return encoder.encode(fields, huffman=huffman)
-
-
-def answer_frames(stream: int) -> list[bytes]:
-    """The frames of the plainest answer."""
-    return [
-        frame(wire.HEADERS, wire.END_HEADERS, stream, block(HEADERS)),
-        frame(wire.DATA, 0, stream, message(b"pong")),
-        frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, stream, block(OK)),
-    ]
 
 
 # Windows and frames of all sizes that RFC 9113 allows, and bodies that need many of them.
@@ -73,7 +47,7 @@ def test_a_request_arrives_whole(settings: dict[int, int], size: int) -> None:
         assert served.calls[0].headers == [
             *((":method", "POST"), (":scheme", "http"), (":path", PATH), (":authority", served.url)),
             *(("te", "trailers"), ("content-type", "application/grpc"), ("user-agent", "raybench")),
-            ("grpc-timeout", "20500m"),
+            *(("grpc-accept-encoding", "identity, deflate, gzip"), ("grpc-timeout", "20500m")),
         ]
         assert len(served.connections) == 1
 
@@ -160,22 +134,6 @@ def test_pings_are_answered() -> None:
         wait_until(lambda: served.pongs[:1] == [b"12345678"])
 
 
-def raw(kind: int, flags: int, payload: bytes) -> Callable[[Call], None]:
-    return lambda call: call.send(frame(kind, flags, call.stream, payload))
-
-
-def trailers_only(*fields: tuple[str, str]) -> Callable[[Call], None]:
-    return lambda call: call.connection.h2.send_headers(call.stream, [*HEADERS, *fields], end_stream=True)
-
-
-def http_status(status: str) -> Callable[[Call], None]:
-    return lambda call: call.connection.h2.send_headers(call.stream, [(":status", status)], end_stream=True)
-
-
-def reset(code: ErrorCodes) -> Callable[[Call], None]:
-    return lambda call: call.connection.h2.reset_stream(call.stream, code)
-
-
 def hang_up(call: Call) -> None:
     call.send(answer_frames(call.stream)[0])
     call.connection.close()
@@ -197,11 +155,11 @@ FAILURES = {
     "cancelled": (reset(ErrorCodes.CANCEL), ("CANCELLED", "error 8")),
     "calm": (reset(ErrorCodes.ENHANCE_YOUR_CALM), ("RESOURCE_EXHAUSTED", "error 11")),
     "broken": (reset(ErrorCodes.INTERNAL_ERROR), ("INTERNAL", "error 2")),
-    "no message": (lambda call: call.answer(b""), ("INTERNAL", "not one uncompressed message")),
-    "two messages": (lambda call: call.answer(message(b"a") * 2), ("INTERNAL", "not one uncompressed message")),
+    "no message": (lambda call: call.answer(b""), ("INTERNAL", "not one message of gRPC")),
+    "two messages": (lambda call: call.answer(message(b"a") * 2), ("INTERNAL", "not one message of gRPC")),
     "compressed": (
         lambda call: call.answer(message(b"a", is_compressed=True)),
-        ("INTERNAL", "not one uncompressed message"),
+        ("INTERNAL", "compressed by 'identity'"),
     ),
     "hangs up": (hang_up, ("UNAVAILABLE", "closed the connection")),
     "a frame too long": (lambda call: call.send(b"HTTP/1.1 400 Bad Request\r\n"), ("INTERNAL", "speak HTTP/2")),
@@ -267,7 +225,10 @@ def leaves(call: Call) -> None:
     call.send(frame(wire.GOAWAY, 0, 0, struct.pack(">II", call.stream, 0)))
 
 
-@pytest.mark.parametrize("script", [reset(ErrorCodes.REFUSED_STREAM), goes_away, closes, leaves])
+refuses = reset(ErrorCodes.REFUSED_STREAM)  # this call, not all others
+
+
+@pytest.mark.parametrize("script", [refuses, goes_away, closes, leaves])
 def test_a_call_that_was_not_begun_is_made_again(script: Callable[[Call], None]) -> None:
     """A server that no longer takes calls on a connection costs none: they go to a new one."""
     scripts, done = iter([Call.answer, script]), list[Call]()
@@ -280,14 +241,14 @@ def test_a_call_that_was_not_begun_is_made_again(script: Callable[[Call], None])
         for number in (1, 2, 3):
             assert call() == PONG
             wait_until(lambda n=number: len(done) >= n)  # the server's last word is on its way
-        assert len(served.connections) == 2
+        assert len(served.connections) == (1 if script is refuses else 2)
 
 
 def test_refused_for_good() -> None:
-    """A server that refuses on a new connection too is UNAVAILABLE: nobody asks it without end."""
-    with peer(reset(ErrorCodes.REFUSED_STREAM)) as served, calling(served.url) as call:
+    """A server that refuses a call twice is UNAVAILABLE: nobody asks it without end."""
+    with peer(refuses) as served, calling(served.url) as call:
         assert [call().status for _ in range(3)] == ["UNAVAILABLE"] * 3
-        assert len(served.calls) == 3
+        assert len(served.calls) == 6
 
 
 SILENCES = {
@@ -494,7 +455,7 @@ def test_peer_catches_a_client_that_breaks_the_rules() -> None:
 
 def test_connections_are_there_before_the_first_call() -> None:
     """What a call at once with others would have to open is open before, so that no call waits for a handshake."""
-    with peer() as served, closing(ConnectionPool(served.url, NO_CREDENTIALS)) as connections:
+    with peer() as served, closing(UnaryCalls(served.url, NO_CREDENTIALS)) as connections:
         connections.prepare(3, timeout_s=20)
         connections.prepare(2, timeout_s=20)
         assert (len(served.connections), len(served.calls)) == (3, 0)
@@ -506,6 +467,6 @@ def test_prepare_leaves_failures_to_the_calls() -> None:
     """A server that is not there is no error before a call says so."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"127.0.0.1:{taken.getsockname()[1]}"
-    with closing(ConnectionPool(url, NO_CREDENTIALS)) as connections:
+    with closing(UnaryCalls(url, NO_CREDENTIALS)) as connections:
         connections.prepare(3, timeout_s=20)
         assert connections.method(PATH)(b"ping", 20).status == "UNAVAILABLE"

@@ -37,7 +37,7 @@ class Rule:
 HOMES = (
     Rule("click", ("cli/",)),
     Rule("grpc", ("clients/",)),
-    Rule("hpack", ("clients/grpc/unary.py",)),
+    Rule("hpack", ("clients/grpc/header_block.py",)),
     Rule("jinja2", ("report/html/",)),
     Rule("keras", ("models/export.py",)),
     Rule("matplotlib", ("report/html/",)),

@@ -1,6 +1,7 @@
 """A gRPC channel to one server: metadata and control calls use grpcio, and so do load requests where that is asked for;
 else they use our own HTTP/2 connections."""
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -9,7 +10,7 @@ import grpc
 from raybench.clients.base import OK, Reply
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.grpc.probe import unreachable_reason
-from raybench.clients.grpc.unary import ConnectionPool, Send
+from raybench.clients.grpc.unary import Send, UnaryCalls
 from raybench.config import OWN_CLIENT
 
 DESCRIBE_TIMEOUT_S = 10.0
@@ -20,6 +21,7 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # else all channels of a process share one connection
     ("grpc.max_reconnect_backoff_ms", 1000),  # by default up to two minutes, in which a server that is up looks down
 )
+_HTTP_STATUS = re.compile(r"http2 header with status: (\d+)")  # as grpcio puts it
 
 
 class CallError(Exception):
@@ -36,17 +38,22 @@ class Channel:
     def __init__(self, url: str, credentials: ConnectionCredentials = NO_CREDENTIALS, client: str = OWN_CLIENT) -> None:
         self._url, self._credentials, self._is_own = url, credentials, client == OWN_CLIENT
         self._headers = credentials.headers or None
-        self._grpc, self._pool = _open_channel(url, credentials), ConnectionPool(url, credentials)
+        self._grpc, self._calls = _open_channel(url, credentials), UnaryCalls(url, credentials)
 
     def method(self, path: str) -> Send:
         """A method that takes and gives bytes, with a deadline in seconds; it never raises for what the server or the
         network does."""
-        return self._pool.method(path) if self._is_own else self._grpcio_method(path)
+        return self._calls.method(path) if self._is_own else self._grpcio_method(path)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the server has compressed an answer to a method's call."""
+        return self._calls.is_compressed
 
     def prepare(self, calls: int) -> None:
         """Be ready for so many calls of methods at once, so that none has to wait for a handshake."""
         if self._is_own:
-            self._pool.prepare(calls, DESCRIBE_TIMEOUT_S)
+            self._calls.prepare(calls, DESCRIBE_TIMEOUT_S)
             return
         with suppress(grpc.FutureTimeoutError):
             grpc.channel_ready_future(self._grpc).result(timeout=DESCRIBE_TIMEOUT_S)
@@ -77,6 +84,10 @@ class Channel:
 
     def diagnose(self, error: CallError, name: str) -> str | None:
         """Why a failed call reached no server of this name that lets us in, and the remedy; None where it did."""
+        if http := _HTTP_STATUS.search(error.said or ""):
+            return (
+                f"a server or proxy answers with HTTP status {http[1]}, not {name}: name the gRPC port of a running one"
+            )
         if error.status in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
             return f"no {name} answers: {unreachable_reason(self._url, self._credentials.tls)}"
         if error.status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
@@ -86,7 +97,7 @@ class Channel:
         return None
 
     def close(self) -> None:
-        self._pool.close()
+        self._calls.close()
         self._grpc.close()
 
 

@@ -26,7 +26,7 @@ def what_answers(url: str) -> str:
     try:
         with socket.create_connection(address, timeout=_TIMEOUT_S) as connection:
             said = _first_words(connection)
-        return TLS if not said and _wants_tls(address) else _protocol_of(said)
+        return TLS if not said and _wants_tls(address) else protocol_of(said)
     except (OSError, UnicodeError) as error:  # the latter for a name that no host can have
         return f"nothing to connect to ({getattr(error, 'strerror', None) or error})"
 
@@ -44,6 +44,18 @@ def unreachable_reason(url: str, tls: Tls | None, port: str = "gRPC") -> str:
         return "there is a gRPC server in plain text: leave out --tls-ca, or name the port where it speaks TLS"
     shown = there if is_grpc else there.replace(_NOT_GRPC, "")
     return f"there is {shown}; name the {port} port of a running server"
+
+
+def protocol_of(said: bytes) -> str:
+    """Who sends such bytes, in words; a TLS alert starts with 21 and 3 (RFC 8446, 5.1 and 6)."""
+    line = said.split(b"\n")[0].decode("ascii", "backslashreplace").strip()
+    if said.startswith(b"HTTP/"):
+        return f"an HTTP server{_NOT_GRPC} ({line[:60]!r})"
+    if said.startswith(b"\x15\x03"):
+        return TLS
+    if said[3:4] in _HTTP2_FRAMES:
+        return GRPC
+    return f"something that says {line[:60]!r}" if line else "something that accepts connections and says nothing"
 
 
 def is_here(url: str) -> bool:
@@ -120,15 +132,3 @@ def _wants_tls(address: tuple[str, int]) -> bool:
         return "ALERT" in str(error.reason)
     except OSError:
         return False
-
-
-def _protocol_of(said: bytes) -> str:
-    """Who sends such bytes, in words; a TLS alert starts with 21 and 3 (RFC 8446, 5.1 and 6)."""
-    line = said.split(b"\n")[0].decode("ascii", "backslashreplace").strip()
-    if said.startswith(b"HTTP/"):
-        return f"an HTTP server{_NOT_GRPC} ({line[:60]!r})"
-    if said.startswith(b"\x15\x03"):
-        return TLS
-    if said[3:4] in _HTTP2_FRAMES:
-        return GRPC
-    return f"something that says {line[:60]!r}" if line else "something that accepts connections and says nothing"

@@ -1,0 +1,80 @@
+"""The same over TLS: bytes are encrypted in memory, so that many records take one system call."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+from raybench.clients.grpc.deadline_socket import Bytes, DeadlineSocket
+from raybench.clients.grpc.http2_frames import take_bytes
+
+_READ_BYTES = 2**16
+_SENT_BYTES = 2**17  # at a time, copied to be encrypted
+
+
+class TlsSocket(DeadlineSocket):
+    """A DeadlineSocket on which the handshake is done; raises ssl.SSLError, an OSError, where TLS fails."""
+
+    def __init__(self, opened: socket.socket, deadline_s: float, context: ssl.SSLContext, host: str) -> None:
+        super().__init__(opened, deadline_s)
+        self._has_ended = False  # the server has said that no more comes
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        while not self._has_shaken_hands():
+            self._incoming.write(super().receive_now() or self._receive_encrypted())
+
+    def receive_now(self) -> bytes:
+        said = b"" if self._has_ended else super().receive_now()
+        self._incoming.write(said)
+        pieces = list(self._decrypted())
+        if self._has_ended and not pieces:
+            raise ConnectionError("the server closed the connection")
+        if self._outgoing.pending:  # new keys, which are acknowledged
+            super().send([self._outgoing.read()])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def send(self, out: list[Bytes]) -> None:
+        for piece in _joined(out):
+            while piece:
+                piece = piece[self._tls.write(piece) :]
+            super().send([self._outgoing.read()])
+        out.clear()
+
+    def _has_shaken_hands(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        finally:
+            if self._outgoing.pending:  # what is to come next, or what the server did wrong
+                super().send([self._outgoing.read()])
+        return True
+
+    def _receive_encrypted(self) -> bytes:
+        while True:
+            self._wait(self._readable)
+            if said := super().receive_now():
+                return said
+
+    def _decrypted(self) -> Iterator[bytes]:
+        """All whole records that have come."""
+        while self._incoming.pending:
+            try:
+                said = self._tls.read(_READ_BYTES)
+            except ssl.SSLWantReadError:
+                return
+            except ssl.SSLZeroReturnError:
+                said = b""
+            if not said:
+                self._has_ended = True
+                return
+            yield said
+
+
+def _joined(out: list[Bytes]) -> Iterator[memoryview]:
+    """The same bytes in pieces of `_SENT_BYTES`, but for the last one."""
+    pieces = [memoryview(each) for each in out]
+    left = sum(map(len, pieces))
+    while left:
+        size = min(left, _SENT_BYTES)
+        left -= size
+        yield memoryview(b"".join(take_bytes(pieces, size)))

@@ -8,7 +8,7 @@ PYTHON ?= $(shell $(CHOOSE))
 # Many images set it; then each of the many processes of a run compiles all of TensorFlow and Ray once more.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check lint types docs browser prometheus network lock proto schema clean
+.PHONY: help demo test check lint types docs browser prometheus network proxies lock proto schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,10 @@ prometheus:  ## Debian, as root: the Prometheus that scrapes a run in the tests;
 network:  ## Debian, as root: the `ip` with which tests make hosts of their own; they are skipped where there is none
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends iproute2
+
+proxies:  ## Debian, as root: the proxies between client and server in tests; they are skipped where there are none
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends nginx-light haproxy nghttp2-proxy
 
 COMPILE := $(BIN)/uv pip compile --system-certs --quiet --upgrade --generate-hashes --no-emit-index-url \
   --no-emit-find-links --custom-compile-command "make lock"

@@ -22,7 +22,7 @@ _BY_HTTP = {"400": "INTERNAL", "401": "UNAUTHENTICATED", "403": "PERMISSION_DENI
 _BY_HTTP |= dict.fromkeys(("429", "502", "503", "504"), UNAVAILABLE)
 
 
-class Outcome(NamedTuple):
+class GrpcStatus(NamedTuple):
     """The status of a call, the message of one that failed, and how a compressed answer is compressed."""
 
     status: str
@@ -73,7 +73,7 @@ def _inflated(body: bytes, encoding: str) -> Reply:
 
 
 @lru_cache(maxsize=32)
-def _outcome(blocks: tuple[bytes, ...]) -> Outcome:
+def _outcome(blocks: tuple[bytes, ...]) -> GrpcStatus:
     """The outcome by the header blocks of a response: cached, as they hardly ever differ."""
     fields = [each for each in map(fields_of, blocks) if not each.get(":status", "").startswith("1")]
     if not fields:
@@ -85,5 +85,5 @@ def _outcome(blocks: tuple[bytes, ...]) -> Outcome:
     if status is None or (status == OK and http != "200"):
         kind = f", type {headers['content-type']}," if "content-type" in headers else ""
         said = f"an answer of HTTP status {http}{kind} without a status of gRPC"
-        return Outcome(_BY_HTTP.get(http, "UNKNOWN"), said, encoding, is_final=http != "200")
-    return Outcome(status, unquote(trailers.get("grpc-message", "")), encoding, is_final=True)
+        return GrpcStatus(_BY_HTTP.get(http, "UNKNOWN"), said, encoding, is_final=http != "200")
+    return GrpcStatus(status, unquote(trailers.get("grpc-message", "")), encoding, is_final=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_parts import TritonUnderTest, raybench
+from real_parts import TritonUnderTest, add_stand_in, raybench
 
 MODEL = "mobilenet-no-opt"
 
@@ -24,8 +24,9 @@ def test_a_triton_by_each_of_its_ways(triton: TritonUnderTest, ray_environment: 
     """gRPC by both clients, HTTP, JSON: each is a row with a ceiling by the same way, JSON the dearest to write; the
     ratio between two ways is doubted."""
     run = raybench(
-        "run", "-s", "triton", "--url", f"triton={triton.url},{triton.http_url}", "--models", triton.models, "-m", MODEL,
-        "--protocol", "grpc", "--protocol", "http", "--protocol", "http-json", "--client", "http2", "--client", "grpcio",
+        "run", "-s", "triton", "--url", f"triton={triton.url},{triton.http_url}", "--models", triton.models,
+        "-m", MODEL, "--protocol", "grpc", "--protocol", "http", "--protocol", "http-json",
+        "--client", "http2", "--client", "grpcio",
         "--workers", 1, "--concurrency", 2, "-b", 2, "--request-count", 60, "--calibrate",
         cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
@@ -55,12 +56,13 @@ def test_a_triton_by_its_http_port_alone(
 
 @pytest.mark.slow
 def test_a_tensorflow_serving_by_each_of_its_ways(
-    models: Path, stand_in: dict[str, str], ray_environment: dict[str, str], tmp_path: Path
+    models: Path, ray_environment: dict[str, str], tmp_path: Path
 ) -> None:
     """gRPC, JSON in rows and JSON in columns are measured on one start of the server, with the same answers."""
+    (tmp_path / "bin").mkdir()
     run = raybench(
         "run", "-s", "tfserving", "--models", models, "-m", MODEL, "--protocol", "grpc", "--protocol", "http",
         "--protocol", "http-columns", "--workers", 1, "--concurrency", 2, "-b", 2, "--request-count", 40,
-        cwd=tmp_path, env={**ray_environment, **stand_in},
+        cwd=tmp_path, env={**ray_environment, **add_stand_in(tmp_path / "bin")},
     )  # fmt: skip
     assert sorted(trials(run)) == ["tfserving", "tfserving (http)", "tfserving (http-columns)"]

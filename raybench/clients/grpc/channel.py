@@ -45,11 +45,6 @@ class Channel:
         network does."""
         return self._calls.method(path) if self._is_own else self._grpcio_method(path)
 
-    @property
-    def is_compressed(self) -> bool:
-        """Whether the server has compressed an answer to a method's call."""
-        return self._calls.is_compressed
-
     def prepare(self, calls: int) -> None:
         """Be ready for so many calls of methods at once, so that none has to wait for a handshake."""
         if self._is_own:

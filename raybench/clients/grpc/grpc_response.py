@@ -41,11 +41,6 @@ def reply_of(response: StreamResponse) -> Reply:
     return _message(response.body, outcome.encoding)
 
 
-def is_compressed(response: StreamResponse) -> bool:
-    """Whether the server compressed the message."""
-    return response.body[:1] == b"\1"
-
-
 def _message(framed: bytearray, encoding: str) -> Reply:
     flag, size = PREFIX.unpack_from(framed) if len(framed) >= PREFIX.size else (None, None)
     if flag not in (0, 1) or size != len(framed) - PREFIX.size:

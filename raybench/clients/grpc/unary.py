@@ -11,7 +11,7 @@ from functools import lru_cache
 from raybench.clients.base import UNAVAILABLE, Reply
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.connection_pool import ConnectionPool
-from raybench.clients.grpc.grpc_response import PREFIX, is_compressed, reply_of
+from raybench.clients.grpc.grpc_response import PREFIX, reply_of
 from raybench.clients.grpc.header_block import request_block
 from raybench.clients.grpc.http2_stream import ProtocolError, StreamReset
 
@@ -28,7 +28,6 @@ class UnaryCalls:
     def __init__(self, url: str, credentials: ConnectionCredentials) -> None:
         self._url, self._credentials = url, credentials
         self._pool = ConnectionPool(url, credentials)
-        self.is_compressed = False  # whether the server has ever compressed an answer
 
     def method(self, path: str) -> Send:
         """A method that takes and gives bytes, with a deadline in seconds; it never raises for what the server or the
@@ -52,9 +51,7 @@ class UnaryCalls:
     def _reply(self, block: bytes, request: bytes, deadline_s: float, timeout_s: float) -> Reply:
         prefix = PREFIX.pack(0, len(request))
         try:
-            response = self._pool.exchange(block, prefix, request, deadline_s=deadline_s)
-            self.is_compressed |= is_compressed(response)
-            return reply_of(response)
+            return reply_of(self._pool.exchange(block, prefix, request, deadline_s=deadline_s))
         except TimeoutError as error:
             said = f"no answer within {timeout_s:g} s"
             return Reply(status="DEADLINE_EXCEEDED", error=f"{said}: {error}" if str(error) else said)

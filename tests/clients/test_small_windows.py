@@ -54,7 +54,5 @@ def test_room_in_small_steps_is_collected() -> None:
 
 
 def test_slow_room_is_used_at_once() -> None:
-    """A server that makes room more slowly than that is not kept waiting: it costs some milliseconds in all."""
-    began_s = time.monotonic()
-    takes_in_steps(8000, pause_s=0.003)
-    assert time.monotonic() - began_s < LENGTH / 8000 * 0.003 * 2 + 0.5
+    """Room that comes in slow steps is used step by step: the client does not wait until it is worth more."""
+    assert len(takes_in_steps(8000, pause_s=0.003)) > LENGTH / 8000 / 4

@@ -183,7 +183,7 @@ def test_a_deadline_is_a_status(client: TfServingClient) -> None:
     """A request that is not answered in time is DEADLINE_EXCEEDED."""
     reply = client.send(client.encode({"images": IMAGES}), 1e-4)
     assert reply.status == "DEADLINE_EXCEEDED"
-    assert reply.error == "no answer within 0.0001 s"
+    assert (reply.error or "").startswith("no answer within 0.0001 s")
 
 
 def test_a_prediction_is_the_models_own(client: TfServingClient) -> None:

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -33,11 +32,12 @@ from certificates import Authority
 from raybench.clients.grpc.channel import OPTIONS
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, Tls
 from raybench.clients.grpc.unary import UnaryCalls
+from raybench.processes import stop_supervised, supervised
 from raybench.servers.server_process import free_ports
 
 PATH, ANSWER = "/interop.Echo/Size", b"taken"
 IMAGE_BYTES = 224 * 224 * 3
-START_S, CALL_S, CLIENT_S = 20.0, 30.0, 120.0
+START_S, CALL_S, CLIENT_S, STOP_S = 20.0, 30.0, 120.0, 2.0
 CLIENTS = ("raybench", "grpcio")
 
 
@@ -133,12 +133,12 @@ PROXIES = {
 @contextmanager
 def upstream() -> Iterator[int]:
     """The port of a gRPC server in a process of its own, which answers whatever it is asked."""
-    process = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(supervised([sys.executable, __file__, "--serve"]), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout
         yield int(process.stdout.readline())
     finally:
-        _stop(process)
+        stop_supervised(process, STOP_S)
 
 
 @contextmanager
@@ -148,12 +148,12 @@ def running(proxy: Proxy, upstream_port: int, authority: Authority) -> Iterator[
         place = Place(free_ports(1)[0], upstream_port, Path(folder))
         place.pem.write_bytes(b"".join(authority.signed("proxy", "localhost").pem))
         with (place.folder / "out").open("wb") as out:
-            process = subprocess.Popen(proxy.command(place), stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(supervised(proxy.command(place)), stdout=out, stderr=out)
         try:
             _wait_until_it_listens(place, process)
             yield f"{'localhost' if proxy.is_tls else '127.0.0.1'}:{place.port}"
         finally:
-            _stop(process)
+            stop_supervised(process, STOP_S)
 
 
 def _wait_until_it_listens(place: Place, process: subprocess.Popen) -> None:
@@ -165,12 +165,6 @@ def _wait_until_it_listens(place: Place, process: subprocess.Popen) -> None:
         except OSError:
             time.sleep(0.02)
     raise RuntimeError(f"{process.args} does not serve: {(place.folder / 'out').read_text()}")
-
-
-def _stop(process: subprocess.Popen) -> None:
-    """nghttpx has children, which end with their group."""
-    os.killpg(process.pid, signal.SIGKILL) if os.getpgid(process.pid) == process.pid else process.kill()
-    process.wait()
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,12 @@ from about import About
 from backend_parameters import MULTI, BackendParameters
 from batch_execution import BatchExecution, Outputs
 from bfloat16 import to_send
+from cuda_runtime import CudaError, load_cuda_runtime
 from dynamic_batching import Batch, ParsedRequest, batches, is_full
 from layouts import layout_of
 from loaded_models import LoadedModels, import_tensorflow
 from merging import MergeDecision, MergeRules
+from pinned_memory import PinnedMemory
 from pipeline import Pipeline, pipeline_depth
 from request_parsing import RawRequest, RequestError
 from tensorflow_executor import Executor
@@ -57,7 +59,8 @@ class TritonPythonModel:
         self._has_about = parameters.layout == MULTI
         self._tf = import_tensorflow(args)
         has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
-        executor = Executor(self._tf, "GPU:0" if has_gpu else None)
+        pinned = _pinned_memory(args) if has_gpu else None
+        executor = self._executor = Executor(self._tf, "GPU:0" if has_gpu else None, pinned)
         self._layout = layout_of(parameters, args)
         self._models = LoadedModels(self._tf, self._layout.models())
         self._parser = self._layout.parser(config, self._models)
@@ -119,9 +122,10 @@ class TritonPythonModel:
         return responses
 
     def finalize(self) -> None:
-        """End the threads; Triton calls this when all that it gave is answered."""
+        """End the threads and give their memory back; Triton calls this when all that it gave is answered."""
         if self._pipeline:
             self._pipeline.drain()
+        self._executor.close()
 
     def _parse_all(self, requests: list[Any], responses: list[Any]) -> list[ParsedRequest]:
         """What requests ask for; those that need no TensorFlow call get their response in `responses`."""
@@ -183,6 +187,16 @@ class TritonPythonModel:
         is_about_all = names[0] == b""  # Triton takes no request without an input
         facts = self._about.overview() if is_about_all else self._about.signature(self._parser.route(request))
         return _tensor_response({_ABOUT: np.array([json.dumps(facts).encode()], object)})
+
+
+def _pinned_memory(args: dict[str, str]) -> PinnedMemory | None:
+    """Memory that this instance's GPU reads directly; None where there is no CUDA runtime to pin it."""
+    try:
+        runtime = load_cuda_runtime(int(args["model_instance_device_id"]))
+    except CudaError as error:
+        pb_utils.Logger.log_warn(f"inputs go to the GPU from memory that is not pinned, which is slower: {error}")
+        return None
+    return PinnedMemory(runtime, pb_utils.Logger.log_warn)
 
 
 def _error_response(error: RequestError) -> Any:

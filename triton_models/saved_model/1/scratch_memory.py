@@ -1,6 +1,7 @@
-"""Memory that is used again for each call's inputs; pure numpy."""
+"""Memory that is used again for each call's inputs; pinned for a GPU where that is asked for and pays."""
 
 import numpy as np
+from pinned_memory import PinnedMemory
 
 ALIGNMENT = 64  # bytes; TensorFlow's CPU kernels abort the process on a borrowed buffer that is aligned otherwise
 
@@ -8,7 +9,8 @@ ALIGNMENT = 64  # bytes; TensorFlow's CPU kernels abort the process on a borrowe
 class ScratchMemory:
     """Reused memory for concatenated inputs, aligned as TensorFlow demands of borrowed buffers."""
 
-    def __init__(self) -> None:
+    def __init__(self, pinned: PinnedMemory | None = None) -> None:
+        self._pinned = pinned
         self._buffers: dict[str, np.ndarray] = {}
 
     def concatenate(self, name: str, parts: list[np.ndarray]) -> np.ndarray:
@@ -25,6 +27,16 @@ class ScratchMemory:
 
     def _aligned(self, name: str, n_bytes: int) -> np.ndarray:
         if name not in self._buffers or self._buffers[name].nbytes < n_bytes:
-            raw = np.empty(n_bytes + ALIGNMENT, np.uint8)
-            self._buffers[name] = raw[-raw.ctypes.data % ALIGNMENT :][:n_bytes]
+            if self._pinned and name in self._buffers:
+                self._pinned.give_back(self._buffers[name])
+            self._buffers[name] = self._made(n_bytes)
         return self._buffers[name]
+
+    def _made(self, n_bytes: int) -> np.ndarray:
+        if self._pinned and self._pinned.is_worth(n_bytes):
+            buffer = self._pinned.buffer(n_bytes)
+            if buffer is not None:
+                return buffer
+        raw = np.empty(n_bytes + ALIGNMENT, np.uint8)
+        aligned: np.ndarray = raw[-raw.ctypes.data % ALIGNMENT :][:n_bytes]
+        return aligned

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pinned_memory import PinnedMemory
 from scratch_memory import ALIGNMENT, ScratchMemory
 
 
@@ -12,11 +13,13 @@ class Executor:
     """TensorFlow, which executes one call at a time whatever the number of threads that ask.
 
     While it executes for one, others prepare their inputs and fetch their outputs. Two calls at once would hold the
-    memory of two and share one processor. With `device`, such as GPU:0, inputs are moved there before their turn.
+    memory of two and share one processor. With `device`, such as GPU:0, inputs are moved there before their turn: from
+    memory of each thread's own that is pinned, where there is `pinned` memory. TensorFlow returns from a move when it
+    is done, so that the thread's next call may use that memory.
     """
 
-    def __init__(self, tf: Any, device: str | None = None) -> None:
-        self._tf, self._device = tf, device
+    def __init__(self, tf: Any, device: str | None = None, pinned: PinnedMemory | None = None) -> None:
+        self._tf, self._device, self._pinned = tf, device, pinned
         self._turn = threading.Lock()
         self._per_thread = threading.local()
 
@@ -33,6 +36,11 @@ class Executor:
         arrays = {name: results[name].numpy() for name in results if name in wanted}
         return {name: self._owned(array) for name, array in arrays.items()}
 
+    def close(self) -> None:
+        """Give pinned memory back; to be called when no call is under way, and none will come."""
+        if self._pinned:
+            self._pinned.close()
+
     def _tensor(self, name: str, parts: list[np.ndarray]) -> Any:
         """One tensor of all parts with at most one copy in host memory, where the function will execute."""
         if parts[0].dtype.kind in "OSUVb" or parts[0].ndim == 0:
@@ -46,7 +54,9 @@ class Executor:
             return self._tf.identity(tensor)
 
     def _can_lend(self, array: np.ndarray) -> bool:
-        """Whether TensorFlow can read an array where it lies; no CPU kernel sees what is moved to a GPU."""
+        """Whether TensorFlow should read an array where it lies; no CPU kernel sees what is moved to a GPU."""
+        if self._pinned and self._pinned.is_worth(array.nbytes):
+            return False
         is_aligned = "GPU" in (self._device or "") or array.ctypes.data % ALIGNMENT == 0
         return is_aligned and array.flags.c_contiguous and array.flags.writeable
 
@@ -54,7 +64,7 @@ class Executor:
     def _scratch(self) -> ScratchMemory:
         """This thread's own."""
         if not hasattr(self._per_thread, "scratch"):
-            self._per_thread.scratch = ScratchMemory()
+            self._per_thread.scratch = ScratchMemory(self._pinned)
         return self._per_thread.scratch
 
     def _owned(self, array: Any) -> np.ndarray:

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from raybench.models.cuda_libraries import load_cuda_libraries
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow loads
+load_cuda_libraries()
 
 import keras
 import numpy as np

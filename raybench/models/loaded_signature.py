@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from raybench.models.cuda_libraries import load_cuda_libraries
 from raybench.models.saved_model_loader import load_saved_model
 from raybench.models.saved_models import Signature, read_models_conf, read_signatures, utf8
 
@@ -26,6 +27,7 @@ class CallFailed(Exception):
 def import_tensorflow() -> Any:
     """The module, which takes seconds to import; what it logs below errors is left out."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow loads
+    load_cuda_libraries()
     import tensorflow as tf
 
     return tf

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "raybench"
 BACKEND = ROOT / "triton_models"
 SHARED = (
     "batch_files.py",
+    "cuda_libraries.py",
     "saved_model_loader.py",
     "saved_models.py",
     "tensorflow_facts.py",

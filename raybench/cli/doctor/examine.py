@@ -16,6 +16,7 @@ from raybench.cli.doctor.findings import FAILS, Finding, Package
 from raybench.cli.doctor.programs import Program
 from raybench.config import ConfigError
 from raybench.driver import ray_prerequisites
+from raybench.models import visible_gpus
 from raybench.servers import model_server, wheel
 from raybench.telemetry import host_limits
 
@@ -25,7 +26,6 @@ ANSWER_S = 20.0  # nvidia-smi without persistence mode wakes every GPU first
 _IMPORT_S = 60.0
 _START_S = 180.0  # on a busy host
 _LOADER = "/lib64/ld-linux-x86-64.so.2"  # runs the wheel's stub, which is not executable
-_IMPORT_TENSORFLOW = "import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))"
 
 
 def examine() -> tuple[Finding, ...]:
@@ -54,11 +54,10 @@ def installed_version(name: str) -> str | None:
 
 def programs_to_run(tritonserver: Path | None) -> dict[str, Program]:
     """The programs whose output is examined, by name; those of Triton's wheel only where it is installed."""
-    python = (sys.executable, "-P", "-c")  # without -P a folder named ray would be taken for Ray
     gpus = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     versions = "{{.Client.Version}} {{if .Server}}{{.Server.Version}}{{end}}"
     found = {
-        "tensorflow": Program((*python, _IMPORT_TENSORFLOW), _IMPORT_S),
+        "tensorflow": Program(visible_gpus.COMMAND, _IMPORT_S),
         "ray": Program((sys.executable, "-P", "-m", "raybench.driver.rehearsal"), _START_S),
         "nvidia-smi": Program(gpus, ANSWER_S),
         "docker": Program(("docker", "version", "--format", versions), ANSWER_S),

@@ -97,10 +97,10 @@ def tensorflow(package: Package, imported: ProgramOutput | None, nvidia_smi: Pro
     there = len(_gpus(nvidia_smi))
     if seen or not there:
         return _works("TensorFlow", f"{package.installed} imports, and sees {_counted(seen, 'GPU')}")
-    return _note(
+    return _fails(
         "TensorFlow",
-        f"{package.installed} imports, but sees none of {_counted(there, 'GPU')}: models run on the CPU",
-        "pip install 'tensorflow[and-cuda]', and check CUDA_VISIBLE_DEVICES",
+        f"{package.installed} imports, but sees none of {_counted(there, 'GPU')}: models would run on the CPU",
+        f"pip install 'tensorflow[and-cuda]=={package.installed}', and check CUDA_VISIBLE_DEVICES and LD_LIBRARY_PATH",
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from cuda_libraries import load_cuda_libraries
 from dynamic_batching import SignatureKey
 from saved_model_loader import load_saved_model
 from saved_models import Signature, read_signatures, utf8
@@ -14,6 +15,7 @@ from tensorflow_errors import readable, sentence
 def import_tensorflow(args: Mapping[str, str]) -> Any:
     """TensorFlow on this instance's device alone, with memory growth, so that instances can share a GPU."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    load_cuda_libraries()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")

@@ -60,6 +60,7 @@ SECTIONS = {
         "wait_for_workers",
         "server_node",
         "server_bind",
+        "require_gpu",
         "heartbeat_timeout",
         "on_loss",
     ),

@@ -185,6 +185,7 @@ class Benchmark(BaseModel):
     tolerance: Annotated[
         float | None, Remedy("give a share above 0"), Flag(shown="0.0001 to 0.3, by precision and device")
     ] = Field(None, gt=0, lt=1e9, description="Largest difference from TensorFlow's answer, relative to its values.")
+    require_gpu: bool = Field(False, description="Exit with 2 where TensorFlow computes on the CPU.")
     strict: bool = Field(False, description="Exit with 3 if a trial is skipped, degraded or unstable.")
     loads: tuple[LoadSettings, ...]
 

@@ -27,6 +27,7 @@ from raybench.driver import accepted_values, endpoints
 from raybench.driver.cluster import address_of
 from raybench.driver.endpoints import Endpoint, Signatures
 from raybench.driver.ray_prerequisites import check_address, host_problem, make_token
+from raybench.driver.required_gpu import check_gpu
 from raybench.driver.resolved_loads import ModelsThere, models_there, with_batch_sizes, with_signatures
 from raybench.driver.run_observer import RunObserver
 from raybench.driver.url_layout import with_url_layout
@@ -61,6 +62,7 @@ def check(
     check_ray(benchmark, observer.note)
     for server in benchmark.servers:
         _check_machine(server, benchmark)
+    check_gpu(benchmark)
     benchmark = with_url_layout(benchmark, credentials)
     called_by_default = partial(_called_by_default, benchmark, credentials)
     benchmark = with_signatures(benchmark, models_there(models_conf), called_by_default)

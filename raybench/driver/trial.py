@@ -10,6 +10,7 @@ from raybench.config import ECHO, Benchmark
 from raybench.config.plan import Trial
 from raybench.driver import ray_nodes
 from raybench.driver.ray_errors import sentence
+from raybench.driver.required_gpu import check_used
 from raybench.driver.run_context import RunContext
 from raybench.driver.sampled_replies import SampledReplies, is_compared, sample_replies, verified
 from raybench.driver.sent_load import EarlyStop, SentLoad, never, send_load
@@ -33,6 +34,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
         _check_cpus(trial.cell.load.workers)
         with worker_group(trial, context, server) as group:
             record = with_group(record, trial, server, group)
+            check_used(record, context.benchmark)
             results_folder.write_running(context.folder, record)
             sent = send_load(trial, context, server, group, is_enough)
             record = _with_load(record, sent)

@@ -29,6 +29,12 @@ class ServerRecord:
     config: Mapping[str, ConfigValue] | None = None
     effective: EffectiveConfig | None = None
 
+    @property
+    def uses_gpu(self) -> bool | None:
+        """Whether its TensorFlow computes on a GPU, of which it then takes memory; None where it does not say."""
+        said = self.effective if self.kind in ("local", "triton") else None
+        return None if said is None or said.tensorflow is None else said.gpu_allocator is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class StartRecord:

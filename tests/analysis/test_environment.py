@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from helpers import MS, lanes, telemetry, trial, trusted
-from record_builders import worker_facts
+from record_builders import effective, server_facts, worker_facts
 
 from raybench.analysis.by_node import NodeBreakdown
 from raybench.analysis.doubt import Doubt
@@ -85,6 +85,18 @@ def test_what_disturbs_is_doubted(changes: dict[str, Any], code: str, words: str
     assert doubt.code == code
     assert words in doubt.sentence
     assert doubt.remedy
+
+
+@pytest.mark.parametrize(
+    ("source", "allocator", "is_doubted"),
+    [("nvidia-smi", None, True), ("nvidia-smi", "growth", False), (None, None, False)],
+)
+def test_a_gpu_that_is_not_used_is_doubted(source: str | None, allocator: str | None, *, is_doubted: bool) -> None:
+    """Numbers of a CPU are not taken for those of the GPU beside it."""
+    server = server_facts("triton", effective=effective("triton", gpu_allocator=allocator))
+    found = found_in(replace(under(gpu_source=source), server=server))
+    assert [doubt.code for doubt in found] == ["gpu_unused"] * is_doubted
+    assert all("computes on the CPU" in doubt.sentence for doubt in found)
 
 
 @pytest.mark.parametrize(

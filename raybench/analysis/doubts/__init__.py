@@ -52,6 +52,7 @@ _CHECKS: tuple[Callable[[TrialSummary], Doubt | None], ...] = (
     clock_sync.uneven_start,
     environment.telemetry_incomplete,
     environment.clocks_dropped,
+    environment.gpu_unused,
     environment.gpu_idle,
     environment.cpu_contended,
     environment.cpu_stolen,

@@ -67,6 +67,19 @@ def gpu_idle(trial: TrialSummary) -> Doubt | None:
     )
 
 
+def gpu_unused(trial: TrialSummary) -> Doubt | None:
+    """A GPU host that computes on its CPU: the rows of TensorFlow in process, and of our backend, say so."""
+    source = trial.telemetry.gpu_source if trial.telemetry else None
+    if source is None or trial.server.uses_gpu is not False:
+        return None
+    return Doubt(
+        code="gpu_unused",
+        sentence=f"the server's host has a GPU, as {source} says, but its TensorFlow computes on the CPU",
+        remedy="pip install 'tensorflow[and-cuda]', check CUDA_VISIBLE_DEVICES and raybench doctor; "
+        "--require-gpu ends such a run",
+    )
+
+
 def swapping(trial: TrialSummary) -> Doubt | None:
     seen = trial.telemetry
     if seen is None or seen.swapped_mib is None or seen.swapped_mib <= _SWAPPED_MIB:

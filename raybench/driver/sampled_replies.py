@@ -20,12 +20,28 @@ from raybench.models.model_facts import describe_model
 from raybench.models.reference import NoReferenceError
 from raybench.models.tensorflow_process import Outputs
 from raybench.results.records import ModelVerification, TelemetryRecord, VerificationRecord
+from raybench.telemetry import gpu
 from raybench.worker.reply_sampler import DecodedReply
 
 _TIMEOUT_S = 120.0  # until replies of any size are decoded and here
 _ITEMS = 16  # of a worker, over its replies
 _MOST_REPLIES, _LEAST_REPLIES = 128, 2  # of all workers; of each
 _WHOLE_REPLIES, _WHOLE_ITEMS = 8, 256  # to be compared with the answers to whole requests
+_MOST_BYTES = 2**30  # of whole requests that a GPU answers again
+
+
+@dataclass(frozen=True)
+class _Device:
+    """What a server computes on, where that is known; neither where it is not."""
+
+    is_cpu: bool
+    is_gpu: bool
+
+    @classmethod
+    def of(cls, telemetry: TelemetryRecord, uses_gpu: bool | None) -> "_Device":
+        """What it says itself goes before what its host has: one without a GPU computes on its CPU."""
+        has_none = telemetry.node is not None and telemetry.gpu_source is None
+        return cls(is_cpu=has_none if uses_gpu is None else not uses_gpu, is_gpu=uses_gpu is True)
 
 
 @dataclass(frozen=True)
@@ -69,16 +85,17 @@ def is_compared(trial: Trial, benchmark: Benchmark) -> bool:
 
 
 def verified(
-    trial: Trial, context: RunContext, sampled: SampledReplies, telemetry: TelemetryRecord
+    trial: Trial, context: RunContext, sampled: SampledReplies, telemetry: TelemetryRecord, uses_gpu: bool | None = None
 ) -> VerificationRecord | None:
     """By how much the answers of each model differ; None where nothing is to be compared, a reason where it fails.
 
-    Never raises because of an answer or a model: that is a reason.
+    `uses_gpu` is what the server says that it computes on, None that it does not say. Never raises because of an answer
+    or a model: that is a reason.
     """
     if not is_compared(trial, context.benchmark):
         return None
     context.observer.step(f"checking the answers of {trial.cell.label} against TensorFlow")
-    found = _compared(trial, context, sampled, telemetry)
+    found = _compared(trial, context, sampled, _Device.of(telemetry, uses_gpu))
     if sampled.malformed:
         count = len(sampled.malformed)
         said = f"{count} of {count + len(sampled.replies)} sampled replies cannot be read: {sampled.malformed[0]}"
@@ -88,9 +105,7 @@ def verified(
     return found
 
 
-def _compared(
-    trial: Trial, context: RunContext, sampled: SampledReplies, telemetry: TelemetryRecord
-) -> VerificationRecord:
+def _compared(trial: Trial, context: RunContext, sampled: SampledReplies, device: _Device) -> VerificationRecord:
     if not sampled.replies:
         return VerificationRecord(agrees=None, reason="no sampled reply can be read")
     models, found = trial.cell.models, list[ModelVerification]()
@@ -99,7 +114,7 @@ def _compared(
             mine = [each for each in sampled.replies if each.payload % len(models) == number]
             if not mine:
                 continue
-            one = _compare(trial, context, model, mine, telemetry)
+            one = _compare(trial, context, model, mine, device)
             if isinstance(one, str):
                 return VerificationRecord(agrees=None, reason=one, models=tuple(found))
             found.append(one)
@@ -115,7 +130,7 @@ def _compared(
 
 
 def _compare(
-    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], telemetry: TelemetryRecord
+    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], device: _Device
 ) -> ModelVerification | str:
     """Compared with the answers that the input file expects, else with TensorFlow's.
 
@@ -124,10 +139,11 @@ def _compare(
     facts, expected = describe_model(context.session.models_conf, model), _expected(trial, context, replies)
     if facts.version is None and not expected:
         return f"model {model} is not in {context.benchmark.models_conf}, so TensorFlow cannot run it"
-    is_on_cpu = telemetry.node is not None and telemetry.gpu_source is None
-    derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=is_on_cpu)
+    derived = verification.tolerance(precision=facts.precision, xla=facts.xla, is_on_cpu=device.is_cpu)
     limit = context.benchmark.tolerance or derived
-    answers = expected or _answered_by_tensorflow(trial, context, model, replies, limit)
+    answers = expected or _answered_by_tensorflow(
+        trial, context, model, replies, limit, as_sent=device.is_gpu and gpu.is_here()
+    )
     found = verification.compare(model, answers, limit)
     if verification.is_reduced(facts.precision) and (wrong := verification.unequal(answers, found)):
         name, count, values = wrong
@@ -137,12 +153,19 @@ def _compare(
 
 
 def _answered_by_tensorflow(
-    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], limit: float
+    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], limit: float, *, as_sent: bool
 ) -> list[AnsweredItems]:
     """Replies with TensorFlow's answers to a few items of each request; where that differs, to whole ones: rows may
-    depend on each other."""
+    depend on each other.
+
+    `as_sent`: the items are answered in the request that brought them. A GPU computes batches of other sizes by other
+    algorithms, and XLA compiles each size; on a CPU they differ in rounding alone, and whole requests take long.
+    """
     few = max(1, _ITEMS // max(1, sum(each.worker == replies[0].worker for each in replies)))
-    answers = _answered(trial, context, model, replies, few)
+    if as_sent:
+        request_bytes = trial.cell.load.batch_size * context.session.inputs.source_of(trial.cell).item_bytes
+        replies = _spread(replies, max(_LEAST_REPLIES, _MOST_BYTES // max(1, request_bytes)))
+    answers = _answered(trial, context, model, replies, few, as_sent=as_sent)
     if numbers := verification.suspects(answers, limit):
         most = max(1, min(_WHOLE_REPLIES, _WHOLE_ITEMS // trial.cell.load.batch_size))
         again = _answered(trial, context, model, [replies[n] for n in numbers[:most]], None)
@@ -151,23 +174,38 @@ def _answered_by_tensorflow(
 
 
 def _answered(
-    trial: Trial, context: RunContext, model: str, replies: Sequence[SampledReply], few: int | None
+    trial: Trial,
+    context: RunContext,
+    model: str,
+    replies: Sequence[SampledReply],
+    few: int | None,
+    *,
+    as_sent: bool = False,
 ) -> list[AnsweredItems]:
     """Replies with TensorFlow's answers to so many items of each request, or to all of them."""
     size, shards = trial.cell.load.batch_size, context.session.inputs.shards_of(trial.cell)
     count = min(few or size, size)
-    batches, firsts = list[Batch](), [each.seq % (size - count + 1) for each in replies]
+    parts, asked, firsts = list[Batch](), list[Batch](), [each.seq % (size - count + 1) for each in replies]
     for each, first in zip(replies, firsts, strict=True):
         whole = each.items or _made_again(shards[each.worker], each.payload, size)
-        part = items_of(whole, first, count)
-        batches.append({name: array.copy() for name, array in part.items()})  # without the rest of the request
+        part = {name: array.copy() for name, array in items_of(whole, first, count).items()}  # without the rest
+        parts.append(part)
+        asked.append(whole if as_sent else part)
     signature = context.session.inputs.source_of(trial.cell).signature
-    sent = [on_the_wire(batch, signature) for batch in batches]
+    sent = [on_the_wire(batch, signature) for batch in asked]
     references = context.session.reference.answers(model, trial.cell.signature, sent)
+    if as_sent:
+        references = [_rows(each, first, count, size) for each, first in zip(references, firsts, strict=True)]
     return [
-        AnsweredItems(each.outputs, reference, size, first, item_hashes(batch))
-        for each, reference, first, batch in zip(replies, references, firsts, batches, strict=True)
+        AnsweredItems(each.outputs, reference, size, first, item_hashes(part))
+        for each, reference, first, part in zip(replies, references, firsts, parts, strict=True)
     ]
+
+
+def _rows(outputs: Outputs, first: int, count: int, size: int) -> Outputs:
+    """The rows of some items in the answer to a request; an output without a row for each item stays whole."""
+    has_rows = {name: array.ndim > 0 and len(array) == size for name, array in outputs.items()}
+    return {name: array[first : first + count] if has_rows[name] else array for name, array in outputs.items()}
 
 
 def _expected(trial: Trial, context: RunContext, replies: Sequence[SampledReply]) -> list[AnsweredItems]:

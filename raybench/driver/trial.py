@@ -128,7 +128,11 @@ def _ended(
         server_ended=failure,
         status=status,
         reason=reason,
-        verification=verified(trial, context, replies, telemetry_record(sent.telemetry)) if is_answered else None,
+        verification=(
+            verified(trial, context, replies, telemetry_record(sent.telemetry), record.server.uses_gpu)
+            if is_answered
+            else None
+        ),
     )
 
 

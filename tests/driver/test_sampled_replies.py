@@ -1,6 +1,7 @@
 """Sampled replies against TensorFlow's: what cannot be compared is a reason, and never a lost trial."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from raybench.models.model_facts import ModelFacts
 from raybench.models.reference import NoReferenceError
 from raybench.models.saved_models import Signature, TensorSpec
 from raybench.results.records import TelemetryRecord, VerificationRecord
+from raybench.telemetry import gpu
 from raybench.worker.reply_sampler import DecodedReplies, DecodedReply
 
 ITEMS = np.arange(1, 13, dtype=np.uint8).reshape(12, 1)
@@ -33,7 +35,7 @@ def context(compute: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = 
     def batch(payload: int, size: int) -> dict[str, np.ndarray]:
         return {"x": ITEMS[payload * size : (payload + 1) * size]}
 
-    source = SimpleNamespace(signature=Signature({"x": TensorSpec("UINT8", (-1, 1))}, {}))
+    source = SimpleNamespace(signature=Signature({"x": TensorSpec("UINT8", (-1, 1))}, {}), item_bytes=1)
     shards = SimpleNamespace(shards_of=lambda _: [SimpleNamespace(batch=batch)], source_of=lambda _: source)
     reference = SimpleNamespace(answers=lambda _, __, batches: [compute(each) for each in batches])
     observer = SimpleNamespace(step=lambda _: None)
@@ -139,3 +141,36 @@ def test_workers_that_give_no_replies_are_named(monkeypatch: pytest.MonkeyPatch)
     assert (found.malformed, found.missing[1:]) == (("bad",), ("new",))
     numbers = [each.seq for each in found.replies]
     assert (len(numbers), numbers[0], numbers[-1]) == (42, 0, 299)
+
+
+@pytest.mark.parametrize(("uses_gpu", "agrees"), [(False, False), (True, True), (None, False)])
+def test_the_tolerance_is_that_of_what_computes(
+    monkeypatch: pytest.MonkeyPatch, uses_gpu: bool | None, agrees: bool
+) -> None:
+    """TF32 of a GPU may differ by 0.004, a CPU may not; what a server says of itself goes before what its host has."""
+    monkeypatch.setattr(gpu, "is_here", lambda: True)
+    rounded = replies(lambda batch: {"y": doubled(batch)["y"] + np.float32(0.09)})
+    host = TelemetryRecord(node="host-1", gpu_source=None if uses_gpu is None else "nvidia-smi")
+    found = verified(TRIAL, context(), rounded, host, uses_gpu)
+    assert found is not None
+    assert found.agrees is agrees
+
+
+def test_a_gpu_answers_requests_as_they_were_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU computes another batch size by other algorithms: the reference is computed in the request's own size, and a
+    reply to other items is still found."""
+    monkeypatch.setattr(gpu, "is_here", lambda: True)
+    sizes = set[int]()
+
+    def compute(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        sizes.add(len(batch["x"]))
+        return {"y": batch["x"].astype(np.float32) * 2}
+
+    many = SampledReplies(tuple(SampledReply(0, n, n % 6, doubled({"x": ITEMS[2 * (n % 6) :][:2]})) for n in range(17)))
+    right = verified(TRIAL, context(compute), many, HERE, True)
+    slipped = replace(many.replies[3], outputs=many.replies[4].outputs)
+    wrong = SampledReplies((*many.replies[:3], slipped, *many.replies[4:]))
+    found = verified(TRIAL, context(compute), wrong, HERE, True)
+    assert right is not None
+    assert found is not None
+    assert (right.agrees, found.agrees, sizes) == (True, False, {2})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from raybench.analysis.plain_numbers import plain
 from raybench.analysis.window import Window, counted_in, window
 from raybench.clients.base import OK
 from raybench.results import samples
@@ -61,6 +62,14 @@ def ceiling_of(rows: pa.Table) -> Throughput | None:
     empty = samples.ceiling(rows)
     found = throughput_in(empty, window(empty, workers=1, lanes=1))
     return found if found and found.requests_per_s else None
+
+
+def below_measured(ceiling: Throughput | None, throughput: Throughput | None) -> str | None:
+    """Why what should be a ceiling is none: the same client has reached more; None where it is one, or not known."""
+    if ceiling is None or throughput is None or ceiling.requests_per_s >= throughput.requests_per_s:
+        return None
+    found, reached = (plain(each.requests_per_s, 4) for each in (ceiling, throughput))
+    return f"a model that does nothing gave it {found} requests/s, and the model under test {reached}"
 
 
 def headroom_of(ceiling: Throughput | None, throughput: Throughput | None) -> float | None:

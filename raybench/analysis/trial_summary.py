@@ -15,7 +15,15 @@ from raybench.analysis.doubt import Doubt
 from raybench.analysis.host_conditions import HostConditions, host_conditions
 from raybench.analysis.latency import Latency, latency_of
 from raybench.analysis.payload import Payload, payload_of
-from raybench.analysis.throughput import Requests, Throughput, ceiling_of, count_requests, headroom_of, throughput_in
+from raybench.analysis.throughput import (
+    Requests,
+    Throughput,
+    below_measured,
+    ceiling_of,
+    count_requests,
+    headroom_of,
+    throughput_in,
+)
 from raybench.analysis.window import (
     Window,
     achieved_rps,
@@ -105,6 +113,8 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
     is_ok = samples.is_ok(measured)
     inside = begun & is_ok
     throughput, ended = throughput_in(measured, span), _outcome(record, measured, inside, span)
+    why_no_ceiling = below_measured(ceiling, throughput) or record.ceiling_reason
+    ceiling = None if why_no_ceiling else ceiling
     waited = _feed_wait(record, measured, inside)
     return TrialSummary(
         id=record.id,
@@ -140,7 +150,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
         feed_wait_share=waited.share,
         ceiling=ceiling,
         headroom=headroom_of(ceiling, throughput),
-        ceiling_reason=record.ceiling_reason,
+        ceiling_reason=why_no_ceiling,
         memory=costs.memory(telemetry, beside_mib=beside_mib(record)),
         cpu=costs.cpu(telemetry, record.workers, int(measured["items"].to_numpy() @ is_ok)),
         client_cost=client_cost(record, measured),

@@ -33,6 +33,7 @@ class Region:
 
     def __init__(self, url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
         self._url, self._name, self._credentials = url, name, credentials
+        self._echo_url: str | None = None
         self.size = 0
         with _placing():
             self._file = os.open(FOLDER, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -50,17 +51,27 @@ class Region:
         self.size += len(payload)
         return offset
 
-    def register(self) -> None:
-        """Have Triton map what was added; to be called once, after the last payload and before the first request."""
-        with closing(triton_service(self._url, self._credentials)) as service, _named(self._file, self._name):
-            try:
-                service.ask("SystemSharedMemoryRegister", name=self._name, key=f"/{self._name}", byte_size=self.size)
-            except CallError as error:
-                raise ClientError(f"shared-memory is system; Triton at {self._url} {_refusal(error)}") from error
+    def register(self, echo_url: str | None = None) -> None:
+        """Have Triton map what was added, and one that does nothing, if there is one.
+
+        To be called once, after the last payload and before the first request: a file without a name gets one once.
+        """
+        self._echo_url = echo_url
+        with _named(self._file, self._name):
+            for url in filter(None, (self._url, echo_url)):
+                self._register_at(url)
 
     def close(self) -> None:
         os.close(self._file)
-        unregister(self._url, [self._name], self._credentials)
+        for url in filter(None, (self._url, self._echo_url)):
+            unregister(url, [self._name], self._credentials)
+
+    def _register_at(self, url: str) -> None:
+        with closing(triton_service(url, self._credentials)) as service:
+            try:
+                service.ask("SystemSharedMemoryRegister", name=self._name, key=f"/{self._name}", byte_size=self.size)
+            except CallError as error:
+                raise ClientError(f"shared-memory is system; Triton at {url} {_refusal(error)}") from error
 
 
 def check(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:

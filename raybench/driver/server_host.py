@@ -9,9 +9,9 @@ import os
 import resource
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +118,20 @@ def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext)
     """
     context.observer.step(_step(server))
     context.session.recorders.before(server)
-    options = serve_options(server, cells, context)
-    if not (server.is_ours and context.session.placement.is_hosted):
-        with running(server, options, context.session.credentials) as started:
-            yield started
-        return
-    with _hosted(server, options, context.session.placement.server) as started:
+    with ExitStack() as stack:
+        options = serve_options(server, cells, context)
+        started = stack.enter_context(_running(server, options, context))
+        if server.is_ours and server.kind == "triton":
+            echo = _running(server, replace(options, warm_up=(), does_nothing=True), context)
+            started = replace(started, start_echo=cache(partial(stack.enter_context, echo)))
         yield started
+
+
+def _running(server: ServerSpec, options: ServeOptions, context: RunContext) -> AbstractContextManager[RunningServer]:
+    """A server, as a child of this process or, on a given Ray cluster, of an actor on the servers' node."""
+    if server.is_ours and context.session.placement.is_hosted:
+        return _hosted(server, options, context.session.placement.server)
+    return running(server, options, context.session.credentials)
 
 
 def _step(server: ServerSpec) -> str:

@@ -6,23 +6,22 @@ import pyarrow as pa
 from ray.exceptions import RayActorError, RayError
 
 from raybench.clients.base import ClientError
-from raybench.config import ECHO, Benchmark
+from raybench.config import Benchmark
 from raybench.config.plan import Trial
 from raybench.driver import ray_nodes
+from raybench.driver.client_ceiling import find_ceiling, start_echo
 from raybench.driver.ray_errors import sentence
 from raybench.driver.required_gpu import check_used
 from raybench.driver.run_context import RunContext
 from raybench.driver.sampled_replies import SampledReplies, is_compared, sample_replies, verified
 from raybench.driver.sent_load import EarlyStop, SentLoad, never, send_load
 from raybench.driver.trial_record import new_record, now, telemetry_record, with_decoded, with_group
-from raybench.driver.worker_group import WorkerGroup, all_answers, worker_group
+from raybench.driver.worker_group import worker_group
 from raybench.results import results_folder, samples
 from raybench.results.records import TrialRecord, VerificationRecord
 from raybench.results.results_folder import ObservedTrial
 from raybench.servers import RunningServer, ServerError, ServerUnavailable
 from raybench.telemetry.telemetry_schema import SCHEMA
-
-_CALIBRATE_TIMEOUT_S = 30.0
 
 
 def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
@@ -32,7 +31,8 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
     was_interrupted = False
     try:
         _check_cpus(trial.cell.load.workers)
-        with worker_group(trial, context, server) as group:
+        echo = start_echo(trial, context, server)
+        with worker_group(trial, context, server, echo.server) as group:
             record = with_group(record, trial, server, group)
             check_used(record, context.benchmark)
             results_folder.write_running(context.folder, record)
@@ -46,8 +46,9 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             record = replace(record, workers=with_decoded(record.workers, group.left(sent.lost)))
             group.recorder.set_phase(None)
             sent = replace(sent, telemetry=group.recorder.snapshot())
-            ceiling, why_none = _ceiling(trial, context, server, group, sent)
-            record = replace(record, ceiling_reason=why_none)
+            if not (sent.lost or server.failure()):
+                ceiling, why_none = find_ceiling(trial, context, group, echo)
+                record = replace(record, ceiling_reason=why_none)
         record = _ended(record, trial, context, server, sent, replies)
     except (ClientError, ServerError, RayError) as error:
         lost = f"a worker was lost before the start: {sentence(error)}" if isinstance(error, RayActorError) else None
@@ -84,31 +85,6 @@ def _with_load(record: TrialRecord, sent: SentLoad) -> TrialRecord:
         server_statistics=sent.statistics,
         lost=_named(sent.lost) if sent.lost else None,
     )
-
-
-def _ceiling(
-    trial: Trial, context: RunContext, server: RunningServer, group: WorkerGroup, sent: SentLoad
-) -> tuple[list[pa.Table], str | None]:
-    """What the same workers reach against Triton's model that does nothing, or why that is not known."""
-    is_asked = server.is_ours if context.benchmark.calibrate is None else context.benchmark.calibrate
-    is_triton = trial.cell.server.kind == "triton" and ECHO not in trial.cell.models
-    if not (is_asked and is_triton) or sent.lost or server.failure():
-        return [], None
-    context.observer.step(f"finding the client's ceiling for {trial.cell.label}")
-    most_s = 2 * trial.cell.load.timeout_s + _CALIBRATE_TIMEOUT_S
-    try:
-        tables = all_answers([each.calibrate.remote() for each in group.actors], "calibrate", most_s)
-    except (ClientError, RayError) as error:
-        return [], sentence(error)
-    return tables, _first_error(tables)
-
-
-def _first_error(tables: list[pa.Table]) -> str | None:
-    """The first error, where no request was answered."""
-    rows = samples.merge(tables)
-    if len(samples.succeeded(rows)):
-        return None
-    return next((text for text in rows["error"].to_pylist() if text), "no request was answered")
 
 
 def _ended(

@@ -60,15 +60,18 @@ class WorkerGroup:
 
 
 @contextmanager
-def worker_group(trial: Trial, context: RunContext, server: RunningServer) -> Iterator[WorkerGroup]:
+def worker_group(
+    trial: Trial, context: RunContext, server: RunningServer, echo: RunningServer | None = None
+) -> Iterator[WorkerGroup]:
     """Place and start the workers of a trial and bring them to the barrier; they end with the block.
 
+    `echo` is a Triton that does nothing, which they will find their ceiling against.
     Raises ClientError where there is no CPU for them, or one of them does not take a step in time.
     """
     # Dealt before workers hold the CPUs: the tasks of Ray that do so may need one, and would wait forever.
     shards = context.session.inputs.shards_of(trial.cell)
     regions = _regions(trial.cell.load, server)
-    tasks, tags = _tasks(trial, context, server, regions), Tags.of(trial, context.folder.name)
+    tasks, tags = _tasks(trial, context, server, regions, echo), Tags.of(trial, context.folder.name)
     with context.session.placement.workers(trial.cell) as seats:
         actors = [WorkerActor.options(**seat).remote(task, tags) for seat, task in zip(seats, tasks, strict=True)]
         try:
@@ -76,7 +79,8 @@ def worker_group(trial: Trial, context: RunContext, server: RunningServer) -> It
         finally:
             end(actors)
             if trial.cell.load.transport == SHARED_MEMORY:
-                shared_memory.unregister(server.url, filter(None, regions), server.credentials)
+                for each in filter(None, (server, echo)):
+                    shared_memory.unregister(each.url, [*filter(None, regions)], each.credentials)
 
 
 def all_answers(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
@@ -147,7 +151,13 @@ def _regions(load: Load, server: RunningServer) -> Sequence[str | None]:
     return [None] * load.workers
 
 
-def _tasks(trial: Trial, context: RunContext, server: RunningServer, regions: Sequence[str | None]) -> Sequence[Task]:
+def _tasks(
+    trial: Trial,
+    context: RunContext,
+    server: RunningServer,
+    regions: Sequence[str | None],
+    echo: RunningServer | None,
+) -> Sequence[Task]:
     load, benchmark = trial.cell.load, context.benchmark
     source = context.session.inputs.source_of(trial.cell)
     batch_bytes = load.batch_size * source.item_bytes
@@ -158,8 +168,10 @@ def _tasks(trial: Trial, context: RunContext, server: RunningServer, regions: Se
         worker=0,
         cell=trial.cell,
         signatures=context.session.inputs.signatures_of(trial.cell),
-        url=server.url_of(trial.cell.load.protocol),
+        url=server.url_of(load.protocol),
         control_url=server.url,
+        echo_url=echo.url_of(load.protocol) if echo else None,
+        echo_control_url=echo.url if echo else None,
         models=str(context.session.models_conf.parent),
         request_count=None,
         warmup_request_count=0,

@@ -38,13 +38,17 @@ _METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """What a server that we start serves, what warms it up, its address, and the most requests in flight."""
+    """What a server that we start serves, what warms it up, its address, and the most requests in flight.
+
+    With `does_nothing` a Triton takes the requests for those models, and answers how many items they hold.
+    """
 
     models_conf: Path
     models: tuple[str, ...]
     warm_up: tuple[WarmUp, ...] = ()
     bind: str = "127.0.0.1"
     in_flight: int = 1
+    does_nothing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,8 @@ class RunningServer:
     `pid` is the root of the process tree whose memory is the server's, on the host that the server was started on, with
     so many `cores`; `parts` are the pids and names of its processes when it was ready. `metrics_url` is where its page
     of metrics is, or would be. `failure` says why a server that we started can no longer be loaded, with its last
-    lines; None where it can.
+    lines; None where it can. `start_echo` starts, at the first call, a Triton of as many instances that does nothing
+    and ends with the server; it raises ServerError.
     """
 
     url: str
@@ -81,6 +86,7 @@ class RunningServer:
     take_start: Callable[[], StartTimes | None] = lambda: None  # of a server that we started, for its first trial
     credentials: ConnectionCredentials = NO_CREDENTIALS
     http_url: str | None = None
+    start_echo: "Callable[[], RunningServer] | None" = None
 
     def url_of(self, protocol: str) -> str:
         """Where it speaks a protocol; in process its script, or nothing."""
@@ -217,6 +223,7 @@ def _triton(server: ServerSpec, options: ServeOptions) -> AbstractContextManager
         bind=options.bind,
         layout=server.layout,
         settings=server.settings,
+        does_nothing=options.does_nothing,
     )
     return running_triton(triton_options)
 

@@ -52,6 +52,13 @@ def write(repository: Path, configs: Mapping[str, model_config_pb2.ModelConfig])
             (repository / name / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
 
 
+def take_each_alone(config: model_config_pb2.ModelConfig, instances: int) -> None:
+    """Have so many instances take requests side by side, each by itself: merged ones are copied as one, and fill memory
+    that is never given back."""
+    config.ClearField("dynamic_batching")
+    config.instance_group[0].count = instances
+
+
 def is_echo(name: str) -> bool:
     return name == ECHO or name.startswith(f"{ECHO}-")
 

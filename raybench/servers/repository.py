@@ -24,6 +24,8 @@ def assemble(options: TritonOptions, folder: Path) -> Path:
     repository = folder / "repository"
     models = () if options.models == () else resolve_models(options.models_conf, options.models)
     echo_models.write(repository, echo_configs(options, models, folder))
+    if options.does_nothing:
+        return repository
     if options.layout == PER_MODEL:
         per_model_repository.write(options, models, folder)
     elif models:
@@ -41,6 +43,8 @@ def echo_configs(
     for config in configs.values():
         if is_per_model:
             config.parameters["facts"].string_value = utf8(folder / per_model_repository.FACTS)
+        if options.does_nothing:
+            echo_models.take_each_alone(config, options.instances)
     return configs
 
 

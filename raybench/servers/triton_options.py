@@ -16,7 +16,8 @@ class TritonOptions:
     is ready, and the knobs of the backend and of its TensorFlow.
 
     Models are one Triton model together or one each, by `layout`; `backend` is a model.py to serve `saved_model` in
-    place of the shipped one.
+    place of the shipped one. With `does_nothing` none is loaded: as many instances of `echo` take what the models take,
+    each request by itself, and no GPU.
     """
 
     models_conf: Path
@@ -28,3 +29,4 @@ class TritonOptions:
     bind: str = "127.0.0.1"
     grpc_port: int = 0
     layout: str = MULTI
+    does_nothing: bool = False

@@ -134,6 +134,8 @@ def _start(tritonserver: Path, options: TritonOptions, folder: Path, ports: list
     command = [*_command(tritonserver, backends, models, options.bind, *ports), *_FLAGS.get(options.layout, ())]
     regions = f"/dev/shm/{_SHM_PREFIX}-{os.getpid()}-{ports[0]}*"
     environment = {**wheel.environment(tritonserver), **options.settings.environment}
+    if options.does_nothing:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # else its context takes 600 MiB of a GPU under test
     return ServerProcess(command, env=environment, folder=folder, reason=_REASON, sweep=regions)
 
 
@@ -172,7 +174,7 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
 
 def _check_loaded(asking: triton_grpc.InferenceServerClient, options: TritonOptions) -> None:
     """Raise ServerError where nothing is served: in layout multi the backend does, in the other Triton goes on."""
-    if options.layout != PER_MODEL or options.models == ():
+    if options.layout != PER_MODEL or options.models == () or options.does_nothing:
         return
     found = {name: reason for name, reason in states(asking).items() if not is_echo(name)}
     if all(found.values()):

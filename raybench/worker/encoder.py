@@ -79,7 +79,7 @@ class Encoder:
     def register(self) -> None:
         """Have Triton map the shared memory, once all is encoded."""
         if self._region:
-            self._region.register()
+            self._region.register(self._task.echo_control_url)
 
     def prepare(self, calls: int) -> None:
         """Open the connections that so many calls at once to each model will need."""

@@ -146,11 +146,13 @@ class Worker:
         yield from self._lanes.chunks()
 
     def calibrate(self) -> pa.Table:
-        """Send the same requests on the same lanes to Triton's model that does nothing, in closed loop for a moment."""
+        """Send the same requests on the same lanes to a model that does nothing, in closed loop for a moment."""
         lanes, load = self._lanes.count(CEILING), self._task.cell.load
         self._lanes.resume()
         with closing(
-            connect_echo(self._task.url, self._credentials, protocol=load.protocol, client=load.client)
+            connect_echo(
+                self._task.echo_url or self._task.url, self._credentials, protocol=load.protocol, client=load.client
+            )
         ) as echo:
             echo.prepare(lanes)
             few = self._feed.last(_CEILING_BYTES)

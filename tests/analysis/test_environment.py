@@ -32,7 +32,8 @@ SPAN = lanes([(-1, 0), (0, 10_000), (10_000, 20_000)])  # the window: 0 to 20 s
 def under(**changes: Any) -> TrialSummary:
     """A trial under calm conditions but for these."""
     ceiling = Throughput(requests_per_s=9, inferences_per_s=9)
-    return trusted(telemetry=replace(CALM, **changes), headroom=3.0, ceiling=ceiling)
+    server = server_facts("triton", effective=effective("triton", gpu_allocator="growth"))
+    return trusted(telemetry=replace(CALM, **changes), headroom=3.0, ceiling=ceiling, server=server)
 
 
 def found_in(seen: TrialSummary) -> tuple[Doubt, ...]:

@@ -186,6 +186,13 @@ def test_a_ceiling_without_an_answer_is_none() -> None:
     assert trial(calibrated(2.0, status="INTERNAL"), load=TWO_LANES).ceiling is None
 
 
+def test_a_ceiling_below_what_was_measured_is_none() -> None:
+    """What a model under test exceeds is no ceiling: it is null, and the doubt says what was found."""
+    found = trial(calibrated(20.0), load=TWO_LANES)
+    assert (found.ceiling, found.headroom) == (None, None)
+    assert found.ceiling_reason == ("a model that does nothing gave it 100 requests/s, and the model under test 200")
+
+
 TWO_LANES = load(in_flight=2, concurrency=2, batch_size=8)
 
 

@@ -6,9 +6,11 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from raybench.models.saved_models import ModelConfig, format_models_conf, read_models_conf
-from raybench.servers.repository import TritonOptions, model_config
+from raybench.servers.repository import TritonOptions, assemble, model_config
 from raybench.servers.served_models import resolve_models
 from raybench.servers.server_process import ServerError
 from raybench.servers.triton_server import running_triton
@@ -102,3 +104,13 @@ def test_what_lies_in_the_users_folder_is_no_part_of_triton(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     with running_triton(TritonOptions(models_conf=Path(), models=())) as triton:
         assert triton.is_ready()
+
+
+@pytest.mark.parametrize("layout", ["multi", "per-model"])
+def test_a_ceiling_is_found_against_as_many_instances_as_serve(layout: str, tmp_path: Path) -> None:
+    """What does nothing has the instances of the model under test, merges no requests, and loads no model."""
+    asked = replace(options(tmp_path, "a"), instances=4, does_nothing=True, layout=layout)
+    (echo,) = assemble(asked, tmp_path / "triton").iterdir()
+    config = text_format.Parse((echo / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert (config.name, config.instance_group[0].count) == ("echo", 4)
+    assert not config.HasField("dynamic_batching")

@@ -39,7 +39,7 @@ class _Device:
 
     @classmethod
     def of(cls, telemetry: TelemetryRecord, uses_gpu: bool | None) -> "_Device":
-        """What it says itself goes before what its host has: one without a GPU computes on its CPU."""
+        """Its own word goes before its host's GPUs: without any it computes on its CPU."""
         has_none = telemetry.node is not None and telemetry.gpu_source is None
         return cls(is_cpu=has_none if uses_gpu is None else not uses_gpu, is_gpu=uses_gpu is True)
 

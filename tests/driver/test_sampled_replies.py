@@ -147,7 +147,7 @@ def test_workers_that_give_no_replies_are_named(monkeypatch: pytest.MonkeyPatch)
 def test_the_tolerance_is_that_of_what_computes(
     monkeypatch: pytest.MonkeyPatch, uses_gpu: bool | None, agrees: bool
 ) -> None:
-    """TF32 of a GPU may differ by 0.004, a CPU may not; what a server says of itself goes before what its host has."""
+    """TF32 of a GPU may differ by 0.004, a CPU may not; a server's own word goes before its host's GPUs."""
     monkeypatch.setattr(gpu, "is_here", lambda: True)
     rounded = replies(lambda batch: {"y": doubled(batch)["y"] + np.float32(0.09)})
     host = TelemetryRecord(node="host-1", gpu_source=None if uses_gpu is None else "nvidia-smi")

@@ -80,3 +80,21 @@ def test_one_call_executes_at_a_time(executor: Any) -> None:
     for thread in threads:
         thread.join(DEADLINE_S)
     assert entered == [1, 2]
+
+
+def test_calls_with_texts_overlap_on_a_gpu() -> None:
+    """JPEG files are decoded on the CPU: while one call decodes, others do too, and no GPU waits for one alone."""
+    import tensorflow as tf
+
+    executor, meeting = backend_module("tensorflow_executor").Executor(tf, "GPU:0"), threading.Barrier(3)
+
+    def function(x: Any) -> dict[str, Any]:
+        meeting.wait(DEADLINE_S)  # which only three calls at once pass
+        return {"y": x}
+
+    def ask(number: int) -> list[bytes]:
+        found: list[bytes] = executor.call(function, {"x": [np.array([b"%d" % number], object)]}, ALL)["y"].tolist()
+        return found
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(ask, range(3))) == [[b"0"], [b"1"], [b"2"]]

@@ -28,8 +28,8 @@ _LIBRARIES = (  # each after what it needs itself
 def load_cuda_libraries(load: Callable[[str], Any] = ctypes.CDLL, folders: Iterable[Path] | None = None) -> list[str]:
     """Load those that the wheels have, where there is a driver for them; returns the names of the loaded.
 
-    What LD_LIBRARY_PATH has is left to the loader, which looks there first. One that cannot be loaded is left to
-    TensorFlow, which says what it misses. `folders` are those of the package `nvidia`.
+    A library on LD_LIBRARY_PATH is left to the loader, which looks there first. One that cannot be loaded is left to
+    TensorFlow, which says that it is missing. `folders` are those of the package `nvidia`.
     """
     if not _is_loaded(load, _DRIVER):
         return []

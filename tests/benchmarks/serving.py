@@ -107,7 +107,7 @@ class Local:
 
     def _answer(self, model: str, number: int) -> Answer:
         client = self._clients[model]
-        reply = client.send(self._batches[number % len(self._batches)], TIMEOUT_S)
+        reply = client.send({"images": self._batches[number % len(self._batches)]}, TIMEOUT_S)
         assert reply.is_ok, reply.error
         return client.decode(reply)
 

@@ -3,12 +3,12 @@
     python tests/benchmarks/gpu.py --out FOLDER [--minutes M] [--step STEP ...] [--compare OLD_TREE]
 
 Steps, in this order: `export` (the models), `compare` (one instance of OLD_TREE's backend beside one of this tree's and
-TensorFlow in process), `tables-resnet50` (local, x1, x2 and x4 side by side; gRPC and shared memory; 4 and 16 in
-flight), `run` (raybench run with verification and ceiling), `tables-efficientnetb0`, `soak` (host memory over a million
-images). Every measurement is a line of FOLDER/STEP.jsonl, and is not made again: a call that was cut off goes on where
-it ended, and exits with 75 while something is left. Arms are measured in turn, forwards and backwards by round. Answers
-are compared with TensorFlow's meanwhile; one that is nearer to another request's ends the step. Prints each step's
-table.
+TensorFlow in process), `run-1` (raybench run with verification and ceiling, one round), `tables-resnet50` (local, x1,
+x2 and x4 side by side; gRPC, shared memory and JPEG files; 4 and 16 in flight), `soak` (host memory over a million
+images), `run-3`, `tables-efficientnetb0`. Every measurement is a line of FOLDER/STEP.jsonl, and is not made again: a
+call that was cut off goes on where it ended, and exits with 75 while something is left. Arms are measured in turn,
+forwards and backwards by round. Answers are compared with TensorFlow's meanwhile; one that is nearer to another
+request's ends the step. Prints each step's table.
 """
 
 import argparse
@@ -39,7 +39,8 @@ UNFINISHED = 75
 START_S = 400
 TREE = Path(__file__).parents[2]
 RUN = ("-s", "local", "-s", "triton", "--instances", "1,4", "-b", "100", "--workers", "4", "--concurrency", "4")
-HOW_OFTEN = ("--request-count", "500", "--rounds", "3")
+RUN += ("--request-count", "500")
+END_S = 25  # in which an interrupted run ends
 TITLES = ("model", "in flight", "transport", "arm", "rounds", "images/s", "lowest", "highest", "of local", "of old")
 TITLES += ("p50 ms", "p99 ms", "GPU %", "W", "MHz", "images/J", "apart")
 
@@ -80,7 +81,8 @@ def compare(asked: argparse.Namespace, results: Results) -> None:
     with ExitStack() as stack:
         for arm, (tree, models) in trees.items():
             arms[arm] = Side(stack.enter_context(served_by(tree, models, names)), requests).measure
-        loads = [(name, asked.most_in_flight, transport) for transport in (GRPC, JPEG, SHARED) for name in names[::-1]]
+        ways = [(names[-1], GRPC), (names[0], GRPC), (names[-1], JPEG), (names[-1], SHARED)]
+        loads = [(name, asked.most_in_flight, transport) for name, transport in dict.fromkeys(ways)]
         interleave(arms, loads, asked, results, rounds=max(5, asked.rounds))
 
 
@@ -92,6 +94,8 @@ def old_models(asked: argparse.Namespace) -> Path:
 def tables(asked: argparse.Namespace, results: Results, architecture: str) -> None:
     """local, x1, x2 and x4 under all loads."""
     names = asked.models_of(architecture)
+    if not all((asked.models / name).exists() for name in names):
+        export_one(TREE, architecture, asked.models)
     requests = Requests(asked.models, names, asked.batches)
     depth = "3" if gpu.is_here() else "1"
     asked_for = {f"x{n}": options(f"{depth}x{n}", asked.models, names, asked.batch_size) for n in asked.instances}
@@ -125,20 +129,20 @@ def interleave(
                 results.add(Cell(model, *load, number + 1, arm), ask, asked.seconds)
 
 
-def run(asked: argparse.Namespace, results: Results) -> None:
+def run(asked: argparse.Namespace, results: Results, rounds: int) -> None:
     """raybench run, which goes on with --resume; its results folder lies in the same folder."""
-    folder = asked.out / "run"
+    folder = asked.out / f"run-{rounds}"
     command = [sys.executable, "-m", "raybench", "run"]
     begun = [*folder.glob("*/")]
     if begun:
         command += ["--resume", str(begun[0])]
     else:
         models = [word for name in asked.models_of(asked.architecture[0]) for word in ("-m", name)]
-        command += [*RUN, *HOW_OFTEN, *models, "--models", str(asked.models), "--out", str(folder)]
+        command += [*RUN, *models, "--rounds", str(rounds), "--models", str(asked.models), "--out", str(folder)]
         command += ["--require-gpu"] if gpu.is_here() else []
     process = subprocess.Popen([*command, "--ui", "plain"])
     try:
-        code = process.wait(max(1.0, asked.end_s - time.monotonic() - 20))
+        code = process.wait(max(1.0, asked.end_s - time.monotonic() - END_S))
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
         process.wait(60)
@@ -166,14 +170,16 @@ def rss_mib(pid: int | None) -> float:
 
 
 def export(asked: argparse.Namespace, results: Results) -> None:
-    """The models of this tree, and of the old one what is compared."""
-    wanted = [(TREE, architecture, asked.models) for architecture in asked.architecture]
-    if asked.compare:
-        wanted.append((asked.compare, asked.architecture[0], old_models(asked)))
-    for tree, architecture, models in wanted:
-        command = [sys.executable, "-m", "raybench", "export", architecture, "--out", str(models.resolve())]
-        subprocess.run(command, env=environment_of(tree), cwd=tree, check=True)
-    results.note({"exported": [architecture for _, architecture, _ in wanted]})
+    """What is compared; the models of another architecture follow with its tables."""
+    trees = {TREE: asked.models, **({asked.compare: old_models(asked)} if asked.compare else {})}
+    for tree, models in trees.items():
+        export_one(tree, asked.architecture[0], models)
+    results.note({"exported": [str(models) for models in trees.values()]})
+
+
+def export_one(tree: Path, architecture: str, models: Path) -> None:
+    command = [sys.executable, "-m", "raybench", "export", architecture, "--out", str(models.resolve())]
+    subprocess.run(command, env=environment_of(tree), cwd=tree, check=True)
 
 
 def environment_of(tree: Path) -> dict[str, str]:
@@ -237,7 +243,7 @@ def main() -> None:
     parser.add_argument("--variant", action="append")
     parser.add_argument("--instances", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--most-in-flight", type=int, default=16)
     parser.add_argument("--soak", type=int, default=1_000_000)
@@ -278,9 +284,9 @@ def made_here(asked: argparse.Namespace, step: str, make: Step) -> int:
 
 def steps_of(architectures: list[str]) -> dict[str, Step]:
     """What is made, in this order; the first architecture is what is compared and soaked too."""
-    table_steps = {f"tables-{name}": partial(tables, architecture=name) for name in architectures}
-    first = f"tables-{architectures[0]}"
-    return {"export": export, "compare": compare, first: table_steps[first], "run": run, **table_steps, "soak": soak}
+    first, *others = [(f"tables-{name}", partial(tables, architecture=name)) for name in architectures]
+    steps: list[tuple[str, Step]] = [("export", export), ("compare", compare), ("run-1", partial(run, rounds=1)), first]
+    return dict([*steps, ("soak", soak), ("run-3", partial(run, rounds=3)), *others])
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ import psutil
 from gpu_load import GRPC, JPEG, SHARED, Cell, OutOfTimeError, Requests, Results, Seen, Side
 from serving import batches_of, options, running
 
+from raybench.processes import stop_supervised, supervised
 from raybench.servers.server_process import free_ports
 from raybench.servers.triton_server import client
 from raybench.telemetry import gpu
 
 Step = Callable[[argparse.Namespace, Results], None]
 UNFINISHED = 75
-START_S = 400
+START_S, STOP_S = 400, 20
 TREE = Path(__file__).parents[2]
 RUN = ("-s", "local", "-s", "triton", "--instances", "1,4", "-b", "100", "--workers", "4", "--concurrency", "4")
 RUN += ("--request-count", "500")
@@ -51,7 +52,7 @@ def served_by(tree: Path, models: Path, names: list[str]) -> Iterator[str]:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "raybench", "serve", "triton", "--models", str(models.resolve())]
     command += [word for name in names for word in ("-m", name)]
-    process = subprocess.Popen([*command, "--port", str(port)], env=environment_of(tree), cwd=tree)
+    process = subprocess.Popen(supervised([*command, "--port", str(port)]), env=environment_of(tree), cwd=tree)
     url, end_s = f"127.0.0.1:{port}", time.monotonic() + START_S
     try:
         with client(url) as asking:
@@ -61,8 +62,7 @@ def served_by(tree: Path, models: Path, names: list[str]) -> Iterator[str]:
                 time.sleep(0.5)
         yield url
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
+        stop_supervised(process, STOP_S)
 
 
 def is_ready(asking: Any) -> bool:
@@ -259,14 +259,17 @@ def main() -> None:
 
 def made(asked: argparse.Namespace, steps: list[str]) -> int:
     """Make each step that is left in a process of its own, whose TensorFlow holds memory of a GPU."""
+    failed = 0
     for step in steps:
         if (step == "compare" and not asked.compare) or (asked.out / f"{step}.done").exists():
             continue
         left = (asked.end_s - time.monotonic()) / 60
         command = [sys.executable, *sys.argv, "--here", step, "--minutes", f"{left:.2f}"]
-        if code := subprocess.run(command, check=False).returncode:
+        code = subprocess.run(supervised(command), check=False).returncode
+        if code == UNFINISHED:
             return code
-    return 0
+        failed = failed or code  # the others need not wait for its repair
+    return failed
 
 
 def made_here(asked: argparse.Namespace, step: str, make: Step) -> int:

@@ -9,9 +9,11 @@ from raybench.models.tensorflow_process import Outputs
 from raybench.results.records import UNEQUAL, ModelVerification, OutputDifference
 
 # Of the largest value. What correct servers were seen to differ by, and a factor of at least two: docs/method.md.
-_FLOAT32, _XLA, _TF32, _HALF = 1e-4, 2e-2, 5e-2, 0.3
+_FLOAT32, _XLA, _TF32, _HALF = 1e-4, 2e-2, 0.2, 0.3
 _POWER = 5.0  # times what may be noise
 _AS_NEAR = 1.1  # times as far
+_USUAL = 3.0  # times the median distance from the own reference
+_MOST = 0.5  # of the items
 
 
 class OutputMismatchError(ValueError):
@@ -205,14 +207,17 @@ class _Rows:
     def are_nearest(self) -> np.ndarray:
         """Which items' nearest reference is their own, by the root of mean squares, which averages noise; bool [n].
 
-        As near as the nearest, to what noise may change, counts too: items may be as good as equal.
+        As near as the nearest, to what noise may change, counts too: items may be as good as equal. Where most items
+        are nearest to their own, so does an item that is no further from it than all are by noise.
         """
         squares = sum(
             np.stack([(_apart(b, row) ** 2).mean(axis=-1) if row.size else np.zeros(len(b)) for row in a])
             for a, b in zip(self.found, self.expected, strict=True)
         )
         distances = np.sqrt(np.asarray(squares))
-        return np.asarray(np.diag(distances) <= _AS_NEAR * distances.min(axis=1) + _FLOAT32)
+        own = np.diag(distances)
+        near = np.asarray(own <= _AS_NEAR * distances.min(axis=1) + _FLOAT32)
+        return near | (own <= _USUAL * np.median(own)) if near.mean() > _MOST else near
 
 
 def _scaled(rows: np.ndarray, scale: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Whether answers agree with TensorFlow's, and whether that could be told."""
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -137,6 +138,25 @@ def test_classes_may_change_places_with_their_scores() -> None:
     assert not compare("m", [whole({"scores": near, "classes": other.argmax(1)}, right, "a")], 1e-4).agrees
 
 
+def test_rounding_that_hides_the_items_is_no_swap() -> None:
+    """Where rounding moves answers by as much as items lie apart, some are nearer to a stranger's reference: that is no
+    wrong answer. One that is three times as far off as is usual there is, and so are answers that are all swapped."""
+    rng, ids = np.random.default_rng(1), tuple(f"item {number}" for number in range(30))
+    towards, places = rng.normal(0, 1, 40), rng.uniform(0, 0.01, 30)
+    moved = places + rng.uniform(-0.0004, 0.0004, 30)
+
+    def compared_at(found: np.ndarray) -> ModelVerification:
+        reply, reference = (1 + np.outer(each, towards) for each in (found, places))
+        return compare("m", [AnsweredItems({"y": reply}, {"y": reference}, 30, 0, ids)], 0.2)
+
+    assert compared_at(moved).agrees
+    assert not compared_at(moved).has_power
+    slipped = moved.copy()
+    slipped[places.argmin()] = places.max()
+    assert not compared_at(slipped).agrees
+    assert not compared_at(np.roll(places, 1)).agrees
+
+
 def test_a_part_of_a_request_is_compared_where_rows_are_items() -> None:
     """Of a request of four the answers to two of the items suffice; what has no row for each item is held whole."""
     reply = {"scores": SCORES[:4], "anchors": np.arange(6.0), "version": np.float32(3)}
@@ -196,12 +216,19 @@ def tolerance_of(precision: str | None, *, xla: bool = False, is_on_cpu: bool = 
     return tolerance(precision=precision, xla=xla, is_on_cpu=is_on_cpu)
 
 
+def seen_on_a_gpu(model: str) -> float:
+    """The largest difference on an H200 from TensorFlow in full precision, as `raybench run` recorded it."""
+    recorded = json.loads((Path(__file__).parents[1] / "data" / "h200-verification.json").read_text())
+    return max(float(each["difference"]) for each in recorded if each["model"] == model)
+
+
 @pytest.mark.parametrize(
     ("found", "least"),
     [
         (tolerance_of("float32"), 1e-6),
         (tolerance_of("float32", xla=True), 0.0053),
-        (tolerance_of("float32", is_on_cpu=False), 0.02),
+        (tolerance_of("float32", is_on_cpu=False), seen_on_a_gpu("resnet50-no-opt")),
+        (tolerance_of("mixed_float16", xla=True, is_on_cpu=False), seen_on_a_gpu("resnet50-xla-amp")),
         (tolerance_of("mixed_float16"), 0.15),
         (tolerance_of("mixed_bfloat16", xla=True), 0.15),
     ],

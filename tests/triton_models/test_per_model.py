@@ -11,9 +11,9 @@ import tritonclient.grpc as triton_grpc
 from per_model_models import FACTORS, export_whole, write_per_model_models
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from raybench.clients import connect_echo
 from raybench.clients.base import ClientError
 from raybench.clients.triton_client import TritonClient
-from raybench.clients.triton_echo import TritonEcho
 from raybench.config import PER_MODEL
 from raybench.models.saved_models import Signature, TensorSpec, format_models_conf, read_models_conf
 from raybench.servers import ServerError
@@ -154,8 +154,10 @@ def test_every_signature_has_a_ceiling(triton: RunningTriton, model: str, batch:
     """The same bytes are taken by a model that does nothing, whatever they hold: so a client's limit can be seen."""
     with closing(own(triton, model, "")) as client:
         spec = client.describe().signature
-    with closing(own(triton, model, "", spec)) as client, closing(TritonEcho(triton.grpc_url)) as echo:
-        reply = echo.send(echo.readdressed(client.encode({name: np.asarray(each) for name, each in batch.items()})), 60)
+    with closing(own(triton, model, "", spec)) as client, closing(connect_echo(triton.grpc_url)) as echo:
+        encoded = client.encode({name: np.asarray(each) for name, each in batch.items()})
+        send, body = echo.readdressed(encoded)
+        reply = send(body, 60)
         assert reply.is_ok, reply.error
 
 

@@ -525,7 +525,7 @@ URLS = {
     "a port that is none": run("--url triton=h:70000", "url is triton=h:70000", "KIND=HOST:PORT"),
     "a scheme": run("--url triton=ftp://h:8000", "url is triton=ftp://h:8000", "KIND=HOST:PORT"),
     "a protocol without its port": run("--url triton=h:8001 --protocol http", "protocol is http", "http://HOST:PORT"),
-    "a protocol of another server": run("-s triton --protocol http-columns", "protocol is http-columns", "leave it out"),
+    "a protocol of another server": run("-s triton --protocol http-columns", "protocol is http-columns", "leave"),
     "a client of nothing": run("-s triton --protocol http --client grpcio", "client is grpcio", "--protocol grpc"),
     "a script that is none": run("--url fake=speed=9", "url fake=speed=9", "'speed=9'", "service_ms"),
     "an endless url": run(f"--url triton={LONG}:1", "url is 'triton=xxx", "KIND=HOST:PORT"),

@@ -62,7 +62,8 @@ def test_a_tensorflow_serving_by_each_of_its_ways(
     (tmp_path / "bin").mkdir()
     run = raybench(
         "run", "-s", "tfserving", "--models", models, "-m", MODEL, "--protocol", "grpc", "--protocol", "http",
-        "--protocol", "http-columns", "--workers", 1, "--concurrency", 2, "-b", 2, "--request-count", 40,
+        "--protocol", "http-columns", "--workers", 1, "--concurrency", 2, "-b", 1, "--request-count", 8,
+        "--warmup-request-count", 2,
         cwd=tmp_path, env={**ray_environment, **add_stand_in(tmp_path / "bin")},
     )  # fmt: skip
     assert sorted(trials(run)) == ["tfserving", "tfserving (http)", "tfserving (http-columns)"]

@@ -263,15 +263,17 @@ class Benchmark(BaseModel):
         """The same run under other loads."""
         return self.model_copy(update={"loads": loads})
 
-    def only(self, server: ServerSpec, models: tuple[str, ...], *, rounds: int) -> Self:
-        """The run of one server with its settings and these models, and the folders of models by their full paths."""
+    def only(self, server: ServerSpec, models: tuple[str, ...], *, protocol: str, client: str, rounds: int) -> Self:
+        """The run of one server with its settings and these models, reached in one way, and the folders of models by
+        their full paths."""
         knobs = {knob.name: (getattr(server.settings, knob.name),) for knob in KNOBS}
         triton = {"instances": (server.instances,), "layout": (server.layout,)} if server.kind == "triton" else {}
         folders = {name: str(Path(folder).resolve()) for name, folder in self.saved_models.items() if name in models}
         changes = {"server": (server.kind,), "rounds": rounds, "models": str(Path(self.models).resolve())}
         url = {"url": {server.kind: server.url}} if server.url else {}
         alone = self.model_copy(update={**changes, **knobs, **triton, **url, "saved_models": folders})
-        return alone.with_loads(*(load.model_copy(update={"model": models}) for load in self.loads))
+        way = {} if server.is_in_process else {"protocol": (protocol,), "client": (client,)}
+        return alone.with_loads(*(load.model_copy(update={"model": models, **way}) for load in self.loads))
 
     def written(self) -> dict[str, object]:
         """As a YAML has it, resolved: load settings beside the run's where there is one load, else complete `loads`."""

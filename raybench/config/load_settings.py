@@ -77,7 +77,6 @@ class LoadSettings(BaseModel):
     shared_memory: Literal["none", "system"] = Field(
         "none", description="Pass inputs to a Triton on this host through shared memory (system), not the network."
     )
-
     protocol: Annotated[AnyOf[Protocol], Flag(shown="grpc; http where a url names that port")] = Field(
         (),
         description="Reach servers by grpc, http (Triton: binary tensors; TensorFlow Serving: JSON rows), http-json or "

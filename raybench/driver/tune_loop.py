@@ -104,9 +104,10 @@ def _write_files(best: Configuration, context: RunContext) -> None:
     """The files that deploy the best configuration, and a run.yaml that measures it alone in a closed loop."""
     folder, cell = context.folder / DEPLOY, best.first.cell
     write_deployment(cell.server, serve_options(cell.server, [cell], context), folder)
-    results_folder.write_benchmark(
-        folder / "run.yaml", context.benchmark.only(cell.server, cell.models, rounds=_ROUNDS)
+    alone = context.benchmark.only(
+        cell.server, cell.models, protocol=cell.load.protocol, client=cell.load.client, rounds=_ROUNDS
     )
+    results_folder.write_benchmark(folder / "run.yaml", alone)
 
 
 def _shuffled(following: Round, space: Sequence[Configuration], seed: int) -> list[Configuration]:

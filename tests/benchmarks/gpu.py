@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 from gpu_load import GRPC, JPEG, SHARED, Cell, OutOfTimeError, Requests, Results, Seen, Side
 from serving import batches_of, options, running
+from tritonclient.utils import InferenceServerException
 
 from raybench.processes import stop_supervised, supervised
 from raybench.servers.server_process import free_ports
@@ -68,7 +69,7 @@ def served_by(tree: Path, models: Path, names: list[str]) -> Iterator[str]:
 def is_ready(asking: Any) -> bool:
     try:
         return bool(asking.is_model_ready("saved_model", client_timeout=2))
-    except Exception:
+    except InferenceServerException:
         return False
 
 

@@ -353,7 +353,7 @@ ANSWERS = {
     "another path": ("GET", "/v2/health", "", 404, NOT_FOUND, None),
     "no method": ("POST", "/v1/models/scale", "", 400, INVALID, "Malformed request: POST /v1/models/scale"),
     "predict by GET": ("GET", predict(), "", 400, INVALID, f"Malformed request: GET {predict()}"),
-    "a method that is none": ("PUT", predict(), "", 400, INVALID, f"Malformed request: PUT {predict()}"),
+    "a method other than POST": ("PUT", predict(), "", 400, INVALID, f"Malformed request: PUT {predict()}"),
     "no model": ("GET", "/v1/models", "", 400, INVALID, "Missing model name in request."),
     "a version too high": (
         "GET", f"/v1/models/scale/versions/{2**64}", "", 400, INVALID,
@@ -456,7 +456,7 @@ ANSWERS = {
         "POST", predict(MODEL), asked("predict_jpegs", instances=[{"b64": "YQ=="}]), 400, INVALID,
         "Unknown image file format.",
     ),
-    "base64 that is none": (
+    "text that is not base64": (
         "POST", predict(MODEL), asked("predict_jpegs", inputs=[{"b64": "?"}]), 400, INVALID, "Unable to base64 decode",
     ),
     "XLA where it is off": (

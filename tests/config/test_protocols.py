@@ -71,3 +71,13 @@ def test_a_search_goes_through_each_way() -> None:
     made = benchmark(server=("triton", "fake"), protocol=("http", "grpc"), client=("http2", "grpcio"))
     firsts = [trial.cell.label for trial in plan.first_trials(made)]
     assert firsts == ["triton x1", "triton x1 (grpcio)", "triton x1 (http)", "fake"]
+
+
+def test_a_run_of_one_way_measures_that_way_alone() -> None:
+    """What a tuning leaves to measure its winner has the winner's protocol and client, and no other."""
+    made = benchmark(server=("local", "triton"), protocol=("grpc", "http"), client=("http2", "grpcio"))
+    local, triton = made.servers
+    model = made.all_models
+    assert made.only(triton, model, protocol="http", client="http2", rounds=1).labels == ("triton x1 (http)",)
+    assert made.only(triton, model, protocol="grpc", client="grpcio", rounds=1).labels == ("triton x1 (grpcio)",)
+    assert made.only(local, model, protocol="grpc", client="http2", rounds=1).labels == ("local",)

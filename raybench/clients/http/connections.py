@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, cast
 
 from raybench.clients.base import OK, UNAVAILABLE, Reply
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
+from raybench.clients.grpc.happy_eyeballs import addresses_of, connect_to_first
 from raybench.clients.grpc.probe import host_and_port
 from raybench.clients.grpc.unary import Send
 from raybench.clients.http.statuses import grpc_status, sentence
 from raybench.config import without_scheme
 
 NOT_HTTP = "the server does not speak HTTP/1.1"
-_READ_BYTES = 2**18
 
 
 class HttpAnswer(NamedTuple):
@@ -118,8 +118,9 @@ class HttpConnections:
 
     def _open(self, deadline_s: float) -> "_Connection":
         address = host_and_port(self._address)
-        opened = socket.create_connection(address, timeout=_left_s(deadline_s))
+        opened = connect_to_first(addresses_of(*address), lambda: _check(deadline_s))
         try:
+            opened.settimeout(_left_s(deadline_s))
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._credentials.tls and self._tls:
                 opened = self._tls.wrap_socket(opened, server_hostname=self._credentials.tls.server_name or address[0])
@@ -134,6 +135,8 @@ class _Connection:
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket, self.is_reusable = opened, False
+        self._unasked = select.poll()
+        self._unasked.register(opened, select.POLLIN)
 
     def exchange(self, head: bytes, request: bytes, deadline_s: float) -> tuple[HTTPResponse, bytes]:
         """Send a request, and read the response; raises OSError, TimeoutError and HTTPException.
@@ -155,19 +158,24 @@ class _Connection:
 
     def has_ended(self) -> bool:
         """Whether the server closed it, or sent something that nobody asked for."""
-        waiting = select.poll()
-        waiting.register(self._socket, select.POLLIN)
-        return bool(waiting.poll(0))
+        return bool(self._unasked.poll(0))
 
     def close(self) -> None:
         self._socket.close()
 
     def _send(self, head: bytes, request: bytes, deadline_s: float) -> OSError | None:
-        """Send all of it; returns the error of a server that takes no more."""
+        """Send all of it from where it lies; returns the error of a server that takes no more."""
+        self._socket.settimeout(_left_s(deadline_s))
         try:
-            for piece in (head + request,) if len(request) < _READ_BYTES else (head, request):
-                self._socket.settimeout(_left_s(deadline_s))
-                self._socket.sendall(piece)
+            if isinstance(self._socket, ssl.SSLSocket):  # it has no sendmsg
+                self._socket.sendall(head)
+                self._socket.sendall(request)
+                return None
+            sent = self._socket.sendmsg((head, request))
+            if sent < len(head):
+                self._socket.sendall(head[sent:])
+            self._socket.settimeout(_left_s(deadline_s))
+            self._socket.sendall(memoryview(request)[max(0, sent - len(head)) :])
         except (BrokenPipeError, ConnectionResetError) as error:
             return error
         return None
@@ -181,7 +189,7 @@ class _Readable(io.RawIOBase):
         self._socket, self._deadline_s = opened, deadline_s
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self, _READ_BYTES)
+        return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
@@ -195,6 +203,11 @@ def message(content: bytes, content_type: str, fields: Mapping[str, str] = {}) -
     """The fields and the content of one request; the rest of its head is the same for all of its method."""
     lines = {"Content-Type": content_type, "Content-Length": str(len(content)), **fields}
     return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in lines.items()) + b"\r\n" + content
+
+
+def _check(deadline_s: float) -> None:
+    """Raise TimeoutError after the deadline."""
+    _left_s(deadline_s)
 
 
 def _left_s(deadline_s: float) -> float:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from cuda_runtime import CudaError
 
-WORTH_BYTES = 2**18  # below it a copy of CUDA's own costs less than one more of ours
+WORTH_BYTES = 2**18  # below it CUDA's own copy costs less than the copy to a buffer
 
 
 class Pinning(Protocol):

@@ -144,14 +144,10 @@ def _await_ready(options: TritonOptions, process: ServerProcess, folder: Path, p
     asking = client(grpc_url)
     is_ready = partial(_is_ready, asking)
     try:
-        wait_until(
-            lambda: all(map(listens, (grpc_url, http_url, metrics_url))) and is_ready(),  # metrics come last
-            process,
-            what="Triton",
-            timeout_s=START_TIMEOUT_S,
-            stall_s=STALL_S,
-        )
+        wait = partial(wait_until, process=process, what="Triton", timeout_s=START_TIMEOUT_S, stall_s=STALL_S)
+        wait(lambda: listens(grpc_url) and is_ready())
         ready_s = process.age_s()
+        wait(lambda: listens(http_url) and listens(metrics_url))  # these open later, and are no part of a cold start
     except ServerError as error:
         if _LOST_LOCK in str(error):
             raise TransientStartError(str(error)) from error

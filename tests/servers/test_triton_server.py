@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from raybench.servers import triton_server
-from raybench.servers.server_process import ServerError, wait_until
+from raybench.servers.server_process import ServerError, ServerProcess, wait_until
 from raybench.servers.triton_server import TritonOptions, running_triton
 
 HAS_TENSORFLOW_BYTES = 250 * 2**20  # before, the stub may hold a lock, and Triton ends by itself
@@ -55,15 +56,15 @@ def test_a_triton_that_fails_by_chance_is_started_again(
     said: str, starts: int, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock that Triton's python backend loses on a busy host costs a second start; any other end is an error."""
-    tried: list[str] = []
+    started: set[ServerProcess] = set()
 
-    def wait(*arguments: Any, **more: Any) -> None:
-        tried.append(said)
-        if len(tried) == 1:
+    def wait(is_ready: Callable[[], bool], process: ServerProcess, **more: Any) -> None:
+        started.add(process)
+        if len(started) == 1:
             raise ServerError(f"Triton stopped with exit code 134 before it was ready: {said}")
-        wait_until(*arguments, **more)
+        wait_until(is_ready, process, **more)
 
     monkeypatch.setattr(triton_server, "wait_until", wait)
     with suppress(ServerError), running_triton(TritonOptions(models_conf=models / "models.conf", models=())) as running:
         assert running.is_ready()
-    assert len(tried) == starts
+    assert len(started) == starts

@@ -12,7 +12,9 @@ With a pipeline execute() hands full batches, and requests that cannot share a c
 the next requests while TensorFlow executes these, and each is answered through its response sender when it is done.
 """
 
+import atexit
 import json
+import os
 import time
 from functools import partial
 from typing import Any
@@ -58,6 +60,7 @@ class TritonPythonModel:
         parameters = BackendParameters.from_config(config)
         self._has_about = parameters.layout == MULTI
         self._tf = import_tensorflow(args)
+        atexit.register(os._exit, 0)  # TensorFlow would take seconds to go, and Triton waits for them when it stops
         has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
         pinned = _pinned_memory(args) if has_gpu else None
         executor = self._executor = Executor(self._tf, "GPU:0" if has_gpu else None, pinned)

@@ -318,7 +318,10 @@ def test_a_hanging_nvidia_smi_is_a_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert (code, set(topics)) == (0, TOPICS)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGKILL))],
+)
 def test_an_ended_doctor_leaves_no_program(how: signal.Signals, tmp_path: Path) -> None:
     """Interrupted or killed, the command takes the programs that it asked with it."""
     program(tmp_path, "nvidia-smi", "sleep 600 &", f"echo $$ $! > {tmp_path}/pids", "wait")
@@ -359,6 +362,7 @@ def test_a_program_that_is_not_there() -> None:
     assert programs.run_all({"gpu": Program(("no-such-program",), 60)}) == {"gpu": None}
 
 
+@pytest.mark.slow
 def test_a_folder_named_ray_is_not_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Libraries are imported from where they are installed, not from the folder in which the command is typed."""
     (tmp_path / "ray.py").write_text("raise SystemExit(3)")

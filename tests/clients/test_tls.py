@@ -114,6 +114,7 @@ def test_the_name_of_the_certificate_may_be_given(secured: Secured) -> None:
         assert client.describe().version == "2.51.0"
 
 
+@pytest.mark.slow
 def test_run_over_tls(secured: Secured, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A run against a real Triton that wants TLS and our certificate, with statistics; its rows say so."""
     url = f"triton=localhost:{secured.port}"

@@ -18,7 +18,7 @@ EVERYWHERE = (
     *("tf2_module", "keras_export", "tf1_table", "tabular", "embedding", "text", "float16", "bfloat16"),
     *("scalars", "free_axes", "fixed_batch"),
 )
-SERVERS = {"local", "tfserving", "triton x1", "triton x1 per-model"}
+SERVERS = {"tfserving", "triton x1", "triton x1 per-model"}
 ENCODINGS = {
     "embedding": "int64 [8] in [0, 50)",  # as many as it has
     "text": "digits",
@@ -54,9 +54,9 @@ def verified(done: Run) -> Iterator[dict[str, Any]]:
 
 
 def test_models_of_every_kind_are_served_and_verified_everywhere(folder: Path) -> None:
-    """Each model gets values that it accepts, all different, on TensorFlow, TF Serving and Triton in both layouts, and
-    each answer is TensorFlow's."""
-    trials = list(verified(run(folder, "-s local -s triton -s tfserving --layout multi,per-model", *EVERYWHERE)))
+    """Each model gets values that it accepts, all different, on TF Serving and Triton in both layouts, and each
+    answer is TensorFlow's."""
+    trials = list(verified(run(folder, "-s triton -s tfserving --layout multi,per-model", *EVERYWHERE)))
     assert {(each["label"], each["model"]["name"]) for each in trials} == {
         (label, model) for label in SERVERS for model in EVERYWHERE
     }

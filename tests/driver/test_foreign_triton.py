@@ -38,8 +38,8 @@ def run(foreign: Foreign, cwd: Path, env: dict[str, str], *more: object) -> Run:
     ("model", "items", "inputs"),
     [
         ("tabular", 4, ["age=<i8[4]", "comment=|O[4,1]", "features=<f4[4,4]"]),
-        ("whole", 1, ["matrix=<f8[3,3]"]),
-        ("ragged", 2, ["tokens=|b1[2,40]"]),
+        pytest.param("whole", 1, ["matrix=<f8[3,3]"], marks=pytest.mark.slow),
+        pytest.param("ragged", 2, ["tokens=|b1[2,40]"], marks=pytest.mark.slow),
     ],
 )
 def test_any_model_of_a_triton_is_measured(

@@ -27,7 +27,7 @@ def test_a_triton_by_each_of_its_ways(triton: TritonUnderTest, ray_environment: 
         "run", "-s", "triton", "--url", f"triton={triton.url},{triton.http_url}", "--models", triton.models,
         "-m", MODEL, "--protocol", "grpc", "--protocol", "http", "--protocol", "http-json",
         "--client", "http2", "--client", "grpcio",
-        "--workers", 1, "--concurrency", 2, "-b", 2, "--request-count", 60, "--calibrate",
+        "--workers", 1, "--concurrency", 2, "-b", 2, "--request-count", 60, "--warmup-request-count", 4, "--calibrate",
         cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     found = trials(run)
@@ -42,6 +42,7 @@ def test_a_triton_by_each_of_its_ways(triton: TritonUnderTest, ray_environment: 
     assert doubted == {"triton (grpcio)", "triton (http)", "triton (http-json)"}
 
 
+@pytest.mark.slow
 def test_a_triton_by_its_http_port_alone(
     triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path
 ) -> None:

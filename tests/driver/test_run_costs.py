@@ -52,12 +52,10 @@ def test_where_the_time_goes(sleeper: OwnTriton, ray_environment: dict[str, str]
     assert "overhead" in run.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "said"),
-    [
-        pytest.param("kill -9 $$", "it ended with exit code 137", marks=pytest.mark.slow),
-        ("exec sleep 600", "it printed nothing for 3 s"),
-    ],
+    [("kill -9 $$", "it ended with exit code 137"), ("exec sleep 600", "it printed nothing for 3 s")],
 )
 def test_telemetry_that_breaks_does_not_break_the_run(
     end: str, said: str, ray_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

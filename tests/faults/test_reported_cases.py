@@ -92,7 +92,7 @@ def test_nobody_gets_a_strangers_answer(served: Served) -> None:
 def test_answers_of_any_type_and_rank(tmp_path: Path, ray_environment: dict[str, str]) -> None:
     """Cases 07, 08, 20: right answers of any type and rank are not called wrong, and no trial is lost."""
     write_answers(tmp_path)
-    trials = measured(tmp_path, ray_environment, "-s", "local", "-s", "triton")
+    trials = measured(tmp_path, ray_environment, "-s", "triton")
     assert {(trial["status"], trial["requests"]["failed"]) for trial in trials} == {("ok", 0)}
 
 

@@ -126,6 +126,7 @@ def test_a_call_of_each_signature_and_batch_size(mixed: Path) -> None:
     assert {name: np.shape(values) for name, values in only.batch.items()} == {"signature": (3,), "scale": ()}
 
 
+@pytest.mark.slow
 def test_tensorflow_serving_makes_them_when_it_loads(counting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The double, which reads the file as TensorFlow Serving does, has made the requests before it answers the first;
     one that fails keeps it from loading the model, as there."""
@@ -162,6 +163,7 @@ def test_tritons_blocks(mixed: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_triton_makes_them_when_it_loads(counting: Path) -> None:
     """A real Triton, given the text in config.pbtxt, has made the calls before it answers the first request; so has
     the backend that of its own parameter, and says how long it took."""

@@ -55,6 +55,7 @@ def shell(script: str, cwd: Path) -> None:
     subprocess.run(["sh", "-e", "-c", script], cwd=cwd, env={**os.environ, "PATH": path}, check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_repository_of_tritons_tensorflow_backend_goes_on(users: Path) -> None:
     """After the steps of the page a plain Triton serves the model with the user's own config."""
     for script in SHELL[:2]:

@@ -161,6 +161,7 @@ def test_every_signature_has_a_ceiling(triton: RunningTriton, model: str, batch:
         assert reply.is_ok, reply.error
 
 
+@pytest.mark.slow
 def test_a_reload_changes_each_model_alone(triton: RunningTriton) -> None:
     """A new version serves, what models.conf no longer has does not, and a broken export leaves the old one serving."""
     conf = triton.options.models_conf

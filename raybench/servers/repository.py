@@ -45,6 +45,8 @@ def echo_configs(
             config.parameters["facts"].string_value = utf8(folder / per_model_repository.FACTS)
         if options.does_nothing:
             echo_models.take_each_alone(config, options.instances)
+        elif not models:  # it is what is measured
+            config.instance_group[0].count = options.instances
     return configs
 
 

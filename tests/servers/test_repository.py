@@ -106,6 +106,13 @@ def test_what_lies_in_the_users_folder_is_no_part_of_triton(tmp_path: Path, monk
         assert triton.is_ready()
 
 
+def test_echo_alone_has_the_instances_that_were_asked_for(tmp_path: Path) -> None:
+    """`-m echo --instances 4` measures four instances, as its row says."""
+    (echo,) = assemble(replace(options(tmp_path), models=(), instances=4), tmp_path / "triton").iterdir()
+    config = text_format.Parse((echo / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert config.instance_group[0].count == 4
+
+
 @pytest.mark.parametrize("layout", ["multi", "per-model"])
 def test_a_ceiling_is_found_against_as_many_instances_as_serve(layout: str, tmp_path: Path) -> None:
     """What does nothing has the instances of the model under test, merges no requests, and loads no model."""

@@ -29,8 +29,8 @@ class OwnTriton:
 
 
 @contextmanager
-def own_triton(repository: Path, flags: Sequence[str] = ()) -> Iterator[OwnTriton]:
-    """The wheel's tritonserver with these flags over a model repository, once it is ready."""
+def own_triton(repository: Path, flags: Sequence[str] = (), *, start_s: float = _START_S) -> Iterator[OwnTriton]:
+    """The wheel's tritonserver with these flags over a model repository, once it is ready, within `start_s`."""
     tritonserver, (grpc, http) = wheel.find(), free_ports(2)
     prefix = f"raybench-{os.getpid()}-{grpc}"
     with scratch_folder("raybench-own-") as folder:
@@ -46,7 +46,7 @@ def own_triton(repository: Path, flags: Sequence[str] = ()) -> Iterator[OwnTrito
             command, env=wheel.environment(tritonserver), folder=folder, reason=_REASON, sweep=f"/dev/shm/{prefix}*"
         )
         try:
-            wait_until(lambda: _is_ready(http), process, what="Triton", timeout_s=_START_S)
+            wait_until(lambda: _is_ready(http), process, what="Triton", timeout_s=start_s)
             yield OwnTriton(grpc, http)
         finally:
             process.stop(_STOP_S)

@@ -26,8 +26,9 @@ from tfs_double import flags as known_flags
 
 from raybench.models.saved_models import format_models_conf, read_models_conf
 from raybench.servers import wheel
-from raybench.servers.model_server import TF_SERVING_VERSION
+from raybench.servers.model_server import TF_SERVING_VERSION, ModelServer
 from raybench.servers.server_process import ServerProcess, free_ports, wait_until
+from raybench.servers.tfserving_server import TfServingOptions, settings_flags
 
 TRITON, TF_SERVING = ("triton_server", "triton_server_cpu"), ("tf_serving_server", "tf_serving_server_cpu")
 RAY, MONITORING = ("ray_head", "ray_worker"), ("prometheus", "grafana")
@@ -228,11 +229,18 @@ def test_tf_serving_has_xla_and_grows() -> None:
     given = flags(service["command"])
     assert given.keys() <= known_flags.KNOWN
     assert given["xla_gpu_compilation_enabled"] == given["xla_cpu_compilation_enabled"] == ["true"]
-    assert int(given["grpc_max_threads"][0]) >= 1000  # it refuses what it has no thread for
     assert service["environment"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     (mounted,) = [v for v in service["volumes"] if v["target"] == "/opt/raybench"]
     for path in (given["monitoring_config_file"][0], service["entrypoint"][1], service["healthcheck"]["test"][2]):
         assert (DOCKER / mounted["source"] / Path(path).relative_to(mounted["target"])).is_file()
+
+
+def test_tf_serving_runs_as_raybench_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF Serving's flags in compose are those that raybench gives it for 128 requests in flight."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    started = settings_flags(ModelServer("binary", "2.20.0"), TfServingOptions(models_conf=Path("a"), in_flight=128))
+    given = flags(services()["tf_serving_server"]["command"])
+    assert {name: given.get(name) for name in started} == {name: [value] for name, value in started.items()}
 
 
 @pytest.fixture

@@ -175,8 +175,13 @@ def _effective(trial: Trial, server: RunningServer, model: ModelRecord, group: W
         facts = ray.get(group.actors[0].tensorflow.remote(), timeout=_EFFECTIVE_TIMEOUT_S)
         return effective_config.of_local(facts, precision=model.precision, xla=model.xla)
     if kind == "tfserving":
-        cpus = server.cores or os.cpu_count() or 1
-        return effective_config.of_tfserving(server.facts.config, cpus=cpus, precision=model.precision, xla=model.xla)
+        return effective_config.of_tfserving(
+            server.facts.config,
+            cpus=server.cores or os.cpu_count() or 1,
+            protocol=trial.cell.load.protocol,
+            precision=model.precision,
+            xla=model.xla,
+        )
     return None
 
 

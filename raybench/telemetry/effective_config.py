@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-_GRPC_THREADS_PER_CPU = 4  # TF Serving, model_servers/server.h: grpc_max_threads
+from raybench.config.protocols import GRPC
+
+_THREADS_PER_CPU = 4  # TF Serving, model_servers/server.h: grpc_max_threads, http_num_threads
 _GRPC_POLLERS = 2  # threads of those that answer nobody: of 8, the 7th call in flight was refused
 
 
@@ -70,21 +72,21 @@ def of_tfserving(
     precision: str | None,
     xla: bool | None,
     cpus: int,
+    protocol: str,
 ) -> EffectiveConfig:
     """TensorFlow Serving by the flags that it was started with on a host with so many CPUs; None is not known.
 
-    Each request has a gRPC thread, which runs its session; one that finds none free is refused and does not wait. There
-    are 4 a CPU unless `grpc_max_threads` is set. With batching, executions have threads of its own file.
+    Each request has a thread of its protocol, which runs its session. With batching, executions have threads of its own
+    file.
     """
     if flags is None:
         return EffectiveConfig(precision=precision, xla=xla)
     given = {name.lstrip("-"): str(value) for name, value in flags.items()}
     merges = given.get("enable_batching", "false") == "true" or "batching_parameters_file" in given
-    threads = int(given.get("grpc_max_threads", _GRPC_THREADS_PER_CPU * cpus))
     fraction = given.get("per_process_gpu_memory_fraction")
     inter, intra = (given.get(f"tensorflow_{kind}_op_parallelism", "0") for kind in ("inter", "intra"))
     return EffectiveConfig(
-        executions_at_once=None if merges else max(1, threads - _GRPC_POLLERS),
+        executions_at_once=None if merges else _threads(given, cpus, protocol),
         merges=merges,
         response_cache=False,
         tensorflow=given.get("tensorflow"),
@@ -94,3 +96,13 @@ def of_tfserving(
         precision=precision,
         xla=xla,
     )
+
+
+def _threads(flags: Mapping[str, str], cpus: int, protocol: str) -> int:
+    """How many requests TensorFlow Serving runs at once by a protocol; 4 a CPU unless a flag says otherwise.
+
+    Over gRPC one that finds no thread free is refused, and over REST it waits.
+    """
+    if protocol == GRPC:
+        return max(1, int(flags.get("grpc_max_threads", _THREADS_PER_CPU * cpus)) - _GRPC_POLLERS)
+    return int(flags.get("rest_api_num_threads", _THREADS_PER_CPU * cpus))

@@ -167,5 +167,19 @@ def test_tf_serving_is_known_by_its_flags(
 ) -> None:
     """TensorFlow Serving runs a request in each gRPC thread but its two pollers, 4 for each CPU by default, unless it
     makes batches; what it finds no thread for is refused, and does not wait."""
-    found = of_tfserving(flags, **MODEL, cpus=8)
+    found = of_tfserving(flags, **MODEL, cpus=8, protocol="grpc")
     assert (found.executions_at_once, found.merges) == (at_once, merges)
+
+
+@pytest.mark.parametrize(
+    ("flags", "at_once"),
+    [
+        ({"grpc_max_threads": "1000"}, 32),
+        ({"grpc_max_threads": "1000", "rest_api_num_threads": "64"}, 64),
+        ({"enable_batching": "true"}, None),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["http", "http-json", "http-columns"])
+def test_tf_serving_has_threads_of_its_own_for_rest(protocol: str, flags: dict[str, str], at_once: int | None) -> None:
+    """By any REST protocol as many requests run at once as TensorFlow Serving has REST threads, whatever gRPC has."""
+    assert of_tfserving(flags, **MODEL, cpus=8, protocol=protocol).executions_at_once == at_once

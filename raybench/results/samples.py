@@ -69,13 +69,24 @@ def merge(tables: list[pa.Table]) -> pa.Table:
 
 
 def on_one_clock(samples: pa.Table, offsets_ns: Mapping[int, int]) -> pa.Table:
-    """Samples with every stamp on the driver's clock, given how far each worker's is ahead of it."""
+    """Samples of a phase with every stamp on the driver's clock, given how far each worker's is ahead of it.
+
+    Raises ValueError where a request has no stamp, or nothing of what else is known of each.
+    """
+    _check_whole(samples)
     worker = samples["worker"].to_numpy()
     ahead = np.array([offsets_ns.get(i, 0) for i in range(worker.max(initial=0) + 1)], np.int64)[worker]
     for name in ("due_ns", "woke_ns", "sent_ns", "done_ns"):
         index = samples.schema.get_field_index(name)
         samples = samples.set_column(index, SCHEMA.field(name), pc.subtract_checked(samples[name], pa.array(ahead)))
     return samples
+
+
+def _check_whole(samples: pa.Table) -> None:
+    for name in (each for each in SCHEMA.names if each != "error"):
+        missing = samples[name].null_count
+        if missing and not (name == "due_ns" and missing == len(samples)):
+            raise ValueError(f"{name} is missing in {missing} of {len(samples)} samples")
 
 
 def measured(samples: pa.Table) -> pa.Table:

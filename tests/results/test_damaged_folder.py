@@ -215,6 +215,7 @@ def test_samples_of_other_columns_are_refused(folder: Path) -> None:
     assert "does not have the columns" in named(folder)[f"samples/{BAD}.parquet"]
 
 
+@pytest.mark.filterwarnings("error")
 def test_values_that_make_no_sense_lose_one_trial(folder: Path) -> None:
     """Samples without stamps, under a right checksum, are one failed trial and not the end of the report."""
     path = folder / "samples" / f"{BAD}.parquet"
@@ -225,6 +226,7 @@ def test_values_that_make_no_sense_lose_one_trial(folder: Path) -> None:
     found = report(folder)
     assert [trial.status for trial in found.trials if trial.id == BAD] == ["failed"]
     assert [each.path for each in found.damaged] == [f"trials/{BAD}.json"]
+    assert f"done_ns is missing in {len(rows)} of {len(rows)} samples" in found.damaged[0].reason
 
 
 def test_a_folder_without_checksums_is_read_with_a_doubt(folder: Path) -> None:

@@ -72,3 +72,26 @@ def test_workers_stamps_come_onto_one_clock() -> None:
     assert same["done_ns"].to_pylist() == [10 * MS, 10 * MS]
     assert same["due_ns"].null_count == 2
     assert same.schema == samples.SCHEMA
+
+
+@pytest.mark.parametrize("name", [each for each in samples.SCHEMA.names if each not in ("due_ns", "error")])
+def test_samples_with_holes_are_refused(name: str) -> None:
+    """What is known of every request is there for every one: a hole would be computed with as a number."""
+    holed = with_hole(lanes([(0, 10), (10, 20)]), name)
+    with pytest.raises(ValueError, match=f"{name} is missing in 1 of 2 samples"):
+        samples.on_one_clock(holed, {})
+
+
+def test_an_open_loop_has_a_due_time_for_every_request() -> None:
+    """Due times are there for all requests of a phase, or for none."""
+    rows = samples.table([sample(0, 1, due_ms=0), sample(1, 2, due_ms=1)])
+    assert samples.on_one_clock(rows, {}).equals(rows)
+    with pytest.raises(ValueError, match="due_ns is missing in 1 of 2 samples"):
+        samples.on_one_clock(with_hole(rows, "due_ns"), {})
+
+
+def with_hole(rows: pa.Table, name: str) -> pa.Table:
+    """Samples without the last value of a column."""
+    index = rows.schema.get_field_index(name)
+    kept = [*rows[name].to_pylist()[:-1], None]
+    return rows.set_column(index, rows.schema.field(index), pa.array(kept, rows.schema.field(index).type))

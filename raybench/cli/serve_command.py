@@ -12,7 +12,8 @@ from raybench.cli.console import print_bind_warnings
 from raybench.cli.usage_errors import Text, WrongInput
 from raybench.config import MULTI, SETTINGS, ConfigError, ServerSpec
 from raybench.config.model_folders import named_folders
-from raybench.config.server_settings import KNOBS, ServerSettings
+from raybench.config.refusal import require
+from raybench.config.server_settings import KNOBS, ServerSettings, check_merging
 from raybench.config.server_spec import Layout
 
 
@@ -98,7 +99,7 @@ def serve_triton(
             instances=instances,
             bind=server_bind,
             grpc_port=port,
-            settings=ServerSettings(**knobs),
+            settings=_settings("triton", knobs),
             layout=layout,
         )
         check(options)
@@ -132,11 +133,20 @@ def serve_tfserving(
             bind=server_bind,
             grpc_port=port,
             batching_file=Path(batching_file) if batching_file else None,
-            settings=ServerSettings(**knobs),
+            settings=_settings("tfserving", knobs, batching_file),
         )
         check(options)
         print_bind_warnings([ServerSpec(kind="tfserving")], server_bind)
         _serve(running_tfserving(options), "TF Serving")
+
+
+def _settings(kind: str, knobs: dict[str, int], batching_file: str | None = None) -> ServerSettings:
+    """The settings of one server; raises ConfigError for those that it would not obey."""
+    for name in ("merge_max", "merge_delay", "merge_threads") if batching_file else ():
+        remedy = f"batching-file is {batching_file}, which says how requests are merged: leave out one of them"
+        require(not knobs[name], name, knobs[name], remedy)
+    check_merging((kind,), {name: (value,) for name, value in knobs.items()})
+    return ServerSettings(**knobs)
 
 
 @contextmanager

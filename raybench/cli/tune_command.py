@@ -17,7 +17,7 @@ from raybench.cli.size_command import demand_flags
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, yaml_file
 from raybench.config.knob_values import Host, knob_values
-from raybench.config.server_settings import KNOBS
+from raybench.config.server_settings import KNOBS, without_effect
 
 if TYPE_CHECKING:
     from raybench.analysis.summary import Summary
@@ -134,8 +134,7 @@ def _configured(path: Path | None, flags: Flags) -> Benchmark:
     plain = config.load(path, given)
     if by_url := [kind for kind in plain.url if kind != "fake"]:
         raise ConfigError(f"url is {by_url[0]}={plain.url[by_url[0]]}; tune starts its servers itself: leave it out")
-    load = plain.loads[0]
-    found = knob_values(plain.server, _host(), batch_size=load.items, in_flight=load.in_flight)
+    found = _values(plain, asked)
     unnamed = [name for name in found if name not in asked]
     if unnamed and (plain.server_node or plain.address):
         where = plain.server_node or plain.address
@@ -147,6 +146,18 @@ def _configured(path: Path | None, flags: Flags) -> Benchmark:
     if len(loaded.servers) * len(loaded.all_models) < 2:
         raise ConfigError(f"server is {', '.join(plain.server)}; there is one configuration, and nothing to compare")
     return loaded
+
+
+def _values(plain: Benchmark, asked: Flags) -> dict[str, tuple[int | str, ...]]:
+    """The values of this host by knob, without those that have no effect where the user has nothing merged."""
+    load = plain.loads[0]
+    found = knob_values(plain.server, _host(), batch_size=load.items, in_flight=load.in_flight)
+    spanned: dict[str, Any] = {
+        **found,
+        **{knob.name: getattr(plain, knob.name) for knob in KNOBS if knob.name in asked},
+    }
+    idle = without_effect(plain.server, spanned)
+    return {name: values for name, values in found.items() if name not in idle}
 
 
 def _host() -> Host:

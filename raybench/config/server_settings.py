@@ -1,7 +1,9 @@
 """The knobs of a server that raybench starts: declared once for ServerSpec, the flags, the labels and `tune`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+
+from raybench.config.refusal import refusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ KNOBS = (
     Knob("pipeline_depth", "pipeline", ("triton",)),
 )
 OWN_CHOICE = ServerSettings()
+_OF_MERGING = ("merge_delay", "merge_threads")
 
 
 def settings_of(kind: str, values: Mapping[str, tuple[int, ...]]) -> Iterator[ServerSettings]:
@@ -58,6 +61,19 @@ def settings_of(kind: str, values: Mapping[str, tuple[int, ...]]) -> Iterator[Se
         asked = values.get(knob.name, (0,)) if kind in knob.kinds else (0,)
         found = [replace(each, **{knob.name: value}) for each in found for value in asked]
     yield from dict.fromkeys(_effective(kind, each) for each in found)
+
+
+def without_effect(kinds: Iterable[str], values: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """The knobs of merging that are set where, of these kinds, no server with any of the values merges requests."""
+    found = [each for kind in kinds for each in settings_of(kind, values)]
+    asked = (name for name in _OF_MERGING if any(values.get(name, ())))
+    return tuple(name for name in asked if not any(getattr(each, name) for each in found))
+
+
+def check_merging(kinds: Iterable[str], values: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ConfigError for a knob of merging that no server of these kinds would obey."""
+    for name in without_effect(kinds, values):
+        raise refusal(name, values[name], "no server here merges requests: set merge-max to 2 or more, or leave it out")
 
 
 def _effective(kind: str, asked: ServerSettings) -> ServerSettings:

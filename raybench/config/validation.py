@@ -13,7 +13,7 @@ from raybench.config.credentials import SYSTEM
 from raybench.config.load_settings import LOAD_SETTINGS, MOST_DUE, MOST_LANES, LoadSettings
 from raybench.config.protocols import GRPC, HTTP_COLUMNS, OWN_CLIENT, known_to
 from raybench.config.refusal import ConfigError, require
-from raybench.config.server_settings import KNOBS
+from raybench.config.server_settings import KNOBS, check_merging
 from raybench.config.server_spec import ECHO
 
 _HOST = re.compile(r"[\w.-]+", re.ASCII)
@@ -67,14 +67,12 @@ def _check_urls(b: Benchmark) -> None:
     require("triton" not in b.url or len(b.layout) < 2, "layout", b.layout, remedy)
     needs_triton = "only works with Triton: add -s triton, or leave it out"
     require("triton" in b.server or not b.layout, "layout", b.layout, needs_triton)
+    started = [kind for kind in b.server if kind not in b.url]
     for knob in KNOBS:
-        asked, started = getattr(b, knob.name), [kind for kind in knob.kinds if kind in b.server and kind not in b.url]
+        asked, having = getattr(b, knob.name), [kind for kind in knob.kinds if kind in started]
         remedy = f"it only works with a server that raybench starts ({', '.join(knob.kinds)}): leave it out"
-        require(bool(started) or asked == (0,), knob.name, asked, remedy)
-    is_serving_alone = "tfserving" in b.server and "triton" not in b.server and max(b.merge_max) < 2
-    for name in ("merge_delay", "merge_threads"):
-        remedy = "TensorFlow Serving merges nothing by itself: add merge-max"
-        require(not is_serving_alone or getattr(b, name) == (0,), name, getattr(b, name), remedy)
+        require(bool(having) or asked == (0,), knob.name, asked, remedy)
+    check_merging(started, {knob.name: getattr(b, knob.name) for knob in KNOBS})
 
 
 def _check_servers(b: Benchmark, load: LoadSettings) -> None:

@@ -44,6 +44,34 @@ def test_a_knob_that_no_server_has_is_refused(knob: str) -> None:
         config.load(None, {"server": ("triton",), "url": {"triton": "127.0.0.1:8001"}, knob: (2,)})
 
 
+@pytest.mark.parametrize(
+    ("server", "values"),
+    [
+        (("triton",), {"merge_max": (1,), "merge_delay": (0, 500)}),
+        (("tfserving",), {"merge_delay": (500,)}),
+        (("tfserving",), {"merge_max": (1,), "merge_threads": (2,)}),
+        (("triton", "tfserving"), {"merge_threads": (2,)}),
+    ],
+)
+def test_a_knob_without_effect_is_refused(server: tuple[str, ...], values: dict[str, tuple[int, ...]]) -> None:
+    """How to merge is refused where nothing merges: a run would show the setting, and measure without it."""
+    with pytest.raises(ConfigError, match="no server here merges requests"):
+        config.load(None, {"server": server, **values})
+
+
+@pytest.mark.parametrize(
+    ("server", "values"),
+    [
+        (("triton",), {"merge_delay": (500,)}),
+        (("triton",), {"merge_max": (1, 8), "merge_delay": (0, 500)}),
+        (("triton", "tfserving"), {"merge_delay": (500,)}),
+    ],
+)
+def test_a_knob_that_one_server_obeys_is_taken(server: tuple[str, ...], values: dict[str, tuple[int, ...]]) -> None:
+    """How to merge is taken where one server of the run merges."""
+    assert any(each.settings.merge_delay == 500 for each in config.load(None, {"server": server, **values}).servers)
+
+
 def test_threads_reach_tensorflow_by_its_environment() -> None:
     """0 leaves a variable alone, so that the user's own environment stands."""
     assert ServerSettings(intra_op_threads=3).environment == {"TF_NUM_INTRAOP_THREADS": "3"}

@@ -56,6 +56,7 @@ def test_the_better_server_is_found_and_a_cut_off_tuning_goes_on(
         (["-s", "local", "--latency-threshold", "p99<1s"], "use -s triton"),
         (["-s", "triton", "--rounds", "3"], "chooses its rounds by itself"),
         (["-s", "triton", "--price", "2/h"], "add --request-rate"),
+        (["-s", "triton", "--merge-max", "1", "--merge-delay", "0,500"], "no server here merges requests"),
         (["-s", "triton", "--intra-op-threads", "many"], "give numbers such as 1,2"),
         (["-s", "triton", "--merge-max", "-1"], "0 for the server's own choice"),
     ],
@@ -80,3 +81,13 @@ def test_a_dry_run_lists_the_configurations() -> None:
         "  triton x2 merge=1",
         "4 configurations; 3 come first (*); at most 24 measurements",
     ]
+
+
+@pytest.mark.parametrize(("server", "merges"), [("triton", "1"), ("tfserving", "0")])
+def test_what_has_no_effect_is_not_tried(server: str, merges: str) -> None:
+    """Where the user has nothing merged, a tuning does not span delays: it neither tries nor refuses its own values."""
+    words = ["tune", "-s", server, "--merge-max", merges, "--intra-op-threads", "0,1", "--inter-op-threads", "0"]
+    done = CliRunner().invoke(main, [*words, "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "delay" not in done.output
+    assert "mergers" not in done.output

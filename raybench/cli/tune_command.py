@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from raybench import config
 from raybench.cli.measure_and_report import judged, measure_and_report
@@ -17,6 +18,7 @@ from raybench.cli.size_command import demand_flags
 from raybench.cli.usage_errors import WrongInput
 from raybench.config import Benchmark, ConfigError, yaml_file
 from raybench.config.knob_values import Host, knob_values
+from raybench.config.refusal import require
 from raybench.config.server_settings import KNOBS, without_effect
 
 if TYPE_CHECKING:
@@ -268,8 +270,7 @@ def _wanted(
     from raybench.config import demand
 
     if request_rate is None and inference_rate is None:
-        if price:
-            raise ConfigError(f"price is {price}; it goes with a rate to serve: add --request-rate")
+        _check_without_rate()
         return None
     found = demand.demand(
         request_rate=request_rate,
@@ -279,6 +280,14 @@ def _wanted(
         latency_threshold=latency_threshold,
     )
     return replace(found, price=demand.price(price)) if price else found
+
+
+def _check_without_rate() -> None:
+    """Raise ConfigError for a flag of the sizing, which needs a rate."""
+    context = click.get_current_context()
+    for name in ("headroom", "spare", "price"):
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        require(not given, name, context.params[name], "it goes with a rate to serve: add --request-rate")
 
 
 def _word(name: str) -> str:

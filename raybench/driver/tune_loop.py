@@ -12,6 +12,7 @@ from raybench.analysis.plain_numbers import duration
 from raybench.analysis.search.evaluation import is_decided, point
 from raybench.analysis.search.strategy import SearchPoint, next_value, trial_at
 from raybench.analysis.trial_summary import TrialSummary, summarize_trial
+from raybench.analysis.tuning.deployed_run import deployed_run
 from raybench.analysis.tuning.halving import Configuration, Round, configurations, next_round
 from raybench.analysis.tuning.measurements import (
     KnownRates,
@@ -38,7 +39,6 @@ from raybench.results.run_lock import locked
 from raybench.servers import RunningServer, ServerError
 from raybench.servers.deployment import write_deployment
 
-_ROUNDS = 5
 _Measurements = dict[str, dict[int, Measurement]]
 
 
@@ -75,7 +75,7 @@ def tune(
                 found.setdefault(each.name, {})[following.number] = one
                 pace.count()
         if best := to_deploy(space, values(found)):
-            _write_files(next(each for each in space if each.name == best), context)
+            _write_files(next(each for each in space if each.name == best), goal.latency, found[best], context)
 
 
 class _Pace:
@@ -100,14 +100,13 @@ class _Pace:
         return self._before + self._done + left
 
 
-def _write_files(best: Configuration, context: RunContext) -> None:
-    """The files that deploy the best configuration, and a run.yaml that measures it alone in a closed loop."""
+def _write_files(
+    best: Configuration, latency: Goal | None, measured: Mapping[int, Measurement], context: RunContext
+) -> None:
+    """The files that deploy the best configuration, and a run.yaml that measures it alone as the tuning did."""
     folder, cell = context.folder / DEPLOY, best.first.cell
     write_deployment(cell.server, serve_options(cell.server, [cell], context), folder)
-    alone = context.benchmark.only(
-        cell.server, cell.models, protocol=cell.load.protocol, client=cell.load.client, rounds=_ROUNDS
-    )
-    results_folder.write_benchmark(folder / "run.yaml", alone)
+    results_folder.write_benchmark(folder / "run.yaml", deployed_run(context.benchmark, best, latency, measured))
 
 
 def _shuffled(following: Round, space: Sequence[Configuration], seed: int) -> list[Configuration]:

@@ -1,35 +1,45 @@
-"""Whether `raybench tune` finds what brute force finds, and claims nothing where there is nothing.
+"""Whether the winner of `raybench tune` is as good as the best of a brute-force grid, on rounds that chose neither.
 
-python tests/benchmarks/tune.py grid          every configuration of a Triton in five rounds, then a tuning of the same
-python tests/benchmarks/tune.py flat          40 tunings of scripted servers that are all alike
-python tests/benchmarks/tune.py planted       40 tunings in which one of them serves 15 % more
+    python tests/benchmarks/tune.py --out FOLDER [--case NAME ...] [--grid KNOBS] [--fresh-rounds 10] [--minutes M]
 
-`grid` prints what the tuning's winner reaches of the best, by the grid's own means, and what share of its trials and
-how long it took. Its model is a small dense network, or that of --model; FLAGS after -- go to both commands.
-The others drive the strategy with the scripted client itself, without Ray, so that 40 take minutes.
+For each case three steps, each with a results folder in FOLDER/CASE: `grid`, a run of every configuration of a Triton
+in --rounds rounds; `tuned`, a tuning that may choose among the same; `fresh`, the winner and the grid's best in turn.
+The best of many noisy means is too high by itself, so the two are compared by the fresh rounds alone: the geometric
+mean of the ratio by round, with its 95 % interval. Where both are the same configuration there is nothing to measure.
+
+A call goes on where the one before was cut off, takes about --minutes, and exits with 75 while something is left.
+Cases: `tiny`, a small dense network that is bound by the CPU, and EfficientNetB0 with 8 and 1 items a request. FLAGS
+after -- go to `raybench run` and `raybench tune`, such as --models FOLDER.
 """
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from raybench import config
-from raybench.analysis.tuning.halving import Configuration, configurations, next_round
-from raybench.analysis.tuning.result import BETTER, Measurement, TuningResult, tuning_result, values
-from raybench.clients.fake_client import FakeClient
-from raybench.config.tuning_goal import TuningGoal
+from paired_ratio import paired_ratio, written
 
-_KNOBS = {"instances": "1,2", "merge-max": "0,1,16", "intra-op-threads": "0,1", "inter-op-threads": "0,1"}
-_FIXED = {"layout": "multi", "merge-delay": "0"}
-_SHORT = ["-b", "1", "--duration", "2", "--warmup-timeout", "1", "--no-verify", "--ui", "plain"]
-_SCRIPTED, _SERVICE_MS, _PLANTED = 8, 2.0, 1.15
-_EXPORT = """
+from raybench import config
+from raybench.analysis.tuning.halving import configurations
+from raybench.driver.run import measure_on_one_server
+from raybench.driver.run_observer import RunObserver
+from raybench.driver.session import open_folder, open_session
+from raybench.report import report
+
+UNFINISHED = 75
+ENDED = (0, 1, 3, 5)  # everything was measured, though a trial may have failed (1, 5)
+END_S = 60  # in which an interrupted command ends
+GRID = "instances=1,2 merge-max=0,1,16 intra-op-threads=0,1 inter-op-threads=0,1"
+FIXED = {"instances": "1", "layout": "multi", **dict.fromkeys(("merge-max", "merge-delay"), "0")}
+FIXED |= dict.fromkeys(("intra-op-threads", "inter-op-threads"), "0")
+EXPORT = """
 import sys, tensorflow as tf
 class Dense(tf.Module):
     def __init__(self):
@@ -46,90 +56,212 @@ tf.saved_model.save(module, sys.argv[1] + "/1", signatures={"serving_default": m
 """
 
 
+@dataclass(frozen=True)
+class Case:
+    """A model as -m takes it (None: the small network), and items a request."""
+
+    model: str | None
+    items: int
+
+
+CASES = {
+    "tiny": Case(None, 1),
+    "efficientnetb0-8": Case("efficientnetb0-no-opt", 8),
+    "efficientnetb0-1": Case("efficientnetb0-no-opt", 1),
+}
+
+
+class OutOfTimeError(Exception):
+    """The minutes of this call are over; the next one goes on."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One results folder below `home`, until `until_s` on the monotonic clock."""
+
+    home: Path
+    until_s: float
+
+    @property
+    def results(self) -> Path | None:
+        """The results folder, whole or not; None before there is one."""
+        return max(self.home.glob("*/environment.json"), default=self.home).parent if self.is_begun else None
+
+    @property
+    def is_begun(self) -> bool:
+        return any(self.home.glob("*/environment.json"))
+
+    @property
+    def left_s(self) -> float:
+        return self.until_s - time.monotonic()
+
+    def summary(self) -> dict[str, Any] | None:
+        """What was derived from the whole of it; None while something is left to measure."""
+        if self.results is None or not self._end.exists():
+            return None
+        return dict(json.loads((self.results / "summary.json").read_text()))
+
+    def minutes(self) -> float:
+        """How long all calls took together, the start of Ray and of each server included."""
+        return sum(map(float, self._times.read_text().split())) / 60
+
+    def command(self, name: str, words: Sequence[str]) -> dict[str, Any]:
+        """The summary of `raybench NAME WORDS`, which is begun or taken up again; raises OutOfTimeError."""
+        if found := self.summary():
+            return found
+        asked = ["--resume", str(self.results)] if self.results else [*words, "--out", str(self.home)]
+        self.timed(lambda: self._ended([sys.executable, "-m", "raybench", name, *asked, "--ui", "plain"]))
+        if found := self.summary():
+            return found
+        raise SystemExit(f"raybench {name} left nothing in {self.home}: its last lines stand above")
+
+    def timed(self, work: Callable[[], None]) -> None:
+        """Do it, and add how long it took to what calls before took."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        began_s = time.monotonic()
+        try:
+            work()
+        finally:
+            with self._times.open("a") as file:
+                file.write(f"{time.monotonic() - began_s:.1f}\n")
+
+    def _ended(self, command: Sequence[str]) -> None:
+        """Wait for a command, whose output goes to stderr; out of time it is interrupted, and saves what it has."""
+        if self.left_s <= 0:
+            raise OutOfTimeError
+        process = subprocess.Popen(command, stdout=sys.stderr)
+        try:
+            status = process.wait(self.left_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait(END_S)
+            raise OutOfTimeError from None
+        if status not in ENDED:
+            raise SystemExit(f"{' '.join(command[3:])} ended with {status}: its last lines stand above")
+        self._end.touch()
+
+    @property
+    def _end(self) -> Path:
+        return self.home / "ended"
+
+    @property
+    def _times(self) -> Path:
+        return self.home / "seconds.txt"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("grid", "flat", "planted"))
-    parser.add_argument("--model", help="of grid: a model as -m takes it")
-    parser.add_argument("--rounds", type=int, default=5, help="of grid")
-    parser.add_argument("--runs", type=int, default=40, help="of flat and planted")
-    parser.add_argument("--seconds", type=float, default=0.15, help="of a measurement of flat and planted")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--case", action="append", choices=CASES, help="repeatable; all by default")
+    parser.add_argument("--grid", default=GRID, help=f"knobs with their values, such as the default: {GRID}")
+    parser.add_argument("--rounds", type=int, default=5, help="of the grid")
+    parser.add_argument("--fresh-rounds", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=3, help="of a trial")
+    parser.add_argument("--budget", type=float, default=20, help="minutes of the tuning")
+    parser.add_argument("--minutes", type=float, default=1e6, help="of this call")
     parser.add_argument("flags", nargs="*", metavar="FLAGS")
-    options = parser.parse_args()
-    if options.what == "grid":
-        print_grid(options.model, options.rounds, options.flags)
-    else:
-        print_scripted(options.what, options.runs, options.seconds)
+    asked = parser.parse_args()
+    until_s = time.monotonic() + 60 * asked.minutes
+    try:
+        for name in asked.case or CASES:
+            for line in compared(asked, name, until_s):
+                print(f"{name}: {line}", flush=True)
+    except OutOfTimeError:
+        print(f"{name}: not finished: the same command goes on", flush=True)
+        return UNFINISHED
     return 0
 
 
-def print_grid(model: str | None, rounds: int, flags: Sequence[str]) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = model or str(Path(scratch) / "dense")
-        if model is None:
-            subprocess.run([sys.executable, "-c", _EXPORT, folder], check=True, capture_output=True)
-        common = ["-s", "triton", "-m", folder, *_flags({**_KNOBS, **_FIXED}), *_SHORT, *flags]
-        grid, grid_s = _summary(["run", *common, "--no-calibrate", "--rounds", str(rounds), "--out", f"{scratch}/grid"])
-        tuned, tuned_s = _summary(["tune", *common, "--out", f"{scratch}/tuned"])
+def compared(asked: argparse.Namespace, name: str, until_s: float) -> Iterator[str]:
+    """What the grid, the tuning and the fresh rounds of a case come to, as lines."""
+    home = asked.out / name
+    words = words_of(asked, CASES[name], home)
+    grid_step, tune_step = Step(home / "grid", until_s), Step(home / "tuned", until_s)
+    grid = grid_step.command("run", [*words, "--no-calibrate", "--rounds", str(asked.rounds)])
+    tuning = tune_step.command("tune", [*words, "--budget", str(asked.budget)])["tuning"]
+    yield from costs(grid, tuning, grid_step.minutes(), tune_step.minutes())
     means = {each["label"]: each["inferences_per_s"]["mean"] for each in grid["cells"] if each["inferences_per_s"]}
-    found = tuned["tuning"]
-    best, trials = max(means, key=lambda label: means[label]), len(grid["trials"])
-    for label, mean in sorted(means.items(), key=lambda pair: -pair[1]):
-        print(f"{mean:10.1f}  {label}")
-    print(f"grid: best {best}, {trials} trials, {grid_s / 60:.1f} min")
-    print(f"tune: winner {found['winner']}: {means[found['winner']] / means[best]:.3f} of the best by the grid's means")
-    print(f"tune: {found['verdict']}; ratio to {found['default']}: {found['ratio']}")
-    print(f"tune: {found['measurements']} measurements, {found['measurements'] / trials:.2f} of the grid's trials, "
-          f"{tuned_s / 60:.1f} min")  # fmt: skip
+    winner, best = tuning["winner"], max(means, key=lambda label: means[label], default=None)
+    if winner is None or best is None:
+        yield f"nothing to compare: the tuning's winner is {winner}, the grid's best {best}"
+        return
+    yield f"tune: {winner}, {tuning['verdict']}, deploys {tuning['to_deploy']}; grid: {best}, {means[best]:.1f}/s"
+    if winner == best:
+        yield "winner / best: 1, they are the same configuration"
+        return
+    yield from ratio_lines(fresh_rounds(asked, grid_step, home, winner, best), winner, best)
 
 
-def _flags(values: dict[str, str]) -> Iterator[str]:
-    for name, value in values.items():
-        yield from (f"--{name}", value)
+def words_of(asked: argparse.Namespace, case: Case, home: Path) -> list[str]:
+    """What the run of the grid and the tuning are both asked for."""
+    knobs = {**FIXED, **dict(each.split("=") for each in asked.grid.split())}
+    words = ["-s", "triton", "-m", case.model or str(tiny_model(home / "dense")), "-b", str(case.items)]
+    words += [word for name, values in knobs.items() for word in (f"--{name}", values)]
+    return [*words, "--duration", str(asked.seconds), "--warmup-timeout", "1", "--no-verify", *asked.flags]
 
 
-def _summary(words: list[str]) -> tuple[dict[str, Any], float]:
-    """What a command derives, and how many seconds it took."""
-    began_s = time.monotonic()
-    subprocess.run([sys.executable, "-m", "raybench", *words], check=True, stdout=subprocess.DEVNULL)
-    (folder,) = Path(words[words.index("--out") + 1]).iterdir()
-    return json.loads((folder / "summary.json").read_text()), time.monotonic() - began_s
+def tiny_model(folder: Path) -> Path:
+    if not (folder / "1" / "saved_model.pb").exists():
+        subprocess.run([sys.executable, "-c", EXPORT, str(folder)], check=True, capture_output=True)
+    return folder
 
 
-def print_scripted(what: str, runs: int, seconds: float) -> None:
-    claims = hits = 0
-    for run in range(runs):
-        times = [_SERVICE_MS] * _SCRIPTED
-        planted = 1 + run % (_SCRIPTED - 1)
-        if what == "planted":
-            times[planted] = _SERVICE_MS / _PLANTED
-        found = _tuned(times, seconds)
-        claims += found.verdict == BETTER
-        hits += found.verdict == BETTER and found.winner == f"fake {planted + 1}"
-        print(f"run {run + 1}: {found.winner} {found.verdict} {found.ratio}", flush=True)
-    print(f"{what}: a gain was claimed in {claims} of {runs}; the planted one in {hits}")
+def costs(grid: dict[str, Any], tuning: dict[str, Any], grid_min: float, tune_min: float) -> Iterator[str]:
+    trials, share = len(grid["trials"]), tuning["measurements"] / len(grid["trials"])
+    failed = [each for each in grid["trials"] if each["status"] != "ok"]
+    yield f"trials: tune {tuning['measurements']} / grid {trials} = {share:.2f} (at most 0.20 is wanted)"
+    yield f"minutes: tune {tune_min:.1f} (at most 20 are wanted), grid {grid_min:.1f}"
+    for each in failed:
+        yield f"no number of {each['label']} in round {each['round']} of the grid: {each['reason']}"
 
 
-def _tuned(times_ms: Sequence[float], seconds: float) -> TuningResult:
-    script = "; ".join(f"service_ms={ms}" for ms in times_ms)
-    space = configurations(config.load(None, {"server": ("fake",), "url": {"fake": script}}))
-    goal = TuningGoal(latency=None, most_trials=40, budget_s=1e9)
-    found: dict[str, dict[int, Measurement]] = {}
-    by_name = {each.name: each for each in space}
-    while following := next_round(space, values(found), goal):
-        for name in following.names:
-            value = _requests_per_s(by_name[name], seconds)
-            found.setdefault(name, {})[following.number] = Measurement(value, ())
-    return tuning_result(space, found, goal)
+def fresh_rounds(
+    asked: argparse.Namespace, grid: Step, home: Path, winner: str, best: str
+) -> dict[str, dict[int, float]]:
+    """Inferences/s by configuration and round, of both measured in turn; raises OutOfTimeError."""
+    step = Step(home / "fresh", grid.until_s)
+    wanted = [(n, label) for n in range(1, asked.fresh_rounds + 1) for label in (winner, best)[:: 1 if n % 2 else -1]]
+    if left := [each for each in wanted if each not in measured(step)]:
+        step.timed(lambda: measure(step, grid, left))
+    found: dict[str, dict[int, float]] = {winner: {}, best: {}}
+    for (number, label), value in measured(step).items():
+        if value is not None and label in found:
+            found[label][number] = value
+    return found
 
 
-def _requests_per_s(each: Configuration, seconds: float) -> float:
-    """Of one lane that sends for so long."""
-    client = FakeClient(each.first.cell.server.url or "")
-    began_s, sent = time.perf_counter(), 0
-    while time.perf_counter() - began_s < seconds:
-        client.send(b"", 1.0)
-        sent += 1
-    return sent / (time.perf_counter() - began_s)
+def measured(step: Step) -> dict[tuple[int, str], float | None]:
+    """By round and configuration, of the trials that ended; None is a trial that gave no number."""
+    trials = report(step.results).trials if step.results else ()
+    return {
+        (each.round, each.label): each.throughput.inferences_per_s if each.throughput and each.status == "ok" else None
+        for each in trials
+        if each.status != "interrupted"
+    }
+
+
+def measure(step: Step, grid: Step, wanted: Sequence[tuple[int, str]]) -> None:
+    """Measure these rounds of configurations of the grid, each with a server of its own."""
+    benchmark = config.load((grid.results or grid.home) / "benchmark.yaml", {"out": str(step.home)})
+    with (
+        open_session(benchmark, RunObserver()) as session,
+        open_folder(session, sys.argv, resume=step.results) as context,
+    ):
+        firsts = {each.name: each.first for each in configurations(session.benchmark)}
+        for number, label in wanted:
+            if step.left_s <= 0:
+                raise OutOfTimeError
+            print(f"fresh round {number}: {label}", file=sys.stderr, flush=True)
+            measure_on_one_server([replace(firsts[label], round=number)], context)
+
+
+def ratio_lines(found: dict[str, dict[int, float]], winner: str, best: str) -> Iterator[str]:
+    both = sorted(found[winner].keys() & found[best].keys())
+    mine, its = ([found[label][n] for n in both] for label in (winner, best))
+    ratio, interval = written(paired_ratio(mine, its))
+    if both:
+        yield f"fresh rounds: {winner} {fmean(mine):.1f}/s, {best} {fmean(its):.1f}/s"
+    yield f"winner / best: {ratio}, 95 % interval {interval}, of {len(both)} fresh rounds (at least 0.95 is wanted)"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ BACKEND = ROOT / "triton_models"
 SHARED = (
     "batch_files.py",
     "cuda_libraries.py",
+    "cuda_runtime.py",
     "saved_model_loader.py",
     "saved_models.py",
     "tensorflow_facts.py",

@@ -1,12 +1,12 @@
 """Inputs on their way to a GPU lie in memory that CUDA has pinned: once for each thread, and until the model goes."""
 
-import ctypes
 import mmap
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from cuda_parts import CudaStandIn
 from helpers import backend_module
 
 cuda_runtime = backend_module("cuda_runtime")
@@ -17,31 +17,9 @@ LARGE = np.arange(pinned_memory.WORTH_BYTES, dtype=np.uint32).view(np.uint8)
 ALL = frozenset({"y"})
 
 
-class Library:
-    """Stands for libcudart: it keeps what is pinned by address, and refuses to pin after so many."""
-
-    def __init__(self, *, most: int = 1000) -> None:
-        self.most, self.gpus, self.pinned, self.calls = most, list[int](), dict[int, int](), 0
-
-    def cudaSetDevice(self, device: ctypes.c_int) -> int:
-        self.gpus.append(device.value)
-        return 0
-
-    def cudaHostRegister(self, address: ctypes.c_void_p, n_bytes: ctypes.c_size_t, flags: ctypes.c_uint) -> int:
-        self.calls += 1
-        assert flags.value == 1
-        if self.calls > self.most:
-            return 2
-        self.pinned[address.value or 0] = n_bytes.value
-        return 0
-
-    def cudaHostUnregister(self, address: ctypes.c_void_p) -> int:
-        return 0 if self.pinned.pop(address.value or 0, None) else 1
-
-
 @pytest.fixture
-def library() -> Library:
-    return Library()
+def library() -> CudaStandIn:
+    return CudaStandIn()
 
 
 @pytest.fixture
@@ -50,7 +28,7 @@ def said() -> list[str]:
     return []
 
 
-def memory_of(library: Library, said: list[str], gpu: int = 0) -> Any:
+def memory_of(library: CudaStandIn, said: list[str], gpu: int = 0) -> Any:
     return pinned_memory.PinnedMemory(cuda_runtime.CudaRuntime(library, gpu), said.append)
 
 
@@ -61,7 +39,7 @@ def executor_with(pinned: Any) -> Any:
     return backend_module("tensorflow_executor").Executor(tf, "CPU:0", pinned)
 
 
-def test_a_buffer_is_pinned_once_and_used_again(library: Library, said: list[str]) -> None:
+def test_a_buffer_is_pinned_once_and_used_again(library: CudaStandIn, said: list[str]) -> None:
     """Calls of a size pin memory at the first alone, which is whole pages; a larger one replaces it."""
     scratch = scratch_memory.ScratchMemory(memory_of(library, said))
     for _ in range(3):
@@ -76,7 +54,7 @@ def test_a_buffer_is_pinned_once_and_used_again(library: Library, said: list[str
     assert said == []
 
 
-def test_each_thread_has_a_buffer_and_all_are_given_back(library: Library, said: list[str]) -> None:
+def test_each_thread_has_a_buffer_and_all_are_given_back(library: CudaStandIn, said: list[str]) -> None:
     """However many calls there are, a thread pins one buffer for an input, and none outlives the model."""
     executor = executor_with(memory_of(library, said))
 
@@ -93,14 +71,14 @@ def test_each_thread_has_a_buffer_and_all_are_given_back(library: Library, said:
     assert said == []
 
 
-def test_memory_is_pinned_for_the_instances_own_gpu(library: Library, said: list[str]) -> None:
+def test_memory_is_pinned_for_the_instances_own_gpu(library: CudaStandIn, said: list[str]) -> None:
     """An instance on the third GPU makes no context on the first: each call chooses its own."""
     pinned = memory_of(library, said, gpu=2)
     pinned.give_back(pinned.buffer(1))
     assert library.gpus == [2, 2]
 
 
-def test_small_inputs_are_not_copied(library: Library, said: list[str]) -> None:
+def test_small_inputs_are_not_copied(library: CudaStandIn, said: list[str]) -> None:
     """What is small goes to the GPU from where it lies: pinning it would cost more."""
     executor = executor_with(memory_of(library, said))
     answer = executor.call(lambda x: {"y": x + np.uint8(1)}, {"x": [np.array([1, 2, 3], np.uint8)]}, ALL)
@@ -110,7 +88,7 @@ def test_small_inputs_are_not_copied(library: Library, said: list[str]) -> None:
 
 def test_a_refusal_is_said_once_and_the_answers_stay_right(said: list[str]) -> None:
     """Where CUDA pins no more, a model serves on from other memory, and its log says so in one line."""
-    library = Library(most=1)
+    library = CudaStandIn(most=1)
     executor = executor_with(memory_of(library, said))
     for name in ("a", "b", "c"):
         answer = executor.call(lambda **x: {"y": next(iter(x.values()))}, {name: [LARGE]}, ALL)

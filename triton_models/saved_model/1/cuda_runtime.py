@@ -1,9 +1,17 @@
-"""The part of NVIDIA's CUDA runtime that pins host memory, by ctypes; each call names the GPU that it is about."""
+"""NVIDIA's CUDA runtime by ctypes: how it is loaded, and the part that pins host memory."""
 
 import ctypes
-from typing import Protocol
+import sysconfig
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol
 
-_LIBRARIES = ("libcudart.so.12", "libcudart.so.13", "libcudart.so")  # TensorFlow has loaded the first
+_NAMES = ("libcudart.so.12", "libcudart.so.13", "libcudart.so")  # TensorFlow has loaded the first
+_IN_WHEELS = (  # which need not be on the loader's path; the last is Triton's own
+    "nvidia/cuda_runtime/lib/libcudart.so.1?",
+    "nvidia/cu13/lib/libcudart.so.1?",
+    "nvidia_pytriton.libs/libcudart-*.so.*",
+)
 _PORTABLE = 1  # cudaHostRegisterPortable: pinned for every GPU of the process
 
 
@@ -33,27 +41,38 @@ class CudaRuntime:
         code = self._library.cudaHostRegister(
             ctypes.c_void_p(address), ctypes.c_size_t(n_bytes), ctypes.c_uint(_PORTABLE)
         )
-        _check("cudaHostRegister", code)
+        check_call("cudaHostRegister", code)
 
     def unpin(self, address: int) -> None:
         self._choose_gpu()
-        _check("cudaHostUnregister", self._library.cudaHostUnregister(ctypes.c_void_p(address)))
+        check_call("cudaHostUnregister", self._library.cudaHostUnregister(ctypes.c_void_p(address)))
 
     def _choose_gpu(self) -> None:
         """A thread begins with the first GPU, where a call would make a context of 500 MiB that nobody needs."""
-        _check("cudaSetDevice", self._library.cudaSetDevice(ctypes.c_int(self._gpu)))
+        check_call("cudaSetDevice", self._library.cudaSetDevice(ctypes.c_int(self._gpu)))
 
 
 def load_cuda_runtime(gpu: int) -> CudaRuntime:
     """The runtime that TensorFlow has loaded; raises CudaError where there is none."""
-    for name in _LIBRARIES:
+    return CudaRuntime(load_cuda_library(), gpu)
+
+
+def load_cuda_library(load: Callable[[str], Any] = ctypes.CDLL, wheels: Iterable[str] | None = None) -> Any:
+    """libcudart, as the loader finds it by its name, else from a wheel; raises CudaError where there is none."""
+    for name in (*_NAMES, *(_in_wheels() if wheels is None else wheels)):
         try:
-            return CudaRuntime(ctypes.CDLL(name), gpu)
+            return load(name)
         except OSError:
             continue
-    raise CudaError(f"none of {', '.join(_LIBRARIES)} can be loaded")
+    raise CudaError(f"none of {', '.join(_NAMES)} can be loaded")
 
 
-def _check(function: str, code: int) -> None:
+def check_call(function: str, code: int) -> None:
+    """Raise CudaError where a function of CUDA returned the number of an error."""
     if code != 0:
         raise CudaError(f"{function} returned error {code}")
+
+
+def _in_wheels() -> list[str]:
+    installed = Path(sysconfig.get_path("purelib"))
+    return [str(path) for pattern in _IN_WHEELS for path in sorted(installed.glob(pattern))]

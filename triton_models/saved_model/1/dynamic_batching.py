@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
+from gpu_inputs import Input
 
 
 class SignatureKey(NamedTuple):
@@ -28,7 +28,7 @@ class ParsedRequest:
 
     position: int
     key: SignatureKey
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, Input]
     outputs: frozenset[str]
 
     @property

@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from backend_parameters import PER_MODEL, BackendParameters
 from bfloat16 import received
 from declare import single, union
+from gpu_inputs import lent
 from loaded_models import LoadedModels, ServedModel
 from request_parsing import RawRequest, RequestParser
 from saved_models import Signature, read_signatures
@@ -113,7 +113,9 @@ class PerModel:
         routing = {"model": self.name, "version": self.version}
         parameters = {"signature": self._default, **raw.parameters, **routing}
         return replace(
-            raw, arrays={name: array[np.newaxis] for name, array in raw.arrays.items()}, parameters=parameters
+            raw,
+            arrays={name: array.reshape((1, *array.shape)) for name, array in raw.arrays.items()},
+            parameters=parameters,
         )
 
     @cached_property
@@ -157,7 +159,7 @@ def _parser(config: Mapping[str, Any], loaded: LoadedModels, unservable: Mapping
 
 def _raw(request: Any) -> RawRequest:
     return RawRequest(
-        arrays={tensor.name(): received(tensor) for tensor in request.inputs()},
+        arrays={tensor.name(): received(tensor) if tensor.is_cpu() else lent(tensor) for tensor in request.inputs()},
         parameters=json.loads(request.parameters() or "{}"),
         outputs=frozenset(request.requested_output_names()),
     )

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from dynamic_batching import ParsedRequest, SignatureKey
+from gpu_inputs import GpuInput, Input
 from saved_models import Signature, TensorSpec
 
 _LONGEST_LISTING = 1000  # gRPC refuses long error messages
@@ -25,9 +25,9 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class RawRequest:
-    """A request as Triton received it: input arrays, parameters, and the names of the outputs that it asks for."""
+    """A request as Triton received it: inputs, parameters, and the names of the outputs that it asks for."""
 
-    arrays: Mapping[str, np.ndarray]
+    arrays: Mapping[str, Input]
     parameters: Mapping[str, object]
     outputs: frozenset[str]
 
@@ -80,13 +80,13 @@ class RequestParser:
         return asked
 
 
-def unwrapped(key: SignatureKey, name: str, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+def unwrapped(key: SignatureKey, name: str, array: Input, spec: TensorSpec) -> Input:
     """An input without Triton's leading element; raises RequestError where it contradicts its declaration."""
     if array.shape[:1] != (1,):
         raise _invalid(key, name, f"has a leading dimension of {array.shape[0]}; send 1")
     if array.dtype.name != numpy_name(spec.datatype):
         raise _invalid(key, name, f"is {array.dtype}; it takes {spec.datatype}")
-    inner = array[0].reshape(()) if spec.shape == () and array.size == 1 else array[0]
+    inner = array.reshape(() if spec.shape == () and array.size == 1 else array.shape[1:])
     shape = spec.shape if spec.shape is not None else inner.shape
     if len(inner.shape) != len(shape) or any(s not in (-1, d) for s, d in zip(shape, inner.shape, strict=True)):
         raise _invalid(key, name, f"has shape {list(inner.shape)}; it takes {list(shape)}")
@@ -111,7 +111,7 @@ def _named(request: RawRequest, tensor_name: str, parameter_name: str, known: Co
     tensor, parameter = request.arrays.get(tensor_name), request.parameters.get(parameter_name)
     if parameter is not None:
         return str(parameter)
-    if tensor is None:
+    if tensor is None or isinstance(tensor, GpuInput):
         remedy = f"send it as an input or as a parameter; choose from {listing(known)}"
         raise RequestError("INVALID_ARG", f"{tensor_name} is missing: {remedy}")
     value = tensor.reshape(-1)[0]
@@ -129,7 +129,7 @@ def _version(model: str, asked: object, served: tuple[int, ...]) -> int:
     return by_text[str(asked)]
 
 
-def _check_names(key: SignatureKey, arrays: Mapping[str, np.ndarray], spec: Signature) -> None:
+def _check_names(key: SignatureKey, arrays: Mapping[str, Input], spec: Signature) -> None:
     takes = f"it takes {listing(spec.inputs)}"
     for name in sorted(set(spec.inputs) - set(arrays)):
         raise _invalid(key, name, f"is missing; {takes}")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from gpu_inputs import GpuInput, Input, joined
 from pinned_memory import PinnedMemory
 from scratch_memory import ALIGNMENT, ScratchMemory
 
@@ -28,9 +29,7 @@ class Executor:
         self._text_turn = threading.BoundedSemaphore(_TEXTS_AT_ONCE) if "GPU" in (device or "") else self._turn
         self._per_thread = threading.local()
 
-    def call(
-        self, function: Any, parts: Mapping[str, list[np.ndarray]], wanted: frozenset[str]
-    ) -> dict[str, np.ndarray]:
+    def call(self, function: Any, parts: Mapping[str, list[Any]], wanted: frozenset[str]) -> dict[str, np.ndarray]:
         """Call a function with the parts of each input concatenated along axis 0; returns its wanted outputs.
 
         Raises what TensorFlow raises.
@@ -46,8 +45,11 @@ class Executor:
         if self._pinned:
             self._pinned.close()
 
-    def _tensor(self, name: str, parts: list[np.ndarray]) -> Any:
+    def _tensor(self, name: str, parts: list[Input]) -> Any:
         """One tensor of all parts with at most one copy in host memory, where the function will execute."""
+        if any(isinstance(part, GpuInput) for part in parts):
+            with self._tf.device(self._device):
+                return joined(self._tf, parts)
         if parts[0].dtype.kind in "OSUVb" or parts[0].ndim == 0:
             return self._tf.constant(parts[0] if len(parts) == 1 else np.concatenate(parts))
         can_lend = len(parts) == 1 and self._can_lend(parts[0])
@@ -78,5 +80,5 @@ class Executor:
         return array.copy() if is_scratch else np.asarray(array)
 
 
-def _has_texts(array: np.ndarray) -> bool:
+def _has_texts(array: Input) -> bool:
     return array.dtype.kind in "OSU"

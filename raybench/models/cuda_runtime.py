@@ -1,0 +1,1 @@
+../../triton_models/saved_model/1/cuda_runtime.py

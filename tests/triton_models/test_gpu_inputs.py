@@ -1,0 +1,144 @@
+"""Inputs that a client has put on a GPU: they go to TensorFlow as they lie, and meet those of other requests there."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_parts import CudaStandIn
+from helpers import backend_module
+
+cuda_runtime, dynamic_batching = backend_module("cuda_runtime"), backend_module("dynamic_batching")
+gpu_inputs, layouts = backend_module("gpu_inputs"), backend_module("layouts")
+pinned_memory, request_parsing = backend_module("pinned_memory"), backend_module("request_parsing")
+saved_models = backend_module("saved_models")
+
+KEY = dynamic_batching.SignatureKey("scale", 1, "times")
+
+
+def aligned(values: np.ndarray) -> np.ndarray:
+    """The values in memory that is aligned as that of a GPU is."""
+    raw = np.empty(values.nbytes + 64, np.uint8)
+    there = raw[-raw.ctypes.data % 64 :][: values.nbytes].view(values.dtype).reshape(values.shape)
+    there[...] = values
+    return there
+
+
+ROWS = aligned(np.arange(8, dtype=np.float32).reshape(4, 2))
+
+
+class Tensor:
+    """As Triton hands over one on a GPU, from which numpy cannot read; here its memory is the host's."""
+
+    def __init__(self, name: str, values: np.ndarray, *, is_cpu: bool = False) -> None:
+        self._name, self._values, self._is_cpu = name, values, is_cpu
+
+    def name(self) -> str:
+        return self._name
+
+    def is_cpu(self) -> bool:
+        return self._is_cpu
+
+    def as_numpy(self) -> np.ndarray:
+        if not self._is_cpu:
+            raise RuntimeError("Tensor is stored in GPU and cannot be converted to NumPy.")
+        return self._values
+
+    def to_dlpack(self) -> Any:
+        assert not self._is_cpu
+        return self._values.__dlpack__()
+
+
+def raw(layout: Any, *tensors: Tensor, **parameters: str) -> Any:
+    return layout.raw(
+        SimpleNamespace(
+            inputs=lambda: tensors,
+            parameters=lambda: json.dumps(parameters),
+            requested_output_names=lambda: ["y"],
+        )
+    )
+
+
+def parsed(shape: tuple[int, ...], *, datatype: str = "FP32", is_cpu: bool = False, rows: np.ndarray = ROWS) -> Any:
+    """What a request of layout multi asks for that brings an input of one row of `shape`, with the leading 1."""
+    signature = saved_models.Signature({"x": saved_models.TensorSpec(datatype, shape)}, {})
+    parser = request_parsing.RequestParser(
+        versions={"scale": (1,)}, signatures={KEY: signature}, unservable={}, declared_outputs=frozenset()
+    )
+    tensor = Tensor("x", rows[np.newaxis], is_cpu=is_cpu)
+    request = raw(layouts.Multi(None), tensor, model="scale", signature="times")
+    return parser.parse(0, SimpleNamespace(arrays=request.arrays, parameters=request.parameters, outputs=frozenset()))
+
+
+def executor(pinned: Any = None) -> Any:
+    import tensorflow as tf
+
+    return backend_module("tensorflow_executor").Executor(tf, "CPU:0", pinned)
+
+
+def test_an_input_on_a_gpu_goes_to_tensorflow_as_it_lies() -> None:
+    """It is neither fetched to the host nor staged in pinned memory: what TensorFlow reads is the client's memory."""
+    library, seen = CudaStandIn(), []
+    pinned = pinned_memory.PinnedMemory(cuda_runtime.CudaRuntime(library, 0), print)
+    rows = aligned(np.zeros((64, pinned_memory.WORTH_BYTES // 64), np.float32))
+    request = parsed((-1, rows.shape[1]), rows=rows)
+    rows[:] = 7  # what lies there now is what counts
+
+    def function(x: Any) -> dict[str, Any]:
+        seen.append(x)
+        return {"y": x + 1}
+
+    answer = executor(pinned).call(function, {"x": [request.inputs["x"]]}, frozenset({"y"}))
+    assert (answer["y"] == 8).all()
+    assert seen[0].shape == rows.shape
+    assert library.calls == 0
+
+
+def test_requests_on_a_gpu_are_merged_there() -> None:
+    """Requests with inputs on a GPU share a call with each other and with others, each with its own rows in order."""
+    requests = [parsed((-1, 2), rows=aligned(ROWS[:1])), parsed((-1, 2), rows=ROWS[1:2], is_cpu=True), parsed((-1, 2))]
+    (batch,) = dynamic_batching.batches(requests, max_items=64)
+    assert [request.items for request in batch] == [1, 1, 4]
+    assert all(request.is_splittable for request in batch)
+    parts = {"x": [request.inputs["x"] for request in batch]}
+    answer = executor().call(lambda x: {"y": 2 * x}, parts, frozenset({"y"}))
+    assert (answer["y"] == 2 * np.concatenate([ROWS[:1], ROWS[1:2], ROWS])).all()
+
+
+def test_a_single_value_may_lie_on_a_gpu() -> None:
+    """A scalar travels with one element, and is one again."""
+    request = parsed((), rows=aligned(np.array([5], np.float32)))
+    answer = executor().call(lambda x: {"y": x}, {"x": [request.inputs["x"]]}, frozenset({"y"}))
+    assert answer["y"].shape == ()
+    assert answer["y"] == 5
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "words"),
+    [
+        ((-1, 3), "FP32", r"input 'x' has shape \[4, 2\]; it takes \[-1, 3\]"),
+        ((-1, 2), "INT32", r"input 'x' is float32; it takes INT32"),
+    ],
+)
+def test_inputs_on_a_gpu_are_checked(shape: tuple[int, ...], datatype: str, words: str) -> None:
+    """What contradicts the declaration is refused, wherever it lies."""
+    with pytest.raises(request_parsing.RequestError, match=words):
+        parsed(shape, datatype=datatype)
+
+
+def test_a_name_cannot_lie_on_a_gpu() -> None:
+    """Who puts numbers there in place of the model's name is refused as one who names none."""
+    request = raw(layouts.Multi(None), Tensor("model_name", ROWS))
+    parser = request_parsing.RequestParser(versions={}, signatures={}, unservable={}, declared_outputs=frozenset())
+    with pytest.raises(request_parsing.RequestError, match="model_name is missing"):
+        parser.parse(0, request)
+
+
+def test_under_its_own_name_a_model_takes_them_too() -> None:
+    """In layout per-model an input gets the leading element that requests have in the other, without a copy."""
+    layout = layouts.PerModel(SimpleNamespace(signature="times"), "scale", 1)
+    layout.__dict__["_default"] = "times"
+    (array,) = raw(layout, Tensor("x", ROWS)).arrays.values()
+    assert isinstance(array, gpu_inputs.GpuInput)
+    assert (array.shape, array.dtype, array.size, array.ndim) == ((1, 4, 2), np.dtype("float32"), 8, 3)

@@ -5,13 +5,12 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from raybench.clients.base import Client
+from raybench.clients.base import Client, InputRegion
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.replicas import ReplicatedClient, Turns, in_turn
-from raybench.config import HTTP, OWN_CLIENT, PER_MODEL, ServerSpec, is_http, replica_urls
+from raybench.config import CUDA_SHARED_MEMORY, HTTP, OWN_CLIENT, PER_MODEL, ServerSpec, is_http, replica_urls
 
 if TYPE_CHECKING:
-    from raybench.clients.shared_memory import Region
     from raybench.clients.triton_echo import TritonEcho
     from raybench.models.saved_models import Signature
 
@@ -26,7 +25,7 @@ def connect(
     signature: str,
     models: str,
     spec: "Signature | None" = None,
-    region: "Region | None" = None,
+    region: InputRegion | None = None,
     credentials: ConnectionCredentials = NO_CREDENTIALS,
     turns: Turns | None = None,
     protocol: str | None = None,
@@ -68,7 +67,7 @@ def _connected(
     signature: str,
     models: str,
     spec: "Signature | None",
-    region: "Region | None",
+    region: InputRegion | None,
     credentials: ConnectionCredentials,
     protocol: str | None,
     client: str,
@@ -122,8 +121,15 @@ def connect_echo(
     return TritonEcho(url, triton_service(url, credentials, protocol=protocol, client=client))
 
 
-def shared_region(url: str, name: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> "Region":
-    """Shared memory that the Triton at a url is to read."""
+def shared_region(
+    transport: str, url: str, name: str, *, lanes: int, credentials: ConnectionCredentials = NO_CREDENTIALS
+) -> InputRegion:
+    """Memory of this host, or of its GPU, that the Triton at a url is to read; raises ClientError where there is
+    none."""
+    if transport == CUDA_SHARED_MEMORY:
+        from raybench.clients.device_regions import DeviceRegions, device_memory
+
+        return DeviceRegions(url, name, device_memory(), lanes=lanes, credentials=credentials)
     from raybench.clients.shared_memory import Region
 
     return Region(url, name, credentials)

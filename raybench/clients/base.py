@@ -1,6 +1,6 @@
 """The seam between a worker and what it loads: one request out, one reply back, failures as values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -34,6 +34,36 @@ class Description:
     signature: Signature
     model_version: int | None = None
     signatures: Mapping[str, Signature] = field(default_factory=dict)
+
+
+class InputRegion(Protocol):
+    """Shared memory where a Triton reads the inputs of one worker's requests."""
+
+    size: int  # bytes of all inputs that were added
+
+    @property
+    def name(self) -> str:
+        """By which a request names it."""
+
+    def add(self, payload: bytes) -> int:
+        """Take an input of the request that is being encoded; returns its offset, bytes."""
+
+    def staged(self, body: bytes) -> Any:
+        """What is to be sent for that request, of which this is the encoded rest."""
+
+    def sender(self, infer: Callable[[bytes, float], Reply]) -> Callable[[Any, float], Reply]:
+        """What sends that, by what sends encoded requests; on the clock."""
+
+    def register(self, echo_url: str | None = None) -> None:
+        """Have Triton map it, and one that does nothing, if there is one: once, after the last input and before the
+        first request."""
+
+    @property
+    def copied(self) -> tuple[int, int] | None:
+        """How many requests' inputs were copied on the clock until now, and how long that took, ns; None where none
+        are."""
+
+    def close(self) -> None: ...
 
 
 class ClientError(Exception):

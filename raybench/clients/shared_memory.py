@@ -8,20 +8,22 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from raybench.clients.base import ClientError
+from raybench.clients.base import ClientError, Reply
 from raybench.clients.grpc.channel import CallError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.clients.triton_service import triton_service
+from raybench.config import CUDA_SHARED_MEMORY, SHARED_MEMORY
 
 FOLDER = Path("/dev/shm")  # where the names of shm_open lie: shm_overview(7)
 _NO_ROOM = "empty or enlarge it (in a container by --shm-size), or send fewer or smaller batches"
-_OWNER = re.compile(r"raybench-(\d+)-\d+-(.*)-[0-9a-f]{8}-\d+")
+_OWNER = re.compile(r"raybench-(\d+)-\d+-(.*)-[0-9a-f]{8}-\d+(-\d{4})?")  # the last: a lane of the worker
+_CALLS = {SHARED_MEMORY: "SystemSharedMemory", CUDA_SHARED_MEMORY: "CudaSharedMemory"}  # begin so
 
 
 class Region:
@@ -50,6 +52,16 @@ class Region:
                 left = left[os.write(self._file, left) :]
         self.size += len(payload)
         return offset
+
+    def staged(self, body: bytes) -> bytes:
+        return body
+
+    def sender(self, infer: Callable[[bytes, float], Reply]) -> Callable[[bytes, float], Reply]:
+        return infer
+
+    @property
+    def copied(self) -> None:
+        return None
 
     def register(self, echo_url: str | None = None) -> None:
         """Have Triton map what was added, and one that does nothing, if there is one.
@@ -94,18 +106,26 @@ def names(url: str, workers: int) -> list[str]:
     return [f"raybench-{os.getpid()}-{port}-{socket.gethostname()}-{token}-{worker}" for worker in range(workers)]
 
 
-def unregister(url: str, regions: Iterable[str], credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+def unregister(
+    url: str,
+    regions: Iterable[str],
+    credentials: ConnectionCredentials = NO_CREDENTIALS,
+    *,
+    transport: str = SHARED_MEMORY,
+) -> None:
     """Have Triton forget regions by name, known or not; not all at once, because other clients may have theirs."""
     with closing(triton_service(url, credentials)) as service, suppress(CallError):
         for name in regions:
-            service.ask("SystemSharedMemoryUnregister", name=name)
+            service.ask(f"{_CALLS[transport]}Unregister", name=name)
 
 
-def unregister_orphans(url: str, credentials: ConnectionCredentials = NO_CREDENTIALS) -> None:
+def unregister_orphans(
+    url: str, credentials: ConnectionCredentials = NO_CREDENTIALS, *, transport: str = SHARED_MEMORY
+) -> None:
     """Have Triton forget the regions of runs of this host that were killed: they hold memory until it ends."""
     with closing(triton_service(url, credentials)) as service, suppress(CallError):
-        known = service.ask("SystemSharedMemoryStatus").regions
-        unregister(url, [name for name in known if _is_orphan(name)], credentials)
+        known = service.ask(f"{_CALLS[transport]}Status").regions
+        unregister(url, [name for name in known if _is_orphan(name)], credentials, transport=transport)
 
 
 def _is_orphan(name: str) -> bool:

@@ -16,10 +16,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
-from raybench.clients.base import ClientError, Description, Reply, UnsupportedReplyError
+from raybench.clients.base import ClientError, Description, InputRegion, Reply, UnsupportedReplyError
 from raybench.clients.grpc.channel import DESCRIBE_TIMEOUT_S, CallError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
-from raybench.clients.shared_memory import Region
 from raybench.clients.triton_own_model import OwnModel
 from raybench.clients.triton_service import is_unready, triton_service
 from raybench.clients.triton_tensors import array_of, described_specs, raw_bytes, spec_of
@@ -47,7 +46,7 @@ class TritonClient:
         signature: str,
         spec: Signature | None = None,
         is_direct: bool = False,
-        region: Region | None = None,
+        region: InputRegion | None = None,
         credentials: ConnectionCredentials = NO_CREDENTIALS,
         protocol: str | None = None,
         client: str = OWN_CLIENT,
@@ -60,6 +59,7 @@ class TritonClient:
         self._triton_model = SAVED_MODEL if self._is_routed else model
         self._service = triton_service(url, credentials, protocol=protocol, client=client)
         self._infer = self._service.infer(self._triton_model)
+        self._send = region.sender(self._infer) if region else self._infer
 
     def describe(self) -> Description:
         server = self._ask("ServerMetadata")
@@ -109,20 +109,21 @@ class TritonClient:
             for name, (inputs, outputs) in found.items()
         }
 
-    def encode(self, batch: Batch) -> bytes:
+    def encode(self, batch: Batch) -> Any:
         """Each input as it is or, behind raybench's backend, as the demo has it: `model_name` and `signature` [1, 1],
         and each input with a leading 1."""
         request = self._routed() if self._is_routed else self._direct()
         for name, values in batch.items():
             datatype = self._datatypes.get(name) or np_to_triton_dtype(values.dtype)
             self._add_payload(request, name, datatype, self._shape(name, values), raw_bytes(values, datatype))
-        return self._service.encode(request)
+        body = self._service.encode(request)
+        return self._region.staged(body) if self._region else body
 
     def prepare(self, calls: int) -> None:
         self._service.prepare(calls)
 
-    def send(self, request: bytes, timeout_s: float) -> Reply:
-        return self._infer(request, timeout_s)
+    def send(self, request: Any, timeout_s: float) -> Reply:
+        return self._send(request, timeout_s)
 
     def decode(self, reply: Reply) -> dict[str, np.ndarray]:
         response = self._service.decode(reply)
@@ -188,7 +189,7 @@ class TritonClient:
 
     def _check_routing(self) -> None:
         """A request without inputs computes nothing: it is refused for that, or for a name that is not there."""
-        reply = self.send(self._service.encode(self._routed()), DESCRIBE_TIMEOUT_S)
+        reply = self._infer(self._service.encode(self._routed()), DESCRIBE_TIMEOUT_S)
         if reply.status == "NOT_FOUND":
             raise ClientError(f"url triton={self._url}: {reply.error}")
 

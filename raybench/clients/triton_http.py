@@ -4,6 +4,7 @@ The binary form is Triton's extension_binary_data.md; the paths are those of its
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -32,20 +33,27 @@ class _Route(NamedTuple):
     answer: Callable[[Any], Any] = lambda said: said
 
 
-_MODEL, _REGION = "/v2/models/{name}", "/v2/systemsharedmemory/region/{name}"
+def _shared_memory(kind: str) -> dict[str, _Route]:
+    """The calls about regions of a kind."""
+    calls, base = f"{kind}SharedMemory", f"/v2/{kind.lower()}sharedmemory"
+    return {
+        f"{calls}Register": _Route("POST", f"{base}/region/{{name}}/register"),
+        f"{calls}Unregister": _Route("POST", f"{base}/region/{{name}}/unregister"),
+        f"{calls}Status": _Route(
+            "GET", f"{base}/status", lambda said: {"regions": {each["name"]: each for each in said}}
+        ),
+    }
+
+
+_MODEL = "/v2/models/{name}"
 _ROUTES = {
     "ServerMetadata": _Route("GET", "/v2"),
     "ModelMetadata": _Route("GET", _MODEL),
     "ModelConfig": _Route("GET", f"{_MODEL}/config", lambda said: {"config": said}),
     "ModelStatistics": _Route("GET", f"{_MODEL}/stats"),
     "RepositoryIndex": _Route("POST", "/v2/repository/index", lambda said: {"models": said}),
-    "SystemSharedMemoryRegister": _Route("POST", f"{_REGION}/register"),
-    "SystemSharedMemoryUnregister": _Route("POST", f"{_REGION}/unregister"),
-    "SystemSharedMemoryStatus": _Route(
-        "GET",
-        "/v2/systemsharedmemory/status",
-        lambda said: {"regions": {each["name"]: each for each in said}},
-    ),
+    **_shared_memory("System"),
+    **_shared_memory("Cuda"),
 }
 
 
@@ -60,7 +68,8 @@ class HttpService:
         route, answer = _ROUTES[method], getattr(service_pb2, f"{method}Response")()
         name = quote(fields.pop("name", ""), safe="")
         send = self._connections.method(route.path.format(name=name), route.verb)
-        reply = send(message(json.dumps(fields).encode() if fields else b"", _JSON), DESCRIBE_TIMEOUT_S)
+        content = json.dumps(fields, default=_base64).encode() if fields else b""
+        reply = send(message(content, _JSON), DESCRIBE_TIMEOUT_S)
         if not reply.is_ok:
             raise CallError(reply.status, reply.error)
         try:
@@ -125,6 +134,11 @@ class HttpService:
 
     def close(self) -> None:
         self._connections.close()
+
+
+def _base64(raw: bytes) -> dict[str, str]:
+    """Bytes in JSON, such as a handle, as extension_shared_memory.md has them."""
+    return {"b64": b64encode(raw).decode()}
 
 
 def _parameters(holder: Any) -> dict[str, Any]:

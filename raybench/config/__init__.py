@@ -25,7 +25,9 @@ from raybench.config.load_settings import (
 from raybench.config.protocols import GRPC, HTTP, HTTP_COLUMNS, HTTP_JSON, OWN_CLIENT, is_http, without_scheme
 from raybench.config.refusal import ConfigError, is_text
 from raybench.config.server_spec import (
+    CUDA_SHARED_MEMORY,
     ECHO,
+    IN_MEMORY,
     IN_PROCESS,
     MULTI,
     PER_MODEL,
@@ -41,12 +43,14 @@ from raybench.config.threshold import Threshold, ratio, threshold
 
 __all__ = [
     "CONTINUE",
+    "CUDA_SHARED_MEMORY",
     "ECHO",
     "EXPORTED",
     "GRPC",
     "HTTP",
     "HTTP_COLUMNS",
     "HTTP_JSON",
+    "IN_MEMORY",
     "IN_PROCESS",
     "JPEGS",
     "LARGEST_SEED",

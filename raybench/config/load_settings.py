@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from raybench.config.protocols import GRPC, OWN_CLIENT, GrpcClient, Protocol
-from raybench.config.server_spec import IN_PROCESS, SHARED_MEMORY, ServerSpec
+from raybench.config.server_spec import CUDA_SHARED_MEMORY, IN_PROCESS, SHARED_MEMORY, ServerSpec
 from raybench.config.setting import DECLARED, AnyOf, Flag, ModelName, Name, Remedy, Seconds, SomeOf, settings_of
 
 JPEGS = "predict_jpegs"  # the signature that takes JPEG files in place of pixels
@@ -74,8 +74,10 @@ class LoadSettings(BaseModel):
     )
     warmup_timeout: Seconds = Field(5.0, description="Seconds after which warm-up ends, steady or not.")
     timeout: Seconds = Field(60.0, description="Deadline of each request, in seconds.")
-    shared_memory: Literal["none", "system"] = Field(
-        "none", description="Pass inputs to a Triton on this host through shared memory (system), not the network."
+    shared_memory: Literal["none", "system", "cuda"] = Field(
+        "none",
+        description="Pass inputs to a Triton on this host through shared memory, of the host (system) or of its GPU "
+        "(cuda), not the network.",
     )
     protocol: Annotated[AnyOf[Protocol], Flag(shown="grpc; http where a url names that port")] = Field(
         (),
@@ -130,8 +132,8 @@ class LoadSettings(BaseModel):
         """How what requests hold travels to a server."""
         if server.is_in_process:
             return IN_PROCESS
-        if server.kind == "triton" and self.shared_memory == "system":
-            return SHARED_MEMORY
+        if server.kind == "triton" and self.shared_memory != "none":
+            return CUDA_SHARED_MEMORY if self.shared_memory == "cuda" else SHARED_MEMORY
         return f"{protocol} over TLS" if is_encrypted else protocol
 
     def changed(self, **changes: object) -> Self:

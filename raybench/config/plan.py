@@ -11,8 +11,9 @@ from raybench.config.benchmark import STREAM, Benchmark
 from raybench.config.load_settings import LoadSettings
 from raybench.config.protocols import GRPC, OWN_CLIENT, PROTOCOLS
 from raybench.config.refusal import ConfigError
-from raybench.config.server_spec import SHARED_MEMORY, ServerSpec, labelled
+from raybench.config.server_spec import CUDA_SHARED_MEMORY, SHARED_MEMORY, ServerSpec, labelled
 
+_SHARED = {SHARED_MEMORY: "-shm", CUDA_SHARED_MEMORY: "-cuda-shm"}
 _START_S, _TRIAL_S = 12.0, 5.0  # of Ray or a server; of the workers of a trial: as seen on two cores
 
 
@@ -52,7 +53,7 @@ class Load:
         loop = f"c{self.concurrency}"
         if self.offered_rps:
             loop = f"{self.arrivals}{self.offered_rps:.12g}-m{self.in_flight}"
-        shared = "-shm" if self.transport == SHARED_MEMORY else ""
+        shared = _SHARED.get(self.transport, "")
         streamed = "-stream" if self.feed == STREAM else ""
         protocol = "" if self.protocol == GRPC else f"-{self.protocol}"
         client = "" if self.client == OWN_CLIENT else f"-{self.client}"

@@ -20,7 +20,9 @@ MULTI: Layout = "multi"  # one Triton model, `saved_model`, answers for every Sa
 PER_MODEL: Layout = "per-model"  # each has a Triton model under its own name
 SAVED_MODEL = "saved_model"  # the Triton model of layout multi
 ECHO = "echo"  # Triton's model that does nothing: what the client and the transport cost
-IN_PROCESS, SHARED_MEMORY = "in process", "shared memory"  # how requests travel, where not over the network
+IN_PROCESS = "in process"  # how inputs travel, where not over the network
+SHARED_MEMORY, CUDA_SHARED_MEMORY = "shared memory", "cuda shared memory"  # of the host, or of its GPU
+IN_MEMORY = (SHARED_MEMORY, CUDA_SHARED_MEMORY)
 _ADDRESS = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", re.ASCII)
 _LONGEST_URL = 200  # of one replica
 _BETWEEN = {"fake": "+"}  # replicas in a url, where it is not a comma
@@ -116,7 +118,7 @@ def labelled(server: ServerSpec, transport: str, protocol: str, client: str) -> 
     client."""
     parts = (
         protocol if protocol != GRPC else "",
-        transport if transport == SHARED_MEMORY else "",
+        transport if transport in IN_MEMORY else "",
         client if client == GRPCIO else "",
     )
     shown = ", ".join(filter(None, parts))

@@ -167,12 +167,13 @@ def test_a_stream_is_told_by_the_name_of_its_cells() -> None:
 
 def test_shared_memory_is_a_cell_of_its_own() -> None:
     """What goes over shared memory has a name of its own, in files and in the table; servers without are one cell."""
-    loads = ({"shared_memory": "none"}, {"shared_memory": "system"})
+    loads = ({"shared_memory": "none"}, {"shared_memory": "system"}, {"shared_memory": "cuda"})
     planned = trials(Benchmark(server=("triton", "local"), loads=loads, request_count=8))
-    found = {each.cell.label: (each.cell.load.transport, each.cell.id.endswith("-b8-shm")) for each in planned}
-    assert len(planned) == 3
+    found = {each.cell.label: (each.cell.load.transport, each.cell.id.partition("-b8")[2]) for each in planned}
+    assert len(planned) == 4
     assert found == {
-        "local": ("in process", False),
-        "triton x1": ("grpc", False),
-        "triton x1 (shared memory)": ("shared memory", True),
+        "local": ("in process", ""),
+        "triton x1": ("grpc", ""),
+        "triton x1 (shared memory)": ("shared memory", "-shm"),
+        "triton x1 (cuda shared memory)": ("cuda shared memory", "-cuda-shm"),
     }

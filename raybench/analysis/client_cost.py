@@ -7,7 +7,7 @@ from statistics import fmean
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raybench.config import IN_PROCESS, SHARED_MEMORY
+from raybench.config import IN_MEMORY, IN_PROCESS
 from raybench.results import samples
 from raybench.results.records import ConversionCost, TrialRecord, WorkerRecord
 
@@ -44,6 +44,13 @@ def client_cost(record: TrialRecord, measured: pa.Table) -> ClientCost | None:
     )
 
 
+def client_copy_ms(workers: Iterable[WorkerRecord]) -> float | None:
+    """The mean part of a request's service time in which its client copied inputs to a GPU; None where none did."""
+    copies = [worker.copied for worker in workers if worker.copied]
+    requests = sum(each.requests for each in copies)
+    return sum(each.wall_s for each in copies) * 1e3 / requests if requests else None
+
+
 def mean_cost(rounds: Iterable[ClientCost | None]) -> ClientCost | None:
     """Means over the rounds that know a value; None where no round has any."""
     known = [each for each in rounds if each]
@@ -55,7 +62,7 @@ def _request_bytes(transport: str, encoded: Sequence[ConversionCost], measured: 
     """As encoded, without what lies in shared memory; older folders have the size of both together alone."""
     if encoded:
         return sum(each.body_bytes for each in encoded) / sum(each.items for each in encoded)
-    return None if transport == SHARED_MEMORY else _per_item(measured, "sent_bytes")
+    return None if transport in IN_MEMORY else _per_item(measured, "sent_bytes")
 
 
 def _per_item(rows: pa.Table, column: str) -> float | None:

@@ -18,6 +18,7 @@ from raybench.telemetry.telemetry_schema import (
     OTHER,
     PROCESS,
     UNKNOWN,
+    WORKER,
     by_id,
     grown_under_load,
     of,
@@ -98,15 +99,16 @@ def _clock_drop(gpu: pa.Table) -> float | None:
 
 def _others(rows: pa.Table) -> tuple[str, ...] | None:
     """None without a GPU, and where the server's own processes are not known. A process that is not visible from here
-    counts as the server's, unless it was there before."""
+    counts as the server's, unless it was there before. A worker that has regions there is the client."""
     if not len(of(rows, PROCESS, LOAD)) or not len(of(rows, GPU, LOAD)):
         return None
     before = set(of(rows, GPU_PROCESS, BASELINE)["id"].to_pylist())
+    workers = set(of(rows, WORKER, LOAD)["id"].to_pylist())
     found = of(rows, GPU_PROCESS, LOAD).select(["id", "name", "owner"]).to_pylist()
     strange = {
         each["id"]: each["name"]
         for each in found
-        if each["owner"] == OTHER or (each["owner"] == UNKNOWN and each["id"] in before)
+        if each["id"] not in workers and (each["owner"] == OTHER or (each["owner"] == UNKNOWN and each["id"] in before))
     }
     return tuple(f"{name or 'a process'} (pid {pid})" for pid, name in sorted(strange.items()))
 

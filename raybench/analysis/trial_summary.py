@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from raybench.analysis import by_node, costs, steady_state
 from raybench.analysis.by_model import ModelLoad, model_loads
-from raybench.analysis.client_cost import ClientCost, client_cost
+from raybench.analysis.client_cost import ClientCost, client_copy_ms, client_cost
 from raybench.analysis.cold_start import ColdStart, cold_start
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.host_conditions import HostConditions, host_conditions
@@ -90,6 +90,7 @@ class TrialSummary:
     memory: costs.Memory
     cpu: costs.Cpu
     client_cost: ClientCost | None
+    client_copy_ms: float | None
     server_time_ms: costs.ServerTime | None
     cold_start: ColdStart | None
     server_statistics: StatisticsRecord | None
@@ -154,6 +155,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
         memory=costs.memory(telemetry, beside_mib=beside_mib(record)),
         cpu=costs.cpu(telemetry, record.workers, int(measured["items"].to_numpy() @ is_ok)),
         client_cost=client_cost(record, measured),
+        client_copy_ms=client_copy_ms(record.workers),
         server_time_ms=costs.server_time(
             record.server_statistics,
             samples.service_ns(measured)[is_ok],

@@ -6,7 +6,7 @@ import pyarrow as pa
 from ray.exceptions import RayError
 
 from raybench.clients.base import ClientError
-from raybench.config import ECHO
+from raybench.config import CUDA_SHARED_MEMORY, ECHO
 from raybench.config.plan import Trial
 from raybench.driver.ray_errors import sentence
 from raybench.driver.run_context import RunContext
@@ -15,6 +15,7 @@ from raybench.results import samples
 from raybench.servers import RunningServer, ServerError
 
 _TIMEOUT_S = 30.0
+_NO_GPU = "the model that does nothing takes no inputs on a GPU, so cuda shared memory has no ceiling"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ def start_echo(trial: Trial, context: RunContext, server: RunningServer) -> Echo
     is_asked = server.is_ours if context.benchmark.calibrate is None else context.benchmark.calibrate
     if not is_asked or trial.cell.server.kind != "triton" or ECHO in trial.cell.models:
         return Echo(is_asked=False)
+    if trial.cell.load.transport == CUDA_SHARED_MEMORY:
+        return Echo(is_asked=True, reason=_NO_GPU)
     if server.start_echo is None:
         return Echo(is_asked=True)
     try:

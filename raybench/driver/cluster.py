@@ -172,8 +172,9 @@ def _in_a_line(said: str) -> str:
 def _check_hosts(benchmark: Benchmark) -> None:
     """Shared memory is of one host: workers must not land on others."""
     elsewhere = {node.host for node in alive()} - {socket.gethostname()}
-    if elsewhere and any(load.shared_memory == "system" for load in benchmark.loads):
+    shared = next((load.shared_memory for load in benchmark.loads if load.shared_memory != "none"), None)
+    if elsewhere and shared:
         raise ConfigError(
-            f"shared-memory is system; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "
+            f"shared-memory is {shared}; the Ray cluster has nodes on other hosts ({', '.join(sorted(elsewhere))}), "
             f"whose workers cannot reach this host's memory: leave out --shared-memory or --address"
         )

@@ -27,6 +27,7 @@ class Endpoint:
 
 
 Signatures = Mapping[Endpoint, Signature]
+_NOT_ON_A_GPU = ("BYTES", "BOOL")  # DLPack, by which TensorFlow takes them there, has no strings; Triton's, no booleans
 
 
 def endpoints(benchmark: Benchmark) -> tuple[Endpoint, ...]:
@@ -117,6 +118,19 @@ def check_layouts(signatures: Signatures) -> None:
                 f"signature is {endpoint.signature}; in layout {PER_MODEL} the Triton model {endpoint.model} serves "
                 f"signature {name}, which has other tensors: measure one of them, or use --layout multi"
             )
+
+
+def check_gpu_inputs(benchmark: Benchmark, signatures: Signatures) -> None:
+    """Raise ConfigError where inputs are to lie on a GPU whose type no GPU holds."""
+    asked = {load.signature or "" for load in benchmark.loads if load.shared_memory == "cuda"}
+    for endpoint, signature in signatures.items():
+        inputs = signature.inputs.items() if endpoint.signature in asked and endpoint.server.kind == "triton" else ()
+        for name, spec in inputs:
+            if spec.datatype in _NOT_ON_A_GPU:
+                raise ConfigError(
+                    f"shared-memory is cuda; input {name} of model {endpoint.model} is {spec.datatype}, which does not "
+                    "go to a GPU: use --shared-memory system"
+                )
 
 
 def check_mixes(benchmark: Benchmark, sources: Mapping[Endpoint, BoundSource]) -> None:

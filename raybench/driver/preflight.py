@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from raybench.clients import shared_memory
+from raybench.clients import device_regions, shared_memory
 from raybench.clients.base import ClientError
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials
 from raybench.clients.grpc.probe import GRPC, TLS, is_here, what_answers
@@ -71,6 +71,7 @@ def check(
         _export_missing(benchmark, models_conf, observer)
     there = models_there(models_conf)
     signatures: Signatures = {**by_url, **_signatures_here(benchmark, models_conf, there)}
+    endpoints.check_gpu_inputs(benchmark, signatures)
     endpoints.check_layouts(signatures)
     benchmark = with_batch_sizes(benchmark, signatures)
     plan.trials(benchmark)  # which has a sentence where cells have become the same
@@ -108,19 +109,29 @@ def _check_memory(benchmark: Benchmark, item_bytes: int) -> None:
 
 
 def _check_shared_memory(benchmark: Benchmark, credentials: ConnectionCredentials) -> None:
-    """Refuse a Triton that cannot map this host's shared memory."""
-    if not _shared(benchmark):
-        return
+    """Refuse a Triton that cannot map this host's shared memory, and memory of a GPU that this host does not have."""
     url = next((server.control_url for server in benchmark.servers if server.kind == "triton"), "")
-    if url and not is_here(url):
-        raise ConfigError(
-            f"shared-memory is system; Triton at {url} is not on this host: leave it out, or run on its host"
-        )
-    if url:
-        _check_mapping(url, credentials)
+    for kind in dict.fromkeys(load.shared_memory for load in benchmark.loads if load.shared_memory != "none"):
+        if url and not is_here(url):
+            raise ConfigError(
+                f"shared-memory is {kind}; Triton at {url} is not on this host: leave it out, or run on its host"
+            )
+        _check_memory_of(kind, url, credentials)
+
+
+def _check_memory_of(kind: str, url: str, credentials: ConnectionCredentials) -> None:
+    """Nothing is mapped on a GPU yet: that would leave a context of 500 MiB with this process."""
+    try:
+        if kind == "cuda":
+            device_regions.device_memory()
+        elif url and what_answers(url) in (GRPC, TLS):  # else whoever asks it for its models has a better sentence
+            shared_memory.check(url, credentials)
+    except ClientError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _shared(benchmark: Benchmark) -> list[LoadSettings]:
+    """The loads whose inputs lie in /dev/shm."""
     return [load for load in benchmark.loads if load.shared_memory == "system"]
 
 
@@ -136,15 +147,6 @@ def _check_room(benchmark: Benchmark, item_bytes: int) -> None:
             f"shared-memory is system; the inputs take {needed_mib:.0f} MiB, and {shared_memory.FOLDER} has "
             f"{there_mib:.0f} MiB free: send fewer items per request or fewer requests, or enlarge it (--shm-size)"
         )
-
-
-def _check_mapping(url: str, credentials: ConnectionCredentials) -> None:
-    if what_answers(url) not in (GRPC, TLS):
-        return  # which whoever asks it for its models says better
-    try:
-        shared_memory.check(url, credentials)
-    except ClientError as error:
-        raise ConfigError(str(error)) from error
 
 
 def check_ray(benchmark: Benchmark, note: Callable[[str], None]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from raybench.config import ECHO, Benchmark, ConfigError, ServerSpec
+from raybench.config import CUDA_SHARED_MEMORY, ECHO, Benchmark, ConfigError, ServerSpec
 from raybench.config.plan import Cell
 from raybench.driver.endpoints import Endpoint
 from raybench.driver.placement import Placement
@@ -158,7 +158,8 @@ def _hosted(server: ServerSpec, options: ServeOptions, node: Node) -> Iterator[R
 def serve_options(server: ServerSpec, cells: Sequence[Cell], context: RunContext) -> ServeOptions:
     """What a server is started with for these cells."""
     models = tuple(dict.fromkeys(model for cell in cells for model in cell.models))
-    return _options(context.benchmark, context.session.models_conf, models, _warm_up(server, cells, context))
+    options = _options(context.benchmark, context.session.models_conf, models, _warm_up(server, cells, context))
+    return replace(options, keeps_gpu_inputs=any(cell.load.transport == CUDA_SHARED_MEMORY for cell in cells))
 
 
 def _options(

@@ -11,7 +11,8 @@ from ray.exceptions import RayError
 
 from raybench.clients import shared_memory
 from raybench.clients.base import ClientError, Description
-from raybench.config import SHARED_MEMORY
+from raybench.clients.device_regions import lane_names
+from raybench.config import CUDA_SHARED_MEMORY, IN_MEMORY
 from raybench.config.plan import Load, Trial, shares
 from raybench.driver.ray_metrics import Tags
 from raybench.driver.recorders import Recording
@@ -78,9 +79,7 @@ def worker_group(
             yield _at_the_barrier(actors, shards, trial, context, server)
         finally:
             end(actors)
-            if trial.cell.load.transport == SHARED_MEMORY:
-                for each in filter(None, (server, echo)):
-                    shared_memory.unregister(each.url, [*filter(None, regions)], each.credentials)
+            _unregister(trial.cell.load, regions, [*filter(None, (server, echo))])
 
 
 def all_answers(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
@@ -107,8 +106,8 @@ def _at_the_barrier(
 ) -> WorkerGroup:
     """Take the workers through open, encode and warm up, all at once in each step."""
     cell, session = trial.cell, context.session
-    if cell.load.transport == SHARED_MEMORY:
-        shared_memory.unregister_orphans(server.url, server.credentials)
+    if cell.load.transport in IN_MEMORY:
+        shared_memory.unregister_orphans(server.url, server.credentials, transport=cell.load.transport)
     locations = all_answers([each.location.remote() for each in actors], "start", _OPEN_TIMEOUT_S)
     recorder = session.recorders.of_trial(cell.server, server, locations)
     opening = [each.open.remote(server.credentials) for each in actors]
@@ -146,9 +145,18 @@ def _warm_up_s(load: Load) -> float:
 
 def _regions(load: Load, server: RunningServer) -> Sequence[str | None]:
     """A region of shared memory for each worker, or none."""
-    if load.transport == SHARED_MEMORY:
+    if load.transport in IN_MEMORY:
         return shared_memory.names(server.url, load.workers)
     return [None] * load.workers
+
+
+def _unregister(load: Load, regions: Sequence[str | None], servers: Sequence[RunningServer]) -> None:
+    """Have servers forget the regions of all workers: one that was killed could not say so."""
+    names = [name for name in regions if name]
+    if load.transport == CUDA_SHARED_MEMORY:
+        names = [each for name, lanes in zip(names, load.lanes, strict=True) for each in lane_names(name, lanes)]
+    for server in servers if names else ():
+        shared_memory.unregister(server.url, names, server.credentials, transport=load.transport)
 
 
 def _tasks(

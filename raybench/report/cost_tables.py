@@ -44,7 +44,10 @@ def cost_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]
         return []
     cells = {names[cell.cell]: [t for t in summary.trials if t.id in cell.trials] for cell in summary.cells}
     memory = [row for name, trials in cells.items() for row in _memory(name, trials)]
-    time = [row for row in (_time(name, trials) for name, trials in cells.items()) if set(row[2:]) != {_DASH}]
+    has_copies = any(trial.client_copy_ms is not None for trial in summary.trials)
+    copied = ("client's copy", "without it") if has_copies else ()
+    times = [_time(name, trials, has_copies=has_copies) for name, trials in cells.items()]
+    time = [row for row in times if set(row[2:]) != {_DASH}]
     found = (
         _cold_starts(summary),
         ReportTable("Server memory, MiB", ("server", "kind", *_MOMENTS), 2, memory),
@@ -53,6 +56,7 @@ def cost_tables(summary: Summary, names: Mapping[str, str]) -> list[ReportTable]
             (
                 "server",
                 "service",
+                *copied,
                 *_STAGES,
                 "per call",
                 "CPU s",
@@ -96,7 +100,8 @@ def _over(moment: str) -> Callable[[list[float]], float]:
     return max if moment == "peak" else fmean
 
 
-def _time(name: str, trials: list[TrialSummary]) -> tuple[str, ...]:
+def _time(name: str, trials: list[TrialSummary], *, has_copies: bool) -> tuple[str, ...]:
+    """With `has_copies` the part of the service in which the client copied inputs to a GPU, and the rest."""
     times = [t.server_time_ms for t in trials if t.server_time_ms]
     service = _known(t.service_ms.mean if t.service_ms else None for t in trials)
     stages = [_known(getattr(each, field) for each in times) for field in _STAGES.values()]
@@ -104,10 +109,19 @@ def _time(name: str, trials: list[TrialSummary]) -> tuple[str, ...]:
     return (
         name,
         _number(_known(each.service for each in times) or service, fmean, plain),
+        *(_copied(trials) if has_copies else ()),
         *(_number(values, fmean, plain) for values in stages),
         _number(merged, fmean, "{:.2f}".format),
         _number(_known(t.cpu.server_s for t in trials), fmean, "{:.1f}".format),
         _number(_known(t.cpu.items_per_cpu_s for t in trials), fmean, "{:.1f}".format),
+    )
+
+
+def _copied(trials: list[TrialSummary]) -> tuple[str, str]:
+    known = [(t.client_copy_ms, t.service_ms.mean) for t in trials if t.client_copy_ms is not None and t.service_ms]
+    return (
+        _number([copy for copy, _ in known], fmean, plain),
+        _number([service - copy for copy, service in known], fmean, plain),
     )
 
 

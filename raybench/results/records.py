@@ -98,13 +98,22 @@ class ConversionCost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopyCost:
+    """What a worker's lanes spent on the clock on copying inputs to a GPU: of so many measured requests, and how long
+    together."""
+
+    requests: int
+    wall_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerRecord:
     """One worker of a trial; a lost worker has no `cpu_s` and says why it was `lost`.
 
     The clock's offset (worker - driver) is right to `clock_uncertainty_ns`; its drift is None where it was measured
     once. `payload_held_mib` is by how much encoding made the worker's process grow, None where requests come and go.
     `host_load` is what one worker of each host read. `encoded` is of all its requests, `decoded` of the sampled replies
-    that could be read, None where there were none.
+    that could be read, None where there were none; `copied` is None where no inputs were copied to a GPU.
     """
 
     worker: int
@@ -127,6 +136,7 @@ class WorkerRecord:
     host_load: HostLoad | None = None
     encoded: ConversionCost | None = None
     decoded: ConversionCost | None = None
+    copied: CopyCost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

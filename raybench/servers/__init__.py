@@ -40,7 +40,8 @@ _METRICS = {"triton": "/metrics", "tfserving": model_server.METRICS}
 class ServeOptions:
     """What a server that we start serves, what warms it up, its address, and the most requests in flight.
 
-    With `does_nothing` a Triton takes the requests for those models, and answers how many items they hold.
+    With `does_nothing` a Triton takes the requests for those models, and answers how many items they hold. With
+    `keeps_gpu_inputs` it leaves inputs on the GPU that a client has put there.
     """
 
     models_conf: Path
@@ -49,6 +50,7 @@ class ServeOptions:
     bind: str = "127.0.0.1"
     in_flight: int = 1
     does_nothing: bool = False
+    keeps_gpu_inputs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +226,7 @@ def _triton(server: ServerSpec, options: ServeOptions) -> AbstractContextManager
         layout=server.layout,
         settings=server.settings,
         does_nothing=options.does_nothing,
+        keeps_gpu_inputs=options.keeps_gpu_inputs,
     )
     return running_triton(triton_options)
 

@@ -44,6 +44,7 @@ def _write_triton(server: ServerSpec, options: ServeOptions, folder: Path) -> No
         warm_up=options.warm_up,
         settings=server.settings,
         layout=server.layout,
+        keeps_gpu_inputs=options.keeps_gpu_inputs,
     )
     for model in repository.assemble(triton, folder).iterdir():
         if is_echo(model.name):  # which raybench measures its client with

@@ -20,6 +20,7 @@ from raybench.models.batch_files import write_batches
 from raybench.models.default_signature import default_signature
 from raybench.models.saved_models import ModelConfig, Signature, read_signatures, utf8
 from raybench.servers.echo_models import is_echo
+from raybench.servers.gpu_placement import place_beside_inputs
 from raybench.servers.server_process import ServerError
 from raybench.servers.triton_options import MERGE_RULES, TritonOptions
 from raybench.servers.warm_up import WarmUp
@@ -79,6 +80,8 @@ def model_config(options: TritonOptions, model: ModelConfig, folder: Path) -> mo
         config.dynamic_batching.max_queue_delay_microseconds = options.settings.merge_delay
     for key, value in _parameters(options, model, folder, config).items():
         config.parameters[key].string_value = value
+    if options.keeps_gpu_inputs:
+        place_beside_inputs(config)
     return config
 
 
@@ -135,6 +138,7 @@ def _parameters(
         "max_batch_size": str(max(_MAX_BATCH_SIZE, items)),
         **{key: str(number) for key, number in numbers.items() if number},
         **_warm_up(calls, folder, model.name),
+        **options.gpu_inputs,
     }
     if signature := _signature(options, model, config):
         asked["signature"] = signature

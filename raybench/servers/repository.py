@@ -13,6 +13,7 @@ from raybench.config import PER_MODEL
 from raybench.models.batch_files import write_batches
 from raybench.models.saved_models import ModelConfig, Signature, format_models_conf, read_signatures, utf8
 from raybench.servers import echo_models, per_model_repository
+from raybench.servers.gpu_placement import place_beside_inputs
 from raybench.servers.served_models import resolve_models
 from raybench.servers.triton_options import MERGE_RULES, TritonOptions
 
@@ -88,6 +89,8 @@ def model_config(
     for key, value in written.items():
         config.parameters[key].string_value = value
     config.max_batch_size = _requests_at_once(config, options)
+    if options.keeps_gpu_inputs:
+        place_beside_inputs(config)
     return config
 
 
@@ -107,6 +110,7 @@ def parameters(options: TritonOptions, models_conf: Path) -> dict[str, str]:
     return {
         "models_conf": utf8(models_conf),
         "models": ",".join(options.models or ()),
+        **options.gpu_inputs,
         **{key: str(number) for key, number in numbers.items() if number},
     }
 

@@ -17,7 +17,7 @@ class TritonOptions:
 
     Models are one Triton model together or one each, by `layout`; `backend` is a model.py to serve `saved_model` in
     place of the shipped one. With `does_nothing` none is loaded: as many instances of `echo` take what the models take,
-    each request by itself, and no GPU.
+    each request by itself, and no GPU. With `keeps_gpu_inputs` inputs stay on GPU 0 that a client has put there.
     """
 
     models_conf: Path
@@ -30,3 +30,9 @@ class TritonOptions:
     grpc_port: int = 0
     layout: str = MULTI
     does_nothing: bool = False
+    keeps_gpu_inputs: bool = False
+
+    @property
+    def gpu_inputs(self) -> dict[str, str]:
+        """The parameter of Triton's python backend without which every input is copied to the host."""
+        return {"FORCE_CPU_ONLY_INPUT_TENSORS": "no"} if self.keeps_gpu_inputs else {}

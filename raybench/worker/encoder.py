@@ -10,6 +10,7 @@ from raybench.clients.base import (
     Client,
     ClientError,
     Description,
+    InputRegion,
     MalformedReplyError,
     Reply,
     UnsupportedReplyError,
@@ -20,7 +21,7 @@ from raybench.config import IN_PROCESS, replica_urls
 from raybench.inputs.batch_axis import on_the_wire
 from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.tensors import Batch, size_bytes
-from raybench.results.records import ConversionCost
+from raybench.results.records import ConversionCost, CopyCost
 from raybench.worker.feed import Request, RequestItems
 from raybench.worker.task import PayloadSummary, Task
 
@@ -38,7 +39,7 @@ class Encoder:
         self._skipped: SkippedRows | None = None
         self._encoded: ConversionCost | None = None
         self._decoded: ConversionCost | None = None
-        self._region = shared_region(task.control_url or task.url, task.region, credentials) if task.region else None
+        self._region = _region(task, credentials)
         self._clients = [
             connect(
                 cell.server,
@@ -104,6 +105,14 @@ class Encoder:
         """What decoding cost until now; None where no reply could be read."""
         return self._decoded
 
+    def copied(self, since: CopyCost | None = None) -> CopyCost | None:
+        """What copying inputs to a GPU cost since then; None where they are not copied there."""
+        if self._region is None or (copied := self._region.copied) is None:
+            return None
+        requests, took_ns = copied
+        before = since or CopyCost(requests=0, wall_s=0.0)
+        return CopyCost(requests=requests - before.requests, wall_s=took_ns / 1e9 - before.wall_s)
+
     def summary(self, held_mib: float | None) -> PayloadSummary:
         """What was encoded until now."""
         requests = len(self._hashes) // self._task.cell.load.batch_size
@@ -131,6 +140,15 @@ class Encoder:
         return ConversionCost(
             items=before.items + size, body_bytes=before.body_bytes + body_bytes, cpu_s=before.cpu_s + cpu_s
         )
+
+
+def _region(task: Task, credentials: ConnectionCredentials) -> InputRegion | None:
+    if task.region is None:
+        return None
+    load = task.cell.load
+    lanes = load.lanes[task.worker]
+    url = task.control_url or task.url
+    return shared_region(load.transport, url, task.region, lanes=lanes, credentials=credentials)
 
 
 def _turns(task: Task, model: int) -> Turns:

@@ -16,7 +16,7 @@ from raybench.clients import connect_echo
 from raybench.clients.base import ClientError, Description, MalformedReplyError, UnsupportedReplyError
 from raybench.clients.grpc.connection_credentials import NO_CREDENTIALS, ConnectionCredentials
 from raybench.inputs.tensors import Batch, item_count
-from raybench.results.records import ConversionCost
+from raybench.results.records import ConversionCost, CopyCost
 from raybench.results.samples import CEILING, MEASURED, WARMUP, merge, service_ns
 from raybench.telemetry.host_cpu import HostCpuMeter, HostLoad
 from raybench.telemetry.process_usage import pss_mib
@@ -53,6 +53,7 @@ class Worker:
         self._held_mib: float | None = None
         self._meter: HostCpuMeter | None = None
         self._host_load: HostLoad | None = None
+        self._copied: CopyCost | None = None
         self._open_s = 0.0
         self._are_decoded = False
 
@@ -126,6 +127,7 @@ class Worker:
         """Wait for the common start (epoch seconds), send, and yield the samples in chunks, about twice a second."""
         load, meter = self._task.cell.load, self._meter
         self._lanes.sampler.clear()
+        copied = self._encoder.copied()  # to warm up
         start_ns = self._lanes.instant_ns(start_at_s)
         sending = self._measured(start_ns)
         with _no_garbage_collection(), ThreadPoolExecutor(1) as pool:
@@ -143,6 +145,7 @@ class Worker:
                 self.halt()
         sender.result()
         self._host_load = meter.total() if meter else None
+        self._copied = self._encoder.copied(copied)
         yield from self._lanes.chunks()
 
     def calibrate(self) -> pa.Table:
@@ -205,6 +208,7 @@ class Worker:
             rss_mib=process.memory_info().rss / 2**20,
             pss_mib=pss_mib(os.getpid()),
             host_load=self._host_load,
+            copied=self._copied,
         )
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from raybench.config.plan import Cell
 from raybench.inputs.stored_items import SkippedRows
 from raybench.models.saved_models import Signature
-from raybench.results.records import ConversionCost
+from raybench.results.records import ConversionCost, CopyCost
 from raybench.telemetry.host_cpu import HostLoad
 
 
@@ -57,3 +57,4 @@ class WorkerUsage:
     rss_mib: float
     pss_mib: float | None
     host_load: HostLoad | None = None  # of the trial, where this worker was to read it
+    copied: CopyCost | None = None  # of the trial, where inputs lie on a GPU

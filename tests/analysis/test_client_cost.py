@@ -8,7 +8,7 @@ from helpers import lanes, observed, summary, trial
 from record_builders import load, worker_facts
 
 from raybench.analysis.client_cost import ClientCost
-from raybench.results.records import ConversionCost, WorkerRecord
+from raybench.results.records import ConversionCost, CopyCost, WorkerRecord
 
 STEADY = [(i * 10, i * 10 + 10) for i in range(4)]
 
@@ -42,6 +42,17 @@ def test_the_cost_of_an_item_by_hand() -> None:
 def test_what_lies_in_shared_memory_is_not_on_the_wire() -> None:
     """Inputs in shared memory are no bytes on the wire, whatever samples say of the size of requests."""
     assert cost(transport="shared memory", sent_bytes=10**6).request_bytes_per_item == 150
+    older = worker_facts()  # whose encoding was not measured
+    for transport in ("shared memory", "cuda shared memory"):
+        assert cost(older, transport=transport, sent_bytes=10**6).request_bytes_per_item is None
+
+
+def test_the_clients_copy_is_a_mean_over_requests() -> None:
+    """A request's share of the copies to a GPU is over the requests of all workers that say; without any it is null."""
+    workers = [worker_facts(n, copied=CopyCost(requests=n + 1, wall_s=0.004)) for n in (0, 2)]
+    assert trial(lanes(STEADY), workers=[*workers, worker_facts(1)]).client_copy_ms == 8 / 4
+    assert trial(lanes(STEADY), workers=[worker_facts(copied=CopyCost(requests=0, wall_s=0.0))]).client_copy_ms is None
+    assert trial(lanes(STEADY)).client_copy_ms is None
 
 
 def test_in_process_nothing_travels() -> None:

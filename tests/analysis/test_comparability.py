@@ -109,6 +109,17 @@ def test_memory_against_a_network_is_doubted() -> None:
     assert comparability.unequal_servers(grpc, inside) is None
 
 
+def test_memory_of_a_gpu_is_doubted_against_that_of_the_host() -> None:
+    """Inputs on a GPU are a transport of their own, over whichever protocol the rest of a request goes."""
+    host = replace(running("triton x1"), load=load(transport="shared memory", in_flight=4))
+    device = replace(running("triton x2"), load=load(transport="cuda shared memory", in_flight=4))
+    over_http = replace(device, load=replace(device.load, protocol="http"))
+    said = comparability.unequal_servers(device, host).sentence
+    assert said == "not set up like triton x1: reached by cuda shared memory against shared memory"
+    said = comparability.unequal_servers(over_http, device).sentence
+    assert said.endswith("reached by http with cuda shared memory against cuda shared memory")
+
+
 def test_the_doubt_stands_with_the_row_that_is_compared() -> None:
     """The baseline is not doubted for what another does; nor is who is compared with nobody."""
     other = running("triton x1", tensorflow="2.13.0")

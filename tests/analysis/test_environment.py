@@ -171,6 +171,13 @@ def test_others_on_the_gpu_are_named() -> None:
     assert seen(*rows).gpu_shared_with == ("program-10 (pid 10)", "program-8 (pid 8)")
 
 
+def test_a_worker_with_inputs_on_the_gpu_is_no_stranger() -> None:
+    """The client that copies inputs to the GPU is part of what is measured; another process is not."""
+    worker = {"kind": "worker", "id": "8", "phase": "load", "rss_mib": 1.0}
+    rows = [SERVER, worker, gpu(1_000), on_gpu("8", "other"), on_gpu("9", "other")]
+    assert seen(*rows).gpu_shared_with == ("program-9 (pid 9)",)
+
+
 @pytest.mark.parametrize("rows", [[SERVER], [gpu(1_000), on_gpu("8", "other")]])
 def test_without_a_gpu_or_a_server_of_ours_nobody_knows_who_is_on_it(rows: list[dict[str, Any]]) -> None:
     """Which processes are not the server's is unknown where its own are."""

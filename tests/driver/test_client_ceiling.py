@@ -45,6 +45,14 @@ def test_a_triton_by_url_is_asked_itself() -> None:
     assert start_echo(trial_of(), asking(), running(is_ours=False)) == Echo(is_asked=False)
 
 
+def test_inputs_on_a_gpu_have_no_ceiling() -> None:
+    """Where the model that does nothing could not take them, no Triton is started for it, and the trial says why."""
+    server = running(start_echo=lambda: pytest.fail("it was started"))
+    echo = start_echo(trial_of(shared_memory="cuda"), asking(), server)
+    assert echo.is_asked
+    assert "takes no inputs on a GPU" in (echo.reason or "")
+
+
 @pytest.mark.parametrize("changes", [{"model": ("echo",)}, {"server": ("local",)}])
 def test_what_has_no_ceiling_starts_nothing(changes: dict[str, Any]) -> None:
     """Neither the model that does nothing itself nor TensorFlow in process has one."""

@@ -83,6 +83,22 @@ def test_a_model_that_cannot_be_read_is_left_to_its_server(tmp_path: Path) -> No
     assert list(found.inputs) == ["images"]
 
 
+@pytest.mark.parametrize("datatype", ["BYTES", "BOOL"])
+def test_what_no_gpu_holds_is_not_passed_on_one(datatype: str) -> None:
+    """Strings and booleans in CUDA shared memory are refused before a server starts; elsewhere they may travel."""
+    asked = {
+        Endpoint(TRITON, "m", "s"): Signature(
+            {"x": TensorSpec("FP32", (-1, 2)), "ids": TensorSpec(datatype, (-1,))}, {}
+        ),
+        Endpoint(ServerSpec(kind="local"), "m", "s"): Signature({"ids": TensorSpec(datatype, (-1,))}, {}),
+    }
+    load = {"server": ("triton", "local"), "model": ("m",), "signature": "s"}
+    sentence = f"shared-memory is cuda; input ids of model m is {datatype}, which .*: use --shared-memory system"
+    with pytest.raises(ConfigError, match=sentence):
+        endpoints.check_gpu_inputs(Benchmark(**load, shared_memory="cuda"), asked)
+    endpoints.check_gpu_inputs(Benchmark(**load, shared_memory="system"), asked)
+
+
 def test_models_of_a_mix_take_the_same() -> None:
     """Models that are mixed in one trial share its payloads: unlike inputs are refused before anything is sent."""
     benchmark = Benchmark(server=("triton",), model=("a", "b"), mix=True)

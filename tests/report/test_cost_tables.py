@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from helpers import MS, lanes, observed, summary, telemetry
-from record_builders import statistics
+from record_builders import statistics, worker_facts
 from rich.console import Console
 
 from raybench.analysis.summary import Summary
 from raybench.config import search_goal
 from raybench.report.text import markdown as short_markdown
 from raybench.report.text import print_report
-from raybench.results.records import StartRecord, TelemetryRecord
+from raybench.results.records import CopyCost, StartRecord, TelemetryRecord
 from raybench.results.results_folder import ObservedTrial
 
 DASH = "–"
@@ -129,3 +129,15 @@ def test_a_server_that_nobody_could_look_at_is_named() -> None:
     assert "unknown, GPUs too" in markdown(summary(out_of_sight(None)))
     unsent = replace(out_of_sight(None), samples=lanes())
     assert "not in this Ray cluster" not in markdown(summary(observed(), unsent))
+
+
+def test_service_is_shown_with_and_without_the_clients_copy() -> None:
+    """Where a client copies inputs to a GPU, the mean service has a column with that copy and one without it; where
+    none does, there are no such columns."""
+    copying = worker_facts(copied=CopyCost(requests=40, wall_s=0.1))
+    rows = lanes(STEADY)
+    text = markdown(summary(observed(rows, readings(), workers=[copying]), observed(rows, readings(), label="local")))
+    assert "| server | service | client's copy | without it |" in text
+    assert cells(text, "triton x1", "10")[:2] == ["2.5", "7.5"]
+    assert cells(text, "local", "10")[:2] == [DASH, DASH]
+    assert "client's copy" not in markdown(summary(observed(rows, readings())))

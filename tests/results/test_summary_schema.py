@@ -48,6 +48,7 @@ from raybench.results import results_folder, samples
 from raybench.results.damage import DamagedFile
 from raybench.results.records import (
     ConversionCost,
+    CopyCost,
     InputRecord,
     ModelRecord,
     ModelVerification,
@@ -80,6 +81,7 @@ READ = worker_facts(
     host_load=HostLoad(seconds=2.0, cores=4, busy_s=3.0, own_s=2.0, stolen_s=None, waited_s=0.5, busy_before=0.1),
     encoded=ConversionCost(items=2, body_bytes=3000, cpu_s=0.001),
     decoded=ConversionCost(items=2, body_bytes=80, cpu_s=0.0004),
+    copied=CopyCost(requests=2, wall_s=0.003),
 )
 BY_TIME = load(request_count=None, duration_s=10.0)
 AT_RATE = load(**OPEN)
@@ -133,6 +135,7 @@ CASES: dict[str, tuple[ObservedTrial, ...]] = {
     "telemetry that ended": (observed(telemetry=SAW),),
     "a server out of sight": (observed(telemetry=TelemetryRecord(node=None, gpu_source=None)),),
     "calibrated": (observed(EMPTY),),
+    "on a GPU of its client": (observed(load=load(transport="cuda shared memory"), workers=[READ]),),
     "calibrated in vain": (observed(samples.ceiling(EMPTY), status="failed", reason="no request was sent"),),
     "rows": (observed(input=ROWS),),
     "verified": (observed(verification=VERIFIED),),
@@ -404,6 +407,8 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "cpu", "items_per_cpu_s"), 0.0),
         (("trials", ROUNDS, "client_cost", "request_bytes_per_item"), 0.0),
         (("trials", ODD, "client_cost", "decode_ms_per_item"), 0.0),
+        (("trials", ODD, "client_copy_ms"), 0.0),
+        (("trials", ODD, "workers", 0, "copied", "wall_s"), -1.0),
         (("trials", ODD, "workers", 0, "decoded", "items"), 0),
         (("trials", ODD, "server_statistics", "counted", "batches"), {"0": 1}),
         (("trials", ODD, "server_time_ms", "overhead"), -0.1),
@@ -466,6 +471,7 @@ def test_what_the_contract_forbids_is_refused(path: tuple[Any, ...], value: Any,
         (WorkerRecord, "worker"),
         (HostLoad, "host_load"),
         (ConversionCost, "conversion_cost"),
+        (CopyCost, "copy_cost"),
         (Steadiness, "steadiness"),
         (VerificationRecord, "verification"),
         (ModelVerification, "verified_model"),

@@ -121,3 +121,24 @@ def test_a_ceiling_is_found_against_as_many_instances_as_serve(layout: str, tmp_
     config = text_format.Parse((echo / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert (config.name, config.instance_group[0].count) == ("echo", 4)
     assert not config.HasField("dynamic_batching")
+
+
+@pytest.mark.parametrize("layout", ["multi", "per-model"])
+def test_inputs_stay_on_a_gpu_where_that_is_asked_for(layout: str, tmp_path: Path) -> None:
+    """For inputs on GPU 0 all instances are there and Triton leaves them; any other model is placed by Triton, and has
+    its inputs on the host."""
+    asked = replace(options(tmp_path, "a"), layout=layout, instances=2)
+    found = [config_of(replace(asked, keeps_gpu_inputs=keeps), tmp_path / str(keeps)) for keeps in (True, False)]
+    (group,), (plain,) = (each.instance_group for each in found)
+    assert (group.kind, list(group.gpus), group.count) == (group.KIND_GPU, [0], 2)
+    assert (plain.kind, list(plain.gpus), plain.count) == (plain.KIND_AUTO, [], 2)
+    name = "FORCE_CPU_ONLY_INPUT_TENSORS"
+    assert [each.parameters[name].string_value for each in found if name in each.parameters] == ["no"]
+
+
+def config_of(options: TritonOptions, folder: Path) -> model_config_pb2.ModelConfig:
+    """The config of the one model that is served."""
+    folder.mkdir()
+    name = "saved_model" if options.layout == "multi" else "a"
+    text = (assemble(options, folder) / name / "config.pbtxt").read_text()
+    return text_format.Parse(text, model_config_pb2.ModelConfig())

@@ -21,6 +21,8 @@ from raybench.analysis.window import cap_hits, pacing_error_ns, with_lane_free
 from raybench.clients.base import ClientError
 from raybench.config import Benchmark, plan
 from raybench.results import samples
+from raybench.results.records import CopyCost
+from raybench.worker import encoder
 from raybench.worker.lanes import CHUNK_ROWS
 from raybench.worker.load_worker import Worker, chunk_s
 from raybench.worker.task import Task
@@ -387,3 +389,19 @@ def test_one_worker_of_a_host_reads_it() -> None:
         assert found.own_s >= 0
     else:
         assert found is None
+
+
+def test_copies_to_a_gpu_are_those_of_measured_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What warm-up copied is not part of what a worker says of its copies; who copies nothing says nothing."""
+    seen = iter([(3, 3_000_000), (7, 11_000_000)])  # before the measured requests, and after them
+
+    class Copying:
+        size = 0
+        copied = property(lambda _: next(seen))
+        register = close = lambda *_: None
+
+    assert opened(fake_task(requests=2)).usage().copied is None
+    monkeypatch.setattr(encoder, "shared_region", lambda *_, **__: Copying())
+    worker = opened(replace(fake_task(requests=2), region="r"))
+    list(worker.run(time.time()))
+    assert worker.usage().copied == CopyCost(requests=4, wall_s=pytest.approx(0.008))

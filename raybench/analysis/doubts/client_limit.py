@@ -4,7 +4,7 @@ from raybench.analysis import units
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.plain_numbers import plain
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.config import SHARED_MEMORY
+from raybench.config import IN_MEMORY
 
 _PACING_SHARE = 0.05  # of the service p99
 _RATE_SHARE = 0.99
@@ -107,7 +107,7 @@ def near_ceiling(trial: TrialSummary) -> Doubt | None:
     """The client came close to what it can send at most: the server might do more."""
     if trial.headroom is None or trial.ceiling is None or 1 / trial.headroom <= _CEILING_SHARE:
         return None
-    shared = "" if trial.load.transport == SHARED_MEMORY else ", or --shared-memory system on the server's host"
+    shared = "" if trial.load.transport in IN_MEMORY else ", or --shared-memory system on the server's host"
     return Doubt(
         code="near_ceiling",
         sentence=f"the client may be the limit: {1 / trial.headroom:.0%} of the "

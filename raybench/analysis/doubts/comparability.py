@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from raybench.analysis.comparisons import pairs
 from raybench.analysis.doubt import Doubt
 from raybench.analysis.trial_summary import TrialSummary
-from raybench.config import GRPC, IN_PROCESS, OWN_CLIENT, SHARED_MEMORY
+from raybench.config import GRPC, IN_MEMORY, IN_PROCESS, OWN_CLIENT
 from raybench.telemetry.effective_config import EffectiveConfig
 
 # What should be the same on both sides, and how a difference reads; None is not known, and not doubted.
@@ -85,8 +85,8 @@ def _transports(server: TrialSummary, base: TrialSummary) -> list[str]:
 def _reached(trial: TrialSummary) -> str:
     """Such as grpc, http over TLS, shared memory, http with shared memory or grpc by grpcio."""
     load = trial.load
-    is_named = load.transport != SHARED_MEMORY or load.protocol == GRPC
-    way = load.transport if is_named else f"{load.protocol} with {SHARED_MEMORY}"
+    is_named = load.transport not in IN_MEMORY or load.protocol == GRPC
+    way = load.transport if is_named else f"{load.protocol} with {load.transport}"
     return way if load.client == OWN_CLIENT else f"{way} by {load.client}"
 
 

@@ -3,11 +3,12 @@
     python tests/benchmarks/gpu.py --out FOLDER [--minutes M] [--step STEP ...] [--compare OLD_TREE]
 
 Steps, in this order: `export` (the models), `compare` (one instance of OLD_TREE's backend beside one of this tree's and
-TensorFlow in process), `run-1` (raybench run with verification and ceiling, one round), `tables-resnet50` (local, x1,
-x2 and x4 side by side; gRPC, shared memory and JPEG files; 4 and 16 in flight), `soak` (host memory over a million
-images), `run-3`, `tables-efficientnetb0`. Every measurement is a line of FOLDER/STEP.jsonl, and is not made again: a
-call that was cut off goes on where it ended, and exits with 75 while something is left. Arms are measured in turn,
-forwards and backwards by round. Answers are compared with TensorFlow's meanwhile; one that is nearer to another
+TensorFlow in process), `cuda-shm` (one instance with XLA whose inputs lie in shared memory of the host or of its GPU,
+beside TensorFlow in process), `run-1` (raybench run with verification and ceiling, one round), `tables-resnet50`
+(local, x1, x2 and x4 side by side; gRPC, shared memory and JPEG files; 4 and 16 in flight), `soak` (host memory over a
+million images), `run-3`, `tables-efficientnetb0`. Every measurement is a line of FOLDER/STEP.jsonl, and is not made
+again: a call that was cut off goes on where it ended, and exits with 75 while something is left. Arms are measured in
+turn, forwards and backwards by round. Answers are compared with TensorFlow's meanwhile; one that is nearer to another
 request's ends the step. Prints each step's table.
 """
 
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -27,7 +29,7 @@ from statistics import median
 from typing import Any
 
 import psutil
-from gpu_load import GRPC, JPEG, SHARED, Cell, OutOfTimeError, Requests, Results, Seen, Side
+from gpu_load import CUDA, GRPC, JPEG, SHARED, Cell, OutOfTimeError, Requests, Results, Seen, Side
 from serving import batches_of, options, running
 from tritonclient.utils import InferenceServerException
 
@@ -44,7 +46,7 @@ RUN = ("-s", "local", "-s", "triton", "--instances", "1,4", "-b", "100", "--work
 RUN += ("--request-count", "500")
 END_S = 25  # in which an interrupted run ends
 TITLES = ("model", "in flight", "transport", "arm", "rounds", "images/s", "lowest", "highest", "of local", "of old")
-TITLES += ("p50 ms", "p99 ms", "GPU %", "W", "MHz", "images/J", "apart")
+TITLES += ("p50 ms", "p99 ms", "copy ms", "GPU %", "W", "MHz", "images/J", "apart")
 
 
 @contextmanager
@@ -87,6 +89,19 @@ def compare(asked: argparse.Namespace, results: Results) -> None:
         interleave(arms, loads, asked, results, rounds=max(5, asked.rounds))
 
 
+def cuda_shm(asked: argparse.Namespace, results: Results) -> None:
+    """One instance, with inputs in shared memory of the host and of its GPU, and TensorFlow in process; needs a GPU."""
+    if not gpu.is_here():
+        return
+    name = asked.models_of(asked.architecture[0])[-1]
+    requests = Requests(asked.models, [name], asked.batches, has_jpegs=False)
+    served = replace(options("3x1", asked.models, [name], asked.batch_size), keeps_gpu_inputs=True)
+    with running([served]) as (triton,):
+        arms = {"local": requests.measure, "x1": Side(triton.grpc_url, requests).measure}
+        loads = [(name, asked.most_in_flight, transport) for transport in (SHARED, CUDA)]
+        interleave(arms, loads, asked, results, rounds=max(5, asked.rounds))
+
+
 def old_models(asked: argparse.Namespace) -> Path:
     """Where the old tree's export lies: its weights are the same, the graph that decodes JPEG files may not be."""
     return Path(f"{asked.models}-old")
@@ -117,7 +132,8 @@ def interleave(
     rounds: int,
 ) -> None:
     """Every arm under every load in each round; each model is called on each arm once before, to compile it."""
-    for model, transport in product(dict.fromkeys(name for name, _, _ in loads), (GRPC, JPEG)):
+    called = dict.fromkeys((name, JPEG if transport == JPEG else GRPC) for name, _, transport in loads)
+    for model, transport in called:
         for measure in arms.values():
             measure(model, 1.0, 1, transport)
     for number in range(rounds):
@@ -203,7 +219,8 @@ def show(step: str, rows: list[dict[str, Any]]) -> None:
         ratios = [f"{rates[key] / rates[base]:.2f}" if base in rates else "" for base in bases]
         spread = [f"{pick(row['images_per_s'] for row in found):.0f}" for pick in (min, max)]
         middle = {
-            name: mid([row[name] for row in found]) for name in ("p50_ms", "p99_ms", "gpu_pct", "power_w", "sm_mhz")
+            name: mid([row.get(name) for row in found])
+            for name in ("p50_ms", "p99_ms", "copy_ms", "gpu_pct", "power_w", "sm_mhz")
         }
         joule = f"{rates[key] / middle['power_w']:.1f}" if middle["power_w"] else ""
         shown = ["" if value is None else f"{value:.1f}" for value in middle.values()]
@@ -289,7 +306,8 @@ def made_here(asked: argparse.Namespace, step: str, make: Step) -> int:
 def steps_of(architectures: list[str]) -> dict[str, Step]:
     """What is made, in this order; the first architecture is what is compared and soaked too."""
     first, *others = [(f"tables-{name}", partial(tables, architecture=name)) for name in architectures]
-    steps: list[tuple[str, Step]] = [("export", export), ("compare", compare), ("run-1", partial(run, rounds=1)), first]
+    steps: list[tuple[str, Step]] = [("export", export), ("compare", compare), ("cuda-shm", cuda_shm)]
+    steps += [("run-1", partial(run, rounds=1)), first]
     return dict([*steps, ("soak", soak), ("run-3", partial(run, rounds=3)), *others])
 
 

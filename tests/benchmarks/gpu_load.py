@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image
 from serving import SIGNATURE, TIMEOUT_S, Answer, distance, loaded
 
-from raybench.clients import shared_memory
+from raybench.clients import shared_memory, shared_region
 from raybench.clients.local_client import LocalClient
 from raybench.clients.triton_client import TritonClient
+from raybench.config import CUDA_SHARED_MEMORY, SHARED_MEMORY
 from raybench.telemetry import gpu
 
-GRPC, SHARED, JPEG = "gRPC", "shared memory", "JPEG over gRPC"
+GRPC, SHARED, CUDA, JPEG = "gRPC", SHARED_MEMORY, CUDA_SHARED_MEMORY, "JPEG over gRPC"
 JPEGS = "predict_jpegs"
 CHECKED_EVERY = 16  # replies of a client
 
@@ -38,7 +39,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was measured; a GPU's readings are means, None without one."""
+    """What was measured; a GPU's readings are means, None without one. `copy_ms` is the mean part of a request's time
+    in which the client copied its inputs to the GPU."""
 
     images_per_s: float
     p50_ms: float
@@ -47,6 +49,7 @@ class Seen:
     power_w: float | None
     sm_mhz: float | None
     worst: float
+    copy_ms: float | None = None
 
 
 class OutOfTimeError(Exception):
@@ -79,12 +82,12 @@ class Results:
 class Requests:
     """The batches of a run as pixels and as JPEG files, and TensorFlow's answers to them in this process."""
 
-    def __init__(self, models: Path, names: list[str], batches: list[np.ndarray]) -> None:
+    def __init__(self, models: Path, names: list[str], batches: list[np.ndarray], *, has_jpegs: bool = True) -> None:
         self.items = len(batches[0])
-        self.of = {
-            SIGNATURE: [{"images": batch} for batch in batches],
-            JPEGS: [{"jpeg_images": np.array([jpeg(each) for each in batch], object)} for batch in batches],
-        }
+        self.of = {SIGNATURE: [{"images": batch} for batch in batches]}
+        if has_jpegs:
+            files = [np.array([jpeg(each) for each in batch], object) for batch in batches]
+            self.of[JPEGS] = [{"jpeg_images": batch} for batch in files]
         keys = list(product(names, self.of))
         self._local = {key: LocalClient(str(models), model=key[0], signature=key[1]) for key in keys}
         self.expected = {key: [self._answer(*key, number) for number in range(len(batches))] for key in keys}
@@ -102,7 +105,7 @@ class Requests:
 
 
 class Side:
-    """A Triton under load, over gRPC or through shared memory."""
+    """A Triton under load, over gRPC or through shared memory of the host or of its GPU."""
 
     def __init__(self, url: str, requests: Requests) -> None:
         self._url, self._requests = url, requests
@@ -111,8 +114,9 @@ class Side:
         signature = signature_of(transport)
         with ExitStack() as open_ones:
             region = None
-            if transport == SHARED:
-                region = shared_memory.Region(self._url, shared_memory.names(self._url, 1)[0])
+            if transport in (SHARED, CUDA):
+                (name,) = shared_memory.names(self._url, 1)
+                region = shared_region(transport, self._url, name, lanes=clients)
                 open_ones.callback(region.close)
             lanes = [TritonClient(self._url, model=model, signature=signature, region=region) for _ in range(clients)]
             for lane in lanes:
@@ -120,9 +124,11 @@ class Side:
             encoded = [lanes[0].encode(batch) for batch in self._requests.of[signature]]
             if region:
                 region.register()
-            return self._loaded(self._requests.expected[model, signature], seconds, lanes, encoded)
+            seen = self._loaded(self._requests.expected[model, signature], seconds, lanes, encoded)
+            copies, took_ns = (region.copied if region else None) or (0, 0)
+            return replace(seen, copy_ms=took_ns / copies / 1e6 if copies else None)
 
-    def _loaded(self, expected: list[Answer], seconds: float, lanes: list[TritonClient], encoded: list[bytes]) -> Seen:
+    def _loaded(self, expected: list[Answer], seconds: float, lanes: list[TritonClient], encoded: list[Any]) -> Seen:
         worst = [0.0]
 
         def send(lane: int, number: int) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raybench.analysis.gpu_energy import energy_j
 from raybench.analysis.window import Window
 from raybench.results.records import ProblemRecord, TelemetryRecord
 from raybench.telemetry.telemetry_schema import (
@@ -42,7 +43,8 @@ class HostConditions:
     """None is not known, `node` None that nobody read the server's host.
 
     `gpu_utilization_pct` is the busiest GPU's mean in the window; `gpu_power_w` the mean power in it of all GPUs of the
-    host together; `sm_clock_drop` the largest fall of a GPU's SM clock in it, as a share of the highest before;
+    host together, `gpu_energy_j` what they took in it; `gpu_sm_clock_mhz` is the mean SM clock of the busiest GPU, and
+    `sm_clock_drop` the largest fall of a GPU's SM clock in it, as a share of the highest before;
     `gpu_shared_with` are processes on the GPUs that are not the server's;
     `swapped_mib` is what the host swapped in and out under load.
     """
@@ -51,6 +53,8 @@ class HostConditions:
     gpu_source: str | None
     gpu_utilization_pct: float | None
     gpu_power_w: float | None
+    gpu_energy_j: float | None
+    gpu_sm_clock_mhz: float | None
     sm_clock_drop: float | None
     gpu_shared_with: tuple[str, ...] | None
     swapped_mib: float | None
@@ -63,12 +67,15 @@ def host_conditions(
     """Of a trial whose window and first send are on the clock of the rows; None where nothing was recorded."""
     if facts is None:
         return None
-    gpus = by_id(_inside(of(rows, GPU, LOAD), window))
+    all_of_load = of(rows, GPU, LOAD)
+    gpus = by_id(_inside(all_of_load, window))
     return HostConditions(
         node=facts.node,
         gpu_source=facts.gpu_source,
         gpu_utilization_pct=_most(_mean(gpu["gpu_utilization_pct"]) for gpu in gpus),
         gpu_power_w=_total(_mean(gpu["gpu_power_w"]) for gpu in gpus),
+        gpu_energy_j=_total(energy_j(gpu, window) for gpu in by_id(all_of_load)),
+        gpu_sm_clock_mhz=_busiest_clock_mhz(gpus),
         sm_clock_drop=_most(map(_clock_drop, gpus)),
         gpu_shared_with=_others(rows),
         swapped_mib=grown_under_load(rows, HOST, "swapped_mib"),
@@ -86,6 +93,14 @@ def _inside(rows: pa.Table, window: Window | None) -> pa.Table:
         return rows.slice(0, 0)
     times = rows["time_ns"]
     return rows.filter(pc.and_(pc.greater_equal(times, window.start_ns), pc.less(times, window.end_ns)))
+
+
+def _busiest_clock_mhz(gpus: list[pa.Table]) -> float | None:
+    """None where no GPU says how busy it is: one that rests has a clock of no work."""
+    busy = [
+        (pct, _mean(gpu["gpu_sm_clock_mhz"])) for gpu in gpus if (pct := _mean(gpu["gpu_utilization_pct"])) is not None
+    ]
+    return max(busy, key=lambda each: each[0])[1] if busy else None
 
 
 def _clock_drop(gpu: pa.Table) -> float | None:

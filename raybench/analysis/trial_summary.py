@@ -12,6 +12,7 @@ from raybench.analysis.by_model import ModelLoad, model_loads
 from raybench.analysis.client_cost import ClientCost, client_copy_ms, client_cost
 from raybench.analysis.cold_start import ColdStart, cold_start
 from raybench.analysis.doubt import Doubt
+from raybench.analysis.gpu_energy import items_per_joule
 from raybench.analysis.host_conditions import HostConditions, host_conditions
 from raybench.analysis.latency import Latency, latency_of
 from raybench.analysis.payload import Payload, payload_of
@@ -74,6 +75,7 @@ class TrialSummary:
     gate_skew_ms: float | None
     steadiness: steady_state.Steadiness | None
     throughput: Throughput | None
+    inferences_per_joule: float | None
     scheduled_rps: float | None
     achieved_rps: float | None
     cap_hits: int | None
@@ -117,6 +119,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
     why_no_ceiling = below_measured(ceiling, throughput) or record.ceiling_reason
     ceiling = None if why_no_ceiling else ceiling
     waited = _feed_wait(record, measured, inside)
+    conditions = host_conditions(record.telemetry, telemetry, span, pc.min(measured["sent_ns"]).as_py())
     return TrialSummary(
         id=record.id,
         cell=record.cell,
@@ -139,6 +142,9 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
         gate_skew_ms=gate_skew_ms(measured),
         steadiness=_steadiness(measured, inside, span),
         throughput=throughput,
+        inferences_per_joule=items_per_joule(
+            throughput.inferences_per_s if throughput else None, conditions.gpu_energy_j if conditions else None, span
+        ),
         scheduled_rps=_scheduled_rps(measured, begun, span),
         achieved_rps=achieved_rps(measured, span) if span else None,
         cap_hits=cap_hits(measured),
@@ -163,7 +169,7 @@ def summarize_trial(record: TrialRecord, rows: pa.Table, telemetry: pa.Table) ->
         ),
         cold_start=cold,
         server_statistics=record.server_statistics,
-        telemetry=host_conditions(record.telemetry, telemetry, span, pc.min(measured["sent_ns"]).as_py()),
+        telemetry=conditions,
         placement=by_node.node_breakdown(record, measured, span),
         workers=record.workers,
         verification=record.verification,

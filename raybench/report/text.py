@@ -18,6 +18,7 @@ from raybench.analysis.tuning.result import TuningResult
 from raybench.report import search_tables, sentences, tuning_tables
 from raybench.report.client_tables import client_tables
 from raybench.report.cost_tables import ReportTable, cost_tables, notes
+from raybench.report.gpu_tables import gpu_tables
 from raybench.report.headline import headline
 from raybench.report.model_tables import model_tables
 from raybench.report.next_step import NextStep, next_step
@@ -129,7 +130,7 @@ def tuning_table(found: TuningResult) -> ReportTable:
 def more_tables(summary: Summary) -> list[ReportTable]:
     """The tables below that of the results."""
     names = row_names(summary)
-    costs = [*cost_tables(summary, names), *client_tables(summary, names)]
+    costs = [*cost_tables(summary, names), *gpu_tables(summary, names), *client_tables(summary, names)]
     return [*model_tables(summary, names), *costs, *node_tables(summary, names)]
 
 

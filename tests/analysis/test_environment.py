@@ -21,6 +21,8 @@ CALM = HostConditions(
     gpu_source="nvidia-smi",
     gpu_utilization_pct=90.0,
     gpu_power_w=None,
+    gpu_energy_j=None,
+    gpu_sm_clock_mhz=None,
     sm_clock_drop=0.0,
     gpu_shared_with=(),
     swapped_mib=0.0,
@@ -147,6 +149,15 @@ def test_power_is_of_all_gpus_in_the_window() -> None:
     assert seen(*pair, gpu(1_000, uuid="c")).gpu_power_w is None
     assert seen(gpu(1_000)).gpu_power_w is None
     assert seen().gpu_power_w is None
+
+
+def test_the_clock_is_that_of_the_gpu_that_works() -> None:
+    """The mean SM clock in the window of the busiest GPU; null where none says how busy it is, or it has no clock."""
+    rows = [gpu(1_000, mhz=1900.0), gpu(2_000, mhz=1700.0), gpu(1_000, pct=1.0, mhz=300.0, uuid="b")]
+    assert seen(gpu(-500, mhz=300.0), *rows).gpu_sm_clock_mhz == 1800
+    assert seen(gpu(1_000, pct=None)).gpu_sm_clock_mhz is None
+    assert seen({**gpu(1_000), "gpu_sm_clock_mhz": None}).gpu_sm_clock_mhz is None
+    assert seen().gpu_sm_clock_mhz is None
 
 
 def test_a_clock_that_falls_is_found() -> None:

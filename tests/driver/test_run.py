@@ -18,6 +18,8 @@ NO_GPU = {
     "gpu_source": None,
     "gpu_utilization_pct": None,
     "gpu_power_w": None,
+    "gpu_energy_j": None,
+    "gpu_sm_clock_mhz": None,
     "sm_clock_drop": None,
     "gpu_shared_with": None,
 }

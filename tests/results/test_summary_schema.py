@@ -74,8 +74,24 @@ FAILED = {"status": "UNAVAILABLE", "error": "x"}
 ALL_COUNTED = statistics(success=40, executions=1, queue_ns=MS, compute_infer_ns=3 * MS, batches={2: 1})
 STATISTICS = statistics(executions=1, queue_ns=MS, compute_infer_ns=3 * MS, batches={2: 1})
 MEMORY = telemetry({"kind": "process", "id": "7", "rss_mib": 512.0}, {"kind": "gpu", "id": "a", "gpu_used_mib": 0.0})
+ON_A_GPU = telemetry(
+    *(
+        {
+            "kind": "gpu",
+            "id": "a",
+            "phase": "load",
+            "time_ns": at * MS,
+            "gpu_used_mib": 591.0,
+            "gpu_utilization_pct": 60.0,
+            "gpu_power_w": 300.0,
+            "gpu_sm_clock_mhz": 1980.0,
+        }
+        for at in range(0, 4001, 200)
+    )
+)
 ENDED = ProblemRecord(time_ns=10 * MS, source="nvidia-smi", text="it ended with exit code 9")
 SAW = TelemetryRecord(node="host-1", gpu_source="nvidia-smi", problems=(ENDED,))
+ENDED_EARLY: dict[str, Any] = {"telemetry": SAW, "status": "failed", "reason": "it ended", "workers": ()}
 LOST = worker_facts(1, cpu_s=None, lost="its actor died")
 READ = worker_facts(
     host_load=HostLoad(seconds=2.0, cores=4, busy_s=3.0, own_s=2.0, stolen_s=None, waited_s=0.5, busy_before=0.1),
@@ -133,6 +149,7 @@ CASES: dict[str, tuple[ObservedTrial, ...]] = {
     ),
     "statistics": (observed(server_statistics=STATISTICS),),
     "telemetry that ended": (observed(telemetry=SAW),),
+    "on a GPU": (observed(lanes(STEADY), ON_A_GPU, telemetry=SAW), observed(NOTHING, ON_A_GPU, round=2, **ENDED_EARLY)),
     "a server out of sight": (observed(telemetry=TelemetryRecord(node=None, gpu_source=None)),),
     "calibrated": (observed(EMPTY),),
     "on a GPU of its client": (observed(load=load(transport="cuda shared memory"), workers=[READ]),),
@@ -171,6 +188,7 @@ UNITS = {
         "ratio",
         "share",
     ),
+    *("MHz", "J", "inferences/J"),
     *("nice", "percent", "items/CPU s", "bytes/item", "ms/item"),
     *("as the field", "as value", "as the sentence says", "as the threshold"),
 }
@@ -180,6 +198,7 @@ SUFFIXES = {
     "ms_per_item": "ms/item",
     "requests_per_s": "requests/s",
     "inferences_per_s": "inferences/s",
+    "inferences_per_joule": "inferences/J",
     "_rps": "requests/s",
     "bytes": "bytes",
 }
@@ -393,6 +412,8 @@ ROUNDS, ODD, OPEN_LOOP = 0, 1, 2  # the trials of `whole`
         (("trials", ROUNDS, "window_s"), None),
         (("trials", ROUNDS, "throughput"), None),
         (("trials", ROUNDS, "achieved_rps"), None),
+        (("trials", ROUNDS, "inferences_per_joule"), -0.1),
+        (("trials", ODD, "telemetry", "gpu_energy_j"), -0.1),
         (("trials", ROUNDS, "headroom"), 0),
         (("cells", 0, "headroom"), 0),
         (("trials", ROUNDS, "requests", "attempted"), 0),

@@ -19,6 +19,7 @@ from raybench.analysis.trial_summary import TrialSummary
 from raybench.report import result_table, sentences
 from raybench.report.client_tables import client_tables
 from raybench.report.cost_tables import cost_tables
+from raybench.report.gpu_tables import gpu_tables
 from raybench.report.headline import headline
 from raybench.report.html import figures, palette
 from raybench.report.html.series import nothing_sent, trial_series
@@ -75,7 +76,11 @@ def page(results: results_folder.Results, summary: Summary) -> str:
         unmeasured=[cell for cell in summary.cells if cell.reason],
         by_node=node_tables(summary, row_names),
         by_model=model_tables(summary, row_names),
-        costs=[*cost_tables(summary, row_names), *client_tables(summary, row_names)],
+        costs=[
+            *cost_tables(summary, row_names),
+            *gpu_tables(summary, row_names),
+            *client_tables(summary, row_names),
+        ],
         bars=[] if summary.search else list(figures.bars(summary, names)),
         latencies=[] if summary.search else list(figures.latencies(trials, summary, names)),
         percentiles=list(_percentiles(summary, names)),

@@ -106,6 +106,14 @@ def test_requests_on_a_gpu_are_merged_there() -> None:
     assert (answer["y"] == 2 * np.concatenate([ROWS[:1], ROWS[1:2], ROWS])).all()
 
 
+def test_what_triton_lends_is_read_before_it_is_given_back() -> None:
+    """A call with an input on a GPU does not leave execute() for the pipeline: when that returns, Triton gives the
+    memory to the next requests."""
+    on_gpu, on_host = [(parsed((-1, 2)),)], [(parsed((-1, 2), is_cpu=True),)]
+    for shared, alone in (([*on_gpu, *on_host], []), ([], [*on_gpu, *on_host])):
+        assert dynamic_batching.routed(shared, alone, max_items=4) == (on_host, on_gpu)
+
+
 def test_a_single_value_may_lie_on_a_gpu() -> None:
     """A scalar travels with one element, and is one again."""
     request = parsed((), rows=aligned(np.array([5], np.float32)))

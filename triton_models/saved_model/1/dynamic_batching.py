@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gpu_inputs import Input
+from gpu_inputs import GpuInput, Input
 
 
 class SignatureKey(NamedTuple):
@@ -42,6 +42,12 @@ class ParsedRequest:
         return (self.key, *((name, a.dtype.str, a.shape[1:]) for name, a in sorted(self.inputs.items())))
 
     @property
+    def is_lent(self) -> bool:
+        """Whether an input lies on a GPU, in memory that Triton lends until execute() returns: on an H200 calls that
+        read it afterwards gave wrong answers."""
+        return any(isinstance(array, GpuInput) for array in self.inputs.values())
+
+    @property
     def is_splittable(self) -> bool:
         """Whether all inputs have the same first dimension, so that one split fits all."""
         return len({array.shape[:1] for array in self.inputs.values()}) == 1
@@ -53,6 +59,18 @@ Batch = tuple[ParsedRequest, ...]  # answered by one TensorFlow call
 def is_full(batch: Batch, *, max_items: int) -> bool:
     """Whether another request like its first would not fit, so that there is nothing to wait for."""
     return sum(request.items for request in batch) + batch[0].items > max_items
+
+
+def routed(shared: list[Batch], alone: list[Batch], *, max_items: int) -> tuple[list[Batch], list[Batch]]:
+    """The batches for a pipeline, of those that share a call and those that cannot, and those to be answered before
+    execute() returns.
+
+    One that is not full is answered before Triton may give more: so the next requests wait, and meet.
+    """
+    ready = [*(batch for batch in shared if is_full(batch, max_items=max_items)), *alone]
+    for_now = [batch for batch in shared if not is_full(batch, max_items=max_items)]
+    for_now += [batch for batch in ready if any(request.is_lent for request in batch)]
+    return [batch for batch in ready if batch not in for_now], for_now
 
 
 def batches(requests: Iterable[ParsedRequest], *, max_items: int) -> Iterator[Batch]:

@@ -33,7 +33,7 @@ from backend_parameters import MULTI, BackendParameters
 from batch_execution import BatchExecution, Outputs
 from bfloat16 import to_send
 from cuda_runtime import CudaError, load_cuda_runtime
-from dynamic_batching import Batch, ParsedRequest, batches, is_full
+from dynamic_batching import Batch, ParsedRequest, batches, routed
 from layouts import layout_of
 from loaded_models import LoadedModels, import_tensorflow
 from merging import MergeDecision, MergeRules
@@ -148,10 +148,7 @@ class TritonPythonModel:
         return parsed
 
     def _batches(self, requests: list[ParsedRequest]) -> tuple[list[Batch], list[Batch]]:
-        """The requests as batches: those for the pipeline, and those to be answered before execute() returns.
-
-        One that is not full is answered before Triton may give more: so the next requests wait, and meet.
-        """
+        """The requests as batches: those for the pipeline, and those to be answered before execute() returns."""
         batchable: list[ParsedRequest] = []
         alone: list[Batch] = []
         for request in requests:
@@ -163,8 +160,7 @@ class TritonPythonModel:
         shared = list(batches(batchable, max_items=self._max_items))
         if self._pipeline is None:
             return [], [*shared, *alone]
-        full = [batch for batch in shared if is_full(batch, max_items=self._max_items)]
-        return [*full, *alone], [batch for batch in shared if batch not in full]
+        return routed(shared, alone, max_items=self._max_items)
 
     def _send(self, batch: Batch, senders: list[Any]) -> None:
         for sender, response in zip(senders, self._respond(batch), strict=True):

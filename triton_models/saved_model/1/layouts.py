@@ -100,8 +100,9 @@ class PerModel:
 
     def parser(self, config: Mapping[str, Any], loaded: LoadedModels) -> RequestParser:
         declared = {entry["name"] for side in ("input", "output") for entry in config[side]}
+        default = self._default  # read while the files are those that were loaded
         others = {
-            str(key): f"model {self.name} serves {self._default}; parameter signature of its config chooses another"
+            str(key): f"model {self.name} serves {default}; parameter signature of its config chooses another"
             for key, signature in loaded.signatures.items()
             if not {*signature.inputs, *signature.outputs} <= declared
         }

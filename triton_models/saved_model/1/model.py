@@ -60,7 +60,6 @@ class TritonPythonModel:
         parameters = BackendParameters.from_config(config)
         self._has_about = parameters.layout == MULTI
         self._tf = import_tensorflow(args)
-        atexit.register(os._exit, 0)  # TensorFlow would take seconds to go, and Triton waits for them when it stops
         has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
         pinned = _pinned_memory(args) if has_gpu else None
         executor = self._executor = Executor(self._tf, "GPU:0" if has_gpu else None, pinned)
@@ -129,6 +128,8 @@ class TritonPythonModel:
         if self._pipeline:
             self._pipeline.drain()
         self._executor.close()
+        # TensorFlow would take seconds to go, and Triton waits. Only here: one that failed to load is Triton's to end.
+        atexit.register(os._exit, 0)
 
     def _parse_all(self, requests: list[Any], responses: list[Any]) -> list[ParsedRequest]:
         """What requests ask for; those that need no TensorFlow call get their response in `responses`."""

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import psutil
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-_ORPHANS_S = 3.0  # from SIGTERM to SIGKILL
+_ORPHANS_S = 3.0  # from SIGTERM to SIGKILL,
+_SWEPT_S = 1.0  # and for what a library has tried to end already, such as helpers of a Ray that is gone
 _ALONE_S = 5
 _SWEEPER = "--sweep-processes"
 _SWEEPER_S = 30.0
@@ -164,7 +165,8 @@ def _run_sweeper(parent: int, open_files: str, new_files: str) -> int:
     import psutil
 
     if open_files:
-        _end([each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)])
+        there = [each for each in psutil.process_iter() if each.pid != parent and _holds_open(each, open_files)]
+        _end(there, _SWEPT_S)
     to_remove = {os.fsdecode(path) for path in sys.stdin.buffer.read().split(b"\0") if path}  # all that the parent sent
     for path in to_remove | (set(glob(new_files)) - existed):
         _remove(escape(path))
@@ -266,14 +268,14 @@ def _exists(pid: int) -> bool:
     return psutil.pid_exists(pid)
 
 
-def _end(processes: list["psutil.Process"]) -> None:
+def _end(processes: list["psutil.Process"], patience_s: float = _ORPHANS_S) -> None:
     """SIGTERM, then SIGKILL for those that have not ended by then."""
     import psutil
 
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=_ORPHANS_S)
+    _, alive = psutil.wait_procs(processes, timeout=patience_s)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()

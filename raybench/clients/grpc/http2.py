@@ -11,7 +11,6 @@ from raybench.clients.grpc.http2_frames import (
     FRAME_HEADER,
     MAX_31_BIT,
     U32,
-    WHOLE_WINDOW_UPDATE,
     WINDOW_UPDATE,
     connection_preface,
     data_frames,
@@ -190,7 +189,7 @@ class Connection:
 
     def _handle_frames(self) -> None:
         """Handle the frames that have arrived whole; the rest stays in the buffer."""
-        received, at = self._received, self._handle_window_updates()
+        received, at = self._received, 0
         while len(received) - at >= FRAME_HEADER.size:
             high, low, kind, flags, stream = FRAME_HEADER.unpack_from(received, at)
             first, after = at + FRAME_HEADER.size, at + FRAME_HEADER.size + (high << 8 | low)
@@ -207,21 +206,6 @@ class Connection:
                 raise ProtocolError(f"a frame of type {kind} has {after - first} bytes") from error
             at = after
         del received[:at]
-
-    def _handle_window_updates(self) -> int:
-        """Handle those that have arrived before any other frame, of which a proxy sends thousands for a large request;
-        returns how many bytes they are."""
-        count = len(self._received) // WHOLE_WINDOW_UPDATE.size
-        if not count or self._received[3] != WINDOW_UPDATE:
-            return 0
-        at = 0
-        arrived = bytes(self._received[: count * WHOLE_WINDOW_UPDATE.size])
-        for high, low, kind, _, stream, size in WHOLE_WINDOW_UPDATE.iter_unpack(arrived):
-            if (high, low, kind) != (0, U32.size, WINDOW_UPDATE):
-                break
-            self._window_update(stream & MAX_31_BIT, size & MAX_31_BIT)
-            at += WHOLE_WINDOW_UPDATE.size
-        return at
 
     def _handle_frame(self, kind: int, flags: int, stream: int, payload: bytearray) -> None:
         """Frames of all other types are ignored (RFC 9113, 5.5), and so are those of a stream that has ended."""

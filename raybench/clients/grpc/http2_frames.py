@@ -20,7 +20,6 @@ LARGEST_FRAME = 2**24 - 1
 LARGEST_HEADER_LIST = 2**16  # bytes of headers and of trailers that we take, as RFC 9113, 6.5.2 counts them
 MAX_31_BIT = 2**31 - 1  # of window sizes and stream identifiers; the bit above is reserved
 FRAME_HEADER = struct.Struct(">HBBBI")  # 24 bits of length, type, flags, stream
-WHOLE_WINDOW_UPDATE = struct.Struct(">HBBBII")  # a frame header, and how many bytes more
 SETTING = struct.Struct(">HI")
 U32 = struct.Struct(">I")
 

@@ -271,7 +271,7 @@ def test_regions_are_freed_though_triton_is_gone() -> None:
 
 
 def test_regions_of_killed_runs_are_given_back(triton: Any) -> None:
-    """What a run that was killed had Triton map is forgotten at the next, lane by lane; that of others stays."""
+    """The next run has Triton forget each lane's region of a run that was killed, and leaves those of others alone."""
     mine = lane_names(shared_memory.names(triton.url, 1)[0], 2)
     orphans = [name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-") for name in mine]
     triton.mapped = dict.fromkeys([*mine, *orphans, "somebody-else"])

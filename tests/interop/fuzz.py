@@ -191,6 +191,8 @@ def fuzz(cases: int, seed: int) -> Findings:
 
     def case(number: int) -> None:
         late_s = _two_calls(sends(random.Random(f"{seed} {number}")), findings)
+        if late_s > MOST_LATE_S:  # the host may have stood still: what the client is to blame for happens again
+            late_s = min(late_s, _two_calls(sends(random.Random(f"{seed} {number}")), findings))
         with lock:
             findings.late_s = max(findings.late_s, late_s)
 

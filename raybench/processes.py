@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from glob import escape, glob
@@ -123,12 +123,19 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_descendants(patience_s: float) -> None:
-    """Wait for all that descends from us to end by itself, and end the rest."""
+def end_descendants(patience_s: float, others: Collection["psutil.Process"] = ()) -> None:
+    """Wait for all that descends from us to end by itself, and end the rest, but not `others` nor what they started.
+
+    A shell may have given us children before we began: the `tee` of `raybench run 2> >(tee log)` waits for our own end.
+    """
     import psutil
 
+    def ours() -> list[psutil.Process]:
+        spared = {each for other in others for each in process_tree(other.pid)}
+        return [each for each in _living(process_tree(os.getpid())[1:]) if each not in spared]
+
     until_s = time.monotonic() + patience_s
-    while (there := _living(process_tree(os.getpid())[1:])) and time.monotonic() < until_s:
+    while (there := ours()) and time.monotonic() < until_s:
         psutil.wait_procs(there, timeout=0.2)
     _end(there)
 

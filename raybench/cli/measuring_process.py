@@ -29,7 +29,7 @@ from raybench.cli.signals import (
     say_at_the_second,
     show_cursor,
 )
-from raybench.processes import adopt_orphans, end_descendants, end_with
+from raybench.processes import adopt_orphans, end_descendants, end_with, process_tree
 
 _LOOK_S = 1.0
 _ORDERLY_END_S = 90.0  # after an interrupt, beyond the requests in flight: a server and Ray take a minute at most
@@ -65,6 +65,7 @@ def measure_watched(work: Callable[[Tell], Outcome], in_flight_s: float) -> tupl
     """
     from_child, to_parent = Pipe(duplex=False)
     parent, watch = os.getpid(), _Watch(from_child, _ORDERLY_END_S + in_flight_s)
+    others = process_tree(parent)[1:]
     adopt_orphans()
     at_the_first(watch.pass_on_interrupt)
     sys.stdout.flush()
@@ -82,7 +83,7 @@ def measure_watched(work: Callable[[Tell], Outcome], in_flight_s: float) -> tupl
             show_cursor()
         return outcome, watch.reached
     finally:
-        end_descendants(_LEFT_S)
+        end_descendants(_LEFT_S, others)
         if not watch.is_interrupted:
             raise_at_the_first()
 

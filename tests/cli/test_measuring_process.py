@@ -105,6 +105,16 @@ def test_what_the_measuring_process_leaves_is_ended() -> None:
     assert not psutil.pid_exists(int(out.split()[0]))
 
 
+def test_what_a_shell_gave_us_before_is_neither_waited_for_nor_ended() -> None:
+    """The `tee` of `raybench run 2> >(tee log)` is a child of raybench, and ends after it."""
+    setup = 'import subprocess; print("other", subprocess.Popen(["sleep", "60"]).pid, flush=True)\n'
+    with watched("return Outcome(0)", setup) as process:
+        said = wait_for_line(process, "said:")
+        other = psutil.Process(int(next(line for line in said if line.startswith("other")).split()[1]))
+        assert other.status() != psutil.STATUS_ZOMBIE
+        other.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_that_come_together_are_one(number: signal.Signals) -> None:
     """`timeout` sends its signal to the command and to its group: that is one interrupt, and an orderly end."""

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -32,6 +33,7 @@ from raybench.driver.run import measure_on_one_server
 from raybench.driver.run_observer import RunObserver
 from raybench.driver.session import open_folder, open_session
 from raybench.report import report
+from raybench.results.resuming import Resume, left_to_measure
 
 UNFINISHED = 75
 ENDED = (0, 1, 3, 5)  # everything was measured, though a trial may have failed (1, 5)
@@ -136,9 +138,23 @@ class Step:
             process.send_signal(signal.SIGINT)
             process.wait(END_S)
             raise OutOfTimeError from None
-        if status not in ENDED:
+        if status not in ENDED or not self._is_finished:
             raise SystemExit(f"{' '.join(command[3:])} ended with {status}: its last lines stand above")
         self._end.touch()
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether a command came to its own end: one whose Ray was lost exits with 1 too."""
+        run = json.loads((self.results / "environment.json").read_text())["run"] if self.results else {}
+        return run.get("ended") is not None and not self._is_cut_off
+
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether trials of a run are left; a tuning says it by its end alone."""
+        assert self.results
+        with suppress(config.ConfigError):
+            return bool(left_to_measure(Resume(self.results, keep_failed=True)).trials)
+        return False
 
     @property
     def _end(self) -> Path:

@@ -8,7 +8,7 @@ actor is not below it.
 import os
 import resource
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -69,7 +69,7 @@ class _Host:
 
     def start(self, server: ServerSpec, options: ServeOptions) -> RunningServer:
         self._server = self._stack.enter_context(running(server, options))
-        return replace(self._server, failure=lambda: None)  # what can travel
+        return replace(self._server, failure=lambda: None, begin_stop=lambda: None)  # what can travel
 
     def failure(self) -> str | None:
         return self._server.failure()
@@ -116,15 +116,29 @@ def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext)
     An already running server is taken as it is. Raises ServerUnavailable where none is available, and ServerError where
     it does not start.
     """
+    context.session.reference.settle(context.observer.step)
     context.observer.step(_step(server))
     context.session.recorders.before(server)
     with ExitStack() as stack:
         options = serve_options(server, cells, context)
         started = stack.enter_context(_running(server, options, context))
         if server.is_ours and server.kind == "triton":
-            echo = _running(server, replace(options, warm_up=(), does_nothing=True), context)
-            started = replace(started, start_echo=cache(partial(stack.enter_context, echo)))
+            started = replace(started, start_echo=_echo_beside(started, server, options, context, stack))
         yield started
+
+
+def _echo_beside(
+    started: RunningServer, server: ServerSpec, options: ServeOptions, context: RunContext, stack: ExitStack
+) -> Callable[[], RunningServer]:
+    """What starts a Triton that does nothing at its first call; both end side by side."""
+
+    @cache
+    def start_echo() -> RunningServer:
+        echo = stack.enter_context(_running(server, replace(options, warm_up=(), does_nothing=True), context))
+        stack.callback(started.begin_stop)  # called first, and echo's own end is waited for after it
+        return echo
+
+    return start_echo
 
 
 def _running(server: ServerSpec, options: ServeOptions, context: RunContext) -> AbstractContextManager[RunningServer]:
@@ -146,11 +160,13 @@ def _hosted(server: ServerSpec, options: ServeOptions, node: Node) -> Iterator[R
     actor = _on(node)
     try:
         started = _answer(actor.start.remote(server, options), _START_S, node)
+        stop = cache(actor.stop.remote)
+        started = replace(started, failure=partial(_failure, actor, node), begin_stop=stop)
         try:
-            yield _reachable(replace(started, failure=partial(_failure, actor, node)), options.bind, node)
+            yield _reachable(started, options.bind, node)
         finally:
             with suppress(RayError, GetTimeoutError):
-                ray.get(actor.stop.remote(), timeout=_STOP_S)
+                ray.get(stop(), timeout=_STOP_S)
     finally:
         ray.kill(actor)
 

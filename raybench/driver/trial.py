@@ -9,7 +9,7 @@ from raybench.clients.base import ClientError
 from raybench.config import Benchmark
 from raybench.config.plan import Trial
 from raybench.driver import ray_nodes
-from raybench.driver.client_ceiling import find_ceiling, start_echo
+from raybench.driver.client_ceiling import find_ceiling
 from raybench.driver.ray_errors import sentence
 from raybench.driver.required_gpu import check_used
 from raybench.driver.run_context import RunContext
@@ -31,8 +31,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
     was_interrupted = False
     try:
         _check_cpus(trial.cell.load.workers)
-        echo = start_echo(trial, context, server)
-        with worker_group(trial, context, server, echo.server) as group:
+        with worker_group(trial, context, server) as group:
             record = with_group(record, trial, server, group)
             check_used(record, context.benchmark)
             results_folder.write_running(context.folder, record)
@@ -47,7 +46,7 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             group.recorder.set_phase(None)
             sent = replace(sent, telemetry=group.recorder.snapshot())
             if not (sent.lost or server.failure()):
-                ceiling, why_none = find_ceiling(trial, context, group, echo)
+                ceiling, why_none = find_ceiling(trial, context, group)
                 record = replace(record, ceiling_reason=why_none)
         record = _ended(record, trial, context, server, sent, replies)
     except (ClientError, ServerError, RayError) as error:

@@ -21,7 +21,7 @@ from raybench.results.records import ConversionCost
 from raybench.telemetry.effective_config import TensorflowFacts
 from raybench.worker.load_worker import Worker
 from raybench.worker.reply_sampler import DecodedReplies
-from raybench.worker.task import PayloadSummary, Task, WorkerUsage
+from raybench.worker.task import EchoAddress, PayloadSummary, Task, WorkerUsage
 
 _END_S = 5.0
 
@@ -50,8 +50,8 @@ class _Worker:
     def location(self) -> WorkerLocation:
         return WorkerLocation(ray.get_runtime_context().get_node_id(), os.getpid())
 
-    def open(self, credentials: ConnectionCredentials) -> Description:
-        return self._worker.open(credentials)
+    def open(self, credentials: ConnectionCredentials, echo: EchoAddress | None) -> Description:
+        return self._worker.open(credentials, echo)
 
     def open_s(self) -> float:
         return self._worker.open_s()

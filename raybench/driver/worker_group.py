@@ -14,6 +14,7 @@ from raybench.clients.base import ClientError, Description
 from raybench.clients.device_regions import lane_names
 from raybench.config import CUDA_SHARED_MEMORY, IN_MEMORY
 from raybench.config.plan import Load, Trial, shares
+from raybench.driver.echo_server import Echo, start_echo
 from raybench.driver.ray_metrics import Tags
 from raybench.driver.recorders import Recording
 from raybench.driver.run_context import RunContext
@@ -40,6 +41,7 @@ class WorkerGroup:
     """The workers of a trial, ready at the barrier."""
 
     actors: list[Any]
+    echo: Echo
     recorder: Recording
     clocks: list[ClockOffset]
     payloads: list[PayloadSummary]
@@ -61,25 +63,24 @@ class WorkerGroup:
 
 
 @contextmanager
-def worker_group(
-    trial: Trial, context: RunContext, server: RunningServer, echo: RunningServer | None = None
-) -> Iterator[WorkerGroup]:
+def worker_group(trial: Trial, context: RunContext, server: RunningServer) -> Iterator[WorkerGroup]:
     """Place and start the workers of a trial and bring them to the barrier; they end with the block.
 
-    `echo` is a Triton that does nothing, which they will find their ceiling against.
     Raises ClientError where there is no CPU for them, or one of them does not take a step in time.
     """
     # Dealt before workers hold the CPUs: the tasks of Ray that do so may need one, and would wait forever.
     shards = context.session.inputs.shards_of(trial.cell)
     regions = _regions(trial.cell.load, server)
-    tasks, tags = _tasks(trial, context, server, regions, echo), Tags.of(trial, context.folder.name)
+    tasks, tags = _tasks(trial, context, server, regions), Tags.of(trial, context.folder.name)
     with context.session.placement.workers(trial.cell) as seats:
         actors = [WorkerActor.options(**seat).remote(task, tags) for seat, task in zip(seats, tasks, strict=True)]
+        echo = Echo(is_asked=False)
         try:
-            yield _at_the_barrier(actors, shards, trial, context, server)
+            echo = start_echo(trial, context, server)  # while the processes of the workers start
+            yield _at_the_barrier(actors, shards, trial, context, server, echo)
         finally:
             end(actors)
-            _unregister(trial.cell.load, regions, [*filter(None, (server, echo))])
+            _unregister(trial.cell.load, regions, [*filter(None, (server, echo.server))])
 
 
 def all_answers(refs: list[Any], step: str, timeout_s: float) -> list[Any]:
@@ -102,7 +103,7 @@ def call_all(actors: Mapping[int, Any], method: str, timeout_s: float) -> dict[i
 
 
 def _at_the_barrier(
-    actors: list[Any], shards: Shards, trial: Trial, context: RunContext, server: RunningServer
+    actors: list[Any], shards: Shards, trial: Trial, context: RunContext, server: RunningServer, echo: Echo
 ) -> WorkerGroup:
     """Take the workers through open, encode and warm up, all at once in each step."""
     cell, session = trial.cell, context.session
@@ -110,7 +111,8 @@ def _at_the_barrier(
         shared_memory.unregister_orphans(server.url, server.credentials, transport=cell.load.transport)
     locations = all_answers([each.location.remote() for each in actors], "start", _OPEN_TIMEOUT_S)
     recorder = session.recorders.of_trial(cell.server, server, locations)
-    opening = [each.open.remote(server.credentials) for each in actors]
+    address = echo.address(cell.load.protocol)
+    opening = [each.open.remote(server.credentials, address) for each in actors]
     descriptions = all_answers(opening, "open", _OPEN_TIMEOUT_S)
     recorder.set_phase(None)
     start = _start(actors) if cell.server.is_in_process else None
@@ -120,6 +122,7 @@ def _at_the_barrier(
     warmup = all_answers([each.warm_up.remote() for each in actors], "warm up", _warm_up_s(cell.load))
     return WorkerGroup(
         actors=actors,
+        echo=echo,
         recorder=recorder,
         clocks=[measure_clock(each) for each in actors],
         payloads=payloads,
@@ -159,13 +162,7 @@ def _unregister(load: Load, regions: Sequence[str | None], servers: Sequence[Run
         shared_memory.unregister(server.url, names, server.credentials, transport=load.transport)
 
 
-def _tasks(
-    trial: Trial,
-    context: RunContext,
-    server: RunningServer,
-    regions: Sequence[str | None],
-    echo: RunningServer | None,
-) -> Sequence[Task]:
+def _tasks(trial: Trial, context: RunContext, server: RunningServer, regions: Sequence[str | None]) -> Sequence[Task]:
     load, benchmark = trial.cell.load, context.benchmark
     source = context.session.inputs.source_of(trial.cell)
     batch_bytes = load.batch_size * source.item_bytes
@@ -178,8 +175,6 @@ def _tasks(
         signatures=context.session.inputs.signatures_of(trial.cell),
         url=server.url_of(load.protocol),
         control_url=server.url,
-        echo_url=echo.url_of(load.protocol) if echo else None,
-        echo_control_url=echo.url if echo else None,
         models=str(context.session.models_conf.parent),
         request_count=None,
         warmup_request_count=0,

@@ -74,7 +74,8 @@ class RunningServer:
     so many `cores`; `parts` are the pids and names of its processes when it was ready. `metrics_url` is where its page
     of metrics is, or would be. `failure` says why a server that we started can no longer be loaded, with its last
     lines; None where it can. `start_echo` starts, at the first call, a Triton of as many instances that does nothing
-    and ends with the server; it raises ServerError.
+    and ends with the server; it raises ServerError. `begin_stop` tells a server that we started to end, which is waited
+    for where it was started.
     """
 
     url: str
@@ -89,6 +90,7 @@ class RunningServer:
     credentials: ConnectionCredentials = NO_CREDENTIALS
     http_url: str | None = None
     start_echo: "Callable[[], RunningServer] | None" = None
+    begin_stop: Callable[[], None] = lambda: None
 
     def url_of(self, protocol: str) -> str:
         """Where it speaks a protocol; in process its script, or nothing."""
@@ -197,6 +199,7 @@ def running(
             parts=parts,
             failure=partial(_failure, started.process, parts, started.is_ready),
             take_start=once(started.start),
+            begin_stop=started.process.begin_stop,
         )
 
 

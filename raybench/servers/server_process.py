@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -96,6 +97,11 @@ class ServerProcess:
         said = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
         reasons = dict.fromkeys(" ".join(match) for match in self._reason.findall(said))
         return "\n".join([*reasons, "it said last:", *said.splitlines()[-_TAIL_LINES:]])
+
+    def begin_stop(self) -> None:
+        """SIGTERM, without waiting: several servers then end side by side, each in a second or two."""
+        if self._child.poll() is None:
+            self._child.send_signal(signal.SIGTERM)
 
     def stop(self, timeout_s: float) -> None:
         """SIGTERM, then SIGKILL for what is left of its process tree after `timeout_s`."""

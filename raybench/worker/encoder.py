@@ -23,7 +23,7 @@ from raybench.inputs.stored_items import SkippedRows
 from raybench.inputs.tensors import Batch, size_bytes
 from raybench.results.records import ConversionCost, CopyCost
 from raybench.worker.feed import Request, RequestItems
-from raybench.worker.task import PayloadSummary, Task
+from raybench.worker.task import EchoAddress, PayloadSummary, Task
 
 _LONGEST = 200
 _OTHER_FILES = 500  # that a process of Ray's has open beside its connections, and some more
@@ -77,10 +77,10 @@ class Encoder:
             self._request_bytes = self._request_bytes or request.size
         return request
 
-    def register(self) -> None:
-        """Have Triton map the shared memory, once all is encoded."""
+    def register(self, echo: EchoAddress | None) -> None:
+        """Have Triton map the shared memory, once all is encoded, and the one that does nothing too."""
         if self._region:
-            self._region.register(self._task.echo_control_url)
+            self._region.register(echo.control_url if echo else None)
 
     def prepare(self, calls: int) -> None:
         """Open the connections that so many calls at once to each model will need."""

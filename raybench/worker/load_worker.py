@@ -25,7 +25,7 @@ from raybench.worker.feed import Feed, PreloadedFeed, RequestItems, StreamedFeed
 from raybench.worker.lanes import Lanes, Sending
 from raybench.worker.reply_sampler import DecodedReplies, DecodedReply
 from raybench.worker.schedule import worker_due_ns
-from raybench.worker.task import PayloadSummary, Task, WorkerUsage
+from raybench.worker.task import EchoAddress, PayloadSummary, Task, WorkerUsage
 
 _CHUNK_S = 0.5  # a worker that dies takes its samples since the last chunk along
 _CHUNKS_PER_S = 400  # of all workers together: a driver takes in about 1000 on a core of its own (docs/scale.md)
@@ -57,10 +57,13 @@ class Worker:
         self._open_s = 0.0
         self._are_decoded = False
 
-    def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS) -> Description:
-        """Connect, with what opens the server, and ask what answers; raises ClientError."""
+    def open(self, credentials: ConnectionCredentials = NO_CREDENTIALS, echo: EchoAddress | None = None) -> Description:
+        """Connect, with what opens the server, and ask what answers; raises ClientError.
+
+        `echo` is a Triton that does nothing, to find the ceiling; None: it is found where requests go.
+        """
         began_s = time.perf_counter()
-        self._credentials = credentials
+        self._credentials, self._echo = credentials, echo
         self._encoder = Encoder(self._task, credentials)
         description = self._encoder.describe()
         self._open_s = time.perf_counter() - began_s
@@ -84,7 +87,7 @@ class Worker:
         """Encode requests that are all there, as many for each model."""
         before_bytes = psutil.Process().memory_info().rss
         self._feed = PreloadedFeed([self._encoder.encode(items) for items in requests])
-        self._encoder.register()
+        self._encoder.register(self._echo)
         self._held_mib = (psutil.Process().memory_info().rss - before_bytes) / 2**20
         return self.payloads()
 
@@ -154,7 +157,10 @@ class Worker:
         self._lanes.resume()
         with closing(
             connect_echo(
-                self._task.echo_url or self._task.url, self._credentials, protocol=load.protocol, client=load.client
+                self._echo.url if self._echo else self._task.url,
+                self._credentials,
+                protocol=load.protocol,
+                client=load.client,
             )
         ) as echo:
             echo.prepare(lanes)

@@ -22,10 +22,16 @@ class Task:
     warmup_request_count: int | None  # None: until steady
     seed: tuple[int, ...] = (0,)  # of the due times; the same for all workers
     control_url: str | None = None  # where a Triton is asked about its shared memory; None: where requests go
-    echo_url: str | None = None  # of a Triton that does nothing, to find the ceiling; None: where requests go
-    echo_control_url: str | None = None
     region: str | None = None  # name of the shared memory that holds its inputs; None: they are in the requests
     stream_bytes: int = 0  # what it may hold of encoded requests, where they are streamed
+
+
+@dataclass(frozen=True)
+class EchoAddress:
+    """Where a Triton that does nothing takes requests, and where it is asked about its shared memory."""
+
+    url: str
+    control_url: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from raybench.config import Benchmark, plan
-from raybench.driver.client_ceiling import Echo, find_ceiling, start_echo
+from raybench.driver.client_ceiling import find_ceiling
+from raybench.driver.echo_server import Echo, start_echo
 from raybench.servers import RunningServer, ServerError, ServerFacts
 
 
@@ -35,7 +36,7 @@ def test_one_that_does_not_start_is_a_reason() -> None:
         raise ServerError("no port is free")
 
     echo = start_echo(trial_of(), asking(), running(start_echo=fails))
-    tables, reason = find_ceiling(trial_of(), asking(), SimpleNamespace(), echo)  # type: ignore[arg-type]
+    tables, reason = find_ceiling(trial_of(), asking(), SimpleNamespace(echo=echo))  # type: ignore[arg-type]
     assert (tables, reason) == ([], "the Triton that does nothing did not start: no port is free")
 
 

@@ -1,5 +1,7 @@
-"""What a server is started with, by the loads that it gets."""
+"""What a server is started with, by the loads that it gets, and how it ends beside the one that does nothing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +9,9 @@ from typing import Any
 import pytest
 
 from raybench.config import Benchmark, plan
-from raybench.driver.server_host import serve_options
+from raybench.driver import server_host
+from raybench.driver.server_host import serve_options, start_server
+from raybench.servers import RunningServer, ServeOptions, ServerFacts
 
 
 @pytest.mark.parametrize(("kinds", "keeps"), [(("cuda",), True), (("none", "cuda"), True), (("none", "system"), False)])
@@ -18,3 +22,27 @@ def test_inputs_stay_on_a_gpu_where_a_load_puts_them_there(kinds: tuple[str, ...
     cells = [trial.cell for trial in plan.trials(benchmark)]
     context: Any = SimpleNamespace(benchmark=benchmark, session=SimpleNamespace(models_conf=Path("models.conf")))
     assert serve_options(cells[0].server, cells, context).keeps_gpu_inputs is keeps
+
+
+def test_a_server_ends_beside_the_one_that_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton takes two seconds to end: each is told before one of them is waited for."""
+    said = []
+
+    @contextmanager
+    def running(_: Any, options: ServeOptions, __: Any) -> Iterator[RunningServer]:
+        name = "echo" if options.does_nothing else "triton"
+        yield RunningServer(
+            "127.0.0.1:1", ServerFacts(kind="triton"), is_ours=True, begin_stop=lambda: said.append(f"{name} is told")
+        )
+        said.append(f"{name} has ended")
+
+    monkeypatch.setattr(server_host, "_running", running)
+    benchmark = Benchmark(server=("triton",), model=("echo",))
+    idle: Any = SimpleNamespace(settle=lambda _: None, before=lambda _: None, step=lambda _: None)
+    session = SimpleNamespace(models_conf=Path("models.conf"), recorders=idle, reference=idle)
+    context: Any = SimpleNamespace(benchmark=benchmark, session=session, observer=idle)
+    cells = [trial.cell for trial in plan.trials(benchmark)]
+    with start_server(cells[0].server, cells, context) as server:
+        assert server.start_echo
+        assert server.start_echo() is server.start_echo()
+    assert said == ["triton is told", "echo has ended", "triton has ended"]

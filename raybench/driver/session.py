@@ -1,13 +1,13 @@
 """What a run and a search rest on: a Ray, the items to send, a results folder, and what all of their trials share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ray.exceptions import RayError
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, read_credentials
-from raybench.config import ECHO, STOP, Benchmark
+from raybench.config import ECHO, STOP, Benchmark, plan
 from raybench.config.search_goal import Goal
 from raybench.config.tuning_goal import TuningGoal
 from raybench.driver import preflight, server_host
@@ -68,7 +68,7 @@ def _connected_session(
 ) -> Iterator[Session]:
     observer.step("starting Ray")
     with (
-        tensorflow_reference(models_conf, soon=_is_verified(benchmark, models_conf)) as reference,
+        tensorflow_reference(models_conf, soon=_verified(benchmark, models_conf)) as reference,
         connected(benchmark, observer.step) as cluster,
     ):
         observer.note(_dashboard(cluster))
@@ -150,15 +150,16 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
         recover(context.session.inputs, context.observer, lost)
 
 
-def _is_verified(benchmark: Benchmark, models_conf: Path) -> bool:
-    """Whether answers of a model that TensorFlow can run here will be compared with its own."""
-    if not benchmark.verify or all(server.kind == "fake" for server in benchmark.servers):
-        return False
+def _verified(benchmark: Benchmark, models_conf: Path) -> Sequence[tuple[str, str]]:
+    """The models and signatures whose answers will be compared with those of TensorFlow here, which can run them."""
+    if not benchmark.verify:
+        return []
     try:
-        here = {model.name for model in read_models_conf(models_conf)}
+        here = {model.name for model in read_models_conf(models_conf)} - {ECHO}
     except ValueError:
-        return False
-    return bool(here.intersection(benchmark.all_models) - {ECHO})
+        return []
+    cells = [cell for server in benchmark.servers if server.kind != "fake" for cell in plan.cells(benchmark, server)]
+    return [*dict.fromkeys((model, cell.signature) for cell in cells for model in cell.models if model in here)]
 
 
 def _info(cluster: Cluster) -> RayClusterInfo:

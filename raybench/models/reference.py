@@ -1,14 +1,14 @@
 """TensorFlow's own answers to batches, which what the servers answer is compared with."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
 from raybench.models.batch_files import flat
-from raybench.models.tensorflow_process import ComputeError, Outputs, TensorflowProcess
+from raybench.models.tensorflow_process import ComputeError, NoAnswerInTimeError, Outputs, TensorflowProcess
 
 _TIMEOUT_S = 900
 
@@ -24,6 +24,15 @@ class Reference:
         self._process = process
         self._known: dict[tuple[str, str, str], Outputs] = {}
 
+    def settle(self, say: Callable[[str], None]) -> None:
+        """Wait until what was to be loaded soon is: it would take CPU from a server that starts, or is measured."""
+        with suppress(NoAnswerInTimeError):
+            self._process.settle(0.0)
+            return
+        say("loading the models whose answers are the reference")
+        with suppress(NoAnswerInTimeError):
+            self._process.settle(_TIMEOUT_S)
+
     def answers(self, model: str, signature: str, batches: Sequence[Mapping[str, np.ndarray]]) -> list[Outputs]:
         """The outputs for each batch of inputs; raises NoReferenceError."""
         keys = [(model, signature, _hash(batch)) for batch in batches]
@@ -38,13 +47,17 @@ class Reference:
 
 
 @contextmanager
-def tensorflow_reference(models_conf: Path, *, soon: bool = False) -> Iterator[Reference]:
-    """A reference for the models of a models.conf; `soon` imports TensorFlow now, beside what the caller does next."""
+def tensorflow_reference(models_conf: Path, soon: Sequence[tuple[str, str]] = ()) -> Iterator[Reference]:
+    """A reference for the models of a models.conf.
+
+    With `soon`, models and signatures that will be asked for, TensorFlow is imported and the first are loaded now,
+    beside what the caller does next.
+    """
     with TensorflowProcess(
         models_conf, folder_prefix="raybench-reference-", in_full_precision=True, gives_back_gpu=True
     ) as process:
         if soon:
-            process.start()
+            process.start(soon)
         yield Reference(process)
 
 

@@ -5,6 +5,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -62,6 +63,7 @@ class TensorflowProcess:
         self._models_conf, self._prefix = models_conf, folder_prefix
         self._in_full_precision, self._gives_back_gpu = in_full_precision, gives_back_gpu
         self._process: subprocess.Popen[str] | None = None
+        self._is_up = False
 
     def __enter__(self) -> Self:
         self._open = ExitStack()
@@ -74,18 +76,29 @@ class TensorflowProcess:
     ) -> None:
         self._open.close()
 
-    def start(self) -> None:
-        """Start to import TensorFlow, which takes seconds, and return at once."""
-        self._process = self._process or self._started()
+    def start(self, first: Sequence[tuple[str, str]] = ()) -> None:
+        """Start to import TensorFlow, and to load the first of these models and signatures, and return at once.
+
+        On a host with a GPU none is loaded: it would hold memory there.
+        """
+        self._process = self._process or self._started(first[:_MOST_LOADED])
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until a process that was started computes nothing more by itself, or has ended."""
+        if self._process and not self._is_up:
+            self._is_up = bool(self._line(timeout_s))
 
     def compute(
         self, model: str, signature: str, batches: Sequence[Mapping[str, np.ndarray]], timeout_s: float
     ) -> list[Outputs]:
         """The outputs for each batch of inputs; raises ComputeError, and stops the process where it did not answer."""
         write_batches(self._folder / _INPUTS, batches)
+        end_s = time.monotonic() + timeout_s
         self.start()
         try:
-            answer = self._answer({"model": model, "signature": signature, "batches": len(batches)}, timeout_s)
+            self.settle(timeout_s)
+            question = {"model": model, "signature": signature, "batches": len(batches)}
+            answer = self._answer(question, max(0.0, end_s - time.monotonic()))
         except BaseException:  # also an interrupt: what it answers later must not be taken for the next answer
             self._stop()
             raise
@@ -98,28 +111,33 @@ class TensorflowProcess:
         return [*read_batches(self._folder / _OUTPUTS, len(batches))]
 
     def _answer(self, question: Mapping[str, Any], timeout_s: float) -> Mapping[str, Any]:
-        process = self._process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            print(json.dumps(question), file=process.stdin, flush=True)
-        is_there, _, _ = select.select([process.stdout], [], [], max(0.0, timeout_s))
-        if not is_there:
-            raise NoAnswerInTimeError(f"TensorFlow did not answer within {timeout_s:.0f} s")
-        if line := process.stdout.readline():
+            print(json.dumps(question), file=self._process.stdin, flush=True)
+        if line := self._line(timeout_s):
             answer: dict[str, Any] = json.loads(line)
             return answer
         said = (self._folder / _ERRORS).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ProcessEndedError(said[-1] if said else "TensorFlow's process ended and printed nothing")
 
-    def _started(self) -> "subprocess.Popen[str]":
+    def _line(self, timeout_s: float) -> str:
+        """The next that the process says, empty where it has ended; raises NoAnswerInTimeError."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        is_there, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+        if not is_there:
+            raise NoAnswerInTimeError(f"TensorFlow did not answer within {timeout_s:.0f} s")
+        return self._process.stdout.readline()
+
+    def _started(self, first: Sequence[tuple[str, str]]) -> "subprocess.Popen[str]":
+        self._is_up = False
         folder = str(self._folder)
-        precision = ["--full-precision"] if self._in_full_precision else []
+        options = [json.dumps(first), *(["--full-precision"] if self._in_full_precision else [])]
         command = [sys.executable, "-P", "-m", "raybench.models.tensorflow_process", folder, str(self._models_conf)]
         with open(self._folder / _ERRORS, "wb") as errors:
             return subprocess.Popen(
-                supervised([*command, *precision], sweep_if_alone=(folder,)),
+                supervised([*command, *options], sweep_if_alone=(folder,)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -137,29 +155,47 @@ class TensorflowProcess:
         self._process = None
 
 
-def _main(folder: Path, models_conf: Path, *, in_full_precision: bool) -> int:
-    """Answer the questions on stdin, a line each; inputs and outputs lie in the folder."""
+def _main(folder: Path, models_conf: Path, first: Sequence[tuple[str, str]], *, in_full_precision: bool) -> int:
+    """Load the first signatures, say so, and answer the questions on stdin, a line each; inputs and outputs lie in the
+    folder."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no answer
     has_gpu = bool(import_tensorflow().config.list_physical_devices("GPU"))
-    loaded = dict[tuple[str, str], LoadedSignature]()
+    loaded = _Loaded(models_conf, in_full_precision=in_full_precision)
+    for model, signature in () if has_gpu else first:
+        with suppress(SignatureError):  # said where it is asked for
+            loaded.signature(model, signature)
+    print(file=answers, flush=True)
     for line in sys.stdin:
         question = json.loads(line)
-        key = (question["model"], question["signature"])
         try:
-            if key in loaded:
-                loaded[key] = loaded.pop(key)  # the last used is the last to go
-            else:
-                while len(loaded) >= _MOST_LOADED:
-                    del loaded[next(iter(loaded))]
-                loaded[key] = LoadedSignature(models_conf, model=key[0], signature=key[1])
-                if in_full_precision:
-                    loaded[key].compute_in_full_precision()
-            answer = _computed(loaded[key], folder, question["batches"])
+            answer = _computed(loaded.signature(question["model"], question["signature"]), folder, question["batches"])
         except SignatureError as error:
             answer = {"not_loaded": str(error)}
         print(json.dumps({**answer, "has_gpu": has_gpu}), file=answers, flush=True)
     return 0
+
+
+class _Loaded:
+    """The signatures that were used last."""
+
+    def __init__(self, models_conf: Path, *, in_full_precision: bool) -> None:
+        self._models_conf, self._in_full_precision = models_conf, in_full_precision
+        self._there = dict[tuple[str, str], LoadedSignature]()
+
+    def signature(self, model: str, signature: str) -> LoadedSignature:
+        """It, loaded where it is not there; raises SignatureError."""
+        key = model, signature
+        if key in self._there:
+            self._there[key] = self._there.pop(key)  # the last used is the last to go
+        else:
+            while len(self._there) >= _MOST_LOADED:
+                del self._there[next(iter(self._there))]
+            found = LoadedSignature(self._models_conf, model=model, signature=signature)
+            if self._in_full_precision:
+                found.compute_in_full_precision()
+            self._there[key] = found
+        return self._there[key]
 
 
 def _computed(signature: LoadedSignature, folder: Path, count: int) -> dict[str, str]:
@@ -175,4 +211,5 @@ def _computed(signature: LoadedSignature, folder: Path, count: int) -> dict[str,
 
 
 if __name__ == "__main__":
-    sys.exit(_main(Path(sys.argv[1]), Path(sys.argv[2]), in_full_precision="--full-precision" in sys.argv[3:]))
+    asked = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    sys.exit(_main(*asked, in_full_precision="--full-precision" in sys.argv[4:]))

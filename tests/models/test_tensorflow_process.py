@@ -1,6 +1,7 @@
 """TensorFlow's own process: what it answers, and that it survives a bad question."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_one_process_answers_every_call(models: Path) -> None:
         (again,) = process.compute("scale", "times", [_ONES], 120)
         assert np.array_equal(answer["y"], again["y"])
     assert not _pids()
+
+
+def test_the_first_models_are_loaded_before_they_are_asked_for(models: Path, tmp_path: Path) -> None:
+    """What is settled has loaded what it was to load soon, and one that cannot be loaded is an answer, no end."""
+    copied = shutil.copytree(models, tmp_path / "models")
+    with TensorflowProcess(copied / "models.conf", folder_prefix="raybench-test-") as process:
+        process.start([("nope", "times"), ("scale", "times")])
+        process.settle(120)
+        shutil.rmtree(copied)
+        (answer,) = process.compute("scale", "times", [_ONES], 120)
+        assert answer["y"].shape == (2, 2)
+        with pytest.raises(NotLoadedError):
+            process.compute("nope", "times", [_ONES], 120)
 
 
 @pytest.mark.parametrize("gives_back", [True, False])

@@ -22,6 +22,7 @@ from raybench.models.loaded_signature import (
     import_tensorflow,
     readable,
 )
+from raybench.models.saved_model_loader import leave_out_keras
 from raybench.processes import scratch_folder, stop_supervised, supervised
 
 Outputs = Mapping[str, np.ndarray]  # by name, an item along axis 0 where the signature is batched
@@ -160,6 +161,7 @@ def _main(folder: Path, models_conf: Path, first: Sequence[tuple[str, str]], *, 
     folder."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no answer
+    leave_out_keras()
     has_gpu = bool(import_tensorflow().config.list_physical_devices("GPU"))
     loaded = _Loaded(models_conf, in_full_precision=in_full_precision)
     for model, signature in () if has_gpu else first:

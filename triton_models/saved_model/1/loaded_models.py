@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from cuda_libraries import load_cuda_libraries
 from dynamic_batching import SignatureKey
-from saved_model_loader import load_saved_model
+from saved_model_loader import leave_out_keras, load_saved_model
 from saved_models import Signature, read_signatures, utf8
 from tensorflow_errors import readable, sentence
 
@@ -16,6 +16,7 @@ def import_tensorflow(args: Mapping[str, str]) -> Any:
     """TensorFlow on this instance's device alone, with memory growth, so that instances can share a GPU."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     load_cuda_libraries()
+    leave_out_keras()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")

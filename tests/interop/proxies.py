@@ -9,6 +9,7 @@ the client and the time a call, medians over the rounds. Exits 1 where a call fa
 """
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -201,6 +202,7 @@ def _serve() -> None:
 def _send(client: str, url: str, ca: str, images: str, calls: str) -> None:
     """What a client's process does: a few calls to warm up, and those that count."""
     body, failed = os.urandom(int(images) * IMAGE_BYTES), list[str]()
+    gc.disable()  # as it is in a worker while it sends
     with ExitStack() as stack:
         call = _raybench(url, ca, stack) if client == "raybench" else _grpcio(url, ca, stack)
         failed += filter(None, (call(body) for _ in range(3)))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from raybench.clients.grpc.deadline_socket import Bytes, DeadlineSocket
 from raybench.clients.grpc.http2_frames import take_bytes
 
-_READ_BYTES = 2**16
 _SENT_BYTES = 2**17  # at a time, copied to be encrypted
 
 
@@ -25,7 +24,7 @@ class TlsSocket(DeadlineSocket):
     def receive_now(self) -> bytes:
         said = b"" if self._has_ended else super().receive_now()
         self._incoming.write(said)
-        pieces = list(self._decrypted())
+        pieces = self._decrypted()
         if self._has_ended and not pieces:
             raise ConnectionError("the server closed the connection")
         if self._outgoing.pending:  # new keys, which are acknowledged
@@ -54,19 +53,20 @@ class TlsSocket(DeadlineSocket):
             if said := super().receive_now():
                 return said
 
-    def _decrypted(self) -> Iterator[bytes]:
-        """All whole records that have come."""
-        while self._incoming.pending:
-            try:
-                said = self._tls.read(_READ_BYTES)
-            except ssl.SSLWantReadError:
-                return
-            except ssl.SSLZeroReturnError:
-                said = b""
-            if not said:
-                self._has_ended = True
-                return
-            yield said
+    def _decrypted(self) -> list[bytes]:
+        """All whole records that have come, of which a proxy may send hundreds of small ones a request."""
+        pieces = []
+        try:
+            while size := self._incoming.pending or self._tls.pending():
+                if not (said := self._tls.read(size)):
+                    self._has_ended = True
+                    break
+                pieces.append(said)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._has_ended = True
+        return pieces
 
 
 def _joined(out: list[Bytes]) -> Iterator[bytes]:

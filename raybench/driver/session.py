@@ -7,7 +7,7 @@ from pathlib import Path
 from ray.exceptions import RayError
 
 from raybench.clients.grpc.connection_credentials import ConnectionCredentials, read_credentials
-from raybench.config import ECHO, STOP, Benchmark, plan
+from raybench.config import STOP, Benchmark, plan
 from raybench.config.search_goal import Goal
 from raybench.config.tuning_goal import TuningGoal
 from raybench.driver import preflight, server_host
@@ -24,6 +24,7 @@ from raybench.driver.recorders import recorders
 from raybench.driver.resolved_loads import models_conf_of
 from raybench.driver.run_context import RunContext, Session
 from raybench.driver.run_observer import RunObserver
+from raybench.driver.sampled_replies import is_compared
 from raybench.inputs.input_sources import inputs_of
 from raybench.inputs.source import InputSource
 from raybench.models.reference import tensorflow_reference
@@ -152,13 +153,11 @@ def save(trial: ObservedTrial, context: RunContext) -> None:
 
 def _verified(benchmark: Benchmark, models_conf: Path) -> Sequence[tuple[str, str]]:
     """The models and signatures whose answers will be compared with those of TensorFlow here, which can run them."""
-    if not benchmark.verify:
-        return []
     try:
-        here = {model.name for model in read_models_conf(models_conf)} - {ECHO}
+        here = {model.name for model in read_models_conf(models_conf)}
     except ValueError:
         return []
-    cells = [cell for server in benchmark.servers if server.kind != "fake" for cell in plan.cells(benchmark, server)]
+    cells = [trial.cell for trial in plan.first_trials(benchmark) if is_compared(trial, benchmark)]
     return [*dict.fromkeys((model, cell.signature) for cell in cells for model in cell.models if model in here)]
 
 

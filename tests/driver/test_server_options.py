@@ -1,4 +1,4 @@
-"""What a server is started with, by the loads that it gets, and how it ends beside the one that does nothing."""
+"""What a server is started with, by the loads that it gets, and how it stops."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,17 +24,17 @@ def test_inputs_stay_on_a_gpu_where_a_load_puts_them_there(kinds: tuple[str, ...
     assert serve_options(cells[0].server, cells, context).keeps_gpu_inputs is keeps
 
 
-def test_a_server_ends_beside_the_one_that_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton takes two seconds to end: each is told before one of them is waited for."""
-    said = []
+def test_a_server_and_its_echo_stop_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopping a Triton takes two seconds, so the server gets its signal before anything waits for the echo to exit."""
+    events = []
 
     @contextmanager
     def running(_: Any, options: ServeOptions, __: Any) -> Iterator[RunningServer]:
         name = "echo" if options.does_nothing else "triton"
         yield RunningServer(
-            "127.0.0.1:1", ServerFacts(kind="triton"), is_ours=True, begin_stop=lambda: said.append(f"{name} is told")
+            "127.0.0.1:1", ServerFacts(kind="triton"), is_ours=True, begin_stop=lambda: events.append(f"signal {name}")
         )
-        said.append(f"{name} has ended")
+        events.append(f"wait for {name}")
 
     monkeypatch.setattr(server_host, "_running", running)
     benchmark = Benchmark(server=("triton",), model=("echo",))
@@ -45,4 +45,4 @@ def test_a_server_ends_beside_the_one_that_does_nothing(monkeypatch: pytest.Monk
     with start_server(cells[0].server, cells, context) as server:
         assert server.start_echo
         assert server.start_echo() is server.start_echo()
-    assert said == ["triton is told", "echo has ended", "triton has ended"]
+    assert events == ["signal triton", "wait for echo", "wait for triton"]

@@ -23,7 +23,7 @@ print(sorted(load_saved_model(tf, sys.argv[1]).signatures), "keras" in sys.modul
 
 @pytest.mark.slow
 def test_models_load_without_keras(models: Path) -> None:
-    """TensorFlow imports Keras for nothing that a server needs, at a second and 114 MiB for each of its instances."""
+    """Serving a SavedModel does not import Keras, which would cost each instance a second and 114 MiB."""
     command = [sys.executable, "-c", WITHOUT_KERAS, str(models / "scale" / "1")]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     assert said.split("]")[1].strip() == "False", said

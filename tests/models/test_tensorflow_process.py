@@ -46,7 +46,7 @@ def test_one_process_answers_every_call(models: Path) -> None:
 
 
 def test_the_first_models_are_loaded_before_they_are_asked_for(models: Path, tmp_path: Path) -> None:
-    """What is settled has loaded what it was to load soon, and one that cannot be loaded is an answer, no end."""
+    """After `settle` they need no file; a model that cannot be loaded is an error only when it is asked for."""
     copied = shutil.copytree(models, tmp_path / "models")
     with TensorflowProcess(copied / "models.conf", folder_prefix="raybench-test-") as process:
         process.start([("nope", "times"), ("scale", "times")])

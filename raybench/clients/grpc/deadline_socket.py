@@ -4,6 +4,7 @@ import math
 import select
 import socket
 import time
+from contextlib import suppress
 
 Bytes = bytes | memoryview
 
@@ -58,11 +59,8 @@ class DeadlineSocket:
         while out:
             if time.perf_counter() >= self.deadline_s:
                 raise TimeoutError
-            try:
-                sent = self._socket.sendmsg(out[:_BUFFERS])
-            except BlockingIOError:
-                sent = 0
-            _drop(out, sent)
+            with suppress(BlockingIOError):
+                _drop(out, self._socket.sendmsg(out[:_BUFFERS]))
             if out:  # the system's buffer is full, or it takes no more pieces at once
                 self._wait(self._writable)
 

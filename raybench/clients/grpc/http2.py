@@ -112,10 +112,10 @@ class Connection:
                     return
 
     def _payload_size(self) -> int:
-        """Of a DATA frame: over TLS it fills a record.
+        """Bytes of a request in a DATA frame, which over TLS fills a record.
 
-        In small windows it leaves an eighth of it free: HAProxy, whose buffers hold 16 KiB with a reserve of 1 KiB,
-        takes a fuller one in two parts, and makes room for each in a record of its own.
+        In small windows frames are an eighth smaller: HAProxy's buffers hold 16 KiB with 1 KiB in reserve, so it reads
+        a full frame in two parts, and sends window updates for each in a record of its own.
         """
         if min(self._initial_window, self._connection_window) > wire.DEFAULT_WINDOW:
             return self._frame_size - FRAME_HEADER.size

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _ORPHANS_S = 3.0  # from SIGTERM to SIGKILL,
 _SWEPT_S = 1.0  # and for what a library has tried to end already, such as helpers of a Ray that is gone
+_LOOK_S = 0.05
 _ALONE_S = 5
 _SWEEPER = "--sweep-processes"
 _SWEEPER_S = 30.0
@@ -282,7 +283,9 @@ def _end(processes: list["psutil.Process"], patience_s: float = _ORPHANS_S) -> N
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=patience_s)
+    until_s, alive = time.monotonic() + patience_s, processes
+    while (alive := _living(alive)) and time.monotonic() < until_s:
+        psutil.wait_procs(alive, timeout=_LOOK_S)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -5,13 +5,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 from real_parts import eventually
 
-from raybench.processes import process_tree, stop_supervised, supervised, sweeping_processes
+from raybench.processes import _end, process_tree, stop_supervised, supervised, sweeping_processes
 
 STUBBORN = "trap '' TERM; echo up; while true; do sleep 0.1; done"
 STARTS_IT = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
@@ -128,6 +129,19 @@ def test_what_holds_a_swept_file_open_ends_with_the_block(tmp_path: Path) -> Non
         assert ours.wait(timeout=5) == -signal.SIGTERM
         assert another.poll() is None
         another.kill()
+
+
+def test_the_dead_are_not_waited_for() -> None:
+    """A process that has ended is not waited for, also where its parent never asks: so are those of a Ray that ends."""
+    with subprocess.Popen(["sh", "-c", "sleep 600 & exec sleep 600"]) as parent:
+        assert eventually(lambda: bool(process_tree(parent.pid)[1:]))
+        (orphan,) = process_tree(parent.pid)[1:]
+        began_s = time.monotonic()
+        _end([orphan], patience_s=60)
+        took_s, status = time.monotonic() - began_s, orphan.status()
+        parent.kill()
+    assert status == psutil.STATUS_ZOMBIE
+    assert took_s < 30
 
 
 @pytest.mark.parametrize("script", [STUBBORN, STUBBORN.replace("trap '' TERM; ", "")], ids=["stubborn", "obedient"])

@@ -45,7 +45,8 @@ def measure_on_one_server(trials: Sequence[Trial], context: RunContext) -> None:
         while left:
             with start_server(server_spec, cells, context) as server:
                 while left and server.failure() is None:
-                    save(measure(left.popleft(), context, server), context)
+                    trial = left.popleft()
+                    save(measure(trial, context, server, is_servers_last=not left), context)
     except ServerError as error:
         for trial in left:
             save(not_measured(trial, context, error), context)

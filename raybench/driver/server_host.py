@@ -8,7 +8,7 @@ actor is not below it.
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -123,22 +123,28 @@ def start_server(server: ServerSpec, cells: Sequence[Cell], context: RunContext)
         options = serve_options(server, cells, context)
         started = stack.enter_context(_running(server, options, context))
         if server.is_ours and server.kind == "triton":
-            started = replace(started, start_echo=_echo_beside(started, server, options, context, stack))
+            started = _with_echo(started, server, options, context, stack)
         yield started
 
 
-def _echo_beside(
+def _with_echo(
     started: RunningServer, server: ServerSpec, options: ServeOptions, context: RunContext, stack: ExitStack
-) -> Callable[[], RunningServer]:
-    """What starts a Triton that does nothing at its first call; both end side by side."""
+) -> RunningServer:
+    """A Triton that starts one that does nothing beside it, when asked to; both end side by side."""
+    begin_stops = [started.begin_stop]
+
+    def begin_stop() -> None:
+        for begin in begin_stops:
+            begin()
 
     @cache
     def start_echo() -> RunningServer:
         echo = stack.enter_context(_running(server, replace(options, warm_up=(), does_nothing=True), context))
-        stack.callback(started.begin_stop)  # called first, and echo's own end is waited for after it
+        begin_stops.append(echo.begin_stop)
+        stack.callback(begin_stop)  # called first, and the end of each is waited for after it
         return echo
 
-    return start_echo
+    return replace(started, start_echo=start_echo, begin_stop=begin_stop)
 
 
 def _running(server: ServerSpec, options: ServeOptions, context: RunContext) -> AbstractContextManager[RunningServer]:

@@ -24,8 +24,18 @@ from raybench.servers import RunningServer, ServerError, ServerUnavailable
 from raybench.telemetry.telemetry_schema import SCHEMA
 
 
-def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> ObservedTrial:
-    """Run a trial against a server that is ready; what goes wrong becomes its status and reason."""
+def measure(
+    trial: Trial,
+    context: RunContext,
+    server: RunningServer,
+    is_enough: EarlyStop = never,
+    *,
+    is_servers_last: bool = False,
+) -> ObservedTrial:
+    """Run a trial against a server that is ready; what goes wrong becomes its status and reason.
+
+    `is_servers_last`: no trial of this server follows, which may end as soon as it has answered.
+    """
     context.observer.start(trial, context.session.inputs.source_of(trial.cell).unit)
     record, sent, ceiling = new_record(trial, context, server), SentLoad(), list[pa.Table]()
     was_interrupted = False
@@ -48,7 +58,10 @@ def measure(trial: Trial, context: RunContext, server: RunningServer, is_enough:
             if not (sent.lost or server.failure()):
                 ceiling, why_none = find_ceiling(trial, context, group)
                 record = replace(record, ceiling_reason=why_none)
-        record = _ended(record, trial, context, server, sent, replies)
+        failure = server.failure()
+        if is_servers_last:
+            server.begin_stop()  # it ends while its answers are checked
+        record = _ended(record, trial, context, failure, sent, replies)
     except (ClientError, ServerError, RayError) as error:
         lost = f"a worker was lost before the start: {sentence(error)}" if isinstance(error, RayActorError) else None
         record = replace(record, status="failed", reason=sentence(error), lost=record.lost or lost)
@@ -90,12 +103,11 @@ def _ended(
     record: TrialRecord,
     trial: Trial,
     context: RunContext,
-    server: RunningServer,
+    failure: str | None,
     sent: SentLoad,
     replies: SampledReplies,
 ) -> TrialRecord:
     """The record with what became of the trial, and whether its answers agree with TensorFlow's."""
-    failure = server.failure()
     status, reason = _outcome(trial, sent, failure)
     is_answered = any(len(samples.succeeded(rows)) for rows in map(samples.measured, sent.tables))
     return replace(

@@ -129,7 +129,7 @@ def _measured(
     try:
         with start_server(trial.cell.server, [trial.cell], context) as server:
             if latency is None:
-                return throughput_measurement(_saved(trial, context, server).summary)
+                return throughput_measurement(_saved(trial, context, server, is_servers_last=True).summary)
             goal = search_goal(latency, rates, number)
             if not goal.steps:
                 closed = throughput_measurement(_saved(trial, context, server).summary)
@@ -155,8 +155,15 @@ def _searched(first: Trial, number: int, goal: Goal, context: RunContext, server
     return rate_measurement(goal, points, trials)
 
 
-def _saved(trial: Trial, context: RunContext, server: RunningServer, is_enough: EarlyStop = never) -> SeenTrial:
-    observed = measure(trial, context, server, is_enough=is_enough)
+def _saved(
+    trial: Trial,
+    context: RunContext,
+    server: RunningServer,
+    is_enough: EarlyStop = never,
+    *,
+    is_servers_last: bool = False,
+) -> SeenTrial:
+    observed = measure(trial, context, server, is_enough, is_servers_last=is_servers_last)
     save(observed, context)
     return SeenTrial(_summary(observed), observed)
 

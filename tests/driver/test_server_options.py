@@ -1,7 +1,7 @@
 """What a server is started with, by the loads that it gets, and how it stops."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raybench.config import Benchmark, plan
-from raybench.driver import server_host
+from raybench.driver import run, server_host
 from raybench.driver.server_host import serve_options, start_server
 from raybench.servers import RunningServer, ServeOptions, ServerFacts
 
@@ -45,4 +45,22 @@ def test_a_server_and_its_echo_stop_at_the_same_time(monkeypatch: pytest.MonkeyP
     with start_server(cells[0].server, cells, context) as server:
         assert server.start_echo
         assert server.start_echo() is server.start_echo()
-    assert events == ["signal triton", "wait for echo", "wait for triton"]
+        server.begin_stop()
+    signals = ["signal triton", "signal echo"]
+    assert events == [*signals, *signals, "wait for echo", "wait for triton"]
+
+
+def test_a_server_is_told_to_end_with_its_last_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server ends while the answers of its last trial are checked, and no trial before that one."""
+    seen = []
+
+    def measured(*_: Any, is_servers_last: bool) -> None:
+        seen.append(is_servers_last)
+
+    server = RunningServer("127.0.0.1:1", ServerFacts(kind="triton"))
+    monkeypatch.setattr(run, "start_server", lambda *_: nullcontext(server))
+    monkeypatch.setattr(run, "measure", measured)
+    monkeypatch.setattr(run, "save", lambda *_: None)
+    benchmark = Benchmark(server=("triton",), model=("echo",), loads=({"batch_size": 1}, {"batch_size": 2}))
+    run.measure_on_one_server(plan.trials(benchmark), SimpleNamespace(benchmark=benchmark))  # type: ignore[arg-type]
+    assert seen == [False, True]

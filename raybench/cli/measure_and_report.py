@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ def measure_and_report(
     """
     keep_printing()
     in_flight_s = max(load.timeout for load in benchmark.loads)
-    outcome, reached = measure_watched(lambda tell: _measure(benchmark, drive, tell), in_flight_s)
+    work = partial(_measure, benchmark, drive)
+    outcome, reached = measure_watched(work, in_flight_s, prepare=_import_report)
     if outcome.code == WRONG_USAGE:
         raise WrongInput(str(outcome.sentence))
     if outcome.sentence:
@@ -97,6 +99,11 @@ def report_folder(folder: Path, outcome: Outcome, *, is_detailed: bool = False) 
     if path:
         console.print(f"page to look at: {path}", highlight=False, soft_wrap=True)
     return summary
+
+
+def _import_report() -> None:
+    import raybench.report.html
+    import raybench.report.text  # noqa: F401
 
 
 def _print_way_on(folder: Path, *, goes_on: str | None, is_reported: bool) -> None:

@@ -58,13 +58,16 @@ class Outcome:
 Tell = Callable[[Reached], None]
 
 
-def measure_watched(work: Callable[[Tell], Outcome], in_flight_s: float) -> tuple[Outcome, Reached]:
+def measure_watched(
+    work: Callable[[Tell], Outcome], in_flight_s: float, prepare: Callable[[], None] = lambda: None
+) -> tuple[Outcome, Reached]:
     """Call `work` in a process of its own: how it ended, and how far it came; nothing that it started is left.
 
     The first interrupt is passed on. Requests in flight may then take `in_flight_s`, and the end of the rest some more.
+    `prepare` is called when the run needs its Ray no longer, which then ends: imports for what follows fit in there.
     """
     from_child, to_parent = Pipe(duplex=False)
-    parent, watch = os.getpid(), _Watch(from_child, _ORDERLY_END_S + in_flight_s)
+    parent, watch = os.getpid(), _Watch(from_child, _ORDERLY_END_S + in_flight_s, prepare)
     others = process_tree(parent)[1:]
     adopt_orphans()
     at_the_first(watch.pass_on_interrupt)
@@ -116,9 +119,9 @@ def _outcome(work: Callable[[Tell], Outcome], tell: Tell) -> Outcome:
 class _Watch:
     """Waits for the measuring process, and kills it where nothing more is to be expected of it."""
 
-    def __init__(self, messages: Connection, orderly_end_s: float) -> None:
+    def __init__(self, messages: Connection, orderly_end_s: float, prepare: Callable[[], None]) -> None:
         self.reached, self.is_interrupted = Reached(), False
-        self._messages, self._orderly_end_s = messages, orderly_end_s
+        self._messages, self._orderly_end_s, self._prepare = messages, orderly_end_s, prepare
         self._child = 0
         self._until_s = float("inf")
         self._interrupted_s = float("inf")
@@ -185,6 +188,8 @@ class _Watch:
             for pid, name in reached.relies_on.items():
                 with suppress(OSError):  # a kernel older than 5.3, or a process that has just ended: Ray will notice
                     self._relied_on[os.pidfd_open(pid)] = f"{name} (pid {pid})"
+            if not reached.relies_on:
+                self._prepare()
         self.reached = reached
         if sent_s < self._interrupted_s:  # it may have waited in the pipe since before
             self._step = reached.step

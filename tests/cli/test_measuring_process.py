@@ -38,7 +38,7 @@ def work(tell):
     {work}
 
 install_signal_handlers()
-outcome, reached = measure_watched(work, in_flight_s=0)
+outcome, reached = measure_watched(work, in_flight_s=0, prepare=lambda: print("prepared", flush=True))
 print("said:", outcome.code, outcome.sentence, "lost" if outcome.is_lost else "", flush=True)
 sys.exit(outcome.code)
 """
@@ -94,6 +94,17 @@ def test_every_end_is_a_sentence(work: str, code: int, said: str) -> None:
     assert process.returncode == code, err
     assert said in out
     assert ("lost" in out) == ("during the step “warming up”" in out)
+
+
+@pytest.mark.parametrize(
+    ("work", "is_prepared"),
+    [(f"{STARTS_ANOTHER}; tell(Reached('the end')); return Outcome()", True), ("return Outcome()", False)],
+)
+def test_what_follows_is_prepared_while_ray_ends(work: str, is_prepared: bool) -> None:
+    """The report's imports happen once, when nothing is measured any more and Ray ends."""
+    with watched(work) as process:
+        out, err = process.communicate(timeout=60)
+    assert out.splitlines() == ["prepared"] * is_prepared + ["said: 0 None "], err
 
 
 def test_what_the_measuring_process_leaves_is_ended() -> None:

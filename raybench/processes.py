@@ -284,8 +284,8 @@ def _end(processes: list["psutil.Process"], patience_s: float = _ORPHANS_S) -> N
         with suppress(psutil.NoSuchProcess):
             process.terminate()
     until_s, alive = time.monotonic() + patience_s, processes
-    while (alive := _living(alive)) and time.monotonic() < until_s:
-        psutil.wait_procs(alive, timeout=_LOOK_S)
+    while alive and time.monotonic() < until_s:
+        alive = _living(psutil.wait_procs(alive, timeout=_LOOK_S)[1])
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -605,7 +605,7 @@ def nothing_starts(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(measure_and_report, "measure_watched", in_place)  # pytest has threads, and is not to be forked
 
 
-def in_place(work: Callable[[Tell], Outcome], in_flight_s: float) -> tuple[Outcome, Reached]:  # noqa: ARG001
+def in_place(work: Callable[[Tell], Outcome], *_: object, **__: object) -> tuple[Outcome, Reached]:
     """Measures in this process."""
     return work(lambda _: None), Reached()
 

@@ -8,8 +8,7 @@ from typing import Any
 import ray
 
 _PINGS = 10
-_LEAD_S = 1.0
-_LEAD_EACH_S = 0.002  # a worker: until the last one has been told (docs/scale.md)
+_LEAD_S, _LEAD_EACH_S = 0.3, 0.002  # and for each worker: until the last one has been told (docs/scale.md)
 _TIMEOUT_S = 5.0
 
 

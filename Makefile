@@ -33,8 +33,8 @@ lint: .venv/installed  ## ruff: rules and format
 types: .venv/installed  ## mypy, strict
 	$(BIN)/mypy
 
-# Two processes, so that waiting overlaps with computing; tests/conftest.py says which tests stay together.
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Three processes on two cores, so that waiting overlaps with computing; tests/conftest.py says which tests stay together.
+PYTEST := $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 test: lint types  ## lint, types, unit and end-to-end tests
 	$(PYTEST) -m "not slow"

@@ -1,6 +1,6 @@
 """Shared parts: models, one real Triton, one TensorFlow Serving double and one real Ray for a whole session.
 
-Tests run in two processes (`make test`). What is dear to start is a group's: all tests that use it run in one process.
+Tests run in three processes (`make test`). What is dear to start is a group's, whose tests run in one process.
 """
 
 import signal
@@ -29,8 +29,9 @@ ODD = "José 模型 'q\" %d"  # folders of users are called so
 GROUPS = {
     "exported": {"exported"},
     "clusters": {"nodes", "jobs", "bare", "hosts", "dashboard"},  # several raylets each
-    "triton": {"triton", "models", "tfs_double", "tfs_rest_double"},
+    "triton": {"triton", "tfs_double", "tfs_rest_double"},
     "ray": {"ray_environment"},
+    "models": {"models"},
 }
 
 

@@ -34,7 +34,7 @@ types: .venv/installed  ## mypy, strict
 	$(BIN)/mypy
 
 # Three processes on two cores, so that waiting overlaps with computing; tests/conftest.py says which tests stay together.
-PYTEST := $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 10
 
 test: lint types  ## lint, types, unit and end-to-end tests
 	$(PYTEST) -m "not slow"

@@ -58,10 +58,9 @@ def measure(
             if not (sent.lost or server.failure()):
                 ceiling, why_none = find_ceiling(trial, context, group)
                 record = replace(record, ceiling_reason=why_none)
-        failure = server.failure()
         if is_servers_last:
-            server.begin_stop()  # it ends while its answers are checked
-        record = _ended(record, trial, context, failure, sent, replies)
+            server = _ending(server)  # while its answers are checked
+        record = _ended(record, trial, context, server, sent, replies)
     except (ClientError, ServerError, RayError) as error:
         lost = f"a worker was lost before the start: {sentence(error)}" if isinstance(error, RayActorError) else None
         record = replace(record, status="failed", reason=sentence(error), lost=record.lost or lost)
@@ -77,6 +76,13 @@ def not_measured(trial: Trial, context: RunContext, error: ServerError) -> Obser
     status = "skipped" if isinstance(error, ServerUnavailable) else "failed"
     record = replace(new_record(trial, context, None), ended=now(), status=status, reason=str(error))
     return ObservedTrial(record, samples.merge([]), SCHEMA.empty_table())
+
+
+def _ending(server: RunningServer) -> RunningServer:
+    """A server that was told to end, which is no failure; what failed before is."""
+    failure = server.failure()
+    server.begin_stop()
+    return replace(server, failure=lambda: failure)
 
 
 def _check_cpus(workers: int) -> None:
@@ -103,11 +109,12 @@ def _ended(
     record: TrialRecord,
     trial: Trial,
     context: RunContext,
-    failure: str | None,
+    server: RunningServer,
     sent: SentLoad,
     replies: SampledReplies,
 ) -> TrialRecord:
     """The record with what became of the trial, and whether its answers agree with TensorFlow's."""
+    failure = server.failure()
     status, reason = _outcome(trial, sent, failure)
     is_answered = any(len(samples.succeeded(rows)) for rows in map(samples.measured, sent.tables))
     return replace(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raybench.config import Benchmark, plan
-from raybench.driver import run, server_host
+from raybench.driver import run, server_host, trial
 from raybench.driver.server_host import serve_options, start_server
 from raybench.servers import RunningServer, ServeOptions, ServerFacts
 
@@ -19,7 +19,7 @@ def test_inputs_stay_on_a_gpu_where_a_load_puts_them_there(kinds: tuple[str, ...
     """One load with CUDA shared memory is enough for Triton to leave inputs on the GPU; without one it does not."""
     loads = tuple({"shared_memory": kind} for kind in kinds)
     benchmark = Benchmark(server=("triton",), url={"triton": "127.0.0.1:1"}, model=("m",), loads=loads)
-    cells = [trial.cell for trial in plan.trials(benchmark)]
+    cells = [each.cell for each in plan.trials(benchmark)]
     context: Any = SimpleNamespace(benchmark=benchmark, session=SimpleNamespace(models_conf=Path("models.conf")))
     assert serve_options(cells[0].server, cells, context).keeps_gpu_inputs is keeps
 
@@ -41,7 +41,7 @@ def test_a_server_and_its_echo_stop_at_the_same_time(monkeypatch: pytest.MonkeyP
     idle: Any = SimpleNamespace(settle=lambda _: None, before=lambda _: None, step=lambda _: None)
     session = SimpleNamespace(models_conf=Path("models.conf"), recorders=idle, reference=idle)
     context: Any = SimpleNamespace(benchmark=benchmark, session=session, observer=idle)
-    cells = [trial.cell for trial in plan.trials(benchmark)]
+    cells = [each.cell for each in plan.trials(benchmark)]
     with start_server(cells[0].server, cells, context) as server:
         assert server.start_echo
         assert server.start_echo() is server.start_echo()
@@ -64,3 +64,16 @@ def test_a_server_is_told_to_end_with_its_last_trial(monkeypatch: pytest.MonkeyP
     benchmark = Benchmark(server=("triton",), model=("echo",), loads=({"batch_size": 1}, {"batch_size": 2}))
     run.measure_on_one_server(plan.trials(benchmark), SimpleNamespace(benchmark=benchmark))  # type: ignore[arg-type]
     assert seen == [False, True]
+
+
+def test_a_server_that_was_told_to_end_has_not_failed() -> None:
+    """After its last trial a server ends: Ctrl-C while the answers are checked makes that trial no failed one."""
+    told: list[str] = []
+    server = RunningServer(
+        "127.0.0.1:1",
+        ServerFacts(kind="triton"),
+        failure=lambda: "Triton ended" if told else None,
+        begin_stop=lambda: told.append("signal"),
+    )
+    assert trial._ending(server).failure() is None
+    assert told == ["signal"]

@@ -202,7 +202,8 @@ def test_an_interrupted_search_keeps_its_points(ray_environment: dict[str, str],
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_triton_out_of_memory(exported: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """A real Triton whose memory is limited dies of a batch: it is started anew, and the last batch that held found."""
+    """A Triton whose memory is limited refuses a batch, or dies of it and is started anew: the last batch that held
+    is found, with the reason."""
     limited = ["prlimit", f"--data={MEMORY_BYTES}"]
     command = [
         *limited, BIN / "raybench", "search", "-s", "triton", "--until-oom", "--workers", "1", "-b", "72,104",
@@ -215,4 +216,5 @@ def test_a_triton_out_of_memory(exported: Path, ray_environment: dict[str, str],
     assert found["is_over"]
     assert 72 <= found["feasible_max"] < found["first_breach"] <= 104
     assert found["first_breach"] <= 1.05 * found["feasible_max"]
-    assert "a process of the server stopped: triton_python_backend_stub" in run.stdout
+    said = ("a process of the server stopped: triton_python_backend_stub", "OOM when allocating tensor")
+    assert any(each in run.stdout for each in said)

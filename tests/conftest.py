@@ -31,8 +31,10 @@ GROUPS = {
     "clusters": {"nodes", "jobs", "bare", "hosts", "dashboard"},  # several raylets each
     "triton": {"triton", "tfs_double", "tfs_rest_double"},
     "ray": {"ray_environment"},
+    "searches": set[str](),  # as many minutes as all else that uses a Ray, so they have a Ray of their own
     "models": {"models"},
 }
+SEARCHES = {"test_search_loop", "test_sized_replicas", "test_tune_loop"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -46,7 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str:
     given = item.callspec.params if hasattr(item, "callspec") else {}
     used = set(getattr(item, "fixturenames", ())) - set(given)
-    return next((name for name, fixtures in GROUPS.items() if used & fixtures), item.path.stem)
+    name = next((name for name, fixtures in GROUPS.items() if used & fixtures), item.path.stem)
+    return "searches" if name == "ray" and item.path.stem in SEARCHES else name
 
 
 @pytest.fixture(scope="session")

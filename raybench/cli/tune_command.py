@@ -66,7 +66,7 @@ _LEAST_TRIALS = 24
     default=20,
     show_default=True,
     metavar="MINUTES",
-    help="Stop halving so that the tuning ends by then; screening and three fresh rounds are always measured.",
+    help="Stop halving so that the tuning ends by then; round 1 and three fresh rounds are always measured.",
 )
 @click.option(
     "--resume",

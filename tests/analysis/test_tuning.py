@@ -13,6 +13,7 @@ from raybench.analysis.search.strategy import BROKE, HELD, LATE, SearchPoint
 from raybench.analysis.tuning.halving import (
     CONFIRMATION,
     FIRST_CONFIRMATION,
+    SCREENING,
     Configuration,
     configurations,
     next_round,
@@ -110,6 +111,35 @@ def test_the_winner_is_near_the_best_of_a_fifth_of_the_trials(interaction: float
     near = [truth(by_name[str(each.winner)]) >= 0.95 * best for each in found]
     assert sum(near) >= 36
     assert all(each.measurements <= len(space) for each in found)  # a fifth of five rounds of each
+
+
+def test_a_setting_that_gains_beside_another_alone_is_found() -> None:
+    """One thread is a loss with one instance and a gain with one a core: what a loss alone would rule out is screened
+    again around the best, and at least 95 % of the best is reached."""
+    space = space_of(**_KNOBS)
+
+    def truth(each: Configuration) -> float:
+        gains = {(1, 1): 0.8, (2, 0): 1.2, (2, 1): 1.35}
+        return 100 * gains.get((int(each.values["instances"]), int(each.values["intra_op_threads"])), 1.0)
+
+    found, by_name = [tuned(space, truth, seed) for seed in range(_RUNS)], {each.name: each for each in space}
+    assert sum(truth(by_name[str(each.winner)]) >= 0.95 * 135 for each in found) >= 36
+    assert all(each.measurements <= len(space) for each in found)
+
+
+def test_without_room_nothing_is_screened_again() -> None:
+    """Where the time is short the best of round 1 is confirmed, and round 2 is left out."""
+    space = space_of(**_KNOBS)
+    goal = goal_for(space)
+    screened = next_round(space, {}, goal)
+    assert screened is not None
+    measured = {name: {1: 110.0 if "x2" in name else 100.0} for name in screened.names}
+    again = next_round(space, measured, goal)
+    assert again is not None
+    assert (again.number, again.stage, len(again.names)) == (2, SCREENING, 5)
+    short = next_round(space, measured, goal, most_trials=len(measured) + 10)
+    assert short is not None
+    assert short.stage == CONFIRMATION
 
 
 def test_what_fails_never_wins() -> None:

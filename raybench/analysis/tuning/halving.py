@@ -1,8 +1,10 @@
 """Successive halving with paired rounds: what was measured so far -> the configurations of the next round; pure.
 
-Round 1 screens: the default of each server, and every configuration that differs from it in one knob. The gains of
-knobs are then added up on the log scale for every configuration, as if they were independent, and the most promising
-are measured side by side; after each round half of them are left, and those whose interval lies below the best's go.
+Round 1 screens: the default of each server, and every configuration that differs from it in one knob. Round 2 does the
+same around the best of round 1: one thread is a loss with one instance, and may be a gain with an instance for each
+core. The gains of knobs are then added up on the log scale for every configuration, as if they were independent, and
+the most promising are measured side by side; after each round half of them are left, and those whose interval lies
+below the best's go.
 What is left is measured again beside the default in fresh rounds, from which alone a gain is claimed: the best of many
 noisy numbers is too high by itself.
 
@@ -21,7 +23,8 @@ from raybench.config.server_settings import KNOBS
 from raybench.config.tuning_goal import TuningGoal
 
 SCREENING, HALVING, CONFIRMATION = "screening", "halving", "confirmation"
-FIRST_CONFIRMATION = 101  # the number of the first fresh round
+_AROUND_BEST, FIRST_HALVING = 2, 3  # the numbers of rounds,
+FIRST_CONFIRMATION = 101  # of which this is the first fresh one
 _WIDEST, _NARROWEST = 8, 2
 _MOST_HALVINGS = 4
 _LEAST_CONFIRMED = 3  # rounds: with two the interval is 12.7 standard errors wide
@@ -84,8 +87,8 @@ def _wanted(space: Sequence[Configuration], measured: Measured, goal: TuningGoal
     screened = _screened(space)
     if _is_missing(screened, 1, measured):
         return Round(1, SCREENING, screened)
-    if halving := _halving(space, measured, goal, most):
-        return halving
+    if following := _screening_again(space, measured, goal, most) or _halving(space, measured, goal, most):
+        return following
     best, default = leader(space, measured), space[0].name
     if best is None or best == default or not has_number(measured, default):
         return None
@@ -102,6 +105,31 @@ def _screened(space: Sequence[Configuration]) -> tuple[str, ...]:
     return tuple(each.name for each in space if len(_changes(each, _default(space, each.kind))) <= 1)
 
 
+def _best_screened(space: Sequence[Configuration], measured: Measured) -> Configuration:
+    """The best of round 1; the default where nothing is better."""
+    there = [each for each in space if 1 in measured.get(each.name, {})]
+    return max(there, key=lambda each: (_log(measured, each.name, 1), each is space[0]))
+
+
+def _around(space: Sequence[Configuration], measured: Measured) -> tuple[str, ...]:
+    """The best of round 1, and what is new and differs from it in one knob; nothing where it is a default."""
+    best, screened = _best_screened(space, measured), _screened(space)
+    if best == _default(space, best.kind):
+        return ()
+    others = [each for each in space if each.kind == best.kind and len(_changes(each, best)) == 1]
+    return (best.name, *(each.name for each in others if each.name not in screened))
+
+
+def _screening_again(space: Sequence[Configuration], measured: Measured, goal: TuningGoal, most: int) -> Round | None:
+    """Round 2, where there is room for it beside the narrowest halving."""
+    names = _around(space, measured)
+    if len(names) < 2 or not _is_missing(names, _AROUND_BEST, measured):
+        return None
+    is_room = _count(measured) + len(names) + _NARROWEST + 2 * goal.confirm_rounds <= most
+    is_begun = any(_AROUND_BEST in measured.get(name, {}) for name in names)
+    return Round(_AROUND_BEST, SCREENING, names) if is_room or is_begun else None
+
+
 def _default(space: Sequence[Configuration], kind: str) -> Configuration:
     return next(each for each in space if each.kind == kind)
 
@@ -113,8 +141,8 @@ def _changes(one: Configuration, other: Configuration) -> tuple[tuple[str, int |
 
 def _halving(space: Sequence[Configuration], measured: Measured, goal: TuningGoal, most: int) -> Round | None:
     """The round that the promising configurations need next; None when one is left, or no more fit."""
-    pool = promising(space, measured, _width(space, goal))
-    for number in range(2, 2 + _MOST_HALVINGS):
+    pool = promising(space, measured, _width(measured, goal))
+    for number in range(FIRST_HALVING, FIRST_HALVING + _MOST_HALVINGS):
         if len(pool) < 2:
             return None
         if _is_missing(pool, number, measured):
@@ -125,10 +153,11 @@ def _halving(space: Sequence[Configuration], measured: Measured, goal: TuningGoa
     return None
 
 
-def _width(space: Sequence[Configuration], goal: TuningGoal) -> int:
+def _width(measured: Measured, goal: TuningGoal) -> int:
     """How many configurations the halving begins with: n, n/2, n/4, ... of them are measured."""
-    left = goal.most_trials - len(_screened(space)) - 2 * goal.confirm_rounds
-    return max(_NARROWEST, min(_WIDEST, int(left / 1.75)))
+    screened = sum(number < FIRST_HALVING for each in measured.values() for number in each)
+    left = goal.most_trials - screened - 2 * goal.confirm_rounds
+    return max(_NARROWEST, min(_WIDEST, left if left < 2 * _NARROWEST else int(left / 1.75)))
 
 
 def promising(space: Sequence[Configuration], measured: Measured, width: int) -> tuple[str, ...]:
@@ -141,28 +170,35 @@ def promising(space: Sequence[Configuration], measured: Measured, width: int) ->
 def _predicted(each: Configuration, space: Sequence[Configuration], measured: Measured) -> float:
     """The logarithm of the value that a configuration would have if the gains of its knobs added up.
 
-    Its own value where the default has none, which leaves nothing to add up.
+    They are gains over the best of round 1 where others were measured around it, else over the default. Its own value
+    where the default has none, which leaves nothing to add up.
     """
-    default = _default(space, each.kind)
-    base = _log(measured, default.name, 1)
-    if base == -inf:
+    best, base = _best_screened(space, measured), _default(space, each.kind)
+    if best.kind == each.kind and _AROUND_BEST in measured[best.name]:
+        base = best
+    value = _log(measured, base.name, 1)
+    if value == -inf:
         return _log(measured, each.name, 1)
-    gains = (_gain(change, space, default, measured) for change in _changes(each, default))
-    return base + sum(gains)
+    return value + sum(_gain(change, base, space, measured) for change in _changes(each, base))
 
 
 def _gain(
-    change: tuple[str, int | str], space: Sequence[Configuration], default: Configuration, measured: Measured
+    change: tuple[str, int | str], base: Configuration, space: Sequence[Configuration], measured: Measured
 ) -> float:
-    alone = next((c for c in space if c.kind == default.kind and _changes(c, default) == (change,)), None)
-    if alone is None:  # a value that has no effect without another: nothing is known of it
+    """What one change adds to a base, by the last round that has both; 0 where nothing is known of it, such as of a
+    value that has no effect without another."""
+    alone = next((c for c in space if c.kind == base.kind and _changes(c, base) == (change,)), None)
+    if alone is None:
         return 0.0
-    found = _log(measured, alone.name, 1)
-    return found - _log(measured, default.name, 1) if found > -inf else -inf
+    for number in (_AROUND_BEST, 1):
+        if number in measured.get(alone.name, {}) and number in measured.get(base.name, {}):
+            found = _log(measured, alone.name, number)
+            return found - _log(measured, base.name, number) if found > -inf else -inf
+    return 0.0
 
 
 def _survivors(pool: Sequence[str], measured: Measured, last: int) -> tuple[str, ...]:
-    """The better half by the rounds from 2 on, without those that are worse than the best beyond doubt."""
+    """The better half by the rounds of the halving, without those that are worse than the best beyond doubt."""
     ranked = sorted(pool, key=lambda name: -_mean_log(measured, name, last))
     best = ranked[0]
     kept = [name for name in ranked if name == best or not _is_worse(measured, name, best, last)]
@@ -170,11 +206,11 @@ def _survivors(pool: Sequence[str], measured: Measured, last: int) -> tuple[str,
 
 
 def _mean_log(measured: Measured, name: str, last: int) -> float:
-    return fmean(_log(measured, name, number) for number in range(2, last + 1))
+    return fmean(_log(measured, name, number) for number in range(FIRST_HALVING, last + 1))
 
 
 def _is_worse(measured: Measured, name: str, best: str, last: int) -> bool:
-    numbers = range(2, last + 1)
+    numbers = range(FIRST_HALVING, last + 1)
     if any(_log(measured, each, number) == -inf for each in (name, best) for number in numbers):
         return True
     found = interval(_log(measured, name, number) - _log(measured, best, number) for number in numbers)
@@ -182,7 +218,7 @@ def _is_worse(measured: Measured, name: str, best: str, last: int) -> bool:
 
 
 def leader(space: Sequence[Configuration], measured: Measured) -> str | None:
-    """The best so far: of those that were in the last round of halving, or by the screening; None without a number.
+    """The best so far: of those that were in the last round of halving, or of screening; None without a number.
 
     Ties go to the earlier, so that the default stays where nothing is better.
     """
@@ -190,9 +226,9 @@ def leader(space: Sequence[Configuration], measured: Measured) -> str | None:
     names = [each.name for each in space if last in measured.get(each.name, {})]
     if not names:
         return None
-    if last == 1:
-        best = max(names, key=lambda name: _log(measured, name, 1))
-        return best if _log(measured, best, 1) > -inf else None
+    if last < FIRST_HALVING:
+        best = max(names, key=lambda name: _log(measured, name, last))
+        return best if _log(measured, best, last) > -inf else None
     best = max(names, key=lambda name: _mean_log(measured, name, last))
     return best if _mean_log(measured, best, last) > -inf else None
 

@@ -11,6 +11,7 @@ from raybench.analysis.trial_summary import TrialSummary
 from raybench.analysis.tuning.halving import (
     CONFIRMATION,
     FIRST_CONFIRMATION,
+    FIRST_HALVING,
     HALVING,
     SCREENING,
     Configuration,
@@ -178,7 +179,7 @@ def stage_of(number: int) -> str:
     """The stage that a round belongs to."""
     if number >= FIRST_CONFIRMATION:
         return CONFIRMATION
-    return SCREENING if number == 1 else HALVING
+    return SCREENING if number < FIRST_HALVING else HALVING
 
 
 def _unit(measurements: Measurements) -> str:

@@ -79,7 +79,7 @@ def not_measured(trial: Trial, context: RunContext, error: ServerError) -> Obser
 
 
 def _ending(server: RunningServer) -> RunningServer:
-    """A server that was told to end, which is no failure; what failed before is."""
+    """Ask a server to end: that it has ended is not a failure from here on, what failed before still is."""
     failure = server.failure()
     server.begin_stop()
     return replace(server, failure=lambda: failure)

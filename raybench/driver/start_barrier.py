@@ -8,7 +8,8 @@ from typing import Any
 import ray
 
 _PINGS = 10
-_LEAD_S, _LEAD_EACH_S = 0.3, 0.002  # and for each worker: until the last one has been told (docs/scale.md)
+_LEAD_S = 0.3  # how far ahead the start is, so that every worker knows it in time,
+_LEAD_EACH_S = 0.002  # and how much further for each worker (docs/scale.md)
 _TIMEOUT_S = 5.0
 
 

@@ -34,7 +34,7 @@ def measure(
 ) -> ObservedTrial:
     """Run a trial against a server that is ready; what goes wrong becomes its status and reason.
 
-    `is_servers_last`: no trial of this server follows, which may end as soon as it has answered.
+    With `is_servers_last` no other trial needs the server, so it ends while the answers are checked.
     """
     context.observer.start(trial, context.session.inputs.source_of(trial.cell).unit)
     record, sent, ceiling = new_record(trial, context, server), SentLoad(), list[pa.Table]()
@@ -59,7 +59,7 @@ def measure(
                 ceiling, why_none = find_ceiling(trial, context, group)
                 record = replace(record, ceiling_reason=why_none)
         if is_servers_last:
-            server = _ending(server)  # while its answers are checked
+            server = _ending(server)
         record = _ended(record, trial, context, server, sent, replies)
     except (ClientError, ServerError, RayError) as error:
         lost = f"a worker was lost before the start: {sentence(error)}" if isinstance(error, RayActorError) else None
@@ -79,7 +79,7 @@ def not_measured(trial: Trial, context: RunContext, error: ServerError) -> Obser
 
 
 def _ending(server: RunningServer) -> RunningServer:
-    """Ask a server to end: that it has ended is not a failure from here on, what failed before still is."""
+    """Ask a server to end. From here on its end is no failure, but one from before still counts."""
     failure = server.failure()
     server.begin_stop()
     return replace(server, failure=lambda: failure)

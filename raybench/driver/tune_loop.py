@@ -28,7 +28,6 @@ from raybench.config.search_goal import Goal
 from raybench.config.tuning_goal import TuningGoal
 from raybench.driver.run_context import RunContext
 from raybench.driver.run_observer import RunObserver
-from raybench.driver.sent_load import EarlyStop, never
 from raybench.driver.server_host import serve_options, start_server
 from raybench.driver.session import open_folder, open_session, save
 from raybench.driver.trial import measure, not_measured
@@ -129,10 +128,12 @@ def _measured(
     try:
         with start_server(trial.cell.server, [trial.cell], context) as server:
             if latency is None:
-                return throughput_measurement(_saved(trial, context, server, is_servers_last=True).summary)
+                return throughput_measurement(
+                    _saved(measure(trial, context, server, is_servers_last=True), context).summary
+                )
             goal = search_goal(latency, rates, number)
             if not goal.steps:
-                closed = throughput_measurement(_saved(trial, context, server).summary)
+                closed = throughput_measurement(_saved(measure(trial, context, server), context).summary)
                 if closed.value is None:
                     return closed
                 goal = search_goal(latency, KnownRates(throughput_rps=requests_per_s(closed.trials[0])), number)
@@ -147,7 +148,7 @@ def _searched(first: Trial, number: int, goal: Goal, context: RunContext, server
     points, trials = list[SearchPoint](), list[TrialSummary]()
     while (value := next_value(goal, points)) is not None:
         trial = replace(trial_at(context.benchmark, goal, first, value), round=number)
-        seen = _saved(trial, context, server, is_enough=partial(is_decided, goal))
+        seen = _saved(measure(trial, context, server, is_enough=partial(is_decided, goal)), context)
         trials.append(seen.summary)
         points.append(point(goal, seen.summary, seen.observed.record, seen.observed.samples))
         if ended := seen.observed.record.server_ended:
@@ -155,15 +156,7 @@ def _searched(first: Trial, number: int, goal: Goal, context: RunContext, server
     return rate_measurement(goal, points, trials)
 
 
-def _saved(
-    trial: Trial,
-    context: RunContext,
-    server: RunningServer,
-    is_enough: EarlyStop = never,
-    *,
-    is_servers_last: bool = False,
-) -> SeenTrial:
-    observed = measure(trial, context, server, is_enough, is_servers_last=is_servers_last)
+def _saved(observed: ObservedTrial, context: RunContext) -> SeenTrial:
     save(observed, context)
     return SeenTrial(_summary(observed), observed)
 

@@ -202,8 +202,8 @@ def test_an_interrupted_search_keeps_its_points(ray_environment: dict[str, str],
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_triton_out_of_memory(exported: Path, ray_environment: dict[str, str], tmp_path: Path) -> None:
-    """A Triton whose memory is limited refuses a batch, or dies of it and is started anew: the last batch that held
-    is found, with the reason."""
+    """A search finds the largest batch that a Triton with limited memory can serve, and says why the next one failed,
+    whether Triton refused it or crashed and was restarted."""
     limited = ["prlimit", f"--data={MEMORY_BYTES}"]
     command = [
         *limited, BIN / "raybench", "search", "-s", "triton", "--until-oom", "--workers", "1", "-b", "72,104",

@@ -23,8 +23,9 @@ from raybench.config.server_settings import KNOBS
 from raybench.config.tuning_goal import TuningGoal
 
 SCREENING, HALVING, CONFIRMATION = "screening", "halving", "confirmation"
-_AROUND_BEST, FIRST_HALVING = 2, 3  # the numbers of rounds,
-FIRST_CONFIRMATION = 101  # of which this is the first fresh one
+_AROUND_BEST = 2  # the number of the round that screens around the best of round 1
+FIRST_HALVING = 3
+FIRST_CONFIRMATION = 101
 _WIDEST, _NARROWEST = 8, 2
 _MOST_HALVINGS = 4
 _LEAST_CONFIRMED = 3  # rounds: with two the interval is 12.7 standard errors wide
@@ -106,9 +107,9 @@ def _screened(space: Sequence[Configuration]) -> tuple[str, ...]:
 
 
 def _best_screened(space: Sequence[Configuration], measured: Measured) -> Configuration:
-    """The best of round 1; the default where nothing is better."""
+    """The best of round 1. Ties go to the earlier, so that the default stays where nothing is better."""
     there = [each for each in space if 1 in measured.get(each.name, {})]
-    return max(there, key=lambda each: (_log(measured, each.name, 1), each is space[0]))
+    return max(there, key=lambda each: _log(measured, each.name, 1))
 
 
 def _around(space: Sequence[Configuration], measured: Measured) -> tuple[str, ...]:

@@ -298,7 +298,7 @@ def test_a_real_run_keeps_the_contract(
     """What a run writes, with real workers and rounds, is what the schema says; so is what is derived again."""
     run = raybench(
         "run", "--url", "fake=service_ms=30", "--url", f"triton={triton.url}", "-s", "triton", "-m", "mobilenet-no-opt",
-        "--workers", 2, "-b", 1, "--request-count", 12, "--rounds", 2, cwd=tmp_path, env=ray_environment,
+        "--workers", 2, "-b", 1, "--duration", 2, "--rounds", 2, cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     summary = run.summary

@@ -204,7 +204,7 @@ def test_run_over_shared_memory(triton: TritonUnderTest, ray_environment: dict[s
     file = tmp_path / "both.yaml"
     file.write_text(yaml.safe_dump({"server": ["triton"], "model": MODEL, "loads": loads, "calibrate": True}))
     run = raybench(
-        "run", file, "--workers", 2, "-b", 2, "--request-count", 100, "--url", f"triton={triton.url}",
+        "run", file, "--workers", 2, "-b", 2, "--request-count", 400, "--url", f"triton={triton.url}",
         "--models", triton.models, "--baseline", "triton", cwd=tmp_path, env=ray_environment,
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
@@ -215,7 +215,7 @@ def test_run_over_shared_memory(triton: TritonUnderTest, ray_environment: dict[s
     }
     for trial in trials.values():
         assert trial["verification"]["agrees"] is True
-        assert trial["requests"]["succeeded"] == 100
+        assert trial["requests"]["succeeded"] == 400
         assert trial["payload"]["item_bytes"] >= 224 * 224 * 3
         assert trial["headroom"] == trial["ceiling"]["requests_per_s"] / trial["throughput"]["requests_per_s"] > 0
     codes = {label: {doubt["code"] for doubt in trial["doubts"]} for label, trial in trials.items()}

@@ -22,6 +22,7 @@ WITHIN_S = 0.05
 STARTED = StartTimes(ready_s=3.0, warm_up_s=None)
 
 
+@pytest.mark.slow
 def test_a_run_finds_the_scripted_times(ray_environment: dict[str, str], tmp_path: Path) -> None:
     """A scripted start and first reply are found within 50 ms, in each round."""
     run = raybench(

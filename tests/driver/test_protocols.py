@@ -20,6 +20,7 @@ def trials(run: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_triton_by_each_of_its_ways(triton: TritonUnderTest, ray_environment: dict[str, str], tmp_path: Path) -> None:
     """gRPC by both clients, HTTP, JSON: each is a row with a ceiling by the same way, JSON the dearest to write; the
     ratio between two ways is doubted."""

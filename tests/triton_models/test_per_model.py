@@ -19,6 +19,7 @@ from raybench.models.saved_models import Signature, TensorSpec, format_models_co
 from raybench.servers import ServerError
 from raybench.servers.triton_server import RunningTriton, TritonOptions, running_triton
 
+pytestmark = pytest.mark.slow
 TEXTS = np.array([b"a\0b", b"", "模型".encode()], object)
 X, Z = np.array([[1, 2], [3, 4], [5, 6]], np.float32), np.array([10, 20, 30], np.float32)
 B = np.array([[1.5, -2], [0.25, 300], [0, 1]], np.float32)  # bfloat16 holds them

@@ -20,6 +20,7 @@ from raybench.processes import process_tree
 _ONES = {"x": np.ones((2, 2), np.float32)}
 
 
+@pytest.mark.slow
 def test_one_process_answers_every_call(models: Path) -> None:
     """TensorFlow is imported once; a refused batch or an unknown model costs no restart, and a slow or killed process
     is replaced, so that no answer is taken for that of another question."""

@@ -65,6 +65,7 @@ def factors(url: str) -> dict[str, float]:
     return {name: float(answer["y"][0, 0]) for name, answer in answers.items() if isinstance(answer, dict)}
 
 
+@pytest.mark.slow
 def test_a_reload_serves_what_changed(triton: RunningTriton, folder: Path) -> None:
     """A reload serves a SavedModel that was exported anew, and the models that models.conf names now."""
     enter(folder, "scale", "other")

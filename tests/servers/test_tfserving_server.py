@@ -60,18 +60,18 @@ def test_a_run_measures_it(
     """`raybench run -s tfserving` starts it with a thread for each request in flight, measures it with answers that
     agree, says what it ran, and ends it."""
     run, family = raybench_family(
-        "run", "--workers", 2, "--concurrency", 16, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2,
-        "--request-count", 2400, "--warmup-request-count", 40,
+        "run", "--workers", 2, "--concurrency", 4, "-s", "tfserving", "--models", models, "-m", MODEL, "-b", 2,
+        "--request-count", 800, "--warmup-request-count", 40,
         cwd=tmp_path, env={**ray_environment, **stand_in},
     )  # fmt: skip
     assert run.code == 0, run.err + run.out
     (trial,) = run.summary["trials"]
-    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 2400)
+    assert (trial["status"], trial["requests"]["succeeded"]) == ("ok", 800)
     assert trial["throughput"]["inferences_per_s"] > 0
     assert trial["verification"]["agrees"] is True
     assert trial["memory"]["peak"]["rss_mib"] > 100
     time_ms, counted = trial["server_time_ms"], trial["server_statistics"]["counted"]
-    assert (counted["success"], counted["executions"], time_ms["queue"]) == (2400, 2400, None)
+    assert (counted["success"], counted["executions"], time_ms["queue"]) == (800, 800, None)
     assert 0 < time_ms["compute_infer"] < time_ms["service"]
     assert counted["compute_infer_ns"] < counted["request_ns"]
     cold = trial["cold_start"]

@@ -11,9 +11,10 @@ from helpers import DEADLINE_S, backend_module, wait_until
 ALL = frozenset({"y"})
 
 
-@pytest.fixture(params=[None, "CPU:0"])
+@pytest.fixture(params=[None, "CPU:0", "GPU:0"])
 def executor(request: pytest.FixtureRequest) -> Any:
-    """One that executes where inputs lie, and one that moves them to a device first."""
+    """One that executes where inputs lie, and two that move them to a device first; without a GPU, TensorFlow keeps
+    what goes there on the host, as it keeps int32 with one."""
     import tensorflow as tf
 
     return backend_module("tensorflow_executor").Executor(tf, request.param)

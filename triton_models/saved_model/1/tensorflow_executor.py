@@ -61,11 +61,10 @@ class Executor:
             return self._tf.identity(tensor)
 
     def _can_lend(self, array: np.ndarray) -> bool:
-        """Whether TensorFlow should read an array where it lies; no CPU kernel sees what is moved to a GPU."""
+        """Whether TensorFlow should read an array where it lies: on a GPU's host too, where it keeps int32."""
         if self._pinned and self._pinned.is_worth(array.nbytes):
             return False
-        is_aligned = "GPU" in (self._device or "") or array.ctypes.data % ALIGNMENT == 0
-        return is_aligned and array.flags.c_contiguous and array.flags.writeable
+        return array.ctypes.data % ALIGNMENT == 0 and array.flags.c_contiguous and array.flags.writeable
 
     @property
     def _scratch(self) -> ScratchMemory:

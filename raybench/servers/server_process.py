@@ -19,6 +19,7 @@ from raybench.processes import process_tree, stop_supervised, supervised
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
 _TAIL_LINES = 12
+_ABORTED = re.compile(r"^F\d{4} [^\]\n]*\] (.+)$", re.MULTILINE)  # TensorFlow's last words before it ends a process
 _LAST_PORT = 65535
 _IDLE_CPU_S = 0.3  # a Triton that waits for nothing used 0.1 s in 20 s; one that loads a model, some seconds
 _POLL_S = 0.01  # a cold start is measured to within some of them
@@ -95,7 +96,7 @@ class ServerProcess:
     def tail(self) -> str:
         """Why it failed, where it said so, and its last lines."""
         said = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
-        reasons = dict.fromkeys(" ".join(match) for match in self._reason.findall(said))
+        reasons = dict.fromkeys([*(" ".join(match) for match in self._reason.findall(said)), *_ABORTED.findall(said)])
         return "\n".join([*reasons, "it said last:", *said.splitlines()[-_TAIL_LINES:]])
 
     def begin_stop(self) -> None:

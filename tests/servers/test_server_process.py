@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from raybench.servers.server_process import ServerProcess, TransientStartError, free_ports, port_beside, wait_until
+from raybench.servers.server_process import (
+    ServerError,
+    ServerProcess,
+    TransientStartError,
+    free_ports,
+    port_beside,
+    wait_until,
+)
 
 
 def test_a_server_that_does_nothing_is_not_waited_for(tmp_path: Path) -> None:
@@ -39,3 +46,17 @@ def test_metrics_are_beside_the_port_that_was_named() -> None:
     with socket.create_server(("127.0.0.1", port)):
         assert port_beside("127.0.0.1", port - 1, otherwise=7) == 7
     assert port_beside("127.0.0.1", 65535, otherwise=7) == 7
+
+
+def test_why_tensorflow_ended_a_process_is_said(tmp_path: Path) -> None:
+    """TensorFlow's last words come before a log's last lines, which a server that goes down fills with its own."""
+    said = ["F0000 00:00:1.5 22 tensor.cc:899] Check failed: IsAligned() ptr = 0x55e7", *map(str, range(20))]
+    (tmp_path / "said").write_text("\n".join(said))
+    process = ServerProcess(
+        ["cat", "said"], env=dict(os.environ), folder=tmp_path, reason=re.compile("(no model)"), sweep=""
+    )
+    try:
+        with pytest.raises(ServerError, match="Check failed: IsAligned\\(\\) ptr = 0x55e7\nit said last:\n8\n"):
+            wait_until(lambda: False, process, what="Triton", timeout_s=40)
+    finally:
+        process.stop(5)

@@ -57,12 +57,13 @@ class CudaStandIn:
     def cudaMemcpyAsync(
         self,
         target: ctypes.c_void_p,
-        source: ctypes.c_char_p,
+        source: ctypes.c_char_p | ctypes.c_void_p,
         n_bytes: ctypes.c_size_t,
         kind: ctypes.c_int,
         stream: ctypes.c_void_p,
     ) -> int:
-        assert (kind.value, stream.value) == (1, 2)  # from the host, on the calling thread's own stream
+        assert kind.value in (1, 4)  # from the host, or from where the address lies
+        assert stream.value == 2  # the calling thread's own
         if self.faulty_copies:
             return BAD_ADDRESS
         with self._lock:

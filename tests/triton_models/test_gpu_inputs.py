@@ -77,6 +77,17 @@ def executor(pinned: Any = None) -> Any:
     return backend_module("tensorflow_executor").Executor(tf, "CPU:0", pinned)
 
 
+def copies(library: CudaStandIn | None, *, most: int = 4, complain: Any = print) -> Any:
+    import tensorflow as tf
+
+    cuda = library and cuda_runtime.CudaRuntime(library, 0)
+    return backend_module("gpu_copies").GpuCopies(tf, "CPU:0", cuda, complain, most=most)
+
+
+def address_of(batch: Any) -> int:
+    return int(batch[0].inputs["x"].address)
+
+
 def test_an_input_on_a_gpu_goes_to_tensorflow_as_it_lies() -> None:
     """It is neither fetched to the host nor staged in pinned memory: what TensorFlow reads is the client's memory."""
     library, seen = CudaStandIn(), []
@@ -107,11 +118,79 @@ def test_requests_on_a_gpu_are_merged_there() -> None:
 
 
 def test_what_triton_lends_is_read_before_it_is_given_back() -> None:
-    """A call with an input on a GPU does not leave execute() for the pipeline: when that returns, Triton gives the
-    memory to the next requests."""
-    on_gpu, on_host = [(parsed((-1, 2)),)], [(parsed((-1, 2), is_cpu=True),)]
-    for shared, alone in (([*on_gpu, *on_host], []), ([], [*on_gpu, *on_host])):
-        assert dynamic_batching.routed(shared, alone, max_items=4) == (on_host, on_gpu)
+    """When execute() returns, Triton gives the memory to the next requests: a call that goes on has its own copy."""
+    rows = aligned(ROWS.copy())
+    (request,) = kept = copies(CudaStandIn()).kept((parsed((-1, 2), rows=rows),))
+    rows[:] = 7  # the next request's
+    answer = executor().call(lambda x: {"y": 2 * x}, {"x": [request.inputs["x"]]}, frozenset({"y"}))
+    assert (answer["y"] == 2 * ROWS).all()
+    assert (kept[0].key, kept[0].position, kept[0].items) == (KEY, 0, 4)
+
+
+def test_no_memory_is_used_again_before_its_call_is_answered() -> None:
+    """Each call that is under way has memory of its own; what has been given back is used for the next of its kind."""
+    own = copies(CudaStandIn(), most=2)
+    first, second = (own.kept((parsed((-1, 2)),)) for _ in range(2))
+    assert address_of(first) != address_of(second)
+    own.give_back(first)
+    other = own.kept((parsed((-1, 2), rows=aligned(ROWS[:2].copy())),))
+    third, fourth = (own.kept((parsed((-1, 2)),)) for _ in range(2))
+    assert address_of(third) == address_of(first)
+    assert len({address_of(each) for each in (second, other, third, fourth)}) == 4
+
+
+def test_little_memory_waits_for_inputs_that_may_not_come() -> None:
+    """Of shapes that are seen once the memory of no more than the stated number of batches is kept."""
+    own = copies(CudaStandIn(), most=2)
+    batches = [own.kept((parsed((-1, 2), rows=aligned(ROWS[:n].copy())),)) for n in (1, 2, 3)]
+    addresses = [address_of(batch) for batch in batches]
+    for batch in batches:
+        own.give_back(batch)
+    assert sum(map(len, own._free)) == 2
+    again = [own.kept((parsed((-1, 2), rows=aligned(ROWS[:n].copy())),)) for n in (2, 3)]
+    assert [address_of(batch) for batch in again] == addresses[1:]
+
+
+def test_what_the_host_holds_is_not_copied() -> None:
+    """A batch without inputs on a GPU is the same one, with CUDA or without."""
+    batch, library = (parsed((-1, 2), is_cpu=True),), CudaStandIn()
+    assert copies(library).kept(batch) is batch
+    assert copies(None).kept(batch) is batch
+
+
+@pytest.mark.parametrize("library", [CudaStandIn(faulty_copies=True), None])
+def test_where_cuda_cannot_copy_calls_do_not_go_on(library: CudaStandIn | None) -> None:
+    """What cannot be copied is answered before execute() returns, and the log says so once, where it does not yet."""
+    said: list[str] = []
+    own = copies(library, complain=said.append)
+    assert [own.kept((parsed((-1, 2)),)) for _ in range(3)] == [None] * 3
+    what = "inputs on the GPU cannot be copied there, so their calls do not overlap: "
+    assert said == ([f"{what}CudaError: cudaMemcpyAsync returned error 1"] if library else [])
+
+
+@pytest.mark.parametrize(("place", "waits"), [("GPU:0", 0), ("CPU:0", 1)])
+def test_a_call_returns_when_its_inputs_on_a_gpu_are_read(
+    place: str, waits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An output that is fetched from the GPU comes after all that reads its inputs; else the call waits for the GPU,
+    also where it fails."""
+    import tensorflow as tf
+
+    waited: list[None] = []
+    monkeypatch.setattr(tf.raw_ops, "SyncDevice", lambda: waited.append(None))
+    parts, wanted = {"x": [parsed((-1, 2)).inputs["x"]]}, frozenset({"y"})
+    output = SimpleNamespace(device=f"/device:{place}", numpy=lambda: ROWS)
+    executor().call(lambda **_: {"y": output, "other": output}, parts, wanted)
+    assert len(waited) == waits
+
+    def failing(**_: Any) -> Any:
+        raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        executor().call(failing, parts, wanted)
+    assert len(waited) == waits + 1
+    executor().call(lambda **_: {"y": output}, {"x": [ROWS]}, wanted)
+    assert len(waited) == waits + 1
 
 
 def test_a_single_value_may_lie_on_a_gpu() -> None:

@@ -1,4 +1,4 @@
-"""NVIDIA's CUDA runtime by ctypes: how it is loaded, and the part that pins host memory."""
+"""NVIDIA's CUDA runtime by ctypes: how it is loaded, and the parts that pin host memory and copy on a GPU."""
 
 import ctypes
 import sysconfig
@@ -13,6 +13,8 @@ _IN_WHEELS = (  # which need not be on the loader's path; the last is Triton's o
     "nvidia_pytriton.libs/libcudart-*.so.*",
 )
 _PORTABLE = 1  # cudaHostRegisterPortable: pinned for every GPU of the process
+_BY_ADDRESS = 4  # cudaMemcpyDefault: CUDA sees from each address where it lies
+_OWN_STREAM = 2  # cudaStreamPerThread, which waits for none of TensorFlow's
 
 
 class CudaError(Exception):
@@ -28,9 +30,21 @@ class CudaLibrary(Protocol):
 
     def cudaHostUnregister(self, address: ctypes.c_void_p, /) -> int: ...
 
+    def cudaMemcpyAsync(
+        self,
+        target: ctypes.c_void_p,
+        source: ctypes.c_void_p,
+        n_bytes: ctypes.c_size_t,
+        kind: ctypes.c_int,
+        stream: ctypes.c_void_p,
+        /,
+    ) -> int: ...
+
+    def cudaStreamSynchronize(self, stream: ctypes.c_void_p, /) -> int: ...
+
 
 class CudaRuntime:
-    """Pins memory for one GPU, by its number among those that this process sees; raises CudaError."""
+    """Pins memory for one GPU and copies there, by its number among those that this process sees; raises CudaError."""
 
     def __init__(self, library: CudaLibrary, gpu: int) -> None:
         self._library, self._gpu = library, gpu
@@ -46,6 +60,14 @@ class CudaRuntime:
     def unpin(self, address: int) -> None:
         self._choose_gpu()
         check_call("cudaHostUnregister", self._library.cudaHostUnregister(ctypes.c_void_p(address)))
+
+    def copy(self, target: int, source: int, n_bytes: int) -> None:
+        """Copy between addresses, and return when it is done; it waits for no other work on the GPU."""
+        self._choose_gpu()
+        stream = ctypes.c_void_p(_OWN_STREAM)
+        places = ctypes.c_void_p(target), ctypes.c_void_p(source), ctypes.c_size_t(n_bytes)
+        check_call("cudaMemcpyAsync", self._library.cudaMemcpyAsync(*places, ctypes.c_int(_BY_ADDRESS), stream))
+        check_call("cudaStreamSynchronize", self._library.cudaStreamSynchronize(stream))
 
     def _choose_gpu(self) -> None:
         """A thread begins with the first GPU, where a call would make a context of 500 MiB that nobody needs."""

@@ -44,7 +44,7 @@ class ParsedRequest:
     @property
     def is_lent(self) -> bool:
         """Whether an input lies on a GPU, in memory that Triton lends until execute() returns: on an H200 calls that
-        read it afterwards gave wrong answers."""
+        read it afterwards gave wrong answers (gpu_copies.py)."""
         return any(isinstance(array, GpuInput) for array in self.inputs.values())
 
     @property
@@ -67,10 +67,8 @@ def routed(shared: list[Batch], alone: list[Batch], *, max_items: int) -> tuple[
 
     One that is not full is answered before Triton may give more: so the next requests wait, and meet.
     """
-    ready = [*(batch for batch in shared if is_full(batch, max_items=max_items)), *alone]
-    for_now = [batch for batch in shared if not is_full(batch, max_items=max_items)]
-    for_now += [batch for batch in ready if any(request.is_lent for request in batch)]
-    return [batch for batch in ready if batch not in for_now], for_now
+    for_pipeline = [*(batch for batch in shared if is_full(batch, max_items=max_items)), *alone]
+    return for_pipeline, [batch for batch in shared if not is_full(batch, max_items=max_items)]
 
 
 def batches(requests: Iterable[ParsedRequest], *, max_items: int) -> Iterator[Batch]:

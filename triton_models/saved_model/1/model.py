@@ -32,8 +32,9 @@ from about import About
 from backend_parameters import MULTI, BackendParameters
 from batch_execution import BatchExecution, Outputs
 from bfloat16 import to_send
-from cuda_runtime import CudaError, load_cuda_runtime
+from cuda_runtime import CudaError, CudaRuntime, load_cuda_runtime
 from dynamic_batching import Batch, ParsedRequest, batches, routed
+from gpu_copies import GpuCopies
 from layouts import layout_of
 from loaded_models import LoadedModels, import_tensorflow
 from merging import MergeDecision, MergeRules
@@ -61,8 +62,9 @@ class TritonPythonModel:
         self._has_about = parameters.layout == MULTI
         self._tf = import_tensorflow(args)
         has_gpu = bool(self._tf.config.get_visible_devices("GPU"))
-        pinned = _pinned_memory(args) if has_gpu else None
-        executor = self._executor = Executor(self._tf, "GPU:0" if has_gpu else None, pinned)
+        device, cuda = ("GPU:0", _cuda_runtime(args)) if has_gpu else (None, None)
+        pinned = PinnedMemory(cuda, pb_utils.Logger.log_warn) if cuda else None
+        executor = self._executor = Executor(self._tf, device, pinned)
         self._layout = layout_of(parameters, args)
         self._models = LoadedModels(self._tf, self._layout.models())
         self._parser = self._layout.parser(config, self._models)
@@ -70,6 +72,8 @@ class TritonPythonModel:
         self._max_items = parameters.merge_max_items
         depth = pipeline_depth(parameters.pipeline_depth, has_gpu=has_gpu)
         self._pipeline = Pipeline(depth) if depth > 1 else None
+        # One more than are under way: the next is copied before there is a place for it.
+        self._gpu_copies = GpuCopies(self._tf, device, cuda, pb_utils.Logger.log_warn, most=depth + 1)
         self._check_servable(parameters.keep)
         self._decide_merging(parameters, executor)
         self._about = About(
@@ -116,8 +120,12 @@ class TritonPythonModel:
         responses: list[Any] = [None] * len(requests)
         for_pipeline, for_now = self._batches(self._parse_all(requests, responses))
         for batch in for_pipeline:
+            kept = self._gpu_copies.kept(batch)
+            if kept is None:
+                for_now.append(batch)
+                continue
             senders = [requests[request.position].get_response_sender() for request in batch]
-            self._pipeline.hand_over(partial(self._send, batch, senders))
+            self._pipeline.hand_over(partial(self._send, kept, senders))
         for batch in for_now:
             for request, response in zip(batch, self._respond(batch), strict=True):
                 responses[request.position] = response
@@ -169,6 +177,7 @@ class TritonPythonModel:
                 sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             except Exception as error:  # one that cannot be sent must not keep the others from theirs
                 pb_utils.Logger.log_error(f"an answer could not be sent: {error}")
+        self._gpu_copies.give_back(batch)
 
     def _respond(self, batch: Batch) -> list[Any]:
         return [self._response(*each) for each in zip(batch, self._execution.run(batch), strict=True)]
@@ -189,14 +198,13 @@ class TritonPythonModel:
         return _tensor_response({_ABOUT: np.array([json.dumps(facts).encode()], object)})
 
 
-def _pinned_memory(args: dict[str, str]) -> PinnedMemory | None:
-    """Memory that this instance's GPU reads directly; None where there is no CUDA runtime to pin it."""
+def _cuda_runtime(args: dict[str, str]) -> CudaRuntime | None:
+    """CUDA on this instance's GPU; None where it cannot be loaded."""
     try:
-        runtime = load_cuda_runtime(int(args["model_instance_device_id"]))
+        return load_cuda_runtime(int(args["model_instance_device_id"]))
     except CudaError as error:
         pb_utils.Logger.log_warn(f"inputs go to the GPU from memory that is not pinned, which is slower: {error}")
         return None
-    return PinnedMemory(runtime, pb_utils.Logger.log_warn)
 
 
 def _error_response(error: RequestError) -> Any:

@@ -20,7 +20,8 @@ class Executor:
     memory of two and share one processor. Only calls that bring texts, such as JPEG files to be decoded on the CPU,
     execute a few at a time where there is a GPU, which would wait for each. With `device`, such as GPU:0, inputs are
     moved there before their turn: from memory of each thread's own that is pinned, where there is `pinned` memory.
-    TensorFlow returns from a move when it is done, so that the thread's next call may use that memory.
+    TensorFlow returns from a move when it is done, so that the thread's next call may use that memory. Nor does it read
+    inputs on the GPU any more when a call returns, or raises: others get their memory then.
     """
 
     def __init__(self, tf: Any, device: str | None = None, pinned: PinnedMemory | None = None) -> None:
@@ -35,15 +36,27 @@ class Executor:
         Raises what TensorFlow raises.
         """
         tensors = {name: self._tensor(name, arrays) for name, arrays in parts.items()}
-        with self._text_turn if any(_has_texts(arrays[0]) for arrays in parts.values()) else self._turn:
-            results = function(**tensors)
-        arrays = {name: results[name].numpy() for name in results if name in wanted}
+        results: Mapping[str, Any] = {}
+        try:
+            with self._text_turn if any(_has_texts(arrays[0]) for arrays in parts.values()) else self._turn:
+                results = function(**tensors)
+            arrays = {name: results[name].numpy() for name in results if name in wanted}
+        finally:
+            if any(isinstance(part, GpuInput) for arrays in parts.values() for part in arrays):
+                self._wait_unless_fetched([results[name] for name in results if name in wanted])
         return {name: self._owned(array) for name, array in arrays.items()}
 
     def close(self) -> None:
         """Give pinned memory back; to be called when no call is under way, and none will come."""
         if self._pinned:
             self._pinned.close()
+
+    def _wait_unless_fetched(self, tensors: list[Any]) -> None:
+        """Wait until the GPU has done all that it was given, unless one of the tensors was fetched from there: it does
+        that last."""
+        if not any("GPU" in tensor.device for tensor in tensors):
+            with self._tf.device(self._device):
+                self._tf.raw_ops.SyncDevice()
 
     def _tensor(self, name: str, parts: list[Input]) -> Any:
         """One tensor of all parts with at most one copy in host memory, where the function will execute."""

@@ -12,7 +12,7 @@ from raybench.results.records import UNEQUAL, ModelVerification, OutputDifferenc
 _FLOAT32, _XLA, _TF32, _HALF = 1e-4, 2e-2, 0.2, 0.3
 _POWER = 5.0  # times what may be noise
 _AS_NEAR = 1.1  # times as far
-_USUAL, _CERTAIN = 3.0, 10.0  # times the median distance from the own reference
+_USUAL = 3.0  # times the median distance from the own reference
 _MOST = 0.5  # of the items
 
 
@@ -84,8 +84,6 @@ def compare(model: str, answers: Sequence[AnsweredItems], tolerance: float) -> M
     rows = _Rows.of(answers, scales)
     own, spread = rows.own(), rows.spread()
     noise = min(tolerance, max(_FLOAT32, own))
-    has_power = spread >= _POWER * noise
-    nearness = rows.nearness()
     return ModelVerification(
         model=model,
         replies=len(answers),
@@ -94,10 +92,9 @@ def compare(model: str, answers: Sequence[AnsweredItems], tolerance: float) -> M
         difference=max(differences.values(), default=0.0),
         outputs=tuple(OutputDifference(name=name, difference=value) for name, value in differences.items()),
         top1=_top1(answers),
-        nearest=float(np.mean(nearness.are_nearest)) if rows.ids else 1.0,
-        unclear=float(np.mean(nearness.are_unclear)) if rows.ids and not has_power else 0.0,
+        nearest=float(np.mean(rows.are_nearest())) if rows.ids else 1.0,
         spread=spread,
-        has_power=has_power,
+        has_power=spread >= _POWER * noise,
     )
 
 
@@ -156,8 +153,8 @@ def _difference(name: str, answer: AnsweredItems, scale: float) -> float:
 
 
 def _follows(name: str, answer: AnsweredItems) -> bool:
-    """Whether unequal classes are those of the largest scores on both sides: the scores themselves are compared, and
-    two that are as good as equal may change places."""
+    """Whether classes are those of the largest scores on both sides: the scores themselves are compared, and two that
+    are as good as equal may change places."""
     found, expected = answer.found(name), answer.reference[name]
     for other, scores in answer.reference.items():
         if scores.dtype.kind == "f" and scores.shape[:-1] == expected.shape and scores.ndim and scores.shape[-1]:
@@ -177,8 +174,12 @@ class _Rows:
 
     @classmethod
     def of(cls, answers: Sequence[AnsweredItems], scales: Mapping[str, float]) -> "_Rows":
-        """Of the outputs that have a row for each item; without one, a whole reply is a row."""
+        """Of the outputs that have a row for each item; without one, a whole reply is a row.
+
+        Classes of scores are left to these: between two that are as good as equal, a class says nothing of the item.
+        """
         by_item = [name for name in scales if all(each.has_rows(name) for each in answers)]
+        by_item = [name for name in by_item if not all(_follows(name, each) for each in answers)]
         if by_item:
             names, ids = by_item, tuple(item for each in answers for item in each.ids)
         else:
@@ -207,12 +208,11 @@ class _Rows:
         different = np.array(self.ids)[:, None] != np.array(self.ids)[None, :]
         return float(apart[different].min()) if different.any() else 0.0
 
-    def nearness(self) -> "_Nearness":
-        """Which items' nearest reference is their own, by the root of mean squares, which averages noise.
+    def are_nearest(self) -> np.ndarray:
+        """Which items' nearest reference is their own, by the root of mean squares, which averages noise; bool [n].
 
         As near as the nearest, to what noise may change, counts too: items may be as good as equal. Where most items
-        are nearest to their own, so does an item that is no further from it than all are by noise; a few times that is
-        unclear, as noise differs between items, and the answer to another item lies further off.
+        are nearest to their own, so does an item that is no further from it than all are by noise.
         """
         squares = sum(
             np.stack([(_apart(b, row) ** 2).mean(axis=-1) if row.size else np.zeros(len(b)) for row in a])
@@ -221,19 +221,7 @@ class _Rows:
         distances = np.sqrt(np.asarray(squares))
         own = np.diag(distances)
         near = np.asarray(own <= _AS_NEAR * distances.min(axis=1) + _FLOAT32)
-        if near.mean() <= _MOST:
-            return _Nearness(near, np.zeros_like(near))
-        usual = np.median(own)
-        near |= own <= _USUAL * usual
-        return _Nearness(near, ~near & (own <= _CERTAIN * usual))
-
-
-@dataclass(frozen=True)
-class _Nearness:
-    """By item: whether its nearest reference is its own, and whether rounding may be why not; bool [items]."""
-
-    are_nearest: np.ndarray
-    are_unclear: np.ndarray
+        return near | (own <= _USUAL * np.median(own)) if near.mean() > _MOST else near
 
 
 def _scaled(rows: np.ndarray, scale: float) -> np.ndarray:

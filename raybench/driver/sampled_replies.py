@@ -101,8 +101,7 @@ def verified(
         said = f"{count} of {count + len(sampled.replies)} sampled replies cannot be read: {sampled.malformed[0]}"
         return replace(found, agrees=False, reason=said)
     if sampled.missing and found.agrees is not False:
-        reason = found.reason if found.models and found.agrees is None else sampled.missing[0]
-        return replace(found, agrees=found.agrees if found.models else None, reason=reason)
+        return replace(found, agrees=found.agrees if found.models else None, reason=sampled.missing[0])
     return found
 
 
@@ -127,11 +126,7 @@ def _compared(trial: Trial, context: RunContext, sampled: SampledReplies, device
         return VerificationRecord(agrees=False, reason=str(error))
     except Exception as error:  # an answer may be anything: what cannot be compared loses no trial
         return VerificationRecord(agrees=None, reason=f"they cannot be compared: {type(error).__name__}: {error}")
-    unclear = next((each for each in found if each.agrees is None), None)
-    if unclear is None or any(each.agrees is False for each in found):
-        return VerificationRecord(agrees=all(each.agrees for each in found), models=tuple(found))
-    why = f"in {unclear.unclear:.0%} of the items {unclear.model}'s answers fit another item better"
-    return VerificationRecord(agrees=None, reason=f"{why}, which rounding may explain", models=tuple(found))
+    return VerificationRecord(agrees=all(each.agrees for each in found), models=tuple(found))
 
 
 def _compare(

@@ -1,6 +1,5 @@
 """The record of a trial: what was observed besides its samples and its telemetry, as values."""
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -177,9 +176,8 @@ class ModelVerification:
     """Replies of one model against TensorFlow's answers to the same items.
 
     `difference` is that of the output that differs most; `top1` the share of items whose largest score is the same
-    class; `nearest` the share of items whose nearest reference is their own, `unclear` that of those where rounding may
-    be why it is not; `spread` how far references of different items lie apart at least, and `has_power` whether that is
-    far enough to tell a wrong answer.
+    class; `nearest` the share of items whose nearest reference is their own; `spread` how far references of different
+    items lie apart at least, and `has_power` whether that is far enough to tell a wrong answer.
     """
 
     model: str
@@ -192,14 +190,10 @@ class ModelVerification:
     nearest: float
     spread: float
     has_power: bool
-    unclear: float = 0.0
 
     @property
-    def agrees(self) -> bool | None:
-        """None where the replies are within the tolerance, and rounding may be why some fit another item better."""
-        if self.difference > self.tolerance or not math.isclose(self.nearest + self.unclear, 1.0):
-            return False
-        return None if self.unclear else True
+    def agrees(self) -> bool:
+        return self.difference <= self.tolerance and self.nearest == 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import MS, OPEN, doubt_codes, lanes, trial, trusted
-from record_builders import load, model_verification, worker_facts
+from record_builders import load, worker_facts
 
 from raybench.analysis import by_node
 from raybench.analysis.doubts import doubts_about, with_doubts
 from raybench.analysis.latency import Latency, latency_of
 from raybench.analysis.throughput import Requests, Throughput
 from raybench.results import samples
-from raybench.results.records import VerificationRecord
 
 PAYLOAD = trusted().payload
 
@@ -151,16 +150,6 @@ def test_the_errors_are_named() -> None:
     assert "1 of 100" in doubt.sentence
     assert "1 UNAVAILABLE; the first: gone away" in doubt.sentence
     assert doubt.value == pytest.approx(0.01)
-
-
-def test_answers_that_nobody_can_judge_are_doubted_and_not_wrong() -> None:
-    """Where rounding may be why answers fit other items better, the remedy is to tell the items apart."""
-    seen = model_verification(nearest=0.75, unclear=0.25, has_power=False)
-    record = VerificationRecord(agrees=None, reason="in 25% of the items", models=(seen,))
-    found = {each.code: each for each in doubts_about(trusted(verification=record), rounds=5)}
-    assert found.keys() == {"answers_alike", "not_verified"}
-    assert found["not_verified"].sentence == "whether the answers are right is unknown: in 25% of the items"
-    assert "whose answers differ more" in found["not_verified"].remedy
 
 
 def test_a_full_server_is_not_the_clients_fault() -> None:

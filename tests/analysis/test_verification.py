@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -74,31 +75,26 @@ def test_swapped_answers_are_found_whatever_the_tolerance() -> None:
     assert not found.agrees
 
 
-def noisy_answers() -> tuple[np.ndarray, np.ndarray]:
-    """Right replies and references of 256 items that lie close together along a line, with noise that differs between
-    items as it did on an H200: 3 % are more than 3 times as far from their own as the median."""
-    random = np.random.default_rng(5)
-    along = np.outer(np.linspace(0, 1, 256), random.normal(0, 1, 50))
-    noise = random.lognormal(np.log(0.001), 0.6, 256) * random.choice([-1, 1], 256)
-    return along + np.outer(noise, along[-1]), along
+def in_tf32(order: Sequence[int] = range(12)) -> ModelVerification:
+    """What an H200 answered to 12 photos through ResNet50 without XLA (and a fourth of the embeddings), in some order,
+    against full precision: the classes of two have changed, whose largest scores are as good as equal."""
+    with np.load(Path(__file__).parents[1] / "data" / "h200-tf32-answers.npz") as seen:
+        reference = {name: seen[name] for name in ("scores", "classes", "embeddings")}
+        reply = {name: seen[f"found_{name}"][list(order)] for name in reference}
+    return compare("m", [whole(reply, reference, "abcdefghijkl")], tolerance_of("float32", is_on_cpu=False))
 
 
-def test_rounding_that_may_be_another_answer_is_no_verdict() -> None:
-    """Where rounding is as large as what tells items apart, right replies are not called wrong: nobody can tell."""
-    replies, references = noisy_answers()
-    ids = "".join(map(chr, range(200, 456)))
-    found = compare("m", [whole({"y": replies}, {"y": references}, ids)], 0.2)
-    assert 0 < found.unclear < 0.1
-    assert found.nearest + found.unclear == pytest.approx(1)
-    assert (found.agrees, found.has_power) == (None, False)
+def test_a_class_between_equal_scores_is_not_another_items_answer() -> None:
+    """Rounding that changes a class makes no answer wrong, though other items have that class: scores decide."""
+    found = in_tf32()
+    assert (found.agrees, found.nearest) == (True, 1)
+    assert found.top1 == pytest.approx(10 / 12)
 
 
-def test_a_slipped_reply_shows_in_that_noise() -> None:
-    """A reply to an item further off is wrong, however many others are unclear."""
-    replies, references = noisy_answers()
-    replies[10] = replies[40]
-    ids = "".join(map(chr, range(200, 456)))
-    assert compare("m", [whole({"y": replies}, {"y": references}, ids)], 0.2).agrees is False
+def test_every_slipped_reply_is_found_in_that_rounding() -> None:
+    """The answer to any other of these photos, with the class that follows from it, is not taken for a photo's own."""
+    for own, other in permutations(range(12), 2):
+        assert not in_tf32([other if each == own else each for each in range(12)]).agrees
 
 
 def test_noise_in_every_value_does_not_hide_whose_answer_it_is() -> None:

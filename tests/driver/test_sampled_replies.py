@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from ray.exceptions import RayError
-from record_builders import model_verification
 
 from raybench.config import Benchmark, plan
 from raybench.driver import sampled_replies
@@ -67,15 +66,6 @@ def test_right_answers_agree() -> None:
     """Replies that are TensorFlow's agree, each by a part of its items."""
     found = judged(context(), replies())
     assert (found.agrees, found.reason, found.models[0].replies) == (True, None, 6)
-
-
-def test_what_rounding_may_explain_is_neither_right_nor_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where rounding may be why an answer fits another item better, the record gives that as the reason."""
-    seen = model_verification(model="m", nearest=0.75, unclear=0.25, has_power=False)
-    monkeypatch.setattr(sampled_replies.verification, "compare", lambda *_: seen)
-    found = judged(context(), replies())
-    assert (found.agrees, found.models) == (None, (seen,))
-    assert found.reason == "in 25% of the items m's answers fit another item better, which rounding may explain"
 
 
 def test_rows_that_depend_on_their_request_are_compared_whole() -> None:

@@ -12,7 +12,7 @@ def answers_differ(trial: TrialSummary) -> Doubt | None:
     if seen is None or seen.agrees is not False:
         return None
     found = [seen.reason] if seen.reason else []
-    found += [f"{each.model} {_how(each)}" for each in seen.models if each.agrees is False]
+    found += [f"{each.model} {_how(each)}" for each in seen.models if not each.agrees]
     return Doubt(
         code="answers_differ",
         sentence=f"answers differ from TensorFlow's: {'; '.join(found)}",
@@ -25,7 +25,7 @@ def _how(found: ModelVerification) -> str:
     if worst.difference == UNEQUAL:
         return f"in {worst.name}, which must be equal, or is not finite"
     if found.difference <= found.tolerance:
-        return f"in {1 - found.nearest - found.unclear:.0%} of the items, whose answers fit another item better"
+        return f"in {1 - found.nearest:.0%} of the items, whose answers fit another item better"
     return f"by {plain(found.difference, 2)} of the largest value (tolerance {plain(found.tolerance)})"
 
 
@@ -47,8 +47,8 @@ def not_verified(trial: TrialSummary) -> Doubt | None:
     if seen is None or seen.agrees is False or seen.reason is None:
         return None
     what = "only some answers were checked" if seen.agrees else "answers were not checked"
-    remedy = "point --models at a folder that has the model, or turn the check off with --no-verify"
-    if any(each.agrees is None for each in seen.models):
-        what = "whether the answers are right is unknown"
-        remedy = "use a model, or inputs, whose answers differ more, or check the model on a CPU"
-    return Doubt(code="not_verified", sentence=f"{what}: {seen.reason}", remedy=remedy)
+    return Doubt(
+        code="not_verified",
+        sentence=f"{what}: {seen.reason}",
+        remedy="point --models at a folder that has the model, or turn the check off with --no-verify",
+    )

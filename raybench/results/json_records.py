@@ -7,11 +7,12 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from raybench.results import ResultsError
-from raybench.results.records import TrialRecord
+from raybench.results.records import ModelVerification, TrialRecord
 
 T = TypeVar("T")
 
 _LARGEST = 2**63 - 1
+_RETIRED = {ModelVerification: frozenset({"unclear"})}  # fields of files that older versions wrote, read no more
 
 
 def to_json(record: TrialRecord) -> dict[str, Any]:
@@ -57,7 +58,8 @@ def _key(kind: Any, key: str, path: str, name: str) -> object:
 
 
 def _dataclass(kind: Any, value: object, path: str, name: str) -> object:
-    there = _checked(dict, value, path, name)
+    retired = _RETIRED.get(kind, frozenset[str]())
+    there = {field: each for field, each in _checked(dict, value, path, name).items() if field not in retired}
     hints, start = get_type_hints(kind), f"{name}." if name else ""
     if missing := [field for field in _needed(kind) if field not in there]:
         raise ResultsError(f"{path}: field {start}{missing[0]} is missing")

@@ -44,6 +44,11 @@ def test_what_an_older_folder_does_not_have_is_not_known() -> None:
     assert read_back(lambda there: there.pop("verification")).verification is None
 
 
+def test_what_is_written_no_more_is_read_past() -> None:
+    """A folder with a field that raybench has given up is whole, and loses nothing but that."""
+    assert read_back(lambda there: there["verification"]["models"][0].update(unclear=0.025)) == WHOLE
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

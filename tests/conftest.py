@@ -22,6 +22,7 @@ from raybench.servers.server_process import free_ports
 from raybench.servers.triton_server import TritonOptions, running_triton
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children would too
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # so does one under nohup
 
 ODD = "José 模型 'q\" %d"  # folders of users are called so
 

@@ -179,7 +179,7 @@ def test_a_call_returns_when_its_inputs_on_a_gpu_are_read(
     waited: list[None] = []
     monkeypatch.setattr(tf.raw_ops, "SyncDevice", lambda: waited.append(None))
     parts, wanted = {"x": [parsed((-1, 2)).inputs["x"]]}, frozenset({"y"})
-    output = SimpleNamespace(device=f"/device:{place}", numpy=lambda: ROWS)
+    output = SimpleNamespace(device="/device:GPU:0", backing_device=f"/device:{place}", numpy=lambda: ROWS)
     executor().call(lambda **_: {"y": output, "other": output}, parts, wanted)
     assert len(waited) == waits
 

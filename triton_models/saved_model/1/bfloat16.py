@@ -23,5 +23,5 @@ def to_send(tensor_type: Any, name: str, array: np.ndarray) -> Any:
         return tensor_type(name, array)
     import tensorflow as tf
 
-    with tf.device("CPU:0"):  # where TensorFlow sees a GPU it would put it there, and DLPack refuses it to Triton
+    with tf.device("CPU:0"):  # else it lies on a GPU where there is one, from where Triton cannot take it
         return tensor_type.from_dlpack(name, tf.constant(array))

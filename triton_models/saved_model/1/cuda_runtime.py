@@ -14,7 +14,7 @@ _IN_WHEELS = (  # which need not be on the loader's path; the last is Triton's o
 )
 _PORTABLE = 1  # cudaHostRegisterPortable: pinned for every GPU of the process
 _BY_ADDRESS = 4  # cudaMemcpyDefault: CUDA sees from each address where it lies
-_OWN_STREAM = 2  # cudaStreamPerThread, which waits for none of TensorFlow's
+_OWN_STREAM = 2  # cudaStreamPerThread; it waits for the default stream, which TensorFlow does not use
 
 
 class CudaError(Exception):
@@ -62,7 +62,7 @@ class CudaRuntime:
         check_call("cudaHostUnregister", self._library.cudaHostUnregister(ctypes.c_void_p(address)))
 
     def copy(self, target: int, source: int, n_bytes: int) -> None:
-        """Copy between addresses, and return when it is done; it waits for no other work on the GPU."""
+        """Copy between addresses, and return when it is done; it does not wait for TensorFlow's streams."""
         self._choose_gpu()
         stream = ctypes.c_void_p(_OWN_STREAM)
         places = ctypes.c_void_p(target), ctypes.c_void_p(source), ctypes.c_size_t(n_bytes)

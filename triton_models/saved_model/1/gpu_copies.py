@@ -21,15 +21,16 @@ class GpuCopies:
     dtype and shape.
 
     A copy runs beside TensorFlow's own stream, so memory must not be given back before TensorFlow has read it
-    (Executor.call). What at most `most` batches had waits for another. After the first copy that fails, which is
-    complained about, none is made; without `cuda`, none at all.
+    (Executor.call). Memory of at most `most` finished batches is kept for reuse. After the first copy that fails, which
+    is complained about, none is made or kept: TensorFlow waits 10 s before it says that a GPU is full. Without `cuda`
+    none is made at all.
     """
 
     def __init__(
         self, tf: Any, device: str | None, cuda: Copying | None, complain: Callable[[str], None], *, most: int
     ) -> None:
         self._tf, self._device, self._cuda, self._complain, self._most = tf, device, cuda, complain, most
-        self._lock, self._free = threading.Lock(), list[list[GpuInput]]()  # of each batch, that given back first first
+        self._lock, self._free = threading.Lock(), list[list[GpuInput]]()  # a list for each batch, oldest first
 
     def kept(self, batch: Batch) -> Batch | None:
         """The batch with its own copies of what Triton lends; None where none can be made."""
@@ -40,7 +41,8 @@ class GpuCopies:
         try:
             return tuple(self._kept(request, self._cuda) for request in batch)
         except Exception as error:  # CudaError, or one of TensorFlow's where the GPU is full
-            self._cuda = None
+            with self._lock:
+                self._cuda, self._free = None, []
             sentence = f"{type(error).__name__}: {error}".splitlines()[0]
             self._complain(f"inputs on the GPU cannot be copied there, so their calls do not overlap: {sentence}")
             return None
@@ -49,7 +51,8 @@ class GpuCopies:
         """Let other inputs have the memory of a batch that `kept` returned, whose requests are all answered."""
         copies = [array for request in batch for array in request.inputs.values() if isinstance(array, GpuInput)]
         with self._lock:
-            self._free = [each for each in (*self._free, copies) if each][-self._most :]
+            if self._cuda:
+                self._free = [each for each in (*self._free, copies) if each][-self._most :]
 
     def _kept(self, request: ParsedRequest, cuda: Copying) -> ParsedRequest:
         return replace(request, inputs={name: self._copy(array, cuda) for name, array in request.inputs.items()})
@@ -71,7 +74,7 @@ class GpuCopies:
         return None
 
     def _made(self, like: GpuInput) -> GpuInput:
-        """New memory: TensorFlow's, which counts it among what it may take of the GPU."""
+        """New memory: TensorFlow's, which counts it among what it may take of the GPU; of int32, on the host."""
         with self._tf.device(self._device):
             tensor = self._tf.identity(self._tf.constant(np.zeros(like.shape, like.dtype)))
             self._tf.raw_ops.SyncDevice()  # a call may still read what lay there before

@@ -1,4 +1,4 @@
-"""Inputs that a client has put on a GPU, as Triton hands them over: to TensorFlow by DLPack, without a copy."""
+"""Inputs that a client has put on a GPU, as Triton lends them; TensorFlow takes them by DLPack, where they lie."""
 
 import ctypes
 from math import prod
@@ -31,7 +31,7 @@ class GpuInput:
         return self.shape[0]
 
     def reshape(self, shape: tuple[int, ...]) -> "GpuInput":
-        """The same memory."""
+        """At the same address; TensorFlow has a copy of int32 on the host."""
         return GpuInput(self._tf, self._tf.reshape(self.tensor, shape), self.address)
 
 

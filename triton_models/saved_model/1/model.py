@@ -72,7 +72,7 @@ class TritonPythonModel:
         self._max_items = parameters.merge_max_items
         depth = pipeline_depth(parameters.pipeline_depth, has_gpu=has_gpu)
         self._pipeline = Pipeline(depth) if depth > 1 else None
-        # One more than are under way: the next is copied before there is a place for it.
+        # One more than are under way: the next batch is copied while it waits for its place.
         self._gpu_copies = GpuCopies(self._tf, device, cuda, pb_utils.Logger.log_warn, most=depth + 1)
         self._check_servable(parameters.keep)
         self._decide_merging(parameters, executor)
@@ -203,7 +203,8 @@ def _cuda_runtime(args: dict[str, str]) -> CudaRuntime | None:
     try:
         return load_cuda_runtime(int(args["model_instance_device_id"]))
     except CudaError as error:
-        pb_utils.Logger.log_warn(f"inputs go to the GPU from memory that is not pinned, which is slower: {error}")
+        slower = "inputs go to the GPU from memory that is not pinned, and calls with inputs there do not overlap"
+        pb_utils.Logger.log_warn(f"{slower}: {error}")
         return None
 
 

@@ -20,8 +20,8 @@ class Executor:
     memory of two and share one processor. Only calls that bring texts, such as JPEG files to be decoded on the CPU,
     execute a few at a time where there is a GPU, which would wait for each. With `device`, such as GPU:0, inputs are
     moved there before their turn: from memory of each thread's own that is pinned, where there is `pinned` memory.
-    TensorFlow returns from a move when it is done, so that the thread's next call may use that memory. Nor does it read
-    inputs on the GPU any more when a call returns, or raises: others get their memory then.
+    TensorFlow returns from a move when it is done, so that the thread's next call may use that memory. When a call
+    returns or raises, the GPU has read the inputs that a client put there: others may get their memory.
     """
 
     def __init__(self, tf: Any, device: str | None = None, pinned: PinnedMemory | None = None) -> None:
@@ -35,9 +35,9 @@ class Executor:
 
         Raises what TensorFlow raises.
         """
-        tensors = {name: self._tensor(name, arrays) for name, arrays in parts.items()}
         results: Mapping[str, Any] = {}
         try:
+            tensors = {name: self._tensor(name, arrays) for name, arrays in parts.items()}
             with self._text_turn if any(_has_texts(arrays[0]) for arrays in parts.values()) else self._turn:
                 results = function(**tensors)
             arrays = {name: results[name].numpy() for name in results if name in wanted}
@@ -52,9 +52,8 @@ class Executor:
             self._pinned.close()
 
     def _wait_unless_fetched(self, tensors: list[Any]) -> None:
-        """Wait until the GPU has done all that it was given, unless one of the tensors was fetched from there: it does
-        that last."""
-        if not any("GPU" in tensor.device for tensor in tensors):
+        """Wait until the GPU has done all that it was given; to fetch a tensor from there was to wait for that."""
+        if not any("GPU" in tensor.backing_device for tensor in tensors):  # .device is that of the operation
             with self._tf.device(self._device):
                 self._tf.raw_ops.SyncDevice()
 

@@ -19,7 +19,8 @@ from raybench.processes import process_tree, stop_supervised, supervised
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
 _TAIL_LINES = 12
-_ABORTED = re.compile(r"^F\d{4} [^\]\n]*\] (.+)$", re.MULTILINE)  # TensorFlow's last words before it ends a process
+# TensorFlow's last words before it ends a process, as it writes them now and as older ones did.
+_ABORTED = re.compile(r"^(?:F\d{4} |[-\d]+ [\d:.]+: F )[^\]\n]*\] (.+)$", re.MULTILINE)
 _LAST_PORT = 65535
 _IDLE_CPU_S = 0.3  # a Triton that waits for nothing used 0.1 s in 20 s; one that loads a model, some seconds
 _POLL_S = 0.01  # a cold start is measured to within some of them

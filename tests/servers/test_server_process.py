@@ -48,9 +48,10 @@ def test_metrics_are_beside_the_port_that_was_named() -> None:
     assert port_beside("127.0.0.1", 65535, otherwise=7) == 7
 
 
-def test_why_tensorflow_ended_a_process_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["F0000 00:00:1.5 22 tensor.cc:899]", "2026-12-01 05:10:26.1: F tensor.cc:899]"])
+def test_why_tensorflow_ended_a_process_is_said(start: str, tmp_path: Path) -> None:
     """TensorFlow's last words come before a log's last lines, which a server that goes down fills with its own."""
-    said = ["F0000 00:00:1.5 22 tensor.cc:899] Check failed: IsAligned() ptr = 0x55e7", *map(str, range(20))]
+    said = [f"{start} Check failed: IsAligned() ptr = 0x55e7", *map(str, range(20))]
     (tmp_path / "said").write_text("\n".join(said))
     process = ServerProcess(
         ["cat", "said"], env=dict(os.environ), folder=tmp_path, reason=re.compile("(no model)"), sweep=""

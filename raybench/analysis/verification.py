@@ -141,7 +141,7 @@ def _difference(name: str, answer: AnsweredItems, scale: float) -> float:
     """max|a - b| / scale; what must be equal and is not, or is not finite on one side alone, is as far as can be."""
     found, expected = answer.found(name), answer.reference[name]
     if _is_exact(expected):
-        is_equal = bool(np.all(found == expected)) or _follows(name, answer)
+        is_equal = bool(np.all(found == expected)) or _scores_of(name, answer) is not None
         return 0.0 if is_equal else UNEQUAL
     if found.dtype.kind not in "fciub":
         return UNEQUAL
@@ -152,16 +152,20 @@ def _difference(name: str, answer: AnsweredItems, scale: float) -> float:
     return float(min(np.abs(a - b).max(initial=0) / scale, UNEQUAL))
 
 
-def _follows(name: str, answer: AnsweredItems) -> bool:
-    """Whether classes are those of the largest scores on both sides: the scores themselves are compared, and two that
-    are as good as equal may change places."""
+def _scores_of(name: str, answer: AnsweredItems) -> str | None:
+    """The output of whose largest scores an output has the classes, on both sides; None where there is none.
+
+    The scores themselves are compared, and two that are as good as equal may change places.
+    """
     found, expected = answer.found(name), answer.reference[name]
+    if not _is_exact(expected):
+        return None
     for other, scores in answer.reference.items():
         if scores.dtype.kind == "f" and scores.shape[:-1] == expected.shape and scores.ndim and scores.shape[-1]:
             theirs = answer.found(other)
             if np.array_equal(scores.argmax(-1), expected) and np.array_equal(theirs.argmax(-1), found):
-                return True
-    return False
+                return other
+    return None
 
 
 @dataclass(frozen=True)
@@ -179,16 +183,17 @@ class _Rows:
         Classes of scores are left to these: between two that are as good as equal, a class says nothing of the item.
         """
         by_item = [name for name in scales if all(each.has_rows(name) for each in answers)]
-        by_item = [name for name in by_item if not all(_follows(name, each) for each in answers)]
         if by_item:
             names, ids = by_item, tuple(item for each in answers for item in each.ids)
         else:
             names, ids = list(scales), tuple("".join(each.ids) for each in answers)
+        shapes = {name: {each.reference[name].shape[1 if by_item else 0 :] for each in answers} for name in names}
+        even = [name for name in names if len(shapes[name]) == 1]  # else the number of values depends on the items
         found, expected = list[np.ndarray](), list[np.ndarray]()
-        for name in names:
+        for name in even:
+            if any(_scores_of(name, each) in even for each in answers):
+                continue
             pairs = [(each.found(name), each.reference[name]) for each in answers]
-            if len({b.shape[1:] if by_item else b.shape for _, b in pairs}) > 1:
-                continue  # the number of its values depends on the items: nothing to lay side by side
             for side, rows in zip((found, expected), zip(*pairs, strict=True), strict=True):
                 stacked = np.concatenate(rows) if by_item else np.stack(rows)
                 side.append(_scaled(stacked.reshape(len(ids), -1), scales[name]))

@@ -97,6 +97,31 @@ def test_every_slipped_reply_is_found_in_that_rounding() -> None:
         assert not in_tf32([other if each == own else each for each in range(12)]).agrees
 
 
+def test_classes_count_where_their_scores_cannot() -> None:
+    """Requests whose scores differ in number cannot be laid side by side: there an exchanged class tells."""
+    few, many = np.array([[0.9, 0.8], [0.8, 0.9]]), np.array([[0.9, 0.8, 0.8], [0.8, 0.8, 0.9]])
+
+    def agrees(order: list[int]) -> bool:
+        replies = [{"scores": each[order], "classes": each[order].argmax(1)} for each in (few, many)]
+        references = [{"scores": each, "classes": each.argmax(1)} for each in (few, many)]
+        return compare("m", list(map(whole, replies, references, ("ab", "cd"))), 0.2).agrees
+
+    assert agrees([0, 1])
+    assert not agrees([1, 0])
+
+
+def test_one_class_that_follows_from_no_score_brings_no_other_back() -> None:
+    """A reference may round two scores to the same, and have the class of the second: elsewhere scores decide."""
+    reference = {"scores": np.array([[0.5, 0.5, 0.0], [0.5, 0.49, 0.3], [0.1, 0.5, 0.3]])}
+    reference["classes"] = np.array([1, 0, 1])
+    reply = {"scores": reference["scores"].copy(), "classes": np.array([1, 1, 1])}
+    reply["scores"][1, :2] = 0.49, 0.5
+    parts = [{name: values[place : place + 1] for name, values in reply.items()} for place in range(3)]
+    expected = [{name: values[place : place + 1] for name, values in reference.items()} for place in range(3)]
+    found = compare("m", list(map(whole, parts, expected, "abc")), 0.2)
+    assert (found.difference, found.nearest) == (pytest.approx(0.02), 1)
+
+
 def test_noise_in_every_value_does_not_hide_whose_answer_it_is() -> None:
     """Rounding of 16 bits may exceed the least distance between two images in single values: over all of them the own
     reference is still the nearest, and a stranger's answer never is."""

@@ -1,7 +1,6 @@
 """Whether answers agree with TensorFlow's, and whether that could be told."""
 
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from itertools import permutations
@@ -10,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_parts import crops
 
 from raybench.analysis import verification
 from raybench.analysis.verification import AnsweredItems, OutputMismatchError, compare, suspects, tolerance, unequal
-from raybench.models.reference import NoReferenceError, tensorflow_reference
 from raybench.models.tensorflow_process import Outputs
 from raybench.results.records import ModelVerification, OutputDifference
 
@@ -77,7 +74,7 @@ def test_swapped_answers_are_found_whatever_the_tolerance() -> None:
 
 def in_tf32(order: Sequence[int] = range(12)) -> ModelVerification:
     """What an H200 answered to 12 photos through ResNet50 without XLA (and a fourth of the embeddings), in some order,
-    against full precision: the classes of two have changed, whose largest scores are as good as equal."""
+    against full precision: the classes of two have changed, whose two largest scores are within 1.5 %."""
     with np.load(Path(__file__).parents[1] / "data" / "h200-tf32-answers.npz") as seen:
         reference = {name: seen[name] for name in ("scores", "classes", "embeddings")}
         reply = {name: seen[f"found_{name}"][list(order)] for name in reference}
@@ -303,18 +300,3 @@ def test_float32_on_a_processor_is_held_tightly() -> None:
     """Where nothing rounds to less than float32 the tolerance is 1e-4."""
     assert tolerance_of("float32") == tolerance_of(None) == 1e-4
     assert not verification.is_reduced("float32")
-
-
-def test_the_reference_is_tensorflows(models: Path, tmp_path: Path) -> None:
-    """The reference loads the model in a process of its own, answers each batch, and answers the same again at once."""
-    folder = shutil.copytree(models, tmp_path / "models")
-    images = crops(5)
-    two, three = ({"images": part} for part in (images[:2], images[2:]))
-    with tensorflow_reference(folder / "models.conf") as reference:
-        first = reference.answers("mobilenet-no-opt", "predict_images", [two, three])
-        assert [answer["scores"].shape for answer in first] == [(2, 1000), (3, 1000)]
-        assert compare("m", [whole(first[0], first[0], "ab"), whole(first[1], first[1], "cde")], 1e-4).has_power
-        with pytest.raises(NoReferenceError, match="nosuch"):
-            reference.answers("nosuch", "predict_images", [two])
-        shutil.rmtree(folder)
-        assert reference.answers("mobilenet-no-opt", "predict_images", [three])[0]["scores"] is first[1]["scores"]

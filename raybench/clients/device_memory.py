@@ -3,17 +3,16 @@
 import ctypes
 from typing import Any, Protocol
 
-from raybench.models.cuda_runtime import CudaError, check_call
+from raybench.models.cuda_runtime import CopyingLibrary, CudaError, begin_copy, check_call, wait_for_copies
 
 GPU = 0  # the first that this process sees, which is the first that a Triton started here sees
 ALIGNMENT = 256  # bytes, of every input: cudaMalloc's own
 _BLOCK = 2 * 2**20  # bytes: two allocations below it may lie in one block, and a block is what is shared
 _HANDLE = 64  # bytes of cudaIpcMemHandle_t
 _HOST_TO_DEVICE = 1  # cudaMemcpyHostToDevice
-_STREAM = 2  # cudaStreamPerThread: the lanes of a worker do not wait for each other's copies
 
 
-class DeviceLibrary(Protocol):
+class DeviceLibrary(CopyingLibrary, Protocol):
     """The functions of libcudart that are called; each returns 0, or the number of an error."""
 
     def cudaGetDeviceCount(self, count: Any, /) -> int: ...
@@ -21,18 +20,6 @@ class DeviceLibrary(Protocol):
     def cudaMalloc(self, address: Any, n_bytes: ctypes.c_size_t, /) -> int: ...
 
     def cudaIpcGetMemHandle(self, handle: Any, address: ctypes.c_void_p, /) -> int: ...
-
-    def cudaMemcpyAsync(
-        self,
-        target: ctypes.c_void_p,
-        source: ctypes.c_char_p,
-        n_bytes: ctypes.c_size_t,
-        kind: ctypes.c_int,
-        stream: ctypes.c_void_p,
-        /,
-    ) -> int: ...
-
-    def cudaStreamSynchronize(self, stream: ctypes.c_void_p, /) -> int: ...
 
     def cudaFree(self, address: ctypes.c_void_p, /) -> int: ...
 
@@ -67,18 +54,11 @@ class DeviceMemory:
 
     def write(self, address: int, payload: bytes) -> None:
         """Begin to copy bytes there."""
-        code = self._library.cudaMemcpyAsync(
-            ctypes.c_void_p(address),
-            ctypes.c_char_p(payload),
-            ctypes.c_size_t(len(payload)),
-            ctypes.c_int(_HOST_TO_DEVICE),
-            ctypes.c_void_p(_STREAM),
-        )
-        check_call("cudaMemcpyAsync", code)
+        begin_copy(self._library, address, ctypes.c_char_p(payload), len(payload), _HOST_TO_DEVICE)
 
     def wait(self) -> None:
         """Return when what this thread began to copy is there for every process."""
-        check_call("cudaStreamSynchronize", self._library.cudaStreamSynchronize(ctypes.c_void_p(_STREAM)))
+        wait_for_copies(self._library)
 
     def free(self, address: int) -> None:
         check_call("cudaFree", self._library.cudaFree(ctypes.c_void_p(address)))

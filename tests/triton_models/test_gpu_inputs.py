@@ -1,6 +1,8 @@
 """Inputs that a client has put on a GPU: they go to TensorFlow as they lie, and meet those of other requests there."""
 
 import json
+import weakref
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,13 +144,30 @@ def test_no_memory_is_used_again_before_its_call_is_answered() -> None:
 def test_little_memory_waits_for_inputs_that_may_not_come() -> None:
     """Of shapes that are seen once the memory of no more than the stated number of batches is kept."""
     own = copies(CudaStandIn(), most=2)
-    batches = [own.kept((parsed((-1, 2), rows=aligned(ROWS[:n].copy())),)) for n in (1, 2, 3)]
-    addresses = [address_of(batch) for batch in batches]
+    assert [is_kept() for is_kept in given_back(own, 1, 2, 3)] == [False, True, True]
+
+
+def test_no_memory_is_kept_for_copies_that_are_not_made() -> None:
+    """After a copy that failed neither what was given back nor what is given back later holds memory of the GPU."""
+    own = copies(library := CudaStandIn())
+    (before,) = given_back(own, 1)
+    under_way = own.kept((parsed((-1, 2)),))
+    library.faulty_copies = True
+    assert own.kept((parsed((-1, 2)),)) is None
+    after = weakref.ref(under_way[0].inputs["x"].tensor)
+    own.give_back(under_way)
+    del under_way
+    assert not before()
+    assert after() is None
+
+
+def given_back(own: Any, *lengths: int) -> list[Callable[[], bool]]:
+    """Have inputs of so many rows copied, and then give all back: for each whether its memory is kept."""
+    batches = [own.kept((parsed((-1, 2), rows=aligned(ROWS[:n].copy())),)) for n in lengths]
+    tensors = [weakref.ref(batch[0].inputs["x"].tensor) for batch in batches]
     for batch in batches:
         own.give_back(batch)
-    assert sum(map(len, own._free)) == 2
-    again = [own.kept((parsed((-1, 2), rows=aligned(ROWS[:n].copy())),)) for n in (2, 3)]
-    assert [address_of(batch) for batch in again] == addresses[1:]
+    return [lambda tensor=tensor: tensor() is not None for tensor in tensors]
 
 
 def test_what_the_host_holds_is_not_copied() -> None:

@@ -14,26 +14,20 @@ _IN_WHEELS = (  # which need not be on the loader's path; the last is Triton's o
 )
 _PORTABLE = 1  # cudaHostRegisterPortable: pinned for every GPU of the process
 _BY_ADDRESS = 4  # cudaMemcpyDefault: CUDA sees from each address where it lies
-_OWN_STREAM = 2  # cudaStreamPerThread; it waits for the default stream, which TensorFlow does not use
+_OWN_STREAM = 2  # cudaStreamPerThread: threads do not wait for each other's copies, nor for TensorFlow's streams
 
 
 class CudaError(Exception):
     """A call that CUDA refused: one sentence."""
 
 
-class CudaLibrary(Protocol):
-    """The functions of libcudart that are called; each returns 0, or the number of an error."""
-
-    def cudaSetDevice(self, device: ctypes.c_int, /) -> int: ...
-
-    def cudaHostRegister(self, address: ctypes.c_void_p, n_bytes: ctypes.c_size_t, flags: ctypes.c_uint, /) -> int: ...
-
-    def cudaHostUnregister(self, address: ctypes.c_void_p, /) -> int: ...
+class CopyingLibrary(Protocol):
+    """The functions of libcudart that copy; each returns 0, or the number of an error."""
 
     def cudaMemcpyAsync(
         self,
         target: ctypes.c_void_p,
-        source: ctypes.c_void_p,
+        source: ctypes.c_char_p | ctypes.c_void_p,
         n_bytes: ctypes.c_size_t,
         kind: ctypes.c_int,
         stream: ctypes.c_void_p,
@@ -41,6 +35,16 @@ class CudaLibrary(Protocol):
     ) -> int: ...
 
     def cudaStreamSynchronize(self, stream: ctypes.c_void_p, /) -> int: ...
+
+
+class CudaLibrary(CopyingLibrary, Protocol):
+    """The functions of libcudart that a CudaRuntime calls."""
+
+    def cudaSetDevice(self, device: ctypes.c_int, /) -> int: ...
+
+    def cudaHostRegister(self, address: ctypes.c_void_p, n_bytes: ctypes.c_size_t, flags: ctypes.c_uint, /) -> int: ...
+
+    def cudaHostUnregister(self, address: ctypes.c_void_p, /) -> int: ...
 
 
 class CudaRuntime:
@@ -64,10 +68,8 @@ class CudaRuntime:
     def copy(self, target: int, source: int, n_bytes: int) -> None:
         """Copy between addresses, and return when it is done; it does not wait for TensorFlow's streams."""
         self._choose_gpu()
-        stream = ctypes.c_void_p(_OWN_STREAM)
-        places = ctypes.c_void_p(target), ctypes.c_void_p(source), ctypes.c_size_t(n_bytes)
-        check_call("cudaMemcpyAsync", self._library.cudaMemcpyAsync(*places, ctypes.c_int(_BY_ADDRESS), stream))
-        check_call("cudaStreamSynchronize", self._library.cudaStreamSynchronize(stream))
+        begin_copy(self._library, target, ctypes.c_void_p(source), n_bytes, _BY_ADDRESS)
+        wait_for_copies(self._library)
 
     def _choose_gpu(self) -> None:
         """A thread begins with the first GPU, where a call would make a context of 500 MiB that nobody needs."""
@@ -87,6 +89,19 @@ def load_cuda_library(load: Callable[[str], Any] = ctypes.CDLL, wheels: Iterable
         except OSError:
             continue
     raise CudaError(f"none of {', '.join(_NAMES)} can be loaded")
+
+
+def begin_copy(
+    library: CopyingLibrary, target: int, source: ctypes.c_char_p | ctypes.c_void_p, n_bytes: int, kind: int
+) -> None:
+    """Copy on the calling thread's own stream; `kind` is a cudaMemcpyKind. Raises CudaError."""
+    where = ctypes.c_void_p(target), source, ctypes.c_size_t(n_bytes)
+    check_call("cudaMemcpyAsync", library.cudaMemcpyAsync(*where, ctypes.c_int(kind), ctypes.c_void_p(_OWN_STREAM)))
+
+
+def wait_for_copies(library: CopyingLibrary) -> None:
+    """Return when what the calling thread began to copy is there for every process; raises CudaError."""
+    check_call("cudaStreamSynchronize", library.cudaStreamSynchronize(ctypes.c_void_p(_OWN_STREAM)))
 
 
 def check_call(function: str, code: int) -> None:

@@ -22,8 +22,7 @@ class GpuCopies:
 
     A copy runs beside TensorFlow's own stream, so memory must not be given back before TensorFlow has read it
     (Executor.call). Memory of at most `most` finished batches is kept for reuse. After the first copy that fails, which
-    is complained about, none is made or kept: TensorFlow waits 10 s before it says that a GPU is full. Without `cuda`
-    none is made at all.
+    is complained about, none is made or kept: each try might wait for memory. Without `cuda` none is made at all.
     """
 
     def __init__(
